@@ -1,0 +1,294 @@
+//! The decisions of the protocol, as pure functions of what is known. The guards of `store` repeat in SQL what must hold at
+//! the moment of writing; these say what to try.
+
+use std::fmt;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::{AttemptNo, BatchState, KeyUnit, Rail, RailClass};
+
+/// Leases that may end without any news of the batch (their workers died) before the batch itself is suspected.
+pub const STALLED_LEASES_MAX: i32 = 5;
+
+/// Attempts with an unknown outcome on a rail without a key horizon, after which people must look: about an hour of back-off.
+pub const UNKNOWN_ATTEMPTS_MAX: i32 = 60;
+
+/// What a fresh lease knows about its batch. All instants are of the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchFacts {
+    /// Where it stands.
+    pub state: BatchState,
+    /// How many payouts it has.
+    pub payouts: i32,
+    /// Attempts so far.
+    pub attempt: AttemptNo,
+    /// When the first attempt was written down that may have been executed.
+    pub first_sent_at: Option<OffsetDateTime>,
+    /// Until when a request of an earlier attempt can still be executed by the rail.
+    pub may_arrive_until: Option<OffsetDateTime>,
+    /// Leases since there was last news of it.
+    pub stalled_leases: i32,
+    /// Attempts that ended unknown.
+    pub unknown_attempts: i32,
+    /// The database's clock when the lease was given.
+    pub now: OffsetDateTime,
+}
+
+/// Why a payout waits for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HoldReason {
+    /// It may have been sent, and the rail cannot be asked.
+    NoWayToKnow,
+    /// It may have been sent, and the rail is no longer certain to recognise the key.
+    HorizonExpired,
+    /// Asking again and again brought no answer.
+    BudgetExhausted,
+    /// Every worker that touched it died.
+    Poison,
+}
+
+impl HoldReason {
+    /// The code in schema, logs and screens.
+    pub fn code(&self) -> &'static str {
+        match self {
+            HoldReason::NoWayToKnow => "no_way_to_know",
+            HoldReason::HorizonExpired => "horizon_expired",
+            HoldReason::BudgetExhausted => "budget_exhausted",
+            HoldReason::Poison => "poison",
+        }
+    }
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.code())
+    }
+}
+
+/// What to do with a batch that was just leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextStep {
+    /// Write down an intent and submit every payout that has no answer.
+    Submit,
+    /// Ask the rail what became of them first; submit only what it does not know.
+    LookUp,
+    /// Ask for news of accepted payments.
+    Follow,
+    /// Nothing may be done before this instant.
+    WaitUntil(OffsetDateTime),
+    /// Replace the batch by its two halves.
+    Split,
+    /// Leave it to two people.
+    Hold(HoldReason),
+    /// Somebody finished it meanwhile.
+    Nothing,
+}
+
+/// What to do with a batch that was just leased, by its rail's class.
+pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
+    if let Some(step) = stall_step(rail, facts) {
+        return step;
+    }
+    match (facts.state, rail.class) {
+        (BatchState::Ready, _) => NextStep::Submit,
+        (BatchState::Accepted, _) if rail.can_be_looked_up() => NextStep::Follow,
+        // Only a statement brings news, and the reconciler reads those.
+        (BatchState::Accepted, _) => NextStep::Nothing,
+        (BatchState::Sending, RailClass::Key { .. }) if rail.key_is_certain(facts.first_sent_at, facts.now) => {
+            NextStep::Submit
+        }
+        (BatchState::Sending, RailClass::Key { .. }) => NextStep::Hold(HoldReason::HorizonExpired),
+        (BatchState::Sending, RailClass::KeyAndLookup { .. }) => NextStep::LookUp,
+        (BatchState::Sending, RailClass::Lookup) => match facts.may_arrive_until {
+            _ if facts.unknown_attempts >= UNKNOWN_ATTEMPTS_MAX => NextStep::Hold(HoldReason::BudgetExhausted),
+            Some(until) if until > facts.now => NextStep::WaitUntil(until),
+            _ => NextStep::LookUp,
+        },
+        (BatchState::Sending, RailClass::Neither) => NextStep::Hold(HoldReason::NoWayToKnow),
+        (BatchState::Done | BatchState::Held | BatchState::Split | BatchState::Cancelled, _) => NextStep::Nothing,
+    }
+}
+
+/// What to do with a batch whose workers keep dying. `None` while it is not suspected.
+///
+/// Halves of a batch that may be under way keep the keys of their payouts, so they may be tried apart; what may be under way
+/// under one batch key is resolved or held whole.
+pub fn stall_step(rail: &Rail, facts: &BatchFacts) -> Option<NextStep> {
+    if facts.stalled_leases <= STALLED_LEASES_MAX {
+        return None;
+    }
+    match (facts.state, rail.key_unit) {
+        (BatchState::Ready, _) | (BatchState::Sending, KeyUnit::Payout) if facts.payouts > 1 => Some(NextStep::Split),
+        (BatchState::Ready | BatchState::Sending, _) => Some(NextStep::Hold(HoldReason::Poison)),
+        // Money is with the rail; there is nothing to hold back.
+        (BatchState::Accepted, _) => None,
+        (BatchState::Done | BatchState::Held | BatchState::Split | BatchState::Cancelled, _) => None,
+    }
+}
+
+impl Rail {
+    /// Half the horizon: the longest after the first attempt that the same key may be used again. The other half is for
+    /// requests on their way and for clocks that differ.
+    pub fn resend_window(&self) -> Option<Duration> {
+        match self.class {
+            RailClass::Key { horizon } | RailClass::KeyAndLookup { horizon } => Some(horizon / 2),
+            RailClass::Lookup | RailClass::Neither => None,
+        }
+    }
+
+    /// Whether the rail is certain to recognise a key that it saw first then.
+    pub fn key_is_certain(&self, first_sent_at: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
+        match (first_sent_at, self.resend_window()) {
+            (None, _) => true,
+            (Some(first), Some(window)) => now < first + window,
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Whether the rail can be asked what became of a payment.
+    pub fn can_be_looked_up(&self) -> bool {
+        match self.class {
+            RailClass::Lookup | RailClass::KeyAndLookup { .. } => true,
+            RailClass::Key { .. } | RailClass::Neither => false,
+        }
+    }
+
+    /// Whether "not found" must come before another request (there is no key that would recognise it).
+    pub fn needs_dead_requests(&self) -> bool {
+        match self.class {
+            RailClass::Lookup => true,
+            RailClass::Key { .. } | RailClass::KeyAndLookup { .. } | RailClass::Neither => false,
+        }
+    }
+}
+
+/// What is known of the attempts before the one that was refused, at the moment that it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OlderAttempts {
+    /// There were none, or each had its answer, or its lifetime had ended.
+    AllDead,
+    /// The rail could still execute one.
+    MayStillArrive,
+}
+
+/// Whether a refusal is proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalVerdict {
+    /// It was not paid, and nothing under way can still pay it.
+    Final,
+    /// An older or newer request may pay it yet.
+    StillUnknown,
+}
+
+/// Guard G3 as a rule: a refusal counts only for the newest attempt, and only if the rail pins refusals to the key or no older
+/// attempt could still arrive when this one was opened.
+pub fn refusal_verdict(rail: &Rail, is_newest_attempt: bool, older: OlderAttempts) -> RefusalVerdict {
+    match (is_newest_attempt, rail.pins_refusals, older) {
+        (true, true, _) | (true, false, OlderAttempts::AllDead) => RefusalVerdict::Final,
+        (true, false, OlderAttempts::MayStillArrive) | (false, _, _) => RefusalVerdict::StillUnknown,
+    }
+}
+
+/// Exponential back-off with full jitter, so that a fleet that failed together does not come back together.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// The wait after the first failure, at most.
+    pub first: Duration,
+    /// No wait is longer.
+    pub longest: Duration,
+}
+
+impl Backoff {
+    /// How long to wait after `failures` in a row. `jitter` is drawn from 0 to 1; the result is from half to the whole of the step.
+    pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
+        let doublings = failures.saturating_sub(1).min(20);
+        let step = self.first.saturating_mul(1 << doublings).min(self.longest);
+        step.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RAILS;
+    use time::macros::datetime;
+
+    const NOW: OffsetDateTime = datetime!(2026-01-02 12:00 UTC);
+
+    fn rail(name: &str) -> &'static Rail {
+        Rail::named(name).expect("a rail of this build")
+    }
+
+    fn sent(ago: Duration) -> BatchFacts {
+        BatchFacts {
+            state: BatchState::Sending,
+            payouts: 10,
+            attempt: AttemptNo(1),
+            first_sent_at: Some(NOW - ago),
+            may_arrive_until: Some(NOW - ago + Duration::from_secs(10)),
+            stalled_leases: 1,
+            unknown_attempts: 0,
+            now: NOW,
+        }
+    }
+
+    #[test]
+    fn what_was_perhaps_sent_is_resolved_by_class() {
+        let just_now = sent(Duration::from_secs(1));
+        let yesterday = sent(Duration::from_secs(20 * 3600));
+        assert_eq!(next_step(rail("sandbox-payout"), &just_now), NextStep::Submit);
+        assert_eq!(next_step(rail("sandbox-payout"), &yesterday), NextStep::Hold(HoldReason::HorizonExpired));
+        assert_eq!(next_step(rail("sandbox-batch"), &just_now), NextStep::LookUp);
+        assert_eq!(next_step(rail("sandbox-lookup"), &just_now), NextStep::WaitUntil(NOW + Duration::from_secs(9)));
+        assert_eq!(next_step(rail("sandbox-lookup"), &yesterday), NextStep::LookUp);
+        assert_eq!(next_step(rail("sandbox-file"), &just_now), NextStep::Hold(HoldReason::NoWayToKnow));
+    }
+
+    #[test]
+    fn what_was_never_sent_is_submitted_by_every_class() {
+        for rail in RAILS {
+            let ready = BatchFacts {
+                state: BatchState::Ready,
+                first_sent_at: None,
+                may_arrive_until: None,
+                ..sent(Duration::ZERO)
+            };
+            assert_eq!(next_step(rail, &ready), NextStep::Submit, "{}", rail.name);
+        }
+    }
+
+    #[test]
+    fn a_batch_under_a_batch_key_is_never_split_once_it_may_be_under_way() {
+        for rail in RAILS {
+            for payouts in [1, 2, 500] {
+                let facts = BatchFacts { stalled_leases: STALLED_LEASES_MAX + 1, payouts, ..sent(Duration::ZERO) };
+                let expected = match (rail.key_unit, payouts) {
+                    (KeyUnit::Payout, 2..) => NextStep::Split,
+                    _ => NextStep::Hold(HoldReason::Poison),
+                };
+                assert_eq!(next_step(rail, &facts), expected, "{} {payouts}", rail.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_proof_only_when_nothing_older_can_pay() {
+        use OlderAttempts::*;
+        use RefusalVerdict::*;
+        let (pins, forgets) = (rail("sandbox-payout"), rail("sandbox-lookup"));
+        assert_eq!(refusal_verdict(pins, true, MayStillArrive), Final);
+        assert_eq!(refusal_verdict(forgets, true, AllDead), Final);
+        assert_eq!(refusal_verdict(forgets, true, MayStillArrive), StillUnknown);
+        assert_eq!(refusal_verdict(pins, false, AllDead), StillUnknown);
+        assert_eq!(refusal_verdict(forgets, false, AllDead), StillUnknown);
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60) };
+        assert_eq!(backoff.wait(1, 1.0), Duration::from_millis(500));
+        assert_eq!(backoff.wait(3, 0.0), Duration::from_secs(1));
+        assert_eq!(backoff.wait(u32::MAX, 1.0), Duration::from_secs(60));
+    }
+}

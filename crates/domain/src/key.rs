@@ -1,0 +1,117 @@
+//! What a rail recognises a request by. A key is computed, never drawn: whoever computes it for the same payout gets the
+//! same one, so nothing can mint a second.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{Currency, PayoutId};
+
+/// The key of one payout, derived from (run, affiliate, currency): `<payout number>-<16 hex digits>`.
+///
+/// The digits are a hash over the run's own random key, the affiliate and the currency, so that two installations that share
+/// a rail account never meet. The number in front leads from a statement line to the payout without an index on keys. At
+/// most 36 characters, as a SEPA end-to-end id (35), PayPal's sender_item_id (63) and Stripe's keys (255) allow: numbers stay
+/// below 2^62 until there are a billion runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct PayoutKey(String);
+
+/// The key of a batch, for rails that recognise batches: derived from the run's key and the batch's range of payouts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct BatchKey(String);
+
+/// A text that no payout of ours ever had as its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a payout key of this system")]
+pub struct KeyError;
+
+fn digits(run_key: Uuid, parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(run_key.as_bytes());
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes()); // or `a`+`bc` and `ab`+`c` would meet
+        hash.update(part);
+    }
+    let hash = hash.finalize();
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl PayoutKey {
+    /// The key of this payout. `affiliate` is the tenant's own name for the affiliate.
+    pub fn derive(run_key: Uuid, payout: PayoutId, affiliate: &str, currency: Currency) -> Self {
+        let hash = digits(run_key, &[b"payout", affiliate.as_bytes(), currency.code().as_bytes()]);
+        PayoutKey(format!("{}-{hash}", payout.0))
+    }
+
+    /// The payout that a key claims to be of. Whether it really is must be checked by deriving the key again.
+    pub fn payout(&self) -> Result<PayoutId, KeyError> {
+        let (number, hash) = self.0.split_once('-').ok_or(KeyError)?;
+        let canonical = !number.starts_with(['0', '+']) && hash.len() == 16;
+        number.parse().ok().filter(|_| canonical).map(PayoutId).ok_or(KeyError)
+    }
+
+    /// As the rail sees it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PayoutKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let key = PayoutKey(text.to_owned());
+        key.payout().map(|_| key)
+    }
+}
+
+impl BatchKey {
+    /// The key of the batch that holds the payouts `first` to `last`. The halves of a split batch have other ranges, hence
+    /// other keys; that is right only because a batch is split after proof that nothing of it was paid.
+    pub fn derive(run_key: Uuid, first: PayoutId, last: PayoutId) -> Self {
+        let hash = digits(run_key, &[b"batch", &first.0.to_be_bytes(), &last.0.to_be_bytes()]);
+        BatchKey(format!("{}-{}-{hash}", first.0, last.0 & 0xffff_ffff))
+    }
+
+    /// As the rail sees it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PayoutKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for BatchKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_fixed_and_leads_back_to_its_payout() {
+        let run = Uuid::from_u128(7);
+        let payout = PayoutId((3 << 32) | 41);
+        let eur: Currency = "EUR".parse().expect("a code of ISO 4217");
+        let key = PayoutKey::derive(run, payout, "12346", eur);
+        assert_eq!(key, PayoutKey::derive(run, payout, "12346", eur));
+        assert_eq!(key.as_str(), "12884901929-a94610cdbdd64ddc", "a key must never change between versions");
+        assert_eq!(key.payout(), Ok(payout));
+        assert_ne!(key, PayoutKey::derive(run, payout, "12347", eur));
+        assert_ne!(key, PayoutKey::derive(Uuid::from_u128(8), payout, "12346", eur));
+        for wrong in ["", "12", "x-0000000000000000", "012-0000000000000000", "12-00", "-1-0000000000000000"] {
+            assert!(wrong.parse::<PayoutKey>().is_err(), "{wrong}");
+        }
+    }
+}

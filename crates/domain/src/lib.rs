@@ -1,0 +1,40 @@
+//! What is true of money and payouts, whoever runs it: amounts, periods, states and their moves, rails as plain data, and
+//! the decisions of the protocol as pure functions.
+//!
+//! Nothing here does I/O, reads a clock or is async; every rule can be tested in microseconds. The schema repeats the
+//! rules as CHECKs, and a test in `store` holds the two against each other.
+
+#![warn(missing_docs)]
+
+mod batch;
+mod decide;
+mod discrepancy;
+mod exclusion;
+mod ids;
+mod key;
+mod money;
+mod outcome;
+mod payee;
+mod payout;
+mod period;
+mod rail;
+mod run;
+mod statement;
+
+pub use batch::{BatchState, IllegalBatchMove};
+pub use decide::{
+    Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
+    next_step, refusal_verdict, stall_step,
+};
+pub use discrepancy::DiscrepancyKind;
+pub use exclusion::Exclusion;
+pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, RunId, TenantId};
+pub use key::{BatchKey, KeyError, PayoutKey};
+pub use money::{AmountError, Currency, MAX_AMOUNT_MINOR, Money, UnknownCurrency};
+pub use outcome::{Outcome, Reference, RefusalCode, RefusalKind};
+pub use payee::{Destination, DestinationError, normalise_destination};
+pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
+pub use period::{Period, PeriodError};
+pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
+pub use run::{IllegalRunMove, RunState};
+pub use statement::{Movement, StatementLine};

@@ -1,0 +1,94 @@
+//! What one submission did for one payout. A time-out is an outcome, not an error.
+
+use std::fmt;
+
+/// The rail's own name for a payment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Reference(pub String);
+
+/// Why a rail refused, in its own words, cut to 64 characters of `[a-z0-9_]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct RefusalCode(String);
+
+/// Who must act before a refused payout can be paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalKind {
+    /// The affiliate: a closed account, a wrong address.
+    Payee,
+    /// The tenant: not enough money on the rail's account.
+    Payer,
+    /// Nobody at once: limits, sanctions, a country that the rail does not serve.
+    Policy,
+}
+
+/// What is known about a payout after a rail was asked to pay it, or was looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Final: it was paid, and this is the proof.
+    Paid(Reference),
+    /// The rail has it and will pay later.
+    Accepted(Reference),
+    /// The rail said that it will not pay.
+    Refused(RefusalCode),
+    /// It was paid and came back: proof of both.
+    Returned(Reference),
+    /// The request provably did not leave us, or the rail documents its answer as "not executed". Nothing happened.
+    NotExecuted,
+    /// Anything else: a time-out, a lost connection, 5xx, an unreadable or contradictory answer. It may have been paid.
+    Unknown,
+}
+
+impl RefusalCode {
+    /// Takes what a rail sent, whatever it is, as a code that is fit for a column, a label and a log line.
+    pub fn new(text: &str) -> Self {
+        let code: String = text
+            .chars()
+            .take(64)
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+            .collect();
+        RefusalCode(if code.is_empty() { "unspecified".to_owned() } else { code })
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Who must act. What is not known to be the payee's or the payer's is policy.
+    pub fn kind(&self) -> RefusalKind {
+        match self.0.as_str() {
+            "account_closed" | "invalid_destination" | "invalid_item" | "receiver_unregistered" | "name_mismatch" => {
+                RefusalKind::Payee
+            }
+            "insufficient_funds" | "payer_suspended" => RefusalKind::Payer,
+            _ => RefusalKind::Policy,
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_fit_for_a_label() {
+        assert_eq!(RefusalCode::new("Account Closed!\n").as_str(), "account_closed__");
+        assert_eq!(RefusalCode::new("").as_str(), "unspecified");
+        assert_eq!(RefusalCode::new(&"x".repeat(500)).as_str().len(), 64);
+        assert_eq!(RefusalCode::new("insufficient_funds").kind(), RefusalKind::Payer);
+    }
+}

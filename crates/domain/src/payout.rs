@@ -1,0 +1,171 @@
+//! The life of a payout: which moves are legal, said once.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a payout stands. The words are those of the schema, the logs and the screens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayoutState {
+    /// Money is reserved; nothing definite is known yet. Whether it may be under way is said by its batch.
+    Planned,
+    /// The rail has it and will pay later.
+    Accepted,
+    /// Paid, with a reference.
+    Paid,
+    /// Provably not paid; its money is due again.
+    Refused,
+    /// It may have been paid. Never becomes refused without evidence.
+    Unknown,
+    /// Only two people may decide, or evidence.
+    Held,
+    /// Paid, and the money came back; it is due again.
+    Returned,
+    /// Never sent; its money is due again.
+    Cancelled,
+}
+
+/// What can happen to a payout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PayoutEvent {
+    /// Proof that the rail has accepted it.
+    Accept,
+    /// Proof that it was paid.
+    Pay,
+    /// Proof that it was not and will not be paid (guard G3 decides what is proof).
+    Refuse,
+    /// An attempt ended without an answer.
+    LoseTrack,
+    /// Nothing more can be found out by asking.
+    Hold,
+    /// Proof that paid money came back.
+    Return,
+    /// The run was cancelled before it was sent.
+    Cancel,
+}
+
+/// A move that no rule allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a payout that is {from} cannot {event:?}")]
+pub struct IllegalPayoutMove {
+    /// Where it stood.
+    pub from: PayoutState,
+    /// What was tried.
+    pub event: PayoutEvent,
+}
+
+impl PayoutState {
+    /// All states.
+    pub const ALL: [PayoutState; 8] = [
+        PayoutState::Planned,
+        PayoutState::Accepted,
+        PayoutState::Paid,
+        PayoutState::Refused,
+        PayoutState::Unknown,
+        PayoutState::Held,
+        PayoutState::Returned,
+        PayoutState::Cancelled,
+    ];
+
+    /// The one place that says which moves are legal.
+    pub fn after(self, event: PayoutEvent) -> Result<PayoutState, IllegalPayoutMove> {
+        use PayoutEvent as E;
+        use PayoutState as S;
+        match (self, event) {
+            (S::Planned | S::Unknown | S::Held, E::Accept) => Ok(S::Accepted),
+            (S::Planned | S::Unknown | S::Held | S::Accepted, E::Pay) => Ok(S::Paid),
+            (S::Planned | S::Unknown | S::Held | S::Accepted, E::Refuse) => Ok(S::Refused),
+            (S::Planned, E::LoseTrack) => Ok(S::Unknown),
+            (S::Planned | S::Unknown, E::Hold) => Ok(S::Held),
+            // Proof that money came back is proof that it went out, so it may overtake the news of the payment.
+            (S::Planned | S::Unknown | S::Held | S::Accepted | S::Paid, E::Return) => Ok(S::Returned),
+            (S::Planned | S::Held, E::Cancel) => Ok(S::Cancelled),
+            (from, event) => Err(IllegalPayoutMove { from, event }),
+        }
+    }
+
+    /// The states from which an event is legal, in the schema's words, for the WHERE of the bulk statement that makes the move.
+    pub fn sources(event: PayoutEvent) -> Vec<&'static str> {
+        Self::ALL.iter().filter(|state| state.after(event).is_ok()).map(PayoutState::as_str).collect()
+    }
+
+    /// Whether the run may close over it: nothing more is expected to happen by itself.
+    pub fn is_accounted_for(self) -> bool {
+        use PayoutState as S;
+        match self {
+            S::Paid | S::Refused | S::Held | S::Returned | S::Cancelled => true,
+            S::Planned | S::Accepted | S::Unknown => false,
+        }
+    }
+
+    /// The schema's word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            PayoutState::Planned => "planned",
+            PayoutState::Accepted => "accepted",
+            PayoutState::Paid => "paid",
+            PayoutState::Refused => "refused",
+            PayoutState::Unknown => "unknown",
+            PayoutState::Held => "held",
+            PayoutState::Returned => "returned",
+            PayoutState::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl FromStr for PayoutState {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| format!("`{word}` is not a payout state"))
+    }
+}
+
+impl fmt::Display for PayoutState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [PayoutEvent; 7] = [
+        PayoutEvent::Accept,
+        PayoutEvent::Pay,
+        PayoutEvent::Refuse,
+        PayoutEvent::LoseTrack,
+        PayoutEvent::Hold,
+        PayoutEvent::Return,
+        PayoutEvent::Cancel,
+    ];
+
+    #[test]
+    fn money_that_moved_is_never_forgotten() {
+        for event in EVENTS {
+            for from in [PayoutState::Paid, PayoutState::Refused, PayoutState::Returned, PayoutState::Cancelled] {
+                match (from, from.after(event)) {
+                    (PayoutState::Paid, Ok(to)) => assert_eq!(to, PayoutState::Returned),
+                    (_, moved) => assert!(moved.is_err(), "{from} {event:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_sent_is_never_cancelled() {
+        assert!(PayoutState::Unknown.after(PayoutEvent::Cancel).is_err());
+        assert!(PayoutState::Accepted.after(PayoutEvent::Cancel).is_err());
+    }
+
+    #[test]
+    fn words_are_read_back() {
+        for state in PayoutState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+    }
+}

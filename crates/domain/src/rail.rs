@@ -1,0 +1,162 @@
+//! Rails as plain data: what each promises, so that the coordinator plans by it and the fleet acts on it without linking one.
+
+use std::time::Duration;
+
+use crate::Currency;
+
+/// What a rail offers to find out whether a request was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RailClass {
+    /// An idempotency key that is remembered for `horizon`: an unknown outcome is resolved by the same bytes under the same key.
+    Key {
+        /// How long the rail is certain to remember a key.
+        horizon: Duration,
+    },
+    /// An authoritative lookup by our reference, and no key: an unknown outcome is looked up once the request can no longer arrive.
+    Lookup,
+    /// Both: looked up first, then sent again under the same key.
+    KeyAndLookup {
+        /// How long the rail is certain to remember a key.
+        horizon: Duration,
+    },
+    /// Neither: what went out and was not answered is held for two people. Never sent again.
+    Neither,
+}
+
+/// What the idempotency key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUnit {
+    /// Every payout is a request of its own.
+    Payout,
+    /// A batch is one request; it is paid, refused or unknown under one key.
+    Batch,
+}
+
+/// A rail's declaration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rail {
+    /// Its name in schema, logs and commands.
+    pub name: &'static str,
+    /// How an unknown outcome is resolved.
+    pub class: RailClass,
+    /// What one request carries.
+    pub key_unit: KeyUnit,
+    /// Payouts in one batch, at most. Where the key unit is the batch, also what one call may carry.
+    pub payouts_per_batch: u32,
+    /// Calls a second that the whole fleet may make on one account; `None` is no limit.
+    pub calls_per_sec: Option<u32>,
+    /// After this time from its intent a request can no longer be executed: the rail enforces it, or it is far beyond what the
+    /// client waits and the network keeps.
+    pub request_lifetime: Duration,
+    /// The rail repeats a refusal for the same key for ever, so that no older request under it can still pay.
+    pub pins_refusals: bool,
+    /// Currencies that it pays; empty is all.
+    pub currencies: &'static [&'static str],
+    /// The largest single payment in minor units, if there is a limit.
+    pub max_minor: Option<i64>,
+    /// How long after payment money can still come back.
+    pub return_window: Duration,
+}
+
+const fn days(count: u64) -> Duration {
+    Duration::from_secs(count * 24 * 60 * 60)
+}
+
+/// All rails that this build knows.
+///
+/// The sandbox's four shapes cover the four classes; `null` answers at once inside the worker, for measuring everything else.
+pub const RAILS: &[Rail] = &[
+    Rail {
+        name: "sandbox-payout",
+        class: RailClass::Key { horizon: days(1) },
+        key_unit: KeyUnit::Payout,
+        payouts_per_batch: 500,
+        calls_per_sec: None,
+        request_lifetime: Duration::from_secs(60),
+        pins_refusals: true,
+        currencies: &[],
+        max_minor: None,
+        return_window: days(5),
+    },
+    Rail {
+        name: "sandbox-batch",
+        class: RailClass::KeyAndLookup { horizon: days(30) },
+        key_unit: KeyUnit::Batch,
+        payouts_per_batch: 500,
+        calls_per_sec: None,
+        request_lifetime: Duration::from_secs(60),
+        pins_refusals: true,
+        currencies: &[],
+        max_minor: None,
+        return_window: days(30),
+    },
+    Rail {
+        name: "sandbox-lookup",
+        class: RailClass::Lookup,
+        key_unit: KeyUnit::Payout,
+        payouts_per_batch: 250,
+        calls_per_sec: None,
+        request_lifetime: Duration::from_secs(10),
+        pins_refusals: false,
+        currencies: &[],
+        max_minor: None,
+        return_window: days(5),
+    },
+    Rail {
+        name: "sandbox-file",
+        class: RailClass::Neither,
+        key_unit: KeyUnit::Batch,
+        payouts_per_batch: 500,
+        calls_per_sec: None,
+        request_lifetime: days(3),
+        pins_refusals: false,
+        currencies: &[],
+        max_minor: None,
+        return_window: days(56),
+    },
+    Rail {
+        name: "null",
+        class: RailClass::Key { horizon: days(1) },
+        key_unit: KeyUnit::Batch,
+        payouts_per_batch: 500,
+        calls_per_sec: None,
+        request_lifetime: Duration::from_secs(60),
+        pins_refusals: true,
+        currencies: &[],
+        max_minor: None,
+        return_window: days(0),
+    },
+];
+
+/// No rail of this build has the name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a rail of this build; there are: {names}", names = names())]
+pub struct UnknownRail(pub String);
+
+fn names() -> String {
+    RAILS.iter().map(|rail| rail.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Rail {
+    /// The declaration of the rail with this name.
+    pub fn named(name: &str) -> Result<&'static Rail, UnknownRail> {
+        RAILS.iter().find(|rail| rail.name == name).ok_or_else(|| UnknownRail(name.to_owned()))
+    }
+
+    /// Whether it pays this currency.
+    pub fn pays(&self, currency: Currency) -> bool {
+        self.currencies.is_empty() || self.currencies.contains(&currency.code())
+    }
+}
+
+impl RailClass {
+    /// The class as DESIGN and the screens write it.
+    pub fn letter(&self) -> &'static str {
+        match self {
+            RailClass::Key { .. } => "K",
+            RailClass::Lookup => "L",
+            RailClass::KeyAndLookup { .. } => "K+L",
+            RailClass::Neither => "N",
+        }
+    }
+}
