@@ -1,0 +1,197 @@
+//! What a rail is to the fleet: a trait and the words it speaks in. Nothing here sends anything.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, StatementLine};
+use time::OffsetDateTime;
+
+/// What proves to a rail that we may use an account. Never printed.
+#[derive(Clone)]
+pub struct Credential(String);
+
+impl Credential {
+    /// Takes the secret as it was read from the environment or a file.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Credential(secret.into())
+    }
+
+    /// The secret itself, for the request that carries it.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// An account on a rail, from which payouts are paid.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The rail's name for it.
+    pub name: String,
+    /// What opens it; `None` where the rail asks for nothing.
+    pub credential: Option<Credential>,
+}
+
+/// One payment to be made. `Debug` shows its key only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Instruction {
+    /// What the rail recognises it by.
+    pub key: PayoutKey,
+    /// How much, more than nothing.
+    pub amount: Money,
+    /// To whom.
+    pub destination: String,
+}
+
+impl fmt::Debug for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instruction").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// One request to a rail.
+///
+/// On a rail whose key unit is the payout it holds exactly one instruction. On a rail whose key unit is the batch, a submission
+/// holds all of the batch in an order that never changes: the rail compares the bytes of a repeated request. A lookup may ask
+/// for some of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// From which account.
+    pub account: &'a Account,
+    /// The key of the batch that the instructions belong to.
+    pub batch_key: &'a BatchKey,
+    /// What to pay, or what to ask for.
+    pub instructions: &'a [Instruction],
+    /// After this instant the request must not be executed any more. Told to the rails that enforce it and have no key; under a
+    /// key it would make a repeated request a different one.
+    pub expires_at: OffsetDateTime,
+}
+
+/// What is known after a submission. It speaks of this one request only: `NotExecuted` says nothing about an earlier request for
+/// the same payout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// One outcome for each instruction, in their order.
+    Each(Vec<Outcome>),
+    /// One outcome for all of them. `Refused` means that the request was refused as a whole and nothing of it was executed.
+    All(Outcome),
+}
+
+/// What a lookup found out about one instruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// The rail knows it. Never `NotExecuted` or `Unknown`.
+    Known(Outcome),
+    /// The rail says that it has never executed it. Proof only if no request for it can still arrive.
+    NotFound,
+    /// The question itself got no usable answer, or the rail has no lookup. Nothing is known that was not known before.
+    Unanswered,
+}
+
+/// The lines of a statement, as they come. After an error the stream ends.
+pub type StatementStream = BoxStream<'static, Result<StatementLine, StatementError>>;
+
+/// Why a statement could not be read to its end. What was read before it is true, but it proves nothing to be missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatementError {
+    /// No answer.
+    #[error(
+        "{rail}, account `{account}`: the statement could not be fetched ({why}); check that the rail can be reached, then ask again"
+    )]
+    Unreachable {
+        /// Which rail.
+        rail: &'static str,
+        /// Which account.
+        account: String,
+        /// What happened.
+        why: &'static str,
+    },
+    /// An answer other than a statement.
+    #[error(
+        "{rail}, account `{account}`: the rail gave no statement but HTTP {status}; check the account's name and its credential"
+    )]
+    Denied {
+        /// Which rail.
+        rail: &'static str,
+        /// Which account.
+        account: String,
+        /// The status that came instead.
+        status: u16,
+    },
+    /// It ended before its end.
+    #[error(
+        "{rail}, account `{account}`: the statement broke off after {lines} lines ({why}); what is missing from it may have been \
+         paid: fetch it again"
+    )]
+    BrokeOff {
+        /// Which rail.
+        rail: &'static str,
+        /// Which account.
+        account: String,
+        /// Lines that were read whole.
+        lines: u64,
+        /// What happened.
+        why: &'static str,
+    },
+    /// A line that cannot be understood. The rest is not read: a payment could hide behind it.
+    #[error(
+        "{rail}, account `{account}`: line {line} of the statement cannot be read ({why}); the statement was left there: have the rail \
+         correct it, or this adapter"
+    )]
+    Unreadable {
+        /// Which rail.
+        rail: &'static str,
+        /// Which account.
+        account: String,
+        /// Which line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// One way to pay.
+///
+/// Dropping a future of [`submit`](Adapter::submit) does not take the request back, but throws its answer away: let it end.
+#[async_trait]
+pub trait Adapter: Send + Sync {
+    /// What this rail promises.
+    fn rail(&self) -> &'static Rail;
+
+    /// Sends one request and waits for what comes of it, for no longer than the configured time. Every failure is an outcome.
+    /// Nothing is ever sent twice by one call.
+    async fn submit(&self, call: &Call<'_>) -> Answer;
+
+    /// Asks what became of payments: one finding for each instruction, in their order. Changes nothing at the rail. Also the way
+    /// to follow accepted payments.
+    async fn look_up(&self, call: &Call<'_>) -> Vec<Finding>;
+
+    /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included).
+    async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_secret_nor_payee_nor_amount_is_printed() {
+        let account = Account { name: "main".to_owned(), credential: Some(Credential::new("hunter2")) };
+        let instruction = Instruction {
+            key: "7-0123456789abcdef".parse().expect("a well-formed key"),
+            amount: Money { minor: 98_765, currency: "EUR".parse().expect("a code of ISO 4217") },
+            destination: "ann@example.com".to_owned(),
+        };
+        let printed = format!("{account:?} {instruction:?}");
+        for hidden in ["hunter2", "98765", "ann"] {
+            assert!(!printed.contains(hidden), "{printed}");
+        }
+        assert!(printed.contains("7-0123456789abcdef"));
+    }
+}

@@ -1,0 +1,19 @@
+//! All payment processors: what an adapter is, which there are, and the conformance suite that each must pass.
+//!
+//! A rail promises by its declaration in `domain`; an adapter turns one request into what is *known* about each payout
+//! afterwards. It decides nothing: not whether to send, not when to send again, not what an unknown outcome becomes. It
+//! keeps no state besides its connections, knows neither database nor queue, and never writes a destination, an amount or
+//! a secret to a log or an error.
+
+#![warn(missing_docs)]
+
+mod adapter;
+#[cfg(test)]
+mod conformance;
+mod http;
+mod null;
+mod registry;
+mod sandbox;
+
+pub use adapter::{Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementStream};
+pub use registry::{RailsConfig, Registry, RegistryError};

@@ -1,0 +1,80 @@
+//! Shape `file` (as a bank file): accepted whole, neither key nor lookup; what was accepted is seen on the statement, days later.
+//! Posting a file twice executes it twice.
+
+use async_trait::async_trait;
+use payfleet_domain::{Outcome, Rail};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{WireInstruction, currency_of, read, reference, statement, unanswered};
+use crate::http::{Cause, Documented, Http};
+use crate::registry::declared;
+use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
+
+const DOCUMENTED: Documented =
+    Documented { success: &[202], refuses_payments: false, refuses_requests: true, not_found: false };
+
+pub(crate) struct SandboxFile {
+    rail: &'static Rail,
+    http: Http,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    file_id: &'a str,
+    currency: &'a str,
+    items: Vec<WireInstruction<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Receipt {
+    receipt: String,
+    status: String,
+    error: Option<IgnoredAny>,
+}
+
+impl SandboxFile {
+    pub(crate) fn new(http: Http) -> Self {
+        SandboxFile { rail: declared("sandbox-file"), http }
+    }
+
+    async fn hand_in(&self, call: &Call<'_>) -> Result<Vec<Outcome>, Cause> {
+        let currency = currency_of(call)?;
+        let file = File {
+            file_id: call.batch_key.as_str(),
+            currency: currency.code(),
+            items: call.instructions.iter().map(WireInstruction::from).collect(),
+        };
+        let request = self.http.post(call.account, &["file", "files"]).json(&file);
+        let body = self.http.send(request, call, DOCUMENTED).await?;
+        let receipt: Receipt = read(&body)?;
+        if receipt.error.is_some() || receipt.status != "accepted" {
+            return Err(Cause::Contradictory("a success that is not accepted, or with an error in it"));
+        }
+        let accepted = Outcome::Accepted(reference(&receipt.receipt)?);
+        Ok(vec![accepted; call.instructions.len()])
+    }
+}
+
+#[async_trait]
+impl Adapter for SandboxFile {
+    fn rail(&self) -> &'static Rail {
+        self.rail
+    }
+
+    async fn submit(&self, call: &Call<'_>) -> Answer {
+        match self.hand_in(call).await {
+            Ok(outcomes) => Answer::Each(outcomes),
+            Err(cause) => unanswered(&cause, self.rail.name, call),
+        }
+    }
+
+    async fn look_up(&self, call: &Call<'_>) -> Vec<Finding> {
+        vec![Finding::Unanswered; call.instructions.len()]
+    }
+
+    async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
+        statement::open(&self.http, self.rail.name, "file", account, from).await
+    }
+}

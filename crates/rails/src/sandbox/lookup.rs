@@ -1,0 +1,93 @@
+//! Shape `lookup`: one payment a request, no idempotency key (a second request pays again), an authoritative lookup by our key.
+//! The rail refuses a request that arrives after its expiry, so that "not found" becomes proof once that has passed.
+
+use async_trait::async_trait;
+use payfleet_domain::{Outcome, Rail, RefusalCode};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered, unfound};
+use crate::http::{Cause, Documented, Http};
+use crate::registry::declared;
+use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
+
+const PAYING: Documented =
+    Documented { success: &[200], refuses_payments: true, refuses_requests: true, not_found: false };
+const ASKING: Documented =
+    Documented { success: &[200], refuses_payments: false, refuses_requests: false, not_found: true };
+
+pub(crate) struct SandboxLookup {
+    rail: &'static Rail,
+    http: Http,
+}
+
+#[derive(Serialize)]
+struct Transfer<'a> {
+    #[serde(flatten)]
+    instruction: WireInstruction<'a>,
+    #[serde(with = "time::serde::rfc3339")]
+    expires_at: OffsetDateTime,
+}
+
+impl SandboxLookup {
+    pub(crate) fn new(http: Http) -> Self {
+        SandboxLookup { rail: declared("sandbox-lookup"), http }
+    }
+
+    async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {
+        let instruction = single(call)?;
+        let body = Transfer { instruction: instruction.into(), expires_at: call.expires_at };
+        let request = self.http.post(call.account, &["lookup", "transfers"]).json(&body);
+        let body = self.http.send(request, call, PAYING).await?;
+        let payment: WirePayment = read(&body)?;
+        payment.check(instruction)?;
+        match payment.status.as_str() {
+            "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
+            _ => Err(Cause::Contradictory("a success that is not paid")),
+        }
+    }
+
+    async fn ask(&self, call: &Call<'_>) -> Result<Finding, Cause> {
+        let instruction = single(call)?;
+        let request = self.http.get(call.account, &["lookup", "transfers", instruction.key.as_str()]);
+        let body = self.http.send(request, call, ASKING).await?;
+        let payment: WirePayment = read(&body)?;
+        payment.check(instruction)?;
+        if let Some(count @ 2..) = payment.count {
+            // The first of them is still the proof of payment; the others are found on the statement.
+            tracing::error!(rail = self.rail.name, key = %instruction.key, count, "the rail paid one key more than once");
+        }
+        let outcome = match (payment.status.as_str(), payment.count, &payment.code) {
+            ("paid", None | Some(1..), _) => Outcome::Paid(reference(&payment.id)?),
+            ("returned", None | Some(1..), _) => Outcome::Returned(reference(&payment.id)?),
+            ("refused", None | Some(0), Some(code)) if !code.is_empty() => Outcome::Refused(RefusalCode::new(code)),
+            _ => return Err(Cause::Contradictory("a status that does not go with the rest of the answer")),
+        };
+        Ok(Finding::Known(outcome))
+    }
+}
+
+#[async_trait]
+impl Adapter for SandboxLookup {
+    fn rail(&self) -> &'static Rail {
+        self.rail
+    }
+
+    async fn submit(&self, call: &Call<'_>) -> Answer {
+        match self.pay(call).await {
+            Ok(outcome) => Answer::Each(vec![outcome]),
+            Err(cause) => unanswered(&cause, self.rail.name, call),
+        }
+    }
+
+    async fn look_up(&self, call: &Call<'_>) -> Vec<Finding> {
+        match self.ask(call).await {
+            Ok(finding) => vec![finding],
+            Err(cause) => unfound(&cause, self.rail.name, call),
+        }
+    }
+
+    async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
+        statement::open(&self.http, self.rail.name, "lookup", account, from).await
+    }
+}

@@ -1,0 +1,141 @@
+//! The sandbox rail's four shapes, one adapter each, and what their bodies have in common. The server is a program of its own;
+//! nothing of it is linked here.
+
+mod batch;
+mod file;
+mod lookup;
+mod payout;
+mod statement;
+
+pub(crate) use batch::SandboxBatch;
+pub(crate) use file::SandboxFile;
+pub(crate) use lookup::SandboxLookup;
+pub(crate) use payout::SandboxPayout;
+
+use std::collections::HashSet;
+
+use payfleet_domain::{Currency, Reference};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+
+use crate::http::Cause;
+use crate::{Answer, Call, Finding, Instruction};
+
+/// An instruction as it is sent. Its fields are written in this order by every version: the rail compares bodies.
+#[derive(Serialize)]
+struct WireInstruction<'a> {
+    key: &'a str,
+    amount_minor: i64,
+    currency: &'a str,
+    destination: &'a str,
+}
+
+/// One payment as the shapes `payout` and `lookup` answer it.
+#[derive(Deserialize)]
+struct WirePayment {
+    key: String,
+    #[serde(default)]
+    id: String,
+    status: String,
+    amount_minor: i64,
+    currency: String,
+    /// Why it was refused.
+    code: Option<String>,
+    /// How many payments the rail made under the key.
+    count: Option<u64>,
+    /// A payment and an error at once is neither.
+    error: Option<IgnoredAny>,
+}
+
+impl<'a> From<&'a Instruction> for WireInstruction<'a> {
+    fn from(instruction: &'a Instruction) -> Self {
+        WireInstruction {
+            key: instruction.key.as_str(),
+            amount_minor: instruction.amount.minor,
+            currency: instruction.amount.currency.code(),
+            destination: &instruction.destination,
+        }
+    }
+}
+
+impl WirePayment {
+    /// Whether this is about the instruction at all.
+    fn check(&self, instruction: &Instruction) -> Result<(), Cause> {
+        if self.error.is_some() {
+            return Err(Cause::Contradictory("a payment and an error in one answer"));
+        }
+        if self.key != instruction.key.as_str() {
+            return Err(Cause::Contradictory("the answer names another key"));
+        }
+        check_amount(instruction, self.amount_minor, &self.currency)
+    }
+}
+
+fn check_amount(instruction: &Instruction, amount_minor: i64, currency: &str) -> Result<(), Cause> {
+    if currency != instruction.amount.currency.code() {
+        return Err(Cause::Contradictory("the answer names another currency"));
+    }
+    if amount_minor != instruction.amount.minor {
+        return Err(Cause::Contradictory("the answer names another amount"));
+    }
+    Ok(())
+}
+
+/// A rail's name for a payment, if it can be one: it is kept for ever, compared and printed.
+fn reference(id: &str) -> Result<Reference, Cause> {
+    if id.is_empty() {
+        return Err(Cause::Contradictory("the answer names no payment"));
+    }
+    if id.len() > 255 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Cause::Contradictory("the answer's name for the payment is no reference"));
+    }
+    Ok(Reference(id.to_owned()))
+}
+
+/// Reads a body. Why it cannot be read is not passed on: the reason could quote it.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
+    serde_json::from_slice(body).map_err(|_| Cause::Unreadable)
+}
+
+/// The one instruction of a call on a rail whose key unit is the payout.
+fn single<'a>(call: &Call<'a>) -> Result<&'a Instruction, Cause> {
+    match call.instructions {
+        [instruction] if instruction.amount.minor > 0 => Ok(instruction),
+        [_] => Err(Cause::Unfit("an amount that is not more than nothing was not sent")),
+        _ => Err(Cause::Unfit("this rail takes one instruction in a call")),
+    }
+}
+
+/// Whether a batch may be sent as one request, and the currency that it has. A batch that would pay somebody twice in one
+/// request is not sent.
+fn currency_of(call: &Call<'_>) -> Result<Currency, Cause> {
+    let Some(first) = call.instructions.first() else {
+        return Err(Cause::Unfit("a batch without instructions was not sent"));
+    };
+    let currency = first.amount.currency;
+    let mut keys = HashSet::with_capacity(call.instructions.len());
+    for instruction in call.instructions {
+        if instruction.amount.currency != currency {
+            return Err(Cause::Unfit("a batch of more than one currency was not sent"));
+        }
+        if instruction.amount.minor <= 0 {
+            return Err(Cause::Unfit("an amount that is not more than nothing was not sent"));
+        }
+        if !keys.insert(&instruction.key) {
+            return Err(Cause::Unfit("a batch that holds a key twice was not sent"));
+        }
+    }
+    Ok(currency)
+}
+
+/// What a failed submission is for the fleet.
+fn unanswered(cause: &Cause, rail: &'static str, call: &Call<'_>) -> Answer {
+    cause.report(rail, call);
+    Answer::All(cause.outcome())
+}
+
+/// What a failed lookup is for the fleet.
+fn unfound(cause: &Cause, rail: &'static str, call: &Call<'_>) -> Vec<Finding> {
+    cause.report(rail, call);
+    vec![cause.finding(); call.instructions.len()]
+}

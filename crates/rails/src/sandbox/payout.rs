@@ -1,0 +1,62 @@
+//! Shape `payout` (as Stripe): one payment a request under an idempotency key, refusals pinned to the key, no lookup.
+
+use async_trait::async_trait;
+use payfleet_domain::{Outcome, Rail};
+use time::OffsetDateTime;
+
+use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered};
+use crate::http::{Cause, Documented, Http};
+use crate::registry::declared;
+use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
+
+const DOCUMENTED: Documented =
+    Documented { success: &[200], refuses_payments: true, refuses_requests: true, not_found: false };
+
+pub(crate) struct SandboxPayout {
+    rail: &'static Rail,
+    http: Http,
+}
+
+impl SandboxPayout {
+    pub(crate) fn new(http: Http) -> Self {
+        SandboxPayout { rail: declared("sandbox-payout"), http }
+    }
+
+    async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {
+        let instruction = single(call)?;
+        let request = self
+            .http
+            .post(call.account, &["payout", "payouts"])
+            .header("Idempotency-Key", instruction.key.as_str())
+            .json(&WireInstruction::from(instruction));
+        let body = self.http.send(request, call, DOCUMENTED).await?;
+        let payment: WirePayment = read(&body)?;
+        payment.check(instruction)?;
+        match payment.status.as_str() {
+            "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
+            _ => Err(Cause::Contradictory("a success that is not paid")),
+        }
+    }
+}
+
+#[async_trait]
+impl Adapter for SandboxPayout {
+    fn rail(&self) -> &'static Rail {
+        self.rail
+    }
+
+    async fn submit(&self, call: &Call<'_>) -> Answer {
+        match self.pay(call).await {
+            Ok(outcome) => Answer::Each(vec![outcome]),
+            Err(cause) => unanswered(&cause, self.rail.name, call),
+        }
+    }
+
+    async fn look_up(&self, call: &Call<'_>) -> Vec<Finding> {
+        vec![Finding::Unanswered; call.instructions.len()]
+    }
+
+    async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
+        statement::open(&self.http, self.rail.name, "payout", account, from).await
+    }
+}

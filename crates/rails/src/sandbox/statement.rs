@@ -1,0 +1,155 @@
+//! The statement of every shape: one JSON object a line, read as it comes, in bounded memory. Nothing in a line is taken to be
+//! ours; only its form is checked.
+
+use std::collections::VecDeque;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use payfleet_domain::{Movement, StatementLine};
+use reqwest::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::http::{Http, transport_reason};
+use crate::{Account, StatementError, StatementStream};
+
+/// No line of a statement is longer; a body without line ends must not fill the memory.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Deserialize)]
+struct WireLine {
+    line: u64,
+    key: String,
+    reference: String,
+    amount_minor: i64,
+    currency: String,
+    destination: String,
+    status: Movement,
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    at: Option<OffsetDateTime>,
+}
+
+/// Asks for the statement and answers with its lines.
+pub(super) async fn open(
+    http: &Http,
+    rail: &'static str,
+    shape: &str,
+    account: &Account,
+    from: OffsetDateTime,
+) -> Result<StatementStream, StatementError> {
+    let account_name = account.name.clone();
+    let unreachable = |why| StatementError::Unreachable { rail, account: account_name.clone(), why };
+    let from = from.format(&Rfc3339).map_err(|_| unreachable("the first instant has no RFC 3339 form"))?;
+    let request = http.get_statement(account, &["statement"], &[("shape", shape), ("from", &from)]);
+    let response = request.send().await.map_err(|error| unreachable(transport_reason(&error)))?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(StatementError::Denied { rail, account: account_name, status: response.status().as_u16() });
+    }
+    // Without one of them the end of the connection is the end of the statement, and a lost connection would look like one
+    // that is complete: payments would be missing without a word.
+    if !response.headers().contains_key(CONTENT_LENGTH) && !response.headers().contains_key(TRANSFER_ENCODING) {
+        return Err(unreachable("the answer does not say where it ends"));
+    }
+    let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| transport_reason(&error))).boxed();
+    let reader = Reader {
+        rail,
+        account: account_name,
+        body,
+        buffer: Vec::new(),
+        ready: VecDeque::new(),
+        lines: 0,
+        last: None,
+        fault: None,
+    };
+    Ok(stream::unfold(Some(reader), |reader| async { reader?.next().await }).boxed())
+}
+
+/// What is between the bytes and the lines.
+struct Reader {
+    rail: &'static str,
+    account: String,
+    body: BoxStream<'static, Result<bytes::Bytes, &'static str>>,
+    /// The beginning of a line whose end has not come yet.
+    buffer: Vec<u8>,
+    ready: VecDeque<StatementLine>,
+    /// Lines read so far.
+    lines: u64,
+    /// The rail's number of the last of them.
+    last: Option<u64>,
+    /// Why nothing more is read.
+    fault: Option<StatementError>,
+}
+
+type Step = Option<(Result<StatementLine, StatementError>, Option<Reader>)>;
+
+impl Reader {
+    async fn next(mut self) -> Step {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Some((Ok(line), Some(self)));
+            }
+            // Only now: what came before the fault is true and was asked for.
+            if let Some(error) = self.fault.take() {
+                return Some((Err(error), None));
+            }
+            let taken = match self.body.next().await {
+                Some(Ok(chunk)) => self.take(&chunk),
+                Some(Err(why)) => Err(self.broke_off(why)),
+                None if self.buffer.is_empty() => return None,
+                // A last line without its end may be half a line that happens to be readable.
+                None => Err(self.broke_off("the last line has no end")),
+            };
+            self.fault = taken.err();
+        }
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), StatementError> {
+        let mut rest = chunk;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let (head, tail) = rest.split_at(end);
+            rest = &tail[1..];
+            self.buffer.extend_from_slice(head);
+            let line = std::mem::take(&mut self.buffer);
+            self.read_line(&line)?;
+            self.buffer = line;
+            self.buffer.clear();
+        }
+        self.buffer.extend_from_slice(rest);
+        if self.buffer.len() > LINE_BYTES_MAX {
+            return Err(self.unreadable("longer than any line can be"));
+        }
+        Ok(())
+    }
+
+    fn read_line(&mut self, line: &[u8]) -> Result<(), StatementError> {
+        if line.len() > LINE_BYTES_MAX {
+            return Err(self.unreadable("longer than any line can be"));
+        }
+        // What exactly is wrong is not passed on: the reason could quote an address.
+        let wire: WireLine = serde_json::from_slice(line).map_err(|_| self.unreadable("not the fields of a line"))?;
+        if self.last.is_some_and(|last| wire.line <= last) {
+            return Err(self.unreadable("its number is not above the one before"));
+        }
+        self.last = Some(wire.line);
+        self.lines += 1;
+        self.ready.push_back(StatementLine {
+            key: wire.key,
+            reference: wire.reference,
+            amount_minor: wire.amount_minor,
+            currency: wire.currency,
+            destination: wire.destination,
+            movement: wire.status,
+            at: wire.at,
+        });
+        Ok(())
+    }
+
+    fn broke_off(&self, why: &'static str) -> StatementError {
+        StatementError::BrokeOff { rail: self.rail, account: self.account.clone(), lines: self.lines, why }
+    }
+
+    fn unreadable(&self, why: &'static str) -> StatementError {
+        StatementError::Unreadable { rail: self.rail, account: self.account.clone(), line: self.lines + 1, why }
+    }
+}
