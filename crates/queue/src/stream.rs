@@ -1,0 +1,170 @@
+//! The stream of hints of each rail: what is written, acknowledged and found again. Reading is in `reader`.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use deadpool_redis::redis::{self, Script, Value};
+use payfleet_domain::BatchId;
+
+use crate::entry::{FIELD, array, entries, text};
+use crate::{Delivery, EntryId, Hint, HintError, Queue, QueueError};
+
+/// The one group of every stream.
+pub(crate) const GROUP: &str = "workers";
+/// Entries in one round trip; more would keep Redis from others for too long.
+const CHUNK: usize = 1_000;
+/// Calls of one search for forgotten hints. Each looks at ten times its count of entries, so that this is far more than a
+/// stream ever holds; the next search goes on.
+const CLAIM_ROUNDS_MAX: usize = 1_000;
+
+/// The hints that are in a stream, whether or not somebody has read them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outstanding {
+    /// The batches that they name.
+    pub batches: HashSet<BatchId>,
+    /// How many entries were looked at, hints or not. As many as the limit: there may be more.
+    pub entries: usize,
+}
+
+impl Queue {
+    /// Puts hints into a rail's stream, in order. Several hints for one batch are harmless. Not all or nothing: after an error
+    /// some may be in the stream.
+    pub async fn publish(&self, rail: &str, hints: &[Hint]) -> Result<(), QueueError> {
+        let stream = self.stream(rail);
+        for chunk in hints.chunks(CHUNK) {
+            let mut pipeline = redis::pipe();
+            for hint in chunk {
+                // Never with MAXLEN: it throws away what nobody has acknowledged.
+                pipeline.cmd("XADD").arg(&stream).arg("*").arg(FIELD).arg(hint.encode()).ignore();
+            }
+            let _: () = self.pipeline("publish hints", &pipeline).await?;
+        }
+        Ok(())
+    }
+
+    /// Which batches have a hint in the stream already, read or not, oldest first and at most `max` entries.
+    pub async fn outstanding(&self, rail: &str, max: usize) -> Result<Outstanding, QueueError> {
+        let doing = "list the hints of a stream";
+        let stream = self.stream(rail);
+        let mut found = Outstanding::default();
+        let mut from = "-".to_owned();
+        while found.entries < max {
+            let count = CHUNK.min(max - found.entries);
+            let mut command = redis::cmd("XRANGE");
+            command.arg(&stream).arg(&from).arg("+").arg("COUNT").arg(count);
+            let page = entries(self.command(doing, &command).await?).ok_or_else(|| self.nonsense(doing))?;
+            found.entries += page.len();
+            found.batches.extend(page.iter().filter_map(|(_, hint)| hint.as_ref().ok()).map(|hint| hint.batch));
+            match page.last() {
+                Some((last, _)) if page.len() == count => from = format!("({last}"),
+                _ => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Says that what these entries led to is committed, and deletes them. Doing it twice, or after Redis was wiped, is harmless.
+    pub async fn acknowledge(&self, rail: &str, entries: &[EntryId]) -> Result<(), QueueError> {
+        let stream = self.stream(rail);
+        for chunk in entries.chunks(CHUNK) {
+            let mut pipeline = redis::pipe();
+            // In one transaction: an entry that is acknowledged and stays would be published as if it were outstanding.
+            pipeline.atomic();
+            pipeline.cmd("XACK").arg(&stream).arg(GROUP).arg(chunk).ignore();
+            pipeline.cmd("XDEL").arg(&stream).arg(chunk).ignore();
+            let _: () = self.pipeline("acknowledge hints", &pipeline).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over hints that were given to somebody at least `min_idle` ago and never acknowledged: about `count`, at most twice
+    /// as many.
+    ///
+    /// Redis cannot tell the dead from the slow, nor the caller's own running entries from others': `min_idle` must be longer
+    /// than any work, and whoever gets a hint asks Postgres for the lease anyway. Entries that cannot be read are handed out
+    /// too, as often as they are found.
+    pub async fn claim_forgotten(
+        &self,
+        rail: &str,
+        consumer: &str,
+        min_idle: Duration,
+        count: usize,
+    ) -> Result<Vec<Delivery>, QueueError> {
+        let doing = "claim forgotten hints";
+        let stream = self.stream(rail);
+        let mut claimed = Vec::new();
+        let mut cursor = "0-0".to_owned();
+        for _ in 0..CLAIM_ROUNDS_MAX {
+            if claimed.len() >= count {
+                break;
+            }
+            let mut command = redis::cmd("XAUTOCLAIM");
+            command
+                .arg(&stream)
+                .arg(GROUP)
+                .arg(consumer)
+                .arg(millis(min_idle))
+                .arg(&cursor)
+                .arg("COUNT")
+                .arg(count.max(1));
+            let reply: Value = match self.command(doing, &command).await {
+                // No stream or no group: nothing was ever given to anybody.
+                Err(QueueError::Command { source, .. }) if source.code() == Some("NOGROUP") => break,
+                reply => reply?,
+            };
+            let (next, given, deleted) = self.claim_reply(doing, reply)?;
+            if !deleted.is_empty() {
+                tracing::error!(
+                    rail,
+                    deleted = deleted.len(),
+                    "hints were deleted before they were acknowledged; does something trim the stream?"
+                );
+            }
+            claimed.extend(given.into_iter().map(|(entry, hint)| Delivery { rail: rail.to_owned(), entry, hint }));
+            cursor = next;
+            // One call looks at a part of the pending entries only; back at the beginning is the end.
+            if cursor == "0-0" {
+                break;
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Takes a consumer that will read no more out of the groups of these rails, unless hints are still pending with it: deleting
+    /// it would forget them. Answers with the rails where it had to stay.
+    pub async fn retire(&self, rails: &[&str], consumer: &str) -> Result<Vec<String>, QueueError> {
+        let script = Script::new(include_str!("scripts/retire.lua"));
+        let mut stayed = Vec::new();
+        for rail in rails {
+            let mut connection = self.connection().await?;
+            let mut invocation = script.key(self.stream(rail));
+            let result = invocation.arg(GROUP).arg(consumer).invoke_async::<bool>(&mut connection).await;
+            if !self.judge("retire a consumer", connection, result)? {
+                stayed.push((*rail).to_owned());
+            }
+        }
+        Ok(stayed)
+    }
+
+    pub(crate) fn stream(&self, rail: &str) -> String {
+        self.key("hints", rail)
+    }
+
+    fn claim_reply(&self, doing: &'static str, reply: Value) -> Result<ClaimReply, QueueError> {
+        let parsed = || {
+            let mut parts = array(reply)?.into_iter();
+            let next = text(parts.next()?)?;
+            let given = entries(parts.next()?)?;
+            let deleted = array(parts.next()?)?;
+            Some((next, given, deleted))
+        };
+        parsed().ok_or_else(|| self.nonsense(doing))
+    }
+}
+
+/// Where to go on, what was claimed, and what had been pending but is no longer in the stream.
+type ClaimReply = (String, Vec<(EntryId, Result<Hint, HintError>)>, Vec<Value>);
+
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
