@@ -1,0 +1,196 @@
+//! The pool, and the one way in which transactions are run.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{Executor, PgPool};
+
+/// What can go wrong between us and Postgres.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL cannot be read. It may hold a password, so it is not repeated.
+    #[error("the database URL is not valid: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    Url,
+    /// Postgres cannot be reached.
+    #[error("cannot reach Postgres at {place}: {source}; check that it runs and that the database URL is right")]
+    Unreachable {
+        /// Host and port.
+        place: String,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// The schema is not the one that this program was built for.
+    #[error("{0}")]
+    Schema(crate::SchemaState),
+    /// A statement failed.
+    #[error("{step} failed: {source}")]
+    Statement {
+        /// The named step.
+        step: &'static str,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// Data that our own rules exclude.
+    #[error("a broken invariant: {0}")]
+    Broken(String),
+}
+
+impl StoreError {
+    /// Whether the server was gone, so that trying again later may help. Whether a write took effect is then unknown.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            StoreError::Unreachable { .. } => true,
+            StoreError::Statement { source, .. } => is_outage(source),
+            StoreError::Url | StoreError::Schema(_) | StoreError::Broken(_) => false,
+        }
+    }
+
+    pub(crate) fn sqlstate(&self) -> Option<String> {
+        match self {
+            StoreError::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(Into::into),
+            _ => None,
+        }
+    }
+}
+
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // 57P: shut down, crash, starting up. 53: out of disk, memory or connections. 08: connection.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["57P", "53", "08"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Names the step in the errors of a statement.
+pub(crate) trait Step<T> {
+    fn step(self, step: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T> Step<T> for Result<T, sqlx::Error> {
+    fn step(self, step: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Statement { step, source })
+    }
+}
+
+/// The system of record. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    place: String,
+}
+
+impl Store {
+    /// Connects, with at most `connections` at once. Fails at once if Postgres does not answer within five seconds.
+    ///
+    /// A cancelled `Pool::begin` of sqlx 0.9.0 leaves an open transaction in the pool, and the next write without one joins it and is
+    /// lost with it (sqlx #4385, #4393). Our transactions are never cancelled; the ROLLBACK before each use is the second lock on that door.
+    pub async fn connect(url: &str, connections: u32) -> Result<Store, StoreError> {
+        let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.application_name("payfleet");
+        let place = format!("{}:{}", options.get_host(), options.get_port());
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(5))
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("ROLLBACK").await?;
+                    Ok(true)
+                })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    // A ROLLBACK outside a transaction warns; the warning is expected. Nothing of ours takes minutes inside one statement
+                    // while holding a row, except imports, which say so themselves.
+                    connection.execute("SET client_min_messages = error; SET timezone = 'UTC'").await?;
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(|source| StoreError::Unreachable { place: place.clone(), source })?;
+        Ok(Store { pool, place })
+    }
+
+    /// Whether Postgres answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let pool = self.pool.clone();
+        let place = self.place.clone();
+        detached(async move {
+            pool.execute("-- ping\nSELECT 1").await.map_err(|source| StoreError::Unreachable { place, source })?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends all connections, after the statements under way.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Runs `work` in one transaction, as a task that goes on even if the caller is dropped, and again if Postgres chose it as the victim
+    /// of a deadlock or a serialisation conflict.
+    ///
+    /// An error of COMMIT leaves unknown whether the transaction took effect. Every caller can therefore be repeated: it reads back by key
+    /// and finds its work done.
+    pub(crate) async fn transaction<T, F>(&self, step: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        let pool = self.pool.clone();
+        detached(async move {
+            for _ in 0..DEADLOCK_RETRIES {
+                match once(&pool, step, &work).await {
+                    Err(error) if error.sqlstate().is_some_and(|code| code == "40P01" || code == "40001") => {
+                        tracing::debug!(step, %error, "trying again");
+                    }
+                    result => return result,
+                }
+            }
+            once(&pool, step, &work).await
+        })
+        .await
+    }
+}
+
+const DEADLOCK_RETRIES: usize = 10;
+
+async fn once<T, F>(pool: &PgPool, step: &'static str, work: &F) -> Result<T, StoreError>
+where
+    F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, Result<T, StoreError>>,
+{
+    let mut transaction = pool.begin().await.step(step)?;
+    match work(&mut transaction).await {
+        Ok(done) => {
+            transaction.commit().await.step(step)?;
+            Ok(done)
+        }
+        Err(error) => {
+            if let Err(why) = transaction.rollback().await {
+                tracing::debug!(step, error = %why, "the connection was gone before it could be rolled back");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Runs a future of the driver to its end whatever becomes of the caller.
+pub(crate) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(lost) => Err(StoreError::Broken(format!("a database task ended abnormally: {lost}"))),
+    }
+}

@@ -1,0 +1,158 @@
+//! Guard G2: nothing is sent before it is written down that it may have been.
+
+use std::fmt;
+
+use payfleet_domain::{AttemptNo, PayoutState, Rail};
+use sqlx::Row;
+use time::OffsetDateTime;
+
+use crate::batch::{Order, orders_in};
+use crate::connect::{Step, Store, StoreError};
+use crate::lease::{Lease, interval};
+use payfleet_domain::PayoutId;
+
+/// A committed permission to submit.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    /// Which try this is.
+    pub attempt: AttemptNo,
+    /// The rail must not execute a request of this attempt later.
+    pub expires_at: OffsetDateTime,
+    /// What to submit: every payout of the batch that has no answer.
+    pub orders: Vec<Order>,
+}
+
+/// Why there is no permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntentRefused {
+    /// The lease has ended or went to somebody else.
+    LeaseLost,
+    /// The run was paused, or cancelled before anything was sent.
+    RunStopped,
+    /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can still arrive.
+    NotSafe,
+}
+
+impl fmt::Display for IntentRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IntentRefused::LeaseLost => "the lease was lost",
+            IntentRefused::RunStopped => "the run is paused or cancelled",
+            IntentRefused::NotSafe => "sending again is not safe now",
+        })
+    }
+}
+
+impl Store {
+    /// G2. Moves the batch to `sending` and writes the attempt down, if the lease is valid under a row lock, the run is not stopped, and
+    /// sending (again) is safe by the rail's class. Only when this has returned may the call be made; an error means that it may not, even if the
+    /// commit should have happened.
+    ///
+    /// `looked_up` says that the rail was asked, under this lease and after every older request had ended, and knew nothing of the payouts without an
+    /// answer. It counts only for rails that resolve by lookup.
+    pub async fn intent_write(
+        &self,
+        lease: Lease,
+        worker: &str,
+        rail: &'static Rail,
+        looked_up: bool,
+    ) -> Result<Result<Intent, IntentRefused>, StoreError> {
+        let worker = worker.to_owned();
+        self.transaction("intent_write", move |tx| {
+            let worker = worker.clone();
+            Box::pin(async move {
+                // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
+                let locked = sqlx::query(
+                    "-- intent_fence
+                     SELECT r.paused_at IS NOT NULL AS paused, r.state AS run_state, b.state
+                       FROM batch b JOIN run r ON r.id = b.run_id AND r.tenant_id = b.tenant_id
+                      WHERE b.id = $1 AND b.lease_epoch = $2
+                        FOR NO KEY UPDATE OF b FOR SHARE OF r",
+                )
+                .bind(lease.batch.0)
+                .bind(lease.epoch.0)
+                .fetch_optional(&mut *tx)
+                .await
+                .step("intent_fence")?;
+                let Some(locked) = locked else { return Ok(Err(IntentRefused::LeaseLost)) };
+                let paused: bool = locked.try_get("paused").step("intent_fence")?;
+                let run_state: String = locked.try_get("run_state").step("intent_fence")?;
+                let state: String = locked.try_get("state").step("intent_fence")?;
+                let may_go_on = run_state == "paying" || (run_state == "cancelled" && state == "sending");
+                if paused || !may_go_on {
+                    return Ok(Err(IntentRefused::RunStopped));
+                }
+                if rail.needs_dead_requests() && looked_up {
+                    // Their lifetime is over and the rail does not know them: they never were.
+                    sqlx::query(
+                        "-- attempts_supersede
+                         UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
+                          WHERE batch_id = $1 AND (result IS NULL OR result = 'unknown') AND may_arrive_until < clock_timestamp()",
+                    )
+                    .bind(lease.batch.0)
+                    .execute(&mut *tx)
+                    .await
+                    .step("attempts_supersede")?;
+                }
+                // Time is looked at only now, when nothing more is waited for.
+                let opened = sqlx::query(
+                    "-- intent_open
+                     UPDATE batch b
+                        SET state = 'sending', attempt = b.attempt + 1, first_sent_at = coalesce(b.first_sent_at, clock_timestamp())
+                      WHERE b.id = $1 AND b.lease_epoch = $2 AND b.lease_until > clock_timestamp()
+                        AND (b.state = 'ready'
+                             OR b.state = 'sending' AND b.first_sent_at + $3 > clock_timestamp()
+                             OR b.state = 'sending' AND $4 AND NOT EXISTS (
+                                  SELECT FROM attempt a WHERE a.batch_id = b.id AND (a.result IS NULL OR a.result = 'unknown')))
+                  RETURNING b.attempt, b.tenant_id, b.first_payout_id, b.last_payout_id, clock_timestamp() AS now",
+                )
+                .bind(lease.batch.0)
+                .bind(lease.epoch.0)
+                .bind(rail.resend_window().map(interval))
+                .bind(rail.needs_dead_requests())
+                .fetch_optional(&mut *tx)
+                .await
+                .step("intent_open")?;
+                let Some(opened) = opened else {
+                    let valid: bool = sqlx::query_scalar(
+                        "-- lease_valid\nSELECT lease_until > clock_timestamp() FROM batch WHERE id = $1",
+                    )
+                    .bind(lease.batch.0)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .step("lease_valid")?;
+                    return Ok(Err(if valid { IntentRefused::NotSafe } else { IntentRefused::LeaseLost }));
+                };
+                let attempt: i32 = opened.try_get("attempt").step("intent_open")?;
+                let tenant: i32 = opened.try_get("tenant_id").step("intent_open")?;
+                let now: OffsetDateTime = opened.try_get("now").step("intent_open")?;
+                let first = PayoutId(opened.try_get("first_payout_id").step("intent_open")?);
+                let last = PayoutId(opened.try_get("last_payout_id").step("intent_open")?);
+                let orders = orders_in(tx, first, last, &[PayoutState::Planned, PayoutState::Unknown]).await?;
+                if orders.is_empty() {
+                    return Err(StoreError::Broken(format!(
+                        "batch {} is open, but none of its payouts is without an answer",
+                        lease.batch
+                    )));
+                }
+                sqlx::query(
+                    "-- attempt_insert
+                     INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                )
+                .bind(lease.batch.0)
+                .bind(attempt)
+                .bind(tenant)
+                .bind(lease.epoch.0)
+                .bind(&worker)
+                .bind(now)
+                .bind(now + rail.dead_after())
+                .execute(&mut *tx)
+                .await
+                .step("attempt_insert")?;
+                Ok(Ok(Intent { attempt: AttemptNo(attempt), expires_at: now + rail.request_lifetime, orders }))
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,41 @@
+//! All SQL of Payfleet: the schema, the guards of the protocol, planning, imports and what the screens ask. Nothing else speaks to Postgres.
+//!
+//! Each write of money is one explicit transaction that runs as a task of its own (see [`Store`]), so no caller can cancel it half-way.
+//! Methods are named `noun_verb`; each statement carries its name in its first line, which is what `pg_stat_statements` and the
+//! server's log show.
+
+#![warn(missing_docs)]
+
+mod batch;
+mod close;
+mod connect;
+mod hold;
+
+mod intent;
+mod lease;
+mod plan;
+
+mod record;
+mod run;
+mod schema;
+mod split;
+mod status;
+mod sweep;
+mod tenant;
+
+pub use batch::Order;
+pub use close::{CloseVerdict, NotBalanced};
+pub use connect::{Store, StoreError};
+pub use hold::{Decision, HoldError, HoldRow};
+
+pub use intent::{Intent, IntentRefused};
+pub use lease::{Lease, LeasedBatch};
+pub use plan::{PlanLine, PlanProgress, Planned};
+
+pub use record::{Recorded, Report, Source};
+pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
+pub use schema::SchemaState;
+pub use split::SplitRefused;
+pub use status::{BatchProgress, CodeCount, OutcomeCount, RunStatus};
+pub use sweep::SweepLock;
+pub use tenant::TenantRail;

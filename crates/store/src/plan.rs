@@ -1,0 +1,373 @@
+//! Planning: who is paid what in a run, and why the others are not. Set-based SQL over chunks of affiliates in key order, one transaction each, so
+//! that a crash resumes at the cursor and memory does not depend on how many there are.
+//!
+//! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). The same query decides for the plan
+//! and for a dry run.
+
+use std::str::FromStr;
+
+use payfleet_domain::{Currency, RAILS, RunId, RunState};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+
+use crate::batch::{currency, word};
+use crate::connect::{Step, Store, StoreError, detached};
+use crate::run::NewRun;
+
+/// One line of what a plan decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanLine {
+    /// In which currency.
+    pub currency: Currency,
+    /// `pay`, or the reason code of an exclusion.
+    pub verdict: String,
+    /// How many accounts.
+    pub accounts: i64,
+    /// The sum of their balances, in minor units.
+    pub amount_minor: i128,
+}
+
+/// What planning a chunk did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanProgress {
+    /// The last affiliate that is planned; chunks go up by their numbers.
+    pub cursor: i64,
+    /// The highest number there is, for showing progress.
+    pub end: i64,
+    /// Accounts looked at in this chunk.
+    pub accounts: i64,
+}
+
+/// What a call for the next chunk found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planned {
+    /// There was a chunk; there may be more.
+    Chunk(PlanProgress),
+    /// Everybody is planned; the run is no longer `planning`.
+    Complete,
+    /// The run is paused.
+    Paused,
+}
+
+/// What the query needs to know of rails and currencies, which are rules of `domain` and not rows.
+struct Rules {
+    rails: serde_json::Value,
+    currencies: Vec<String>,
+    minimums: Vec<i64>,
+}
+
+#[derive(Serialize)]
+struct RailRule {
+    rail: &'static str,
+    payouts_per_batch: u32,
+    currencies: &'static [&'static str],
+    max_minor: Option<i64>,
+}
+
+impl Rules {
+    /// `batch_size` lowers what the rails allow, if it is less.
+    fn new(minimum: Decimal, batch_size: u32) -> Result<Rules, StoreError> {
+        let rails: Vec<RailRule> = RAILS
+            .iter()
+            .map(|rail| RailRule {
+                rail: rail.name,
+                payouts_per_batch: rail.payouts_per_batch.min(batch_size).max(1),
+                currencies: rail.currencies,
+                max_minor: rail.max_minor,
+            })
+            .collect();
+        let mut rules = Rules {
+            rails: serde_json::to_value(rails).map_err(|error| StoreError::Broken(error.to_string()))?,
+            currencies: Vec::new(),
+            minimums: Vec::new(),
+        };
+        for currency in Currency::all() {
+            rules.currencies.push(currency.code().to_owned());
+            let minor = currency.threshold_minor(minimum);
+            rules
+                .minimums
+                .push(minor.ok_or_else(|| StoreError::Broken(format!("a minimum of {minimum} {currency} overflows")))?);
+        }
+        Ok(rules)
+    }
+}
+
+/// The window of a run and the affiliates of a chunk.
+struct Chunk {
+    tenant: i32,
+    ordinal: i32,
+    opens_after: Option<OffsetDateTime>,
+    cutoff: OffsetDateTime,
+    after: i64,
+    up_to: i64,
+}
+
+/// $1 tenant, $2 opens_after, $3 cutoff, $4 ordinal, $5 and $6 the affiliates (excluded, included), $7 currencies, $8 their minimums, $9 rails.
+///
+/// The months of the window are named one by one, since only then does the index hand out each month in the order of affiliates.
+const DECIDED: &str = "
+  months AS MATERIALIZED (
+    SELECT ARRAY(SELECT generate_series(
+      coalesce((extract(year FROM $2::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $2::timestamptz AT TIME ZONE 'UTC') - 1)::int,
+               (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL)),
+      (extract(year FROM $3::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $3::timestamptz AT TIME ZONE 'UTC') - 1)::int)) AS list),
+  earned AS (
+    SELECT affiliate_id, currency, sum(amount_minor)::bigint AS minor
+      FROM (
+        SELECT c.affiliate_id, c.currency, c.amount_minor FROM commission c
+         WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month = ANY((SELECT list FROM months)::int[])
+           AND c.affiliate_id > $5 AND c.affiliate_id <= $6
+           AND c.due_at <= $3 AND ($2::timestamptz IS NULL OR c.due_at > $2)
+        UNION ALL
+        SELECT c.affiliate_id, c.currency, c.amount_minor FROM commission c
+         WHERE c.tenant_id = $1 AND c.late_for = $4 AND c.affiliate_id > $5 AND c.affiliate_id <= $6) AS c
+     GROUP BY affiliate_id, currency),
+  due AS (
+    SELECT a.affiliate_id, a.currency, a.carried_minor, a.carried_minor + coalesce(e.minor, 0) AS amount_minor
+      FROM account a LEFT JOIN earned e ON e.affiliate_id = a.affiliate_id AND e.currency = a.currency
+     WHERE a.tenant_id = $1 AND a.affiliate_id > $5 AND a.affiliate_id <= $6
+       AND (a.carried_minor <> 0 OR e.minor IS NOT NULL)),
+  rule AS (
+    SELECT * FROM jsonb_to_recordset($9::jsonb) AS rule (rail text, payouts_per_batch int, currencies text[], max_minor bigint)),
+  choice AS (
+    SELECT DISTINCT ON (d.affiliate_id, d.currency)
+           d.*, m.id AS method_id, t.rail, t.account, t.credential, rule.payouts_per_batch,
+           CASE WHEN m.id IS NULL THEN 'no_method'
+                WHEN NOT m.usable THEN 'method_unusable'
+                WHEN rule.rail IS NULL THEN 'no_rail'
+                WHEN rule.currencies <> '{}' AND NOT d.currency = ANY(rule.currencies) THEN 'currency_unsupported'
+                WHEN d.amount_minor < m.min_minor OR d.amount_minor > m.max_minor OR d.amount_minor > rule.max_minor
+                  THEN 'outside_limits' END AS obstacle
+      FROM due d
+      LEFT JOIN payout_method m ON m.affiliate_id = d.affiliate_id AND m.tenant_id = $1 AND m.retired_at IS NULL
+                               AND m.affiliate_id > $5 AND m.affiliate_id <= $6
+      LEFT JOIN tenant_rail t ON t.tenant_id = $1 AND t.method = m.method
+      LEFT JOIN rule ON rule.rail = t.rail
+     ORDER BY d.affiliate_id, d.currency, obstacle IS NOT NULL, m.priority),
+  decided AS (
+    SELECT c.*,
+           CASE WHEN c.amount_minor < 0 THEN 'negative_balance'
+                WHEN c.amount_minor < minimum.minor THEN 'below_minimum'
+                WHEN f.on_hold THEN 'on_hold'
+                ELSE coalesce(c.obstacle, 'pay') END AS verdict
+      FROM choice c
+      JOIN affiliate f ON f.id = c.affiliate_id AND f.tenant_id = $1 AND f.id > $5 AND f.id <= $6
+      LEFT JOIN unnest($7::text[], $8::bigint[]) AS minimum (currency, minor) ON minimum.currency = c.currency
+     WHERE c.amount_minor <> 0)";
+
+impl Store {
+    /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
+    /// moves the cursor. Two coordinators at once take turns on the run's row. `chunk` is the number of accounts in it, about.
+    pub async fn plan_chunk(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        self.transaction("plan_chunk", move |tx| Box::pin(plan_chunk(tx, run, chunk, batch_size))).await
+    }
+
+    /// What a new run would decide, without writing anything. Reads one snapshot, however long it takes.
+    pub async fn plan_dry(&self, new: NewRun, chunk: i64) -> Result<Vec<PlanLine>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.step("plan_dry")?;
+            let last: Option<(i32, OffsetDateTime)> = sqlx::query_as(
+                "-- run_newest\nSELECT ordinal, cutoff FROM run WHERE tenant_id = $1 ORDER BY ordinal DESC LIMIT 1",
+            )
+            .bind(new.tenant.0)
+            .fetch_optional(&mut *tx)
+            .await
+            .step("run_newest")?;
+            let rules = Rules::new(new.minimum, u32::MAX)?;
+            let mut lines: std::collections::BTreeMap<(Currency, String), (i64, i128)> = Default::default();
+            let mut after = 0;
+            while let Some((up_to, _)) = chunk_end(&mut tx, new.tenant.0, after, chunk).await? {
+                let part = Chunk {
+                    tenant: new.tenant.0,
+                    ordinal: last.map_or(1, |(ordinal, _)| ordinal + 1),
+                    opens_after: last.map(|(_, cutoff)| cutoff),
+                    cutoff: new.period.cutoff(),
+                    after,
+                    up_to,
+                };
+                let sql = format!(
+                    "-- plan_dry\nWITH {DECIDED} SELECT currency, verdict, count(*) AS accounts, sum(amount_minor)::text AS minor
+                       FROM decided GROUP BY currency, verdict"
+                );
+                let rows = bind(sqlx::query(sqlx::AssertSqlSafe(sql)), &part, &rules)
+                    .fetch_all(&mut *tx)
+                    .await
+                    .step("plan_dry")?;
+                for row in rows {
+                    let line = line_read(&row, "minor")?;
+                    let sum = lines.entry((line.currency, line.verdict)).or_default();
+                    sum.0 += line.accounts;
+                    sum.1 += line.amount_minor;
+                }
+                after = up_to;
+            }
+            tx.rollback().await.step("plan_dry")?;
+            Ok(lines
+                .into_iter()
+                .map(|((currency, verdict), (accounts, amount_minor))| PlanLine { currency, verdict, accounts, amount_minor })
+                .collect())
+        })
+        .await
+    }
+
+    /// What a run's plan decided, by currency and verdict.
+    pub async fn plan_lines(&self, run: RunId) -> Result<Vec<PlanLine>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let rows = sqlx::query(
+                "-- plan_lines
+                 SELECT currency, verdict, accounts, amount_minor::text AS minor FROM run_plan WHERE run_id = $1
+                  ORDER BY currency, verdict",
+            )
+            .bind(run.0)
+            .fetch_all(&pool)
+            .await
+            .step("plan_lines")?;
+            rows.iter().map(|row| line_read(row, "minor")).collect()
+        })
+        .await
+    }
+}
+
+fn line_read(row: &sqlx::postgres::PgRow, minor: &str) -> Result<PlanLine, StoreError> {
+    let sum: String = row.try_get(minor).step("plan_read")?;
+    Ok(PlanLine {
+        currency: currency(row, "currency")?,
+        verdict: row.try_get("verdict").step("plan_read")?,
+        accounts: row.try_get("accounts").step("plan_read")?,
+        amount_minor: i128::from_str(&sum).map_err(|error| StoreError::Broken(format!("a sum of `{sum}`: {error}")))?,
+    })
+}
+
+fn bind<'q>(
+    query: sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    chunk: &Chunk,
+    rules: &Rules,
+) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    query
+        .bind(chunk.tenant)
+        .bind(chunk.opens_after)
+        .bind(chunk.cutoff)
+        .bind(chunk.ordinal)
+        .bind(chunk.after)
+        .bind(chunk.up_to)
+        .bind(rules.currencies.clone())
+        .bind(rules.minimums.clone())
+        .bind(rules.rails.clone())
+}
+
+/// The last affiliate of the chunk after `after`, and the highest one there is.
+async fn chunk_end(
+    tx: &mut PgConnection,
+    tenant: i32,
+    after: i64,
+    chunk: i64,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    let (up_to, end): (Option<i64>, Option<i64>) = sqlx::query_as(
+        "-- plan_chunk_end
+         SELECT (SELECT max(affiliate_id) FROM (SELECT affiliate_id FROM account WHERE tenant_id = $1 AND affiliate_id > $2
+                  ORDER BY tenant_id, affiliate_id LIMIT $3) AS next),
+                (SELECT max(affiliate_id) FROM account WHERE tenant_id = $1)",
+    )
+    .bind(tenant)
+    .bind(after)
+    .bind(chunk)
+    .fetch_one(tx)
+    .await
+    .step("plan_chunk_end")?;
+    Ok(up_to.zip(end))
+}
+
+async fn plan_chunk(tx: &mut PgConnection, run: RunId, size: i64, batch_size: u32) -> Result<Planned, StoreError> {
+    let row = sqlx::query(
+        "-- plan_lock
+         SELECT tenant_id, ordinal, opens_after, cutoff, minimum, state, paused_at IS NOT NULL AS paused, plan_cursor, payouts
+           FROM run WHERE id = $1 FOR NO KEY UPDATE",
+    )
+    .bind(run.0)
+    .fetch_optional(&mut *tx)
+    .await
+    .step("plan_lock")?
+    .ok_or_else(|| StoreError::Broken(format!("run {run} does not exist")))?;
+    let read = "plan_lock";
+    if word::<RunState>(&row, "state")? != RunState::Planning {
+        return Ok(Planned::Complete);
+    }
+    if row.try_get("paused").step(read)? {
+        return Ok(Planned::Paused);
+    }
+    let tenant: i32 = row.try_get("tenant_id").step(read)?;
+    let after: i64 = row.try_get("plan_cursor").step(read)?;
+    let planned: i64 = row.try_get("payouts").step(read)?;
+    let Some((up_to, end)) = chunk_end(tx, tenant, after, size).await? else {
+        sqlx::query("-- plan_complete\nUPDATE run SET state = 'planned', planned_at = clock_timestamp() WHERE id = $1")
+            .bind(run.0)
+            .execute(tx)
+            .await
+            .step("plan_complete")?;
+        return Ok(Planned::Complete);
+    };
+    let rules = Rules::new(row.try_get("minimum").step(read)?, batch_size)?;
+    let chunk = Chunk {
+        tenant,
+        ordinal: row.try_get("ordinal").step(read)?,
+        opens_after: row.try_get("opens_after").step(read)?,
+        cutoff: row.try_get("cutoff").step(read)?,
+        after,
+        up_to,
+    };
+    // Numbered in the order of rail account and currency, so that every batch is one range of numbers.
+    let sql = format!(
+        "-- plan_chunk\nWITH {DECIDED},
+           numbered AS (
+             SELECT d.*, ($10::bigint << 32) + $11 + row_number() OVER (ORDER BY rail, account, credential, currency, affiliate_id) - 1 AS id,
+                    (row_number() OVER (PARTITION BY rail, account, credential, currency ORDER BY affiliate_id) - 1) / payouts_per_batch AS part
+               FROM decided d WHERE verdict = 'pay'),
+           paid AS (
+             INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, tenant_id, currency)
+             SELECT id, $10, affiliate_id, method_id, amount_minor, carried_minor, $1, currency FROM numbered ORDER BY id),
+           reserved AS (
+             INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
+             SELECT id, 0, $1, amount_minor, currency FROM numbered ORDER BY id),
+           batched AS (
+             INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts, amount_minor)
+             SELECT $1, $10, rail, account, credential, currency, min(id), max(id), count(*), sum(amount_minor)
+               FROM numbered GROUP BY rail, account, credential, currency, part ORDER BY min(id)),
+           excluded AS (
+             INSERT INTO exclusion (run_id, affiliate_id, currency, tenant_id, reason, amount_minor, carried_minor)
+             SELECT $10, affiliate_id, currency, $1, verdict, amount_minor, carried_minor FROM decided WHERE verdict <> 'pay'
+              ORDER BY affiliate_id, currency),
+           -- A difference, not a new balance: money released meanwhile by an earlier run is added to the same row and stays for the next one.
+           carried AS (
+             UPDATE account a SET carried_minor = a.carried_minor + moved.minor
+               FROM (SELECT due.affiliate_id, due.currency,
+                            CASE d.verdict WHEN 'pay' THEN 0 ELSE due.amount_minor END - due.carried_minor AS minor
+                       FROM due LEFT JOIN decided d USING (affiliate_id, currency)) AS moved
+              WHERE a.tenant_id = $1 AND a.affiliate_id > $5 AND a.affiliate_id <= $6
+                AND a.affiliate_id = moved.affiliate_id AND a.currency = moved.currency AND moved.minor <> 0),
+           counted AS (
+             INSERT INTO run_plan AS plan (run_id, tenant_id, currency, verdict, accounts, amount_minor)
+             SELECT $10, $1, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict
+                 ON CONFLICT (run_id, currency, verdict)
+                 DO UPDATE SET accounts = plan.accounts + excluded.accounts, amount_minor = plan.amount_minor + excluded.amount_minor)
+         SELECT (SELECT count(*) FROM due) AS accounts, (SELECT count(*) FROM numbered) AS payouts"
+    );
+    let row = bind(sqlx::query(sqlx::AssertSqlSafe(sql)), &chunk, &rules)
+        .bind(run.0)
+        .bind(planned)
+        .fetch_one(&mut *tx)
+        .await
+        .step("plan_chunk")?;
+    let payouts: i64 = row.try_get("payouts").step("plan_chunk")?;
+    sqlx::query("-- plan_advance\nUPDATE run SET plan_cursor = $2, payouts = payouts + $3 WHERE id = $1")
+        .bind(run.0)
+        .bind(up_to)
+        .bind(payouts)
+        .execute(tx)
+        .await
+        .step("plan_advance")?;
+    Ok(Planned::Chunk(PlanProgress { cursor: up_to, end, accounts: row.try_get("accounts").step("plan_chunk")? }))
+}

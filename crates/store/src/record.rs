@@ -1,0 +1,547 @@
+//! Guards G3 (refusal) and G4 (success), and what follows for the batch: the one way in which news of payments becomes state and ledger.
+//!
+//! Success is never fenced: a late worker's proof of payment always counts. A refusal counts only as G3 says. One statement per kind of
+//! news, whatever the size of the batch.
+
+use std::time::Duration;
+
+use payfleet_domain::{
+    AttemptNo, BatchId, BatchState, Epoch, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState, Rail,
+    RefusalCode, RefusalKind, RefusalVerdict, refusal_verdict,
+};
+use sqlx::{PgConnection, Row};
+
+use crate::batch::{LockedBatch, batch_lock};
+use crate::connect::{Step, Store, StoreError};
+use crate::lease::interval;
+use crate::split::split_refused;
+
+/// Where news came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The answer to our request.
+    Answer,
+    /// A lookup.
+    Lookup,
+    /// A statement.
+    Statement,
+    /// Two people.
+    Person,
+}
+
+impl Source {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Source::Answer => "answer",
+            Source::Lookup => "lookup",
+            Source::Statement => "statement",
+            Source::Person => "person",
+        }
+    }
+}
+
+/// What a worker learned about a batch in one go.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// About which batch.
+    pub batch: BatchId,
+    /// The lease under which it was learned. Need not be valid any more.
+    pub epoch: Epoch,
+    /// The attempt that was answered; `None` for a lookup or for following accepted payments.
+    pub attempt: Option<AttemptNo>,
+    /// What is known now, by payout.
+    pub outcomes: Vec<(PayoutId, Outcome)>,
+    /// The request was refused as a whole: perhaps one payout in it spoils the others.
+    pub refused_whole: bool,
+    /// If the batch stays open: when it may be looked at again.
+    pub available_in: Duration,
+    /// Whether the lessee is done with the batch. If not, only the news is recorded and the lease goes on.
+    pub release: bool,
+}
+
+/// What recording did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// Payouts newly paid.
+    pub paid: u64,
+    /// Payouts newly refused.
+    pub refused: u64,
+    /// Payouts that were proven to have been paid a second time, or paid after they had been refused. The run is paused.
+    pub alarms: u64,
+    /// Where the batch stands now.
+    pub state: BatchState,
+}
+
+/// News of one kind about several payouts of one batch.
+pub(crate) struct News {
+    pub ids: Vec<i64>,
+    /// References, or refusal codes.
+    pub words: Vec<String>,
+}
+
+impl News {
+    fn of<'a>(outcomes: &'a [(PayoutId, Outcome)], pick: impl Fn(&'a Outcome) -> Option<&'a str>) -> News {
+        let (ids, words) =
+            outcomes.iter().filter_map(|(id, outcome)| pick(outcome).map(|word| (id.0, word.to_owned()))).unzip();
+        News { ids, words }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+impl Store {
+    /// Records what is known about a batch's payouts, closes the attempt, and moves the batch on. May be repeated.
+    pub async fn outcomes_record(&self, report: Report) -> Result<Recorded, StoreError> {
+        self.transaction("outcomes_record", move |tx| {
+            let report = report.clone();
+            Box::pin(async move { record(tx, &report).await })
+        })
+        .await
+    }
+}
+
+async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, StoreError> {
+    let batch = batch_lock(tx, report.batch).await?;
+    let rail = Rail::named(&batch.rail).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
+    if let Some((stray, _)) = report.outcomes.iter().find(|(id, _)| *id < batch.first || *id > batch.last) {
+        return Err(StoreError::Broken(format!("payout {stray} is not in batch {}", batch.id)));
+    }
+    let source = if report.attempt.is_some() { Source::Answer } else { Source::Lookup };
+    let news = |pick: fn(&Outcome) -> Option<&str>| News::of(&report.outcomes, pick);
+
+    let (paid, alarms) = payouts_settle(
+        tx,
+        &news(|outcome| match outcome {
+            Outcome::Paid(reference) => Some(&reference.0),
+            _ => None,
+        }),
+        source,
+        report.attempt,
+    )
+    .await?;
+    payouts_return(
+        tx,
+        &news(|outcome| match outcome {
+            Outcome::Returned(reference) => Some(&reference.0),
+            _ => None,
+        }),
+        source,
+    )
+    .await?;
+    payouts_accept(
+        tx,
+        &news(|outcome| match outcome {
+            Outcome::Accepted(reference) => Some(&reference.0),
+            _ => None,
+        }),
+    )
+    .await?;
+
+    let refusals = news(|outcome| match outcome {
+        Outcome::Refused(code) => Some(code.as_str()),
+        _ => None,
+    });
+    let mut lost_track = news(|outcome| match outcome {
+        Outcome::Unknown => Some(""),
+        _ => None,
+    });
+    let mut refused = 0;
+    let mut split = false;
+    if !refusals.is_empty() {
+        match refusal_is_final(tx, &batch, rail, report).await? {
+            RefusalVerdict::Final if report.refused_whole && one_may_spoil(&refusals, &batch) => split = true,
+            RefusalVerdict::Final => refused = payouts_refuse(tx, &refusals, source, report.attempt).await?,
+            RefusalVerdict::StillUnknown => lost_track.ids.extend(&refusals.ids),
+        }
+    }
+    payouts_lose_track(tx, &lost_track.ids).await?;
+
+    if let Some(attempt) = report.attempt {
+        let result = if !lost_track.is_empty() {
+            "unknown"
+        } else if report.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotExecuted)) {
+            "not_executed"
+        } else {
+            "answered"
+        };
+        attempt_close(tx, batch.id, attempt, result).await?;
+    }
+    if alarms > 0 {
+        run_alarm(tx, &batch).await?;
+    }
+    let state = if split {
+        evidence_insert(tx, &refusals, "refused", source, Some(batch.id), report.attempt).await?;
+        split_refused(tx, &batch).await?;
+        BatchState::Split
+    } else {
+        batch_advance(tx, &batch, report, !lost_track.is_empty(), &refusals).await?
+    };
+    Ok(Recorded { paid, refused, alarms, state })
+}
+
+/// Whether halves of a batch that was refused whole may fare better: only if the reason is a payee's.
+fn one_may_spoil(refusals: &News, batch: &LockedBatch) -> bool {
+    let codes = || refusals.words.iter().map(|code| RefusalCode::new(code).kind());
+    batch.payouts > 1 && batch.state == BatchState::Sending && codes().all(|kind| kind == RefusalKind::Payee)
+}
+
+/// G3, with what the database knows at this moment under the batch's lock.
+async fn refusal_is_final(
+    tx: &mut PgConnection,
+    batch: &LockedBatch,
+    rail: &Rail,
+    report: &Report,
+) -> Result<RefusalVerdict, StoreError> {
+    let Some(attempt) = report.attempt else {
+        // A lookup tells the state of the payment itself, not of one request for it. It is proof if nothing new was sent meanwhile.
+        let older = alive_attempts(tx, batch.id, None).await?;
+        return Ok(match (report.epoch == batch.epoch, rail.pins_refusals || !older) {
+            (true, true) => RefusalVerdict::Final,
+            _ => RefusalVerdict::StillUnknown,
+        });
+    };
+    let newest = attempt == batch.attempt && batch.state != BatchState::Split;
+    let older = match alive_attempts(tx, batch.id, Some(attempt)).await? {
+        true => OlderAttempts::MayStillArrive,
+        false => OlderAttempts::AllDead,
+    };
+    Ok(refusal_verdict(rail, newest, older))
+}
+
+/// Whether an attempt other than `than` has no definite answer and could still arrive when `than` was opened (or can now).
+async fn alive_attempts(tx: &mut PgConnection, batch: BatchId, than: Option<AttemptNo>) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "-- attempts_alive
+         SELECT EXISTS (
+           SELECT FROM attempt a
+            WHERE a.batch_id = $1 AND a.n IS DISTINCT FROM $2 AND (a.result IS NULL OR a.result = 'unknown')
+              AND a.may_arrive_until > coalesce((SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2), clock_timestamp()))",
+    )
+    .bind(batch.0)
+    .bind(than.map(|n| n.0))
+    .fetch_one(tx)
+    .await
+    .step("attempts_alive")
+}
+
+/// G4. Sets the reference and posts the settle transfer where there is no reference yet. Where there is another one, or the payout counts as not
+/// paid, the proof is kept as evidence and counted as an alarm.
+pub(crate) async fn payouts_settle(
+    tx: &mut PgConnection,
+    news: &News,
+    source: Source,
+    attempt: Option<AttemptNo>,
+) -> Result<(u64, u64), StoreError> {
+    if news.is_empty() {
+        return Ok((0, 0));
+    }
+    let settled: i64 = sqlx::query_scalar(
+        "-- payouts_settle
+         WITH moved AS (
+           UPDATE payout p SET state = 'paid', reference = news.reference, code = NULL, settled_at = clock_timestamp()
+             FROM unnest($1::bigint[], $2::text[]) AS news (id, reference)
+            WHERE p.id = news.id AND p.state = ANY($3)
+        RETURNING p.id, p.tenant_id, p.amount_minor, p.currency),
+         posted AS (
+           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
+           SELECT id, 2, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
+         SELECT count(*) FROM posted",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(PayoutState::sources(PayoutEvent::Pay))
+    .fetch_one(&mut *tx)
+    .await
+    .step("payouts_settle")?;
+    let settled = settled.unsigned_abs();
+    let alarms = match settled == news.ids.len() as u64 {
+        true => 0,
+        false => sqlx::query(
+            "-- payments_contradict
+             INSERT INTO evidence (tenant_id, payout_id, source, says, reference, attempt)
+             SELECT p.tenant_id, p.id, $3, 'paid', news.reference, $4
+               FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
+              WHERE p.reference IS DISTINCT FROM news.reference
+              ORDER BY p.id
+                 ON CONFLICT DO NOTHING",
+        )
+        .bind(&news.ids)
+        .bind(&news.words)
+        .bind(source.as_str())
+        .bind(attempt.map(|n| n.0))
+        .execute(&mut *tx)
+        .await
+        .step("payments_contradict")?
+        .rows_affected(),
+    };
+    holds_close(tx, &news.ids).await?;
+    Ok((settled, alarms))
+}
+
+/// Proof that a payment came back. Posts what is missing of settle and return, and makes the money due again.
+pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: Source) -> Result<u64, StoreError> {
+    if news.is_empty() {
+        return Ok(0);
+    }
+    let returned: i64 = sqlx::query_scalar(
+        "-- payouts_return
+         WITH old AS (
+           SELECT p.id, p.state, news.reference
+             FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
+            WHERE p.state = ANY($3) ORDER BY p.id FOR NO KEY UPDATE OF p),
+         moved AS (
+           UPDATE payout p
+              SET state = 'returned', code = NULL, settled_at = coalesce(p.settled_at, clock_timestamp()),
+                  reference = CASE old.state WHEN 'paid' THEN p.reference ELSE old.reference END
+             FROM old WHERE p.id = old.id
+        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, old.state AS was, old.reference AS proof),
+         posted AS (
+           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
+           SELECT id, kind, tenant_id, amount_minor, currency FROM moved, unnest(ARRAY[2, 4]) AS kind
+            WHERE kind = 4 OR was <> 'paid' ORDER BY id, kind RETURNING 1),
+         due_again AS (
+           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
+             FROM moved m
+            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1),
+         kept AS (
+           INSERT INTO evidence (tenant_id, payout_id, source, says, reference)
+           SELECT tenant_id, id, $4, 'returned', proof FROM moved ON CONFLICT DO NOTHING RETURNING 1)
+         SELECT count(*) FROM due_again",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(PayoutState::sources(PayoutEvent::Return))
+    .bind(source.as_str())
+    .fetch_one(&mut *tx)
+    .await
+    .step("payouts_return")?;
+    holds_close(tx, &news.ids).await?;
+    Ok(returned.unsigned_abs())
+}
+
+async fn payouts_accept(tx: &mut PgConnection, news: &News) -> Result<(), StoreError> {
+    if news.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- payouts_accept
+         UPDATE payout p SET state = 'accepted', reference = news.reference, code = NULL
+           FROM unnest($1::bigint[], $2::text[]) AS news (id, reference)
+          WHERE p.id = news.id AND p.state = ANY($3)",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(PayoutState::sources(PayoutEvent::Accept))
+    .execute(&mut *tx)
+    .await
+    .step("payouts_accept")?;
+    holds_close(tx, &news.ids).await
+}
+
+/// Proof that payouts were not and will not be paid: their money is released and due again.
+pub(crate) async fn payouts_refuse(
+    tx: &mut PgConnection,
+    news: &News,
+    source: Source,
+    attempt: Option<AttemptNo>,
+) -> Result<u64, StoreError> {
+    evidence_insert(tx, news, "refused", source, None, attempt).await?;
+    let refused: i64 = sqlx::query_scalar(
+        "-- payouts_refuse
+         WITH moved AS (
+           UPDATE payout p SET state = 'refused', code = news.code, reference = NULL
+             FROM unnest($1::bigint[], $2::text[]) AS news (id, code)
+            WHERE p.id = news.id AND p.state = ANY($3)
+        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
+         posted AS (
+           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
+           SELECT id, 3, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1),
+         due_again AS (
+           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
+             FROM moved m
+            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1)
+         SELECT count(*) FROM due_again",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(PayoutState::sources(PayoutEvent::Refuse))
+    .fetch_one(&mut *tx)
+    .await
+    .step("payouts_refuse")?;
+    holds_close(tx, &news.ids).await?;
+    Ok(refused.unsigned_abs())
+}
+
+async fn payouts_lose_track(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("-- payouts_lose_track\nUPDATE payout SET state = 'unknown' WHERE id = ANY($1) AND state = ANY($2)")
+        .bind(ids)
+        .bind(PayoutState::sources(PayoutEvent::LoseTrack))
+        .execute(tx)
+        .await
+        .step("payouts_lose_track")?;
+    Ok(())
+}
+
+async fn evidence_insert(
+    tx: &mut PgConnection,
+    news: &News,
+    says: &'static str,
+    source: Source,
+    batch: Option<BatchId>,
+    attempt: Option<AttemptNo>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- evidence_insert
+         INSERT INTO evidence (tenant_id, payout_id, source, says, code, batch_id, attempt)
+         SELECT p.tenant_id, p.id, $3, $4, news.code, $5, $6
+           FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, code) ON p.id = news.id
+          ORDER BY p.id
+             ON CONFLICT DO NOTHING",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(source.as_str())
+    .bind(says)
+    .bind(batch.map(|id| id.0))
+    .bind(attempt.map(|n| n.0))
+    .execute(tx)
+    .await
+    .step("evidence_insert")?;
+    Ok(())
+}
+
+/// Holds whose payouts are no longer held were overtaken by evidence.
+async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- holds_close
+         UPDATE hold h SET resolution = 'evidence', resolved_at = clock_timestamp()
+           FROM payout p WHERE h.payout_id = ANY($1) AND h.resolved_at IS NULL AND p.id = h.payout_id AND p.state <> 'held'",
+    )
+    .bind(ids)
+    .execute(tx)
+    .await
+    .step("holds_close")?;
+    Ok(())
+}
+
+async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, result: &str) -> Result<(), StoreError> {
+    // The halves of a split batch keep the attempts made before; an answer that comes late closes those too.
+    sqlx::query(
+        "-- attempt_close
+         UPDATE attempt SET result = $3, closed_at = clock_timestamp()
+          WHERE n = $2 AND result IS NULL AND batch_id IN (SELECT $1 UNION ALL SELECT id FROM batch WHERE parent_id = $1)",
+    )
+    .bind(batch.0)
+    .bind(n.0)
+    .bind(result)
+    .execute(tx)
+    .await
+    .step("attempt_close")?;
+    Ok(())
+}
+
+/// A payment that contradicts what is settled stops the run until people have looked.
+async fn run_alarm(tx: &mut PgConnection, batch: &LockedBatch) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- run_alarm
+         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, 'double payment')
+          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
+    )
+    .bind(batch.run)
+    .execute(tx)
+    .await
+    .step("run_alarm")?;
+    Ok(())
+}
+
+/// Moves the batch to where its payouts say that it is.
+async fn batch_advance(
+    tx: &mut PgConnection,
+    batch: &LockedBatch,
+    report: &Report,
+    lost_track: bool,
+    refusals: &News,
+) -> Result<BatchState, StoreError> {
+    let counts = sqlx::query(
+        "-- batch_count
+         SELECT count(*) FILTER (WHERE state = 'planned') AS planned, count(*) FILTER (WHERE state = 'unknown') AS unknown,
+                count(*) FILTER (WHERE state = 'accepted') AS accepted, count(*) FILTER (WHERE state = 'held') AS held,
+                (SELECT count(*) FROM attempt WHERE batch_id = $3 AND (result IS NULL OR result = 'unknown')) AS alive
+           FROM payout WHERE id BETWEEN $1 AND $2",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .bind(batch.id.0)
+    .fetch_one(&mut *tx)
+    .await
+    .step("batch_count")?;
+    let count = |column: &str| counts.try_get::<i64, _>(column).step("batch_count");
+    let (planned, unknown, accepted, held, alive) =
+        (count("planned")?, count("unknown")?, count("accepted")?, count("held")?, count("alive")?);
+
+    let next = if !batch.state.is_open() && batch.state != BatchState::Held {
+        batch.state
+    } else if planned + unknown > 0 {
+        // Only the lessee may say that a batch is free of requests under way; anybody else leaves its state alone.
+        match (report.epoch == batch.epoch, unknown + alive) {
+            (true, 0) => BatchState::Ready,
+            _ => batch.state,
+        }
+    } else if accepted > 0 {
+        BatchState::Accepted
+    } else if held > 0 {
+        BatchState::Held
+    } else {
+        BatchState::Done
+    };
+    if next != batch.state {
+        batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
+    }
+    if matches!(next, BatchState::Done | BatchState::Accepted) {
+        // Every payout has its answer, so what an unanswered attempt did is known too.
+        sqlx::query(
+            "-- attempts_resolve
+             UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
+              WHERE batch_id = $1 AND (result IS NULL OR result = 'unknown')",
+        )
+        .bind(batch.id.0)
+        .execute(&mut *tx)
+        .await
+        .step("attempts_resolve")?;
+    }
+    let progressed =
+        report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
+    let code = refusals.words.first().map(String::as_str);
+    sqlx::query(
+        "-- batch_advance
+         UPDATE batch
+            SET state = $2,
+                closed_at = CASE WHEN $2 IN ('done', 'held', 'split', 'cancelled') THEN coalesce(closed_at, clock_timestamp()) END,
+                first_sent_at = CASE WHEN $2 <> 'ready' THEN first_sent_at END,
+                stalled_leases = CASE WHEN $3 THEN 0 ELSE stalled_leases END,
+                unknown_attempts = unknown_attempts + $4::int,
+                failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,
+                last_code = coalesce($6, CASE WHEN $4 THEN 'unknown' ELSE last_code END),
+                available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + $8 ELSE available_at END,
+                lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
+                lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END
+          WHERE id = $1",
+    )
+    .bind(batch.id.0)
+    .bind(next.as_str())
+    .bind(report.epoch == batch.epoch)
+    .bind(lost_track)
+    .bind(progressed)
+    .bind(code)
+    .bind(report.release)
+    .bind(interval(report.available_in))
+    .execute(tx)
+    .await
+    .step("batch_advance")?;
+    Ok(next)
+}

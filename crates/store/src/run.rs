@@ -1,0 +1,397 @@
+//! Runs: how one comes to be, and how people stop, resume and cancel it.
+
+use payfleet_domain::{BatchState, Period, RunId, RunState, TenantId};
+use rust_decimal::Decimal;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::batch::word;
+use crate::connect::{Step, Store, StoreError, detached};
+
+/// The advisory lock that imports share and the fixing of a cutoff takes alone; the second key is the tenant.
+pub(crate) const CUTOFF_LOCK: i32 = 0x5046_0001;
+
+/// What a run is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRun {
+    /// Whose.
+    pub tenant: TenantId,
+    /// For which month.
+    pub period: Period,
+    /// 1, or more for a further run of the same period.
+    pub sequence: i16,
+    /// The least that is paid, in units of each currency.
+    pub minimum: Decimal,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// Its number.
+    pub id: RunId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its tenant's name.
+    pub tenant_name: String,
+    /// The random part of its keys.
+    pub key: Uuid,
+    /// Its month.
+    pub period: String,
+    /// 1, or more for a further run of the same period.
+    pub sequence: i16,
+    /// Its place among the tenant's runs.
+    pub ordinal: i32,
+    /// Where its window opens (excluded); `None` is the beginning.
+    pub opens_after: Option<OffsetDateTime>,
+    /// Where its window ends (included).
+    pub cutoff: OffsetDateTime,
+    /// The least that is paid, in units of each currency.
+    pub minimum: Decimal,
+    /// Where it stands.
+    pub state: RunState,
+    /// Why it is paused, if it is.
+    pub pause_reason: Option<String>,
+    /// Payouts planned so far.
+    pub payouts: i64,
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// When payment began.
+    pub paying_at: Option<OffsetDateTime>,
+    /// When everybody was accounted for.
+    pub settled_at: Option<OffsetDateTime>,
+}
+
+/// Why a run cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum RunCreateError {
+    /// Its window would end before the last one did.
+    #[error(
+        "period {period} ended before the last cutoff, that of {last_period}: what was due then belongs to later runs; \
+         runs are created in the order of their periods"
+    )]
+    OutOfOrder {
+        /// The asked one.
+        period: String,
+        /// The tenant's newest.
+        last_period: String,
+    },
+    /// A further run of a period needs the one before it.
+    #[error("run {sequence} of period {period} needs run {before} of it first", before = sequence - 1)]
+    SequenceGap {
+        /// The asked period.
+        period: String,
+        /// The asked sequence.
+        sequence: i16,
+    },
+    /// The tenant's last run is still being planned.
+    #[error("run {0} of this tenant is still being planned; `tick` goes on with it, try again after that")]
+    StillPlanning(RunId),
+    /// The period has not ended.
+    #[error("period {0} has not ended yet; its cutoff is its last instant in UTC")]
+    NotOver(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a run's state was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunChangeError {
+    /// No such run.
+    #[error("there is no run {0}; `status` lists them")]
+    Unknown(RunId),
+    /// Its state does not allow it.
+    #[error("run {run} is {state} and cannot be {wanted}")]
+    Illegal {
+        /// The run.
+        run: RunId,
+        /// Where it stands.
+        state: RunState,
+        /// What was asked.
+        wanted: &'static str,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+const COLUMNS: &str = "r.id, r.tenant_id, t.name AS tenant_name, r.key, r.period, r.sequence, r.ordinal, r.opens_after, r.cutoff, r.minimum,
+    r.state, r.pause_reason, r.payouts, r.created_at, r.paying_at, r.settled_at";
+
+fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
+    let read = "run_read";
+    Ok(RunRow {
+        id: RunId(row.try_get("id").step(read)?),
+        tenant: TenantId(row.try_get("tenant_id").step(read)?),
+        tenant_name: row.try_get("tenant_name").step(read)?,
+        key: row.try_get("key").step(read)?,
+        period: row.try_get("period").step(read)?,
+        sequence: row.try_get("sequence").step(read)?,
+        ordinal: row.try_get("ordinal").step(read)?,
+        opens_after: row.try_get("opens_after").step(read)?,
+        cutoff: row.try_get("cutoff").step(read)?,
+        minimum: row.try_get("minimum").step(read)?,
+        state: word(row, "state")?,
+        pause_reason: row.try_get("pause_reason").step(read)?,
+        payouts: row.try_get("payouts").step(read)?,
+        created_at: row.try_get("created_at").step(read)?,
+        paying_at: row.try_get("paying_at").step(read)?,
+        settled_at: row.try_get("settled_at").step(read)?,
+    })
+}
+
+async fn run_where(
+    connection: &mut PgConnection,
+    condition: &'static str,
+    key: i64,
+    wanted: &str,
+    n: i16,
+) -> Result<Option<RunRow>, StoreError> {
+    let sql = format!("-- run_find\nSELECT {COLUMNS} FROM run r JOIN tenant t ON t.id = r.tenant_id WHERE {condition}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)) // only constants of this file
+        .bind(key)
+        .bind(wanted)
+        .bind(n)
+        .fetch_optional(connection)
+        .await
+        .step("run_find")?;
+    row.as_ref().map(run_row).transpose()
+}
+
+impl Store {
+    /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
+    /// that commit later belong to the next window, whatever their dates. Returns whether it is new.
+    pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        let asked = self
+            .transaction("run_create", move |tx| {
+                Box::pin(async move {
+                    sqlx::query("-- cutoff_lock\nSELECT pg_advisory_xact_lock($1, $2)")
+                        .bind(CUTOFF_LOCK)
+                        .bind(new.tenant.0)
+                        .execute(&mut *tx)
+                        .await
+                        .step("cutoff_lock")?;
+                    let period = new.period.to_string();
+                    let same = "r.tenant_id = $1 AND r.period = $2 AND r.sequence = $3";
+                    if let Some(run) = run_where(tx, same, new.tenant.0.into(), &period, new.sequence).await? {
+                        return Ok(Ok((run, false)));
+                    }
+                    let newest = "r.tenant_id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL ORDER BY r.ordinal DESC LIMIT 1";
+                    let last = run_where(tx, newest, new.tenant.0.into(), "", 0).await?;
+                    let cutoff = new.period.cutoff();
+                    let over: bool = sqlx::query_scalar("-- period_over\nSELECT $1 < clock_timestamp()")
+                        .bind(cutoff)
+                        .fetch_one(&mut *tx)
+                        .await
+                        .step("period_over")?;
+                    if !over {
+                        return Ok(Err(RunCreateError::NotOver(period)));
+                    }
+                    if let Some(last) = &last {
+                        if last.cutoff > cutoff || (last.cutoff == cutoff && last.sequence >= new.sequence) {
+                            return Ok(Err(RunCreateError::OutOfOrder { period, last_period: last.period.clone() }));
+                        }
+                        // Two half-planned runs would read each other's balances half-way.
+                        if last.state == RunState::Planning {
+                            return Ok(Err(RunCreateError::StillPlanning(last.id)));
+                        }
+                    }
+                    let before = last.as_ref().filter(|last| last.cutoff == cutoff).map_or(0, |last| last.sequence);
+                    if new.sequence != before + 1 {
+                        return Ok(Err(RunCreateError::SequenceGap { period, sequence: new.sequence }));
+                    }
+                    let id: i64 = sqlx::query_scalar(
+                        "-- run_insert
+                         INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+                    )
+                    .bind(new.tenant.0)
+                    .bind(&period)
+                    .bind(new.sequence)
+                    .bind(last.as_ref().map_or(1, |last| last.ordinal + 1))
+                    .bind(last.as_ref().map(|last| last.cutoff))
+                    .bind(cutoff)
+                    .bind(new.minimum)
+                    .fetch_one(&mut *tx)
+                    .await
+                    .step("run_insert")?;
+                    let by_id = "r.id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL";
+                    let run = run_where(tx, by_id, id, "", 0).await?;
+                    run.map(|run| Ok((run, true)))
+                        .ok_or_else(|| StoreError::Broken("a run that was just inserted cannot be read".into()))
+                })
+            })
+            .await?;
+        asked
+    }
+
+    /// The run of this number.
+    pub async fn run_find(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let mut connection = pool.acquire().await.step("run_find")?;
+            run_where(&mut connection, "r.id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL", run.0, "", 0)
+                .await
+        })
+        .await
+    }
+
+    /// Runs, newest first; of one tenant or of all.
+    pub async fn runs_list(&self, tenant: Option<TenantId>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let sql = format!(
+                "-- runs_list\nSELECT {COLUMNS} FROM run r JOIN tenant t ON t.id = r.tenant_id
+                  WHERE $1::int IS NULL OR r.tenant_id = $1 ORDER BY r.id DESC LIMIT $2"
+            );
+            let rows = sqlx::query(sqlx::AssertSqlSafe(sql)) // only constants of this file
+                .bind(tenant.map(|id| id.0))
+                .bind(limit)
+                .fetch_all(&pool)
+                .await
+                .step("runs_list")?;
+            rows.iter().map(run_row).collect()
+        })
+        .await
+    }
+
+    /// Pauses a run: no intent is written any more once this returns. What is under way is still recorded.
+    pub async fn run_pause(&self, run: RunId, reason: &str) -> Result<(), RunChangeError> {
+        let reason = reason.to_owned();
+        let done = self
+            .transaction("run_pause", move |tx| {
+                let reason = reason.clone();
+                Box::pin(async move {
+                    sqlx::query(
+                        "-- run_pause
+                         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2)
+                          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
+                    )
+                    .bind(run.0)
+                    .bind(reason)
+                    .execute(tx)
+                    .await
+                    .step("run_pause")
+                    .map(|done| done.rows_affected())
+                })
+            })
+            .await?;
+        self.explain_unless(done == 1, run, "paused").await
+    }
+
+    /// Lets a paused run go on.
+    pub async fn run_resume(&self, run: RunId) -> Result<(), RunChangeError> {
+        let done = self
+            .transaction("run_resume", move |tx| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "-- run_resume
+                         UPDATE run SET paused_at = NULL, pause_reason = NULL
+                          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
+                    )
+                    .bind(run.0)
+                    .execute(tx)
+                    .await
+                    .step("run_resume")
+                    .map(|done| done.rows_affected())
+                })
+            })
+            .await?;
+        self.explain_unless(done == 1, run, "resumed").await
+    }
+
+    async fn explain_unless(&self, done: bool, run: RunId, wanted: &'static str) -> Result<(), RunChangeError> {
+        if done {
+            return Ok(());
+        }
+        match self.run_find(run).await? {
+            None => Err(RunChangeError::Unknown(run)),
+            Some(row) => Err(RunChangeError::Illegal { run, state: row.state, wanted }),
+        }
+    }
+
+    /// Cancels a run that is planned or paying: nothing that had not been sent is sent, and its money is due again. What was perhaps sent is
+    /// followed to its end. Returns how many payouts were cancelled. May be repeated after an interruption.
+    pub async fn run_cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
+        let changed = self
+            .transaction("run_cancel", move |tx| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "-- run_cancel
+                         UPDATE run SET state = 'cancelled', paused_at = NULL, pause_reason = NULL
+                          WHERE id = $1 AND (state = ANY($2) OR state = 'cancelled')",
+                    )
+                    .bind(run.0)
+                    .bind(RunState::sources(RunState::Cancelled))
+                    .execute(tx)
+                    .await
+                    .step("run_cancel")
+                    .map(|done| done.rows_affected())
+                })
+            })
+            .await?;
+        self.explain_unless(changed == 1, run, "cancelled").await?;
+        let mut cancelled = 0;
+        while let Some(payouts) = self.batch_cancel_next(run).await? {
+            cancelled += payouts;
+        }
+        Ok(cancelled)
+    }
+
+    /// Cancels one batch of a cancelled run that is ready: nothing of it is under way, and the run's state lets no intent pass any more.
+    async fn batch_cancel_next(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        self.transaction("batch_cancel", move |tx| {
+            Box::pin(async move {
+                let next: Option<(i64, i64, i64)> = sqlx::query_as(
+                    "-- batch_cancel_next
+                     SELECT id, first_payout_id, last_payout_id FROM batch WHERE run_id = $1 AND state = $2
+                      ORDER BY id LIMIT 1 FOR NO KEY UPDATE",
+                )
+                .bind(run.0)
+                .bind(BatchState::Ready.as_str())
+                .fetch_optional(&mut *tx)
+                .await
+                .step("batch_cancel_next")?;
+                let Some((batch, first, last)) = next else { return Ok(None) };
+                let payouts = payouts_cancel(tx, first, last).await?;
+                sqlx::query(
+                    "-- batch_cancel
+                     UPDATE batch SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
+                      WHERE id = $1",
+                )
+                .bind(batch)
+                .execute(tx)
+                .await
+                .step("batch_cancel")?;
+                Ok(Some(payouts))
+            })
+        })
+        .await
+    }
+}
+
+/// Releases the money of payouts that were never sent.
+async fn payouts_cancel(tx: &mut PgConnection, first: i64, last: i64) -> Result<u64, StoreError> {
+    let cancelled: i64 = sqlx::query_scalar(
+        "-- payouts_cancel
+         WITH moved AS (
+           UPDATE payout p SET state = 'cancelled' WHERE p.id BETWEEN $1 AND $2 AND p.state = 'planned'
+        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
+         posted AS (
+           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
+           SELECT id, 3, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1),
+         due_again AS (
+           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
+             FROM moved m
+            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1)
+         SELECT count(*) FROM due_again",
+    )
+    .bind(first)
+    .bind(last)
+    .fetch_one(tx)
+    .await
+    .step("payouts_cancel")?;
+    Ok(cancelled.unsigned_abs())
+}

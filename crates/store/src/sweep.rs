@@ -1,0 +1,154 @@
+//! What keeps runs going when nothing else does: the sweeper's lock and its questions.
+
+use std::collections::HashSet;
+
+use payfleet_domain::{BatchId, RunId};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+
+use crate::connect::{Step, Store, StoreError, detached};
+
+/// The advisory lock under which one sweeper at a time works.
+const SWEEP_LOCK: i64 = 0x5046_0002;
+
+/// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right.
+#[derive(Debug)]
+pub struct SweepLock {
+    connection: PgConnection,
+}
+
+impl SweepLock {
+    /// Whether the lock is still ours, that is, whether its connection lives.
+    pub async fn is_held(mut self) -> Option<SweepLock> {
+        // Spawned like every database future; the lock comes back with the answer.
+        let checked = tokio::spawn(async move {
+            let alive = self.connection.ping().await.is_ok();
+            alive.then_some(self)
+        });
+        checked.await.ok().flatten()
+    }
+}
+
+impl Store {
+    /// Tries to become the sweeper. `None` while another is.
+    pub async fn sweep_lock(&self) -> Result<Option<SweepLock>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let mut connection = pool.acquire().await.step("sweep_lock")?;
+            let got: bool = sqlx::query_scalar("-- sweep_lock\nSELECT pg_try_advisory_lock($1)")
+                .bind(SWEEP_LOCK)
+                .fetch_one(&mut *connection)
+                .await
+                .step("sweep_lock")?;
+            // Detached from the pool, or the next borrower would be the sweeper.
+            Ok(got.then(|| SweepLock { connection: connection.detach() }))
+        })
+        .await
+    }
+
+    /// Lets the fleet begin on runs whose plan is complete. Returns how many.
+    pub async fn runs_begin(&self) -> Result<u64, StoreError> {
+        self.transaction("runs_begin", move |tx| {
+            Box::pin(async move {
+                let begun = sqlx::query(
+                    "-- runs_begin
+                     UPDATE run SET state = 'paying', paying_at = clock_timestamp() WHERE state = 'planned' AND paused_at IS NULL",
+                )
+                .execute(tx)
+                .await
+                .step("runs_begin")?;
+                Ok(begun.rows_affected())
+            })
+        })
+        .await
+    }
+
+    /// Batches of a rail that are due and free and have no hint in the stream, at most `limit`, taking turns between runs, so that a small run never
+    /// waits for a large one to end.
+    pub async fn batches_due(
+        &self,
+        rail: &'static str,
+        hinted: HashSet<BatchId>,
+        limit: i64,
+    ) -> Result<Vec<BatchId>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let hinted: Vec<i64> = hinted.into_iter().map(|batch| batch.0).collect();
+            let rows: Vec<i64> = sqlx::query_scalar(
+                "-- batches_due
+                 SELECT due.id
+                   FROM run r, LATERAL (
+                     SELECT b.id, row_number() OVER (ORDER BY b.id) AS turn FROM batch b
+                      WHERE b.rail = $1 AND b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted')
+                        AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()
+                        AND (r.state = 'paying' OR b.state <> 'ready') AND b.id <> ALL($2)
+                      ORDER BY b.id LIMIT $3) AS due
+                  WHERE r.state IN ('paying', 'cancelled') AND r.paused_at IS NULL
+                    AND EXISTS (SELECT FROM batch o WHERE o.rail = $1 AND o.run_id = r.id AND o.state IN ('ready', 'sending', 'accepted'))
+                  ORDER BY due.turn, r.id LIMIT $3",
+            )
+            .bind(rail)
+            .bind(hinted)
+            .bind(limit)
+            .fetch_all(&pool)
+            .await
+            .step("batches_due")?;
+            Ok(rows.into_iter().map(BatchId).collect())
+        })
+        .await
+    }
+
+    /// Rails with open batches.
+    pub async fn rails_open(&self) -> Result<Vec<String>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let rows = sqlx::query(
+                "-- rails_open
+                 WITH RECURSIVE rail (name) AS (
+                   SELECT min(rail) FROM batch WHERE state IN ('ready', 'sending', 'accepted')
+                   UNION ALL
+                   SELECT (SELECT min(rail) FROM batch WHERE state IN ('ready', 'sending', 'accepted') AND rail > name)
+                     FROM rail WHERE name IS NOT NULL)
+                 SELECT name FROM rail WHERE name IS NOT NULL",
+            )
+            .fetch_all(&pool)
+            .await
+            .step("rails_open")?;
+            rows.iter().map(|row| row.try_get("name").step("rails_open")).collect()
+        })
+        .await
+    }
+
+    /// Runs that may be ready to be closed: paying, with nothing open.
+    pub async fn runs_closable(&self) -> Result<Vec<RunId>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let rows: Vec<i64> = sqlx::query_scalar(
+                "-- runs_closable
+                 SELECT r.id FROM run r WHERE r.state = 'paying' AND r.paused_at IS NULL
+                    AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted'))",
+            )
+            .fetch_all(&pool)
+            .await
+            .step("runs_closable")?;
+            Ok(rows.into_iter().map(RunId).collect())
+        })
+        .await
+    }
+
+    /// Cancelled runs in which a batch has come back unsent since.
+    pub async fn runs_to_cancel(&self) -> Result<Vec<RunId>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let rows: Vec<i64> = sqlx::query_scalar(
+                "-- runs_to_cancel
+                 SELECT DISTINCT r.id FROM run r JOIN batch b ON b.run_id = r.id WHERE r.state = 'cancelled' AND b.state = 'ready'",
+            )
+            .fetch_all(&pool)
+            .await
+            .step("runs_to_cancel")?;
+            Ok(rows.into_iter().map(RunId).collect())
+        })
+        .await
+    }
+}

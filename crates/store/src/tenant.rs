@@ -1,0 +1,134 @@
+//! Tenants and the rails they use.
+
+use payfleet_domain::TenantId;
+
+use crate::connect::{Step, Store, StoreError, detached};
+
+/// Which rail pays a method of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TenantRail {
+    /// As in the affiliates' data: `paypal`, `sepa`, ...
+    pub method: String,
+    /// The name of a rail of this build.
+    pub rail: String,
+    /// The account there.
+    pub account: String,
+    /// The name under which the worker finds the credential.
+    pub credential: Option<String>,
+}
+
+impl Store {
+    /// The tenant of this name, if there is one.
+    pub async fn tenant_find(&self, name: &str) -> Result<Option<TenantId>, StoreError> {
+        let (pool, name) = (self.pool.clone(), name.to_owned());
+        detached(async move {
+            let id: Option<i32> = sqlx::query_scalar("-- tenant_find\nSELECT id FROM tenant WHERE name = $1")
+                .bind(name)
+                .fetch_optional(&pool)
+                .await
+                .step("tenant_find")?;
+            Ok(id.map(TenantId))
+        })
+        .await
+    }
+
+    /// The tenant of this name, made now if there is none. `hold_days` is set if given.
+    pub async fn tenant_ensure(&self, name: &str, hold_days: Option<i32>) -> Result<TenantId, StoreError> {
+        let name = name.to_owned();
+        self.transaction("tenant_ensure", move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                let id: i32 = sqlx::query_scalar(
+                    "-- tenant_ensure
+                     INSERT INTO tenant (name, hold_days) VALUES ($1, coalesce($2, 0))
+                         ON CONFLICT (name) DO UPDATE SET hold_days = coalesce($2, tenant.hold_days) RETURNING id",
+                )
+                .bind(name)
+                .bind(hold_days)
+                .fetch_one(tx)
+                .await
+                .step("tenant_ensure")?;
+                Ok(TenantId(id))
+            })
+        })
+        .await
+    }
+
+    /// All tenants, by name.
+    pub async fn tenants_list(&self) -> Result<Vec<(TenantId, String)>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let rows: Vec<(i32, String)> = sqlx::query_as("-- tenants_list\nSELECT id, name FROM tenant ORDER BY name")
+                .fetch_all(&pool)
+                .await
+                .step("tenants_list")?;
+            Ok(rows.into_iter().map(|(id, name)| (TenantId(id), name)).collect())
+        })
+        .await
+    }
+
+    /// Says which rail pays a method from now on. Runs that are planned already keep theirs.
+    pub async fn tenant_rail_set(&self, tenant: TenantId, rail: TenantRail) -> Result<(), StoreError> {
+        self.transaction("tenant_rail_set", move |tx| {
+            let rail = rail.clone();
+            Box::pin(async move {
+                sqlx::query(
+                    "-- tenant_rail_set
+                     INSERT INTO tenant_rail (tenant_id, method, rail, account, credential) VALUES ($1, $2, $3, $4, $5)
+                         ON CONFLICT (tenant_id, method)
+                         DO UPDATE SET rail = excluded.rail, account = excluded.account, credential = excluded.credential",
+                )
+                .bind(tenant.0)
+                .bind(rail.method)
+                .bind(rail.rail)
+                .bind(rail.account)
+                .bind(rail.credential)
+                .execute(tx)
+                .await
+                .step("tenant_rail_set")?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The rails that a tenant uses, by method.
+    pub async fn tenant_rails(&self, tenant: TenantId) -> Result<Vec<TenantRail>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let rows: Vec<(String, String, String, Option<String>)> = sqlx::query_as(
+                "-- tenant_rails\nSELECT method, rail, account, credential FROM tenant_rail WHERE tenant_id = $1 ORDER BY method",
+            )
+            .bind(tenant.0)
+            .fetch_all(&pool)
+            .await
+            .step("tenant_rails")?;
+            Ok(rows
+                .into_iter()
+                .map(|(method, rail, account, credential)| TenantRail { method, rail, account, credential })
+                .collect())
+        })
+        .await
+    }
+
+    /// The calendar months in which commissions of a tenant became due, as `2011-11`, in order.
+    pub async fn tenant_months(&self, tenant: TenantId) -> Result<Vec<String>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            sqlx::query_scalar(
+                "-- tenant_months
+                 WITH RECURSIVE month (m) AS (
+                   SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL
+                   UNION ALL
+                   SELECT (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL AND due_month > m)
+                     FROM month WHERE m IS NOT NULL)
+                 SELECT to_char(m / 12, 'FM0000') || '-' || to_char(m % 12 + 1, 'FM00') FROM month WHERE m IS NOT NULL ORDER BY m",
+            )
+            .bind(tenant.0)
+            .fetch_all(&pool)
+            .await
+            .step("tenant_months")
+        })
+        .await
+    }
+}
