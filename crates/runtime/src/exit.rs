@@ -55,11 +55,7 @@ pub fn parse_cli<P: clap::Parser>() -> P {
 }
 
 fn code_of_clap(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() {
-        ExitCode::Usage
-    } else {
-        ExitCode::Done
-    }
+    if error.use_stderr() { ExitCode::Usage } else { ExitCode::Done }
 }
 
 #[cfg(test)]
@@ -91,30 +87,17 @@ mod tests {
         ];
         for (code, number) in table {
             assert_eq!(code.code(), number);
-            assert_eq!(
-                std::process::ExitCode::from(code),
-                std::process::ExitCode::from(number)
-            );
+            assert_eq!(std::process::ExitCode::from(code), std::process::ExitCode::from(number));
         }
     }
 
     #[test]
     fn mistakes_are_usage_and_help_is_done() {
-        for args in [
-            &["x", "--n", "many"][..],
-            &["x", "--unknown"],
-            &["x", "stray"],
-        ] {
-            assert_eq!(
-                code_of_clap(&Cli::try_parse_from(args).unwrap_err()),
-                ExitCode::Usage
-            );
+        for args in [&["x", "--n", "many"][..], &["x", "--unknown"], &["x", "stray"]] {
+            assert_eq!(code_of_clap(&Cli::try_parse_from(args).unwrap_err()), ExitCode::Usage);
         }
         for arg in ["--help", "--version"] {
-            assert_eq!(
-                code_of_clap(&Cli::try_parse_from(["x", arg]).unwrap_err()),
-                ExitCode::Done
-            );
+            assert_eq!(code_of_clap(&Cli::try_parse_from(["x", arg]).unwrap_err()), ExitCode::Done);
         }
         assert_eq!(Cli::try_parse_from(["x", "--n", "2"]).unwrap().n, Some(2));
     }

@@ -17,9 +17,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Upper bounds of histogram buckets, for durations in seconds: from a Redis call to a slow rail.
-const BUCKETS_SECS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const BUCKETS_SECS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Recorded values wait in memory until they are folded into buckets, so that has to happen even when nobody scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -110,20 +109,11 @@ pub struct AdminServer {
 
 impl AdminServer {
     /// Takes the address (port 0: any), so that a taken one is an error before any work begins.
-    pub async fn bind(
-        address: SocketAddr,
-        readiness: Readiness,
-        metrics: Metrics,
-    ) -> Result<Self, HealthError> {
+    pub async fn bind(address: SocketAddr, readiness: Readiness, metrics: Metrics) -> Result<Self, HealthError> {
         let failed = |source| HealthError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self {
-            listener,
-            address,
-            readiness,
-            metrics,
-        })
+        Ok(Self { listener, address, readiness, metrics })
     }
 
     /// The address taken.
@@ -194,9 +184,7 @@ mod tests {
         let readiness = Readiness::new();
         let metrics = Metrics::install().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
-        let server = AdminServer::bind(any, readiness.clone(), metrics)
-            .await
-            .unwrap();
+        let server = AdminServer::bind(any, readiness.clone(), metrics).await.unwrap();
         let address = server.address();
         assert_ne!(address.port(), 0);
         tokio::spawn(server.serve());
@@ -213,17 +201,9 @@ mod tests {
         metrics::histogram!("payfleet_test_seconds").record(0.02);
         let rendered = get(address, "/metrics").await;
         assert!(rendered.contains("payfleet_test_total 2"), "{rendered}");
-        assert!(
-            rendered.contains("payfleet_test_seconds_bucket{le=\"0.025\"} 1"),
-            "{rendered}"
-        );
+        assert!(rendered.contains("payfleet_test_seconds_bucket{le=\"0.025\"} 1"), "{rendered}");
         let any = Readiness::new();
-        let taken = AdminServer::bind(
-            address,
-            any,
-            Metrics(PrometheusBuilder::new().build_recorder().handle()),
-        )
-        .await;
+        let taken = AdminServer::bind(address, any, Metrics(PrometheusBuilder::new().build_recorder().handle())).await;
         assert!(matches!(taken, Err(HealthError::Bind { .. })));
     }
 }

@@ -56,9 +56,7 @@ impl fmt::Display for Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// Value and file are both given, and they may differ.
-    #[error(
-        "--{name} and --{name}-file are both given (an environment variable counts): remove one"
-    )]
+    #[error("--{name} and --{name}-file are both given (an environment variable counts): remove one")]
     Both {
         /// The option, without dashes.
         name: &'static str,
@@ -102,9 +100,7 @@ pub fn read_secret(
     file: Option<PathBuf>,
     name: &'static str,
 ) -> Result<Option<Secret>, SecretError> {
-    let value = value
-        .map(Into::into)
-        .filter(|secret: &Secret| !secret.0.is_empty());
+    let value = value.map(Into::into).filter(|secret: &Secret| !secret.0.is_empty());
     let file = file.filter(|path| !path.as_os_str().is_empty());
     match (value, file) {
         (Some(_), Some(_)) => Err(SecretError::Both { name }),
@@ -134,33 +130,17 @@ fn read_file(path: PathBuf, name: &'static str) -> Result<Secret, SecretError> {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DatabaseArgs {
     /// The Postgres to use, as postgres://user:password@host/database
-    #[arg(
-        long,
-        env = "PAYFLEET_DATABASE_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        global = true
-    )]
+    #[arg(long, env = "PAYFLEET_DATABASE_URL", hide_env_values = true, value_name = "URL", global = true)]
     database_url: Option<Secret>,
     /// A file that holds the database URL, instead of --database-url
-    #[arg(
-        long,
-        env = "PAYFLEET_DATABASE_URL_FILE",
-        value_name = "FILE",
-        global = true
-    )]
+    #[arg(long, env = "PAYFLEET_DATABASE_URL_FILE", value_name = "FILE", global = true)]
     database_url_file: Option<PathBuf>,
 }
 
 impl DatabaseArgs {
     /// The URL; the error names the options that would have given it.
     pub fn url(&self) -> Result<Secret, SecretError> {
-        required(
-            &self.database_url,
-            &self.database_url_file,
-            "database-url",
-            "PAYFLEET_DATABASE_URL",
-        )
+        required(&self.database_url, &self.database_url_file, "database-url", "PAYFLEET_DATABASE_URL")
     }
 }
 
@@ -168,33 +148,17 @@ impl DatabaseArgs {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct RedisArgs {
     /// The Redis to use, as redis://:password@host:6379/0
-    #[arg(
-        long,
-        env = "PAYFLEET_REDIS_URL",
-        hide_env_values = true,
-        value_name = "URL",
-        global = true
-    )]
+    #[arg(long, env = "PAYFLEET_REDIS_URL", hide_env_values = true, value_name = "URL", global = true)]
     redis_url: Option<Secret>,
     /// A file that holds the Redis URL, instead of --redis-url
-    #[arg(
-        long,
-        env = "PAYFLEET_REDIS_URL_FILE",
-        value_name = "FILE",
-        global = true
-    )]
+    #[arg(long, env = "PAYFLEET_REDIS_URL_FILE", value_name = "FILE", global = true)]
     redis_url_file: Option<PathBuf>,
 }
 
 impl RedisArgs {
     /// The URL; the error names the options that would have given it.
     pub fn url(&self) -> Result<Secret, SecretError> {
-        required(
-            &self.redis_url,
-            &self.redis_url_file,
-            "redis-url",
-            "PAYFLEET_REDIS_URL",
-        )
+        required(&self.redis_url, &self.redis_url_file, "redis-url", "PAYFLEET_REDIS_URL")
     }
 }
 
@@ -240,12 +204,7 @@ mod tests {
 
     #[test]
     fn one_trailing_newline_is_not_part_of_it() {
-        for (content, secret) in [
-            ("s", "s"),
-            ("s\n", "s"),
-            ("s\r\n", "s"),
-            (" s \n\n", " s \n"),
-        ] {
+        for (content, secret) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), (" s \n\n", " s \n")] {
             let file = file(content);
             let read = read_secret(None::<Secret>, Some(file.path().into()), "token");
             assert_eq!(read.unwrap().unwrap().expose(), secret);
@@ -255,8 +214,7 @@ mod tests {
     #[test]
     fn value_and_file_exclude_each_other() {
         let file = file("s");
-        let error =
-            read_secret(Some("v".to_owned()), Some(file.path().into()), "token").unwrap_err();
+        let error = read_secret(Some("v".to_owned()), Some(file.path().into()), "token").unwrap_err();
         assert_eq!(
             error.to_string(),
             "--token and --token-file are both given (an environment variable counts): remove one"
@@ -265,38 +223,21 @@ mod tests {
 
     #[test]
     fn empty_means_not_given_but_an_empty_file_is_an_error() {
-        assert_eq!(
-            read_secret(Some(String::new()), Some(PathBuf::new()), "token").unwrap(),
-            None
-        );
+        assert_eq!(read_secret(Some(String::new()), Some(PathBuf::new()), "token").unwrap(), None);
         let file = file("\n");
         let error = read_secret(None::<String>, Some(file.path().into()), "token").unwrap_err();
         assert!(matches!(error, SecretError::Empty { name: "token", .. }));
         let error = read_secret(None::<String>, Some("/nowhere/at/all".into()), "token");
-        assert!(matches!(
-            error.unwrap_err(),
-            SecretError::Unreadable { name: "token", .. }
-        ));
+        assert!(matches!(error.unwrap_err(), SecretError::Unreadable { name: "token", .. }));
     }
 
     #[test]
     fn what_is_missing_is_named_with_the_way_out() {
         let message = DatabaseArgs::default().url().unwrap_err().to_string();
-        for part in [
-            "--database-url ",
-            "PAYFLEET_DATABASE_URL,",
-            "--database-url-file",
-            "PAYFLEET_DATABASE_URL_FILE",
-        ] {
+        for part in ["--database-url ", "PAYFLEET_DATABASE_URL,", "--database-url-file", "PAYFLEET_DATABASE_URL_FILE"] {
             assert!(message.contains(part), "{message}");
         }
-        assert!(
-            RedisArgs::default()
-                .url()
-                .unwrap_err()
-                .to_string()
-                .contains("PAYFLEET_REDIS_URL_FILE")
-        );
+        assert!(RedisArgs::default().url().unwrap_err().to_string().contains("PAYFLEET_REDIS_URL_FILE"));
         let cli = Cli::parse_from(["x", "--redis-url", "redis://h"]);
         assert_eq!(cli.redis.url().unwrap().expose(), "redis://h");
     }

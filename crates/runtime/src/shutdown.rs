@@ -51,10 +51,7 @@ impl Shutdown {
             self.request();
         }
         if signals.recv().await.is_some() {
-            tracing::warn!(
-                signal = name,
-                "asked to end a second time; ending without finishing"
-            );
+            tracing::warn!(signal = name, "asked to end a second time; ending without finishing");
             std::process::exit(code);
         }
     }

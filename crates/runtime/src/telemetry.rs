@@ -9,23 +9,10 @@ use tracing_subscriber::util::TryInitError;
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
     /// How log lines look
-    #[arg(
-        long,
-        env = "PAYFLEET_LOG_FORMAT",
-        value_enum,
-        default_value = "text",
-        value_name = "FORMAT",
-        global = true
-    )]
+    #[arg(long, env = "PAYFLEET_LOG_FORMAT", value_enum, default_value = "text", value_name = "FORMAT", global = true)]
     pub log_format: LogFormat,
     /// What is logged: a level, or a filter such as info,payfleet_store=debug
-    #[arg(
-        long,
-        env = "PAYFLEET_LOG",
-        default_value = "info",
-        value_name = "FILTER",
-        global = true
-    )]
+    #[arg(long, env = "PAYFLEET_LOG", default_value = "info", value_name = "FILTER", global = true)]
     pub log: String,
 }
 
@@ -58,10 +45,8 @@ pub enum TelemetryError {
 pub fn init(args: &LogArgs) -> Result<(), TelemetryError> {
     use tracing_subscriber::util::SubscriberInitExt as _;
 
-    let filter = EnvFilter::try_new(&args.log).map_err(|source| TelemetryError::Filter {
-        filter: args.log.clone(),
-        source,
-    })?;
+    let filter =
+        EnvFilter::try_new(&args.log).map_err(|source| TelemetryError::Filter { filter: args.log.clone(), source })?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

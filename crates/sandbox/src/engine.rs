@@ -1,0 +1,267 @@
+//! The rail without its HTTP: opens the journal, executes under the lock, and answers only for what is written.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use payfleet_runtime::shutdown::Shutdown;
+use tokio::sync::Notify;
+
+use crate::core::{Core, Due};
+use crate::faults::{CallFate, FaultConfig, Faults};
+use crate::journal::{Journal, JournalError, Lines, Lost, Opened};
+use crate::ledger::{Ledger, Place};
+use crate::lies::{FaultKind, FaultRecord, Lies};
+use crate::limit::RateLimit;
+use crate::movement::Movement;
+use crate::wire::{At, Problem, Shape};
+
+/// What the rail is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the journal is.
+    pub data_dir: PathBuf,
+    /// How long after its acceptance a batch settles.
+    pub batch_settle_after: Duration,
+    /// How long after its acceptance a file is on the statement.
+    pub statement_after: Duration,
+    /// How long idempotency keys are remembered.
+    pub key_horizon: Duration,
+    /// Requests a second and account; 0 is no limit.
+    pub rate_limit: u32,
+    /// The faults to begin with.
+    pub faults: FaultConfig,
+    /// Whether written means on disk.
+    pub fsync: bool,
+}
+
+/// See the module.
+pub struct Engine {
+    core: Mutex<Core>,
+    lies: Arc<RwLock<Lies>>,
+    journal: Journal,
+    settings: Settings,
+    returns_changed: Notify,
+    shutdown: Shutdown,
+}
+
+/// What a reader may read: everything up to the moment it asked.
+pub struct Snapshot {
+    /// The lines of the journal.
+    pub lines: Lines,
+    /// When it was taken.
+    pub now: At,
+}
+
+impl From<Lost> for Problem {
+    fn from(_: Lost) -> Self {
+        // Never sent: the server stops as well. Not a word about whether it was executed.
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal is lost")
+    }
+}
+
+impl Engine {
+    /// Opens the journal and rebuilds everything from it.
+    pub fn open(settings: Settings, shutdown: Shutdown) -> Result<Self, JournalError> {
+        let opened = Opened::open(&settings.data_dir)?;
+        let Replayed { ledger, lies, returns, end } = replay(&opened)?;
+        let lies = Arc::new(RwLock::new(lies));
+        let core = Core::new(
+            ledger,
+            Faults::new(settings.faults.clone()),
+            RateLimit::new(settings.rate_limit),
+            returns,
+            end,
+            Arc::clone(&lies),
+        );
+        Ok(Self {
+            core: Mutex::new(core),
+            lies,
+            journal: opened.start(settings.fsync)?,
+            settings,
+            returns_changed: Notify::new(),
+            shutdown,
+        })
+    }
+
+    /// What it was told at its start.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the process is to end.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Returns if the journal is ever lost.
+    pub async fn lost(&self) -> Lost {
+        self.journal.lost().await
+    }
+
+    /// Does this under the lock, and returns once all of it, and all that went before, is written.
+    ///
+    /// What is done stays done if the caller goes away while waiting.
+    pub async fn execute<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Result<T, Lost> {
+        let (result, ticket) = {
+            let core = &mut *self.core();
+            let planned = core.returns.len();
+            let result = work(core);
+            if core.returns.len() != planned {
+                self.returns_changed.notify_one();
+            }
+            let (journal, faults) = &mut core.drafts;
+            (result, self.journal.append(journal, faults))
+        };
+        self.journal.written(ticket).await?;
+        Ok(result)
+    }
+
+    /// Counts a call and draws its fate; a problem if the account has made too many.
+    pub fn admit(&self, shape: Shape, account: &str, paying: bool) -> Result<CallFate, Problem> {
+        let core = &mut *self.core();
+        core.ledger.tallies[shape as usize].requests += 1;
+        if !core.limit.admits(account, Instant::now()) {
+            core.limited += 1;
+            return Err(Problem::rate_limited());
+        }
+        Ok(core.faults.draw_call(shape, paying))
+    }
+
+    /// What is told that is not so.
+    pub fn lies(&self) -> RwLockReadGuard<'_, Lies> {
+        // A lie is added in one step, so a panic elsewhere leaves none half told.
+        self.lies.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a movement that is written.
+    pub fn read(&self, place: Place) -> Result<Movement<'static>, Problem> {
+        let line = self.journal.line(place.offset).map_err(unreadable)?;
+        let movement: Movement<'_> = serde_json::from_slice(&line).map_err(unreadable)?;
+        Ok(movement.into_owned())
+    }
+
+    /// Reads lines that are written.
+    pub fn lines(&self, start: u64, end: u64) -> Lines {
+        self.journal.lines(start, end)
+    }
+
+    /// Everything up to now, from this line on; what else is wanted of the same moment is taken along.
+    pub async fn snapshot<T>(&self, from_line: u64, also: impl FnOnce() -> T) -> Result<(Snapshot, T), Lost> {
+        let (start, end, now, also) = self
+            .execute(|core| {
+                let start = core.ledger.offset_before(from_line);
+                (start, core.end, At::now(), also())
+            })
+            .await?;
+        let lines = self.lines(start, end);
+        Ok((Snapshot { lines, now }, also))
+    }
+
+    /// Gives the payment at this place back; `None` if it came back before.
+    pub async fn give_back(&self, place: Place, code: Option<&str>) -> Result<Option<Movement<'static>>, Problem> {
+        // What was decided before may still be on its way to the file.
+        self.execute(|_| ()).await?;
+        let paid = self.read(place)?;
+        let line = self.execute(|core| core.give_back(&paid, code, At::now())).await?;
+        Ok(line.map(|_| paid))
+    }
+
+    /// Carries out planned returns, for ever. To be run beside the server.
+    pub async fn run_returns(&self) {
+        loop {
+            let now = At::now();
+            let (due, next) = {
+                let core = &mut *self.core();
+                let is_due = core.returns.peek().is_some_and(|Reverse(due)| due.at <= now);
+                let due = if is_due { core.returns.pop() } else { None };
+                (due, core.returns.peek().map(|Reverse(due)| due.at))
+            };
+            match (due, next) {
+                (Some(Reverse(due)), _) => {
+                    if let Err(problem) = self.give_back(due.place, due.code.as_deref()).await {
+                        tracing::error!(line = due.place.line, ?problem, "cannot return a payment");
+                    }
+                }
+                (None, next) => {
+                    let millis = next.map_or(3_600_000, |next| next.0 - now.0);
+                    let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+                    // Either way it is looked up again.
+                    let _ = tokio::time::timeout(wait, self.returns_changed.notified()).await;
+                }
+            }
+        }
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().expect("after a panic in the middle of a payment nothing may be said about it any more")
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Problem {
+    tracing::error!(%error, "cannot read the journal");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal cannot be read")
+}
+
+struct Replayed {
+    ledger: Ledger,
+    lies: Lies,
+    returns: BinaryHeap<Reverse<Due>>,
+    end: u64,
+}
+
+fn replay(opened: &Opened) -> Result<Replayed, JournalError> {
+    loop {
+        let replayed = replay_once(opened)?;
+        match replayed.ledger.incomplete_from() {
+            None => return Ok(replayed),
+            // Killed in the middle of a batch that nobody was told of: as if it had never come.
+            Some(offset) => {
+                tracing::warn!(offset, "cut off a batch that was not written whole");
+                opened.cut(offset)?;
+            }
+        }
+    }
+}
+
+fn replay_once(opened: &Opened) -> Result<Replayed, JournalError> {
+    let mut ledger = Ledger::default();
+    let mut lies = Lies::default();
+    let mut planned = HashMap::new();
+    let mut last_fault = 0;
+    let mut forgotten = 0;
+    opened.each_fault(|line| {
+        let FaultRecord { line, kind } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        last_fault = last_fault.max(line);
+        match kind {
+            FaultKind::Alter(alteration) => lies.alter(line, alteration),
+            FaultKind::Phantom(phantom) => lies.invent(line, phantom),
+            FaultKind::Return { due, code } => {
+                planned.insert(line, (due, code));
+            }
+            FaultKind::ForgetKeys => forgotten = forgotten.max(line),
+        }
+        Ok(())
+    })?;
+    let mut due = HashMap::new();
+    let mut offset_after = 0;
+    let end = opened.each_movement(|offset, line| {
+        offset_after = offset + line.len() as u64 + 1;
+        let movement: Movement<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        if let Some((at, code)) = planned.remove(&movement.line) {
+            let place = Place { offset, line: movement.line, at: movement.at };
+            due.insert(movement.line, Due { at, place, code });
+        }
+        if let Some(of) = movement.of {
+            due.remove(&of);
+        }
+        ledger.apply(&movement, offset..offset_after)
+    })?;
+    // Numbers that a lie was told of are not used again, even if the payment itself was never written.
+    ledger.skip_line(last_fault);
+    ledger.forget_keys_before(forgotten);
+    Ok(Replayed { ledger, lies, returns: due.into_values().map(Reverse).collect(), end })
+}

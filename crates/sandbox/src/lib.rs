@@ -1,0 +1,20 @@
+//! The sandbox rail: an HTTP server that pays nobody, writes a durable journal of what it would have paid, and
+//! misbehaves on demand.
+//!
+//! It is the judge of the fleet, so it shares no code with what it judges: not the domain, and not the adapter that
+//! calls it.
+
+mod admin;
+mod core;
+pub mod engine;
+pub mod faults;
+pub mod journal;
+mod ledger;
+mod lies;
+mod limit;
+mod movement;
+pub mod options;
+pub mod server;
+mod shapes;
+mod statement;
+mod wire;

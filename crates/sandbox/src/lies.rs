@@ -1,0 +1,133 @@
+//! What the statement says that is not so, by the line of the journal it concerns. Kept until the process ends, and in
+//! `faults.jsonl` beyond; the journal itself never lies.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{At, Shape};
+
+/// What is told differently of one payment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Alteration {
+    /// The statement tells this amount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount_minor: Option<i64>,
+    /// The statement tells this currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Arc<str>>,
+    /// The statement tells this destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Arc<str>>,
+    /// Every answer tells this reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Arc<str>>,
+    /// The statement leaves it out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub omit: bool,
+}
+
+impl Alteration {
+    /// Whether it changes nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.amount_minor = later.amount_minor.or(self.amount_minor);
+        self.currency = later.currency.or(self.currency.take());
+        self.destination = later.destination.or(self.destination.take());
+        self.reference = later.reference.or(self.reference.take());
+        self.omit |= later.omit;
+    }
+}
+
+/// A line of the statement that nobody ordered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Phantom {
+    /// On the statement of this shape
+    pub shape: Shape,
+    /// and this account.
+    pub account: String,
+    /// As the statement tells it.
+    pub key: String,
+    /// As the statement tells it.
+    pub reference: String,
+    /// As the statement tells it.
+    pub amount_minor: i64,
+    /// As the statement tells it.
+    pub currency: String,
+    /// As the statement tells it.
+    pub destination: String,
+    /// As the statement tells it.
+    pub at: At,
+}
+
+/// A line of `faults.jsonl`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FaultRecord {
+    /// The line of the journal it concerns; for a phantom, the line it pretends to be.
+    pub line: u64,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+}
+
+/// What a line of `faults.jsonl` is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Of a payment something else is told.
+    Alter(Alteration),
+    /// A payment that does not exist is told.
+    Phantom(Phantom),
+    /// The payment will come back.
+    Return {
+        /// When.
+        due: At,
+        /// Why.
+        code: Option<Arc<str>>,
+    },
+    /// Keys before this line are forgotten.
+    ForgetKeys,
+}
+
+/// All lies told.
+#[derive(Default)]
+pub struct Lies {
+    altered: HashMap<u64, Alteration>,
+    phantoms: BTreeMap<u64, Phantom>,
+}
+
+impl Lies {
+    /// Tells something else of this line, on top of what is told differently already.
+    pub fn alter(&mut self, line: u64, alteration: Alteration) {
+        self.altered.entry(line).or_default().merge(alteration);
+    }
+
+    /// Tells of a payment that does not exist.
+    pub fn invent(&mut self, line: u64, phantom: Phantom) {
+        self.phantoms.insert(line, phantom);
+    }
+
+    /// What is told differently of this line.
+    pub fn of(&self, line: u64) -> Option<&Alteration> {
+        self.altered.get(&line)
+    }
+
+    /// The reference that answers tell, where it is not the true one.
+    pub fn reference_of(&self, line: u64) -> Option<Arc<str>> {
+        self.altered.get(&line)?.reference.clone()
+    }
+
+    /// The inventions for one statement, after this line.
+    pub fn phantoms(&self, shape: Shape, account: &str, after: u64) -> Vec<(u64, Phantom)> {
+        self.phantoms
+            .range(after.saturating_add(1)..)
+            .filter(|(_, phantom)| phantom.shape == shape && phantom.account == account)
+            .map(|(line, phantom)| (*line, phantom.clone()))
+            .collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! As PayPal: many payments a call, deduplicated by the batch's id only, final a while later, with a lookup.
+//!
+//! What becomes of each item is decided and journaled as the batch is accepted, dated to when it settles; until then the
+//! lookup says pending. So nothing has to be remembered to be done later, and a crash cannot forget it.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Account, Kind, Payload, call, difference, parse_group};
+use crate::engine::Engine;
+use crate::ledger::Span;
+use crate::movement::{Event, Movement};
+use crate::wire::{At, Group, Problem, Reply, Shape, check_expiry};
+
+/// As the rail it plays.
+const MOST_ITEMS: usize = 15_000;
+
+/// `POST /batch/batches`
+pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account, Payload(body): Payload) -> Reply {
+    let work = {
+        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
+        async move { execute(&engine, &account, &body).await }
+    };
+    call(&engine, Shape::Batch, &account, Kind::Paying, work).await
+}
+
+enum Seen {
+    First(Result<String, Problem>),
+    Again(Span),
+}
+
+async fn execute(engine: &Arc<Engine>, account: &str, body: &Bytes) -> Result<Reply, Problem> {
+    let group = parse_group(body, MOST_ITEMS)?;
+    let settings = engine.settings();
+    let seen = engine
+        .execute(|core| {
+            let now = At::now();
+            // Before anything else, expiry included: an id that paid must never be told otherwise.
+            let remembered = now.before(settings.key_horizon);
+            if let Some(span) = core.ledger.answered_batch(account, &group.name, remembered) {
+                return Seen::Again(span);
+            }
+            let settled = now.after(settings.batch_settle_after);
+            let checked = check_expiry(group.expires_at, now);
+            Seen::First(checked.map(|()| core.pay_group(Shape::Batch, account, &group, settled)))
+        })
+        .await?;
+    match seen {
+        Seen::First(id) => Ok(accepted(StatusCode::CREATED, &id?, "pending")),
+        Seen::Again(span) => {
+            let (engine, body) = (Arc::clone(engine), body.clone());
+            blocking(move || again(&engine, &parse_group(&body, MOST_ITEMS)?, span)).await
+        }
+    }
+}
+
+fn accepted(status: StatusCode, id: &str, state: &str) -> Reply {
+    Reply::json(status, &json!({"batch_id": id, "status": state}))
+}
+
+fn again(engine: &Engine, group: &Group<'_>, span: Span) -> Result<Reply, Problem> {
+    let mut id = String::new();
+    let mut items = group.items.iter();
+    let mut differs = None;
+    each_item(engine, span, |known| {
+        if let Some(head) = &known.group {
+            id = head.id.to_string();
+        }
+        differs = differs.or(match items.next() {
+            Some(item) => difference(item, &known),
+            None => Some("items"),
+        });
+    })?;
+    if let Some(field) = differs.or(items.next().map(|_| "items")) {
+        return Err(Problem::key_reused(field));
+    }
+    let state = state_of(span);
+    Ok(accepted(StatusCode::OK, &id, state).replayed())
+}
+
+/// `GET /batch/batches/{sender_batch_id}`
+pub async fn find(State(engine): State<Arc<Engine>>, Account(account): Account, Path(name): Path<String>) -> Reply {
+    let work = {
+        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
+        async move {
+            let span = engine
+                .execute(|core| core.ledger.batch(&account, &name))
+                .await?
+                .ok_or_else(|| Problem::not_found("no batch of this id"))?;
+            let batch = blocking({
+                let engine = Arc::clone(&engine);
+                move || read(&engine, name, span)
+            })
+            .await?;
+            let batch = with_returns(&engine, batch).await?;
+            Ok(Reply::json(StatusCode::OK, &batch))
+        }
+    };
+    call(&engine, Shape::Batch, &account, Kind::Asking, work).await
+}
+
+#[derive(Serialize)]
+struct BatchBody {
+    batch_id: String,
+    sender_batch_id: String,
+    status: &'static str,
+    items: Vec<ItemBody>,
+}
+
+#[derive(Serialize)]
+struct ItemBody {
+    #[serde(skip)]
+    line: u64,
+    key: String,
+    id: String,
+    status: &'static str,
+    code: Option<String>,
+    amount_minor: i64,
+    currency: String,
+}
+
+fn read(engine: &Engine, name: String, span: Span) -> Result<BatchBody, Problem> {
+    let status = state_of(span);
+    let mut batch = BatchBody { batch_id: String::new(), sender_batch_id: name, status, items: Vec::new() };
+    each_item(engine, span, |known| {
+        if let Some(head) = &known.group {
+            batch.batch_id = head.id.to_string();
+            batch.items.reserve(head.lines as usize);
+        }
+        let told = engine.lies().reference_of(known.line);
+        let (status, code) = match (status, known.event) {
+            ("pending", _) => ("pending", None),
+            (_, Event::Refused) => ("refused", known.code.map(Into::into)),
+            (_, Event::Paid | Event::Returned) => ("paid", None),
+        };
+        batch.items.push(ItemBody {
+            line: known.line,
+            key: known.key.into(),
+            id: told.map_or_else(|| known.id.into(), |told| told.to_string()),
+            status,
+            code,
+            amount_minor: known.amount_minor,
+            currency: known.currency.into(),
+        });
+    })?;
+    Ok(batch)
+}
+
+async fn with_returns(engine: &Engine, mut batch: BatchBody) -> Result<BatchBody, Problem> {
+    if batch.status == "pending" {
+        return Ok(batch);
+    }
+    engine
+        .execute(|core| {
+            for item in &mut batch.items {
+                if item.status == "paid" && core.ledger.is_returned(item.line) {
+                    item.status = "returned";
+                }
+            }
+        })
+        .await?;
+    Ok(batch)
+}
+
+fn state_of(span: Span) -> &'static str {
+    if span.place.at > At::now() { "pending" } else { "completed" }
+}
+
+/// Hands out the items of a batch in the order they came, without what nobody asked for.
+fn each_item(engine: &Engine, span: Span, mut each: impl FnMut(Movement<'_>)) -> Result<(), Problem> {
+    let unreadable = |error: String| {
+        tracing::error!(error, "cannot read the journal");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal cannot be read")
+    };
+    let mut lines = engine.lines(span.place.offset, span.end);
+    while let Some((_, line)) = lines.next_line().map_err(|e| unreadable(e.to_string()))? {
+        let known: Movement<'_> = serde_json::from_slice(line).map_err(|e| unreadable(e.to_string()))?;
+        if !known.extra {
+            each(known);
+        }
+    }
+    Ok(())
+}
+
+/// Runs what takes milliseconds away from the threads that serve others.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "failed")))
+}

@@ -1,0 +1,35 @@
+//! As a bank file: taken whole and executed each time it comes. What became of it is on the statement only.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::{Account, Kind, Payload, call, parse_group};
+use crate::engine::Engine;
+use crate::wire::{At, Problem, Reply, Shape, check_expiry};
+
+/// What a body of the largest size can hold anyway.
+const MOST_ITEMS: usize = 1_000_000;
+
+/// `POST /file/files`
+pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account, Payload(body): Payload) -> Reply {
+    let work = {
+        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
+        async move { execute(&engine, &account, &body).await }
+    };
+    call(&engine, Shape::File, &account, Kind::Paying, work).await
+}
+
+async fn execute(engine: &Engine, account: &str, body: &[u8]) -> Result<Reply, Problem> {
+    let group = parse_group(body, MOST_ITEMS)?;
+    let receipt = engine
+        .execute(|core| {
+            let now = At::now();
+            check_expiry(group.expires_at, now).map(|()| core.pay_group(Shape::File, account, &group, now))
+        })
+        .await??;
+    let body = json!({"receipt": receipt, "status": "accepted"});
+    Ok(Reply::json(StatusCode::ACCEPTED, &body))
+}

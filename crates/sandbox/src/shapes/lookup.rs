@@ -1,0 +1,68 @@
+//! No idempotency key, so the same request pays again; but a lookup by our own key that can be relied on.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::{Account, Kind, Payload, PaymentBody, call, paid, refused};
+use crate::core::Order;
+use crate::engine::Engine;
+use crate::wire::{At, Instruction, Problem, Reply, Shape, check_expiry, parse};
+
+/// `POST /lookup/transfers`
+pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account, Payload(body): Payload) -> Reply {
+    let work = {
+        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
+        async move { execute(&engine, &account, &body).await }
+    };
+    call(&engine, Shape::Lookup, &account, Kind::Paying, work).await
+}
+
+async fn execute(engine: &Engine, account: &str, body: &[u8]) -> Result<Reply, Problem> {
+    let instruction: Instruction<'_> = parse(body)?;
+    instruction.check(None)?;
+    if instruction.expires_at.is_none() {
+        return Err(Problem::invalid("expires_at is required"));
+    }
+    let order = Order { shape: Shape::Lookup, account, instruction: &instruction, batch: None, idempotency_key: None };
+    let receipt = engine
+        .execute(|core| {
+            // Under the lock: once a lookup after the expiry found nothing, nothing can come any more.
+            let now = At::now();
+            check_expiry(instruction.expires_at, now).map(|()| core.pay(order, now))
+        })
+        .await??;
+    Ok(match receipt.refusal {
+        Some(code) => refused(&code),
+        None => paid(&receipt.reference, &instruction),
+    })
+}
+
+/// `GET /lookup/transfers/{key}`
+pub async fn find(State(engine): State<Arc<Engine>>, Account(account): Account, Path(key): Path<String>) -> Reply {
+    let work = {
+        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
+        async move { look_up(&engine, &account, &key).await }
+    };
+    call(&engine, Shape::Lookup, &account, Kind::Asking, work).await
+}
+
+async fn look_up(engine: &Engine, account: &str, key: &str) -> Result<Reply, Problem> {
+    let entry = engine
+        .execute(|core| core.ledger.entry(Shape::Lookup, account, key))
+        .await?
+        .ok_or_else(|| Problem::not_found("no transfer of this key"))?;
+    let known = engine.read(entry.place)?;
+    let told = engine.lies().reference_of(known.line);
+    let body = PaymentBody {
+        id: told.as_deref().unwrap_or(&known.id),
+        key: &known.key,
+        status: if entry.refused { "refused" } else { "paid" },
+        amount_minor: known.amount_minor,
+        currency: &known.currency,
+        code: known.code.as_deref(),
+        count: Some(entry.times_paid),
+    };
+    Ok(Reply::json(StatusCode::OK, &body))
+}

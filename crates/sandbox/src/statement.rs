@@ -1,0 +1,307 @@
+//! The statement: what the rail says it paid. The journal as one account sees it, with the lies told.
+//!
+//! Streamed from the file in bounded memory, whatever its length.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::engine::{Engine, Snapshot};
+use crate::lies::{Lies, Phantom};
+use crate::movement::{Event, Movement, write_line};
+use crate::shapes::Account;
+use crate::wire::{At, Problem, Shape};
+
+/// Bytes gathered before they are sent.
+const CHUNK: usize = 64 * 1024;
+/// Chunks that wait for a slow reader.
+const CHUNKS_AHEAD: usize = 4;
+/// Lines a page can have.
+const MOST_LINES: u64 = 10_000;
+
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+pub struct Wanted {
+    shape: Shape,
+    from: Option<At>,
+    #[serde(default)]
+    cursor: u64,
+    limit: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Csv,
+}
+
+/// `GET /statement`
+pub async fn json(
+    State(engine): State<Arc<Engine>>,
+    account: Account,
+    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    respond(engine, account, wanted, Format::Json).await
+}
+
+/// `GET /statement.csv`
+pub async fn csv(
+    State(engine): State<Arc<Engine>>,
+    account: Account,
+    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Problem> {
+    respond(engine, account, wanted, Format::Csv).await
+}
+
+async fn respond(
+    engine: Arc<Engine>,
+    Account(account): Account,
+    wanted: Result<Query<Wanted>, axum::extract::rejection::QueryRejection>,
+    format: Format,
+) -> Result<Response, Problem> {
+    let Query(wanted) = wanted.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    if wanted.limit.is_some_and(|limit| limit > MOST_LINES) {
+        return Err(Problem::invalid("limit must be at most 10000"));
+    }
+    let (snapshot, phantoms) = engine
+        .snapshot(wanted.cursor.saturating_add(1), || {
+            let lies = engine.lies();
+            lies.phantoms(wanted.shape, &account, wanted.cursor)
+        })
+        .await?;
+    let content_type = match format {
+        Format::Json => "application/x-ndjson",
+        Format::Csv => "text/csv; charset=utf-8",
+    };
+    let body = stream_lines(move |chunks| {
+        let teller = Teller {
+            left: wanted.limit.unwrap_or(u64::MAX),
+            delay: match wanted.shape {
+                Shape::File => engine.settings().statement_after,
+                Shape::Payout | Shape::Batch | Shape::Lookup => Default::default(),
+            },
+            now: snapshot.now,
+            wanted,
+            account,
+            format,
+            chunks,
+        };
+        teller.tell(&engine, snapshot, phantoms)
+    });
+    Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
+}
+
+/// Chunks on their way to a reader.
+pub struct Chunks {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    buffer: Vec<u8>,
+}
+
+/// The reader has gone; nothing more is to be done.
+pub struct Gone;
+
+impl Chunks {
+    /// Where to write to; to be followed by `flush_if_full`.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Hands over what has gathered, if it is worth it.
+    pub fn flush_if_full(&mut self) -> Result<(), Gone> {
+        if self.buffer.len() < CHUNK {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Gone> {
+        let chunk = std::mem::take(&mut self.buffer);
+        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| Gone)
+    }
+}
+
+/// A body that is written by a thread of its own, never further ahead of its reader than a few chunks.
+///
+/// An error ends the connection in the middle of the body, so that the reader cannot take a part for the whole.
+pub fn stream_lines(write: impl FnOnce(&mut Chunks) -> io::Result<Result<(), Gone>> + Send + 'static) -> Body {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let mut chunks = Chunks { sender, buffer: Vec::with_capacity(CHUNK) };
+        match write(&mut chunks) {
+            Ok(Ok(())) => {
+                // If the reader has gone there is nobody to tell.
+                let _ = chunks.flush();
+            }
+            Ok(Err(Gone)) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot read the journal");
+                let _ = chunks.sender.blocking_send(Err(error));
+            }
+        }
+    });
+    Body::from_stream(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    }))
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    line: u64,
+    key: &'a str,
+    reference: &'a str,
+    amount_minor: i64,
+    currency: &'a str,
+    destination: &'a str,
+    status: &'static str,
+    at: At,
+}
+
+struct Teller<'c> {
+    wanted: Wanted,
+    account: Arc<str>,
+    format: Format,
+    delay: std::time::Duration,
+    now: At,
+    left: u64,
+    chunks: &'c mut Chunks,
+}
+
+/// Why no further line is told.
+enum End {
+    /// The page is full, or what follows is not on the statement yet.
+    Reached,
+    Gone,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl Teller<'_> {
+    fn tell(
+        mut self,
+        engine: &Engine,
+        snapshot: Snapshot,
+        phantoms: Vec<(u64, Phantom)>,
+    ) -> io::Result<Result<(), Gone>> {
+        if let Format::Csv = self.format {
+            let header = b"key,reference,amount_minor,currency,destination,status,at\n";
+            self.chunks.buffer().extend_from_slice(header);
+        }
+        Ok(match self.tell_all(engine, snapshot, phantoms)? {
+            Ok(()) | Err(End::Reached) => Ok(()),
+            Err(End::Gone) => Err(Gone),
+        })
+    }
+
+    fn tell_all(
+        &mut self,
+        engine: &Engine,
+        mut snapshot: Snapshot,
+        phantoms: Vec<(u64, Phantom)>,
+    ) -> io::Result<Result<(), End>> {
+        let mut phantoms = phantoms.into_iter().peekable();
+        while let Some((_, line)) = snapshot.lines.next_line()? {
+            let movement: Movement<'_> = serde_json::from_slice(line)?;
+            if movement.line <= self.wanted.cursor {
+                continue;
+            }
+            while let Some((line, phantom)) = phantoms.next_if(|(line, _)| *line < movement.line) {
+                if let Err(end) = self.tell_phantom(line, &phantom) {
+                    return Ok(Err(end));
+                }
+            }
+            if movement.shape != self.wanted.shape || *movement.account != *self.account {
+                continue;
+            }
+            let lies = engine.lies();
+            if let Err(end) = self.tell_movement(&movement, &lies) {
+                return Ok(Err(end));
+            }
+            drop(lies);
+            if let Err(gone) = self.chunks.flush_if_full() {
+                return Ok(Err(gone.into()));
+            }
+        }
+        for (line, phantom) in phantoms {
+            if let Err(end) = self.tell_phantom(line, &phantom) {
+                return Ok(Err(end));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn tell_movement(&mut self, movement: &Movement<'_>, lies: &Lies) -> Result<(), End> {
+        let status = match movement.event {
+            Event::Paid => "paid",
+            Event::Returned => "returned",
+            Event::Refused => return Ok(()),
+        };
+        let lie = lies.of(movement.line);
+        if lie.is_some_and(|lie| lie.omit) {
+            return Ok(());
+        }
+        self.tell_row(Row {
+            line: movement.line,
+            key: &movement.key,
+            reference: &movement.id,
+            amount_minor: lie.and_then(|lie| lie.amount_minor).unwrap_or(movement.amount_minor),
+            currency: lie.and_then(|lie| lie.currency.as_deref()).unwrap_or(&movement.currency),
+            destination: lie.and_then(|lie| lie.destination.as_deref()).unwrap_or(&movement.destination),
+            status,
+            at: movement.at,
+        })
+    }
+
+    fn tell_phantom(&mut self, line: u64, phantom: &Phantom) -> Result<(), End> {
+        self.tell_row(Row {
+            line,
+            key: &phantom.key,
+            reference: &phantom.reference,
+            amount_minor: phantom.amount_minor,
+            currency: &phantom.currency,
+            destination: &phantom.destination,
+            status: "paid",
+            at: phantom.at,
+        })
+    }
+
+    fn tell_row(&mut self, mut row: Row<'_>) -> Result<(), End> {
+        // Booked when it is on the statement. Within a shape this grows with the line, so whoever stops here and comes
+        // back with the last line seen misses nothing.
+        row.at = row.at.after(self.delay);
+        if row.at > self.now || self.left == 0 {
+            return Err(End::Reached);
+        }
+        if self.wanted.from.is_some_and(|from| row.at < from) {
+            return Ok(());
+        }
+        self.left -= 1;
+        match self.format {
+            Format::Json => write_line(&row, self.chunks.buffer()),
+            Format::Csv => write_csv(&row, self.chunks.buffer()),
+        }
+        Ok(())
+    }
+}
+
+fn write_csv(row: &Row<'_>, buffer: &mut Vec<u8>) {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(buffer);
+    let amount = row.amount_minor.to_string();
+    let at = row.at.to_string();
+    let fields = [row.key, row.reference, &amount, row.currency, row.destination, row.status, &at];
+    writer
+        .write_record(fields)
+        .and_then(|()| writer.flush().map_err(Into::into))
+        .expect("writing to memory, and always as many fields");
+}

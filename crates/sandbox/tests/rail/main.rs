@@ -1,0 +1,11 @@
+//! The contract of the sandbox rail, against the real program over real connections.
+#![allow(clippy::unwrap_used)]
+
+mod faults;
+mod groups;
+mod lies;
+mod lookup;
+mod payout;
+mod process;
+mod rail;
+mod statement;
