@@ -8,8 +8,6 @@
 #![warn(missing_docs)]
 
 mod adapter;
-#[cfg(test)]
-mod conformance;
 mod http;
 mod null;
 mod registry;

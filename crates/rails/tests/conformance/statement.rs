@@ -1,0 +1,146 @@
+//! A statement is read to its proven end, or it is an error: a payment that is missing from it counts as not paid.
+
+use futures_util::TryStreamExt;
+use payfleet_domain::{Movement, StatementLine};
+use payfleet_rails::{Account, StatementError};
+use time::macros::datetime;
+
+use crate::Shape;
+use crate::server::{Act, Server};
+
+const FIRST: &str = r#"{"line":7,"key":"k1","reference":"po_1","amount_minor":5,"currency":"EUR","destination":"ann@example.com","status":"paid","at":"2026-01-02T03:04:05.678Z"}"#;
+const SECOND: &str = r#"{"line":9,"key":"k1","reference":"po_1","amount_minor":5,"currency":"EUR","destination":"ann@example.com","status":"returned","at":null}"#;
+
+fn account() -> Account {
+    Account { name: "main".to_owned(), credential: None }
+}
+
+/// The lines before the end, and how it ended.
+async fn read(shape: Shape, act: Act) -> (Vec<StatementLine>, Result<(), StatementError>) {
+    let server = Server::with(act).await;
+    let mut stream = match shape.adapter(&server.url).statement(&account(), datetime!(2026-01-02 0:00 UTC)).await {
+        Ok(stream) => stream,
+        Err(error) => return (Vec::new(), Err(error)),
+    };
+    let mut lines = Vec::new();
+    loop {
+        match stream.try_next().await {
+            Ok(Some(line)) => lines.push(line),
+            Ok(None) => return (lines, Ok(())),
+            Err(error) => {
+                assert!(matches!(stream.try_next().await, Ok(None)), "a stream ends with its error");
+                return (lines, Err(error));
+            }
+        }
+    }
+}
+
+fn chunked(chunks: &[&str], end: &str) -> Act {
+    let mut raw = "HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    for chunk in chunks {
+        raw += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
+    }
+    Act::Raw((raw + end).into_bytes())
+}
+
+const END: &str = "0\r\n\r\n";
+
+#[tokio::test]
+async fn lines_come_as_they_are_wherever_they_are_cut() {
+    let text = format!("{FIRST}\n{SECOND}\n");
+    for cut in [0, 1, 60, FIRST.len(), FIRST.len() + 1, text.len() - 1, text.len()] {
+        let (head, tail) = text.split_at(cut);
+        let chunks: Vec<&str> = [head, tail].into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        let (lines, end) = read(Shape::Payout, chunked(&chunks, END)).await;
+        assert_eq!(end, Ok(()));
+        let paid = StatementLine {
+            key: "k1".to_owned(),
+            reference: "po_1".to_owned(),
+            amount_minor: 5,
+            currency: "EUR".to_owned(),
+            destination: "ann@example.com".to_owned(),
+            movement: Movement::Paid,
+            at: Some(datetime!(2026-01-02 03:04:05.678 UTC)),
+        };
+        let returned = StatementLine { movement: Movement::Returned, at: None, ..paid.clone() };
+        assert_eq!(lines, [paid, returned]);
+    }
+}
+
+#[tokio::test]
+async fn every_shape_asks_for_its_own_statement() {
+    for (shape, word) in
+        [(Shape::Payout, "payout"), (Shape::Batch, "batch"), (Shape::Lookup, "lookup"), (Shape::File, "file")]
+    {
+        let server = Server::with(Act::Reply(200, String::new())).await;
+        let stream = shape.adapter(&server.url).statement(&account(), datetime!(2026-01-02 0:00 UTC)).await.unwrap();
+        assert_eq!(stream.try_collect::<Vec<_>>().await.unwrap(), []);
+        let [request] = &server.seen()[..] else { panic!("one request") };
+        assert_eq!(request.line, format!("GET /statement?shape={word}&from=2026-01-02T00%3A00%3A00Z HTTP/1.1"));
+        assert_eq!(request.header("x-account"), Some("main"));
+    }
+}
+
+#[tokio::test]
+async fn a_statement_cut_short_is_an_error_after_what_came_before() {
+    let line = format!("{FIRST}\n");
+    let longer = format!("HTTP/1.1 200 X\r\ncontent-length: 10000\r\n\r\n{line}");
+    let half = &SECOND[..40];
+    for (case, act) in [
+        ("no last chunk", chunked(&[&line], "")),
+        ("in the middle of a chunk", chunked(&[&line], "ff\r\n{")),
+        ("less than announced", Act::Raw(longer.into_bytes())),
+        ("half a line", chunked(&[&line, half], END)),
+        ("a line without its end", chunked(&[&line, SECOND], END)),
+    ] {
+        let (lines, end) = read(Shape::Batch, act).await;
+        assert_eq!(lines.len(), 1, "{case}");
+        assert!(matches!(end, Err(StatementError::BrokeOff { lines: 1, .. })), "{case}: {end:?}");
+    }
+    // Here a lost connection could not be told from the end.
+    let unframed = Act::Raw(format!("HTTP/1.1 200 X\r\n\r\n{line}").into_bytes());
+    let (lines, end) = read(Shape::Batch, unframed).await;
+    assert!(lines.is_empty() && matches!(end, Err(StatementError::Unreachable { .. })), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_stops_the_reading() {
+    for (case, bad) in [
+        ("no JSON", "ann@example.com".to_owned()),
+        ("empty", String::new()),
+        ("a status without a meaning", SECOND.replace("returned", "fee")),
+        ("an amount in quotes", SECOND.replace(":5,", ":\"5\",")),
+        ("an amount with decimals", SECOND.replace(":5,", ":5.5,")),
+        ("no reference", SECOND.replace("reference", "ref")),
+        ("the same number", SECOND.replace(":9,", ":7,")),
+        ("a lower number", SECOND.replace(":9,", ":6,")),
+        ("an instant that is none", SECOND.replace("null", "\"yesterday\"")),
+        ("longer than any line", SECOND.replace("k1", &"k".repeat(70_000))),
+    ] {
+        let text = format!("{FIRST}\n{bad}\n{SECOND}\n");
+        let (lines, end) = read(Shape::File, chunked(&[&text], END)).await;
+        assert_eq!(lines.len(), 1, "{case}");
+        let Err(error @ StatementError::Unreadable { line: 2, .. }) = end else { panic!("{case}: {end:?}") };
+        assert!(!error.to_string().contains("example"), "{error}");
+    }
+    let endless = Act::Endless(
+        b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+        [b"4000\r\n".as_slice(), &[b' '; 0x4000], b"\r\n"].concat(),
+        std::time::Duration::ZERO,
+    );
+    let (lines, end) = read(Shape::File, endless).await;
+    assert!(lines.is_empty() && matches!(end, Err(StatementError::Unreadable { line: 1, .. })), "{end:?}");
+}
+
+#[tokio::test]
+async fn no_statement_is_an_error_and_not_an_empty_one() {
+    for status in [204, 307, 401, 404, 429, 500, 503] {
+        let (_, end) = read(Shape::Lookup, Act::Reply(status, String::new())).await;
+        let expected = StatementError::Denied { rail: "sandbox-lookup", account: "main".to_owned(), status };
+        assert_eq!(end, Err(expected));
+    }
+    for act in [Act::DropUnread, Act::DropRead] {
+        let (_, end) = read(Shape::Lookup, act).await;
+        assert!(matches!(end, Err(StatementError::Unreachable { .. })), "{end:?}");
+    }
+}
