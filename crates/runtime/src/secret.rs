@@ -89,6 +89,14 @@ pub enum SecretError {
         /// The environment variable of the option.
         env: &'static str,
     },
+    /// A row names a credential that this process was not given.
+    #[error(
+        "the credential {name} of a rail is missing: set PAYFLEET_RAIL_CREDENTIAL_{name}, or name its file with PAYFLEET_RAIL_CREDENTIAL_{name}_FILE"
+    )]
+    NoCredential {
+        /// As the row names it.
+        name: String,
+    },
 }
 
 /// The secret of the option `--{name}`, from its value or from the file named by `--{name}-file`.
@@ -107,6 +115,16 @@ pub fn read_secret(
         (None, Some(path)) => read_file(path, name).map(Some),
         (value, None) => Ok(value),
     }
+}
+
+/// The credential that a tenant's rail names: the value of `PAYFLEET_RAIL_CREDENTIAL_{name}`, or what the file holds that is named by
+/// `PAYFLEET_RAIL_CREDENTIAL_{name}_FILE`. Read each time that it is needed, so that a secret can be rotated while the program runs.
+pub fn rail_credential(name: &str) -> Result<Secret, SecretError> {
+    let variable = format!("PAYFLEET_RAIL_CREDENTIAL_{name}");
+    let value = std::env::var(&variable).ok().map(Secret::from);
+    let file = std::env::var_os(format!("{variable}_FILE")).map(PathBuf::from);
+    read_secret(value, file, "PAYFLEET_RAIL_CREDENTIAL")?
+        .ok_or_else(|| SecretError::NoCredential { name: name.to_owned() })
 }
 
 fn read_file(path: PathBuf, name: &'static str) -> Result<Secret, SecretError> {

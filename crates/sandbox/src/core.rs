@@ -129,9 +129,9 @@ impl Core {
     fn execute(&mut self, order: Order<'_>, fate: ItemFate, at: At, group: Option<GroupHead<'_>>) -> Receipt {
         let line = self.ledger.next_line();
         let reference = self.reference(order.shape.payment_prefix(), line);
-        // A bank takes the whole file: what it would refuse goes out, and its return tells the reason.
-        let bounces = order.shape == Shape::File;
-        let refusal = fate.refusal.clone().filter(|_| !bounces);
+        let refusal = fate.refusal.clone();
+        // Of a batch one may ask what became of it before the money comes back; of a file one may not.
+        let unclaimed = fate.bounce.as_deref().filter(|_| order.shape == Shape::Batch);
         let instruction = order.instruction;
         let movement = Movement {
             line,
@@ -143,7 +143,7 @@ impl Core {
             currency: instruction.currency.as_ref().into(),
             destination: instruction.destination.as_ref().into(),
             event: if refusal.is_some() { Event::Refused } else { Event::Paid },
-            code: refusal.as_deref().map(Cow::Borrowed),
+            code: refusal.as_deref().or(unclaimed).map(Cow::Borrowed),
             batch: order.batch.map(Cow::Borrowed),
             at,
             idempotency_key: order.idempotency_key.filter(|key| **key != *instruction.key).map(Cow::Borrowed),
@@ -155,7 +155,7 @@ impl Core {
         if let Some(after) = fate.returns_after {
             let place = Place { offset: span.start, line, at };
             let due = at.after(after);
-            self.plan_return(place, due, fate.refusal.clone().filter(|_| bounces));
+            self.plan_return(place, due, fate.bounce.clone());
         }
         let alteration = self.draw_alteration(&fate, &movement);
         let told = alteration.reference.clone();

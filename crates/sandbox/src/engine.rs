@@ -58,7 +58,7 @@ pub struct Snapshot {
 
 impl From<Lost> for Problem {
     fn from(_: Lost) -> Self {
-        // Never sent: the server stops as well. Not a word about whether it was executed.
+        // The server stops as well. Not a word about whether it was executed: unknown, as any 500.
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal is lost")
     }
 }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Shape;
 
+/// The code of a payment in a batch that nobody has taken yet; it goes out, and comes back.
+pub const UNCLAIMED: &str = "unclaimed";
+
 /// What can go wrong, and how often. Probabilities are 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,7 +38,8 @@ pub struct FaultConfig {
     pub hang: f64,
     /// Pays, then answers 200 with a body that cannot be read.
     pub garble: f64,
-    /// Refuses a payment: code and probability.
+    /// Refuses a payment: code and probability. In a file, and with the code `unclaimed` in a batch, it is paid and
+    /// comes back after `return_after_ms` instead.
     pub refuse: BTreeMap<Arc<str>, f64>,
     /// A payment comes back so much later...
     pub return_after_ms: u64,
@@ -149,6 +153,8 @@ pub struct CallFate {
 pub struct ItemFate {
     /// Refused, with this code.
     pub refusal: Option<Arc<str>>,
+    /// Paid, but bound to come back for this reason.
+    pub bounce: Option<Arc<str>>,
     /// Comes back, so much later.
     pub returns_after: Option<Duration>,
     /// Executed twice.
@@ -264,13 +270,19 @@ impl Faults {
         if self.spares(shape) {
             return fate;
         }
-        fate.refusal = self.draw_refusal();
-        // A bank takes the whole file; what it would refuse goes out and comes back.
-        let bounces = shape == Shape::File && fate.refusal.is_some();
-        if fate.refusal.is_some() && !bounces {
-            return fate;
+        match self.draw_refusal() {
+            // A bank takes the whole file, and nobody claims what is still refused later: that money goes out and
+            // comes back.
+            Some(code) if shape == Shape::File || (shape == Shape::Batch && *code == *UNCLAIMED) => {
+                fate.bounce = Some(code);
+            }
+            Some(code) => {
+                fate.refusal = Some(code);
+                return fate;
+            }
+            None => {}
         }
-        if bounces || self.strikes("return", self.config.return_rate) {
+        if fate.bounce.is_some() || self.strikes("return", self.config.return_rate) {
             fate.returns_after = Some(Duration::from_millis(self.config.return_after_ms));
         }
         let lie = self.config.lie.clone();

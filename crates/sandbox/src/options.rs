@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use payfleet_runtime::secret::{Secret, SecretError, read_secret};
 use payfleet_runtime::telemetry::LogArgs;
 
@@ -51,7 +52,7 @@ pub struct Options {
         value_name = "JSON", value_parser = FaultConfig::from_json)]
     pub faults: FaultConfig,
     /// Wait for the disk before answering, not only for the operating system
-    #[arg(long, env = "PAYFLEET_SANDBOX_FSYNC")]
+    #[arg(long, env = "PAYFLEET_SANDBOX_FSYNC", value_parser = FalseyValueParser::new())]
     pub fsync: bool,
     /// Logs
     #[command(flatten)]

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::{Account, Kind, Payload, call, difference, parse_group};
 use crate::engine::Engine;
+use crate::faults::UNCLAIMED;
 use crate::ledger::Span;
 use crate::movement::{Event, Movement};
 use crate::wire::{At, Group, Problem, Reply, Shape, check_expiry};
@@ -136,7 +137,10 @@ fn read(engine: &Engine, name: String, span: Span) -> Result<BatchBody, Problem>
         let (status, code) = match (status, known.event) {
             ("pending", _) => ("pending", None),
             (_, Event::Refused) => ("refused", known.code.map(Into::into)),
-            (_, Event::Paid | Event::Returned) => ("paid", None),
+            (_, Event::Paid | Event::Returned) => match known.code {
+                Some(_) => (UNCLAIMED, None),
+                None => ("paid", None),
+            },
         };
         batch.items.push(ItemBody {
             line: known.line,
@@ -158,7 +162,7 @@ async fn with_returns(engine: &Engine, mut batch: BatchBody) -> Result<BatchBody
     engine
         .execute(|core| {
             for item in &mut batch.items {
-                if item.status == "paid" && core.ledger.is_returned(item.line) {
+                if item.status != "refused" && core.ledger.is_returned(item.line) {
                     item.status = "returned";
                 }
             }

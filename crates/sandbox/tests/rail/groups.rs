@@ -142,3 +142,14 @@ async fn what_a_bank_refuses_is_paid_and_then_returned() {
     assert_eq!(column(&statement, "status"), ["paid", "returned"]);
     assert_eq!(rail.journal().await[1]["code"], "account_closed");
 }
+
+#[tokio::test]
+async fn what_nobody_claims_in_a_batch_is_paid_and_then_returned() {
+    let rail = Rail::start(&["--batch-settle-after", "0s"]);
+    rail.set_faults(json!({"refuse": {"unclaimed": 1}, "return_after_ms": 3_600_000})).await;
+    rail.post("/batch/batches", &batch("b", &["k1"])).await;
+    assert_eq!(completed(&rail, "b").await.body["items"][0]["status"], "unclaimed");
+    assert_eq!(column(&rail.statement("batch").await, "status"), ["paid"]);
+    assert_eq!(rail.post("/faults/return", &json!({"key": "k1"})).await.status, 200);
+    assert_eq!(completed(&rail, "b").await.body["items"][0]["status"], "returned");
+}

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -34,9 +33,8 @@ async fn pay_until_killed(rail: &mut Rail, round: usize) -> Vec<(String, String)
     let (sender, mut answers) = tokio::sync::mpsc::unbounded_channel();
     let mut payers = Vec::new();
     for payer in 0..8 {
-        let requests: Vec<_> = (0..100_000)
-            .map(move |n| format!("r{round}-p{payer}-{n}"))
-            .take(2_000)
+        let requests: Vec<_> = (0..2_000)
+            .map(|n| format!("r{round}-p{payer}-{n}"))
             .map(|key| (rail.payout(&key, &instruction(&key)), key))
             .collect();
         let sender = sender.clone();
@@ -94,23 +92,75 @@ async fn a_second_process_on_the_same_journal_is_turned_away() {
 async fn asked_to_end_it_ends_even_if_a_call_hangs() {
     for signal in ["TERM", "INT"] {
         let mut rail = Rail::start(&["--faults", r#"{"hang":1}"#]);
-        let rail_address = Arc::new(rail.payout("k", &instruction("k")));
-        let hanging = tokio::spawn(rail_address.try_clone().unwrap().send());
+        let hanging = tokio::spawn(rail.payout("k", &instruction("k")).send());
         let deadline = Instant::now() + DEADLINE;
         while rail.stats().await["paid"] != 1 {
             assert!(Instant::now() < deadline);
         }
-        let pid = rail.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
-        let status = loop {
-            if let Some(status) = rail.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
-        assert_eq!(status.code(), Some(0));
+        send_signal(&rail, signal);
+        assert_eq!(exit_code(&mut rail).await, Some(0));
         assert!(hanging.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn asked_to_end_it_finishes_the_calls_in_hand() {
+    let mut rail = Rail::start(&["--faults", r#"{"latency_ms":500}"#]);
+    let call = tokio::spawn(rail.payout("k", &instruction("k")).send());
+    wait_for_request(&rail).await;
+    send_signal(&rail, "TERM");
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    assert_eq!(exit_code(&mut rail).await, Some(0));
+}
+
+#[tokio::test]
+async fn asked_twice_it_does_not_wait() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let mut rail = Rail::start(&["--faults", r#"{"latency_ms":60000}"#]);
+        let call = tokio::spawn(rail.payout("k", &instruction("k")).send());
+        wait_for_request(&rail).await;
+        send_signal(&rail, signal);
+        // The first one has arrived when nobody is let in any more.
+        let deadline = Instant::now() + DEADLINE;
+        while tokio::net::TcpStream::connect(&rail.address).await.is_ok() {
+            assert!(Instant::now() < deadline);
+        }
+        send_signal(&rail, signal);
+        assert_eq!(exit_code(&mut rail).await, Some(code));
+        assert!(call.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test]
+async fn when_the_journal_cannot_be_written_nobody_is_told_of_a_payment() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("journal.jsonl")).unwrap();
+    let mut rail = Rail::start_in(dir, &[]);
+    let answer = rail.payout("k", &instruction("k")).send().await;
+    assert!(answer.is_err() || answer.unwrap().status() == 500);
+    assert_eq!(exit_code(&mut rail).await, Some(69));
+}
+
+async fn wait_for_request(rail: &Rail) {
+    let deadline = Instant::now() + DEADLINE;
+    while rail.stats().await["requests"] != 1 {
+        assert!(Instant::now() < deadline);
+    }
+}
+
+fn send_signal(rail: &Rail, signal: &str) {
+    let pid = rail.child.id().to_string();
+    assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+}
+
+async fn exit_code(rail: &mut Rail) -> Option<i32> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = rail.child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
