@@ -36,6 +36,8 @@ pub enum PayoutEvent {
     Refuse,
     /// An attempt ended without an answer.
     LoseTrack,
+    /// Proof that no request for it was executed or still can be: it may be sent again, even under another key.
+    Clear,
     /// Nothing more can be found out by asking.
     Hold,
     /// Proof that paid money came back.
@@ -76,6 +78,7 @@ impl PayoutState {
             (S::Planned | S::Unknown | S::Held | S::Accepted, E::Pay) => Ok(S::Paid),
             (S::Planned | S::Unknown | S::Held | S::Accepted, E::Refuse) => Ok(S::Refused),
             (S::Planned, E::LoseTrack) => Ok(S::Unknown),
+            (S::Unknown, E::Clear) => Ok(S::Planned),
             (S::Planned | S::Unknown, E::Hold) => Ok(S::Held),
             // Proof that money came back is proof that it went out, so it may overtake the news of the payment.
             (S::Planned | S::Unknown | S::Held | S::Accepted | S::Paid, E::Return) => Ok(S::Returned),
@@ -134,11 +137,12 @@ impl fmt::Display for PayoutState {
 mod tests {
     use super::*;
 
-    const EVENTS: [PayoutEvent; 7] = [
+    const EVENTS: [PayoutEvent; 8] = [
         PayoutEvent::Accept,
         PayoutEvent::Pay,
         PayoutEvent::Refuse,
         PayoutEvent::LoseTrack,
+        PayoutEvent::Clear,
         PayoutEvent::Hold,
         PayoutEvent::Return,
         PayoutEvent::Cancel,

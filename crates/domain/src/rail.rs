@@ -96,7 +96,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 250,
         calls_per_sec: None,
-        request_lifetime: Duration::from_secs(10),
+        request_lifetime: Duration::from_secs(5),
         pins_refusals: false,
         currencies: &[],
         max_minor: None,
@@ -141,6 +141,12 @@ impl Rail {
     /// The declaration of the rail with this name.
     pub fn named(name: &str) -> Result<&'static Rail, UnknownRail> {
         RAILS.iter().find(|rail| rail.name == name).ok_or_else(|| UnknownRail(name.to_owned()))
+    }
+
+    /// When a request of an attempt opened now is certainly dead, in time after its intent: its lifetime, and half as much again for clocks
+    /// that differ.
+    pub fn dead_after(&self) -> Duration {
+        self.request_lifetime + self.request_lifetime / 2
     }
 
     /// Whether it pays this currency.

@@ -2,14 +2,13 @@
 
 use std::fmt;
 
-use payfleet_domain::{AttemptNo, PayoutState, Rail};
+use payfleet_domain::{AttemptNo, KeyUnit, PayoutId, PayoutState, Rail};
 use sqlx::Row;
 use time::OffsetDateTime;
 
 use crate::batch::{Order, orders_in};
 use crate::connect::{Step, Store, StoreError};
 use crate::lease::{Lease, interval};
-use payfleet_domain::PayoutId;
 
 /// A committed permission to submit.
 #[derive(Debug, Clone)]
@@ -18,7 +17,7 @@ pub struct Intent {
     pub attempt: AttemptNo,
     /// The rail must not execute a request of this attempt later.
     pub expires_at: OffsetDateTime,
-    /// What to submit: every payout of the batch that has no answer.
+    /// What to submit: every payout of the batch that has no answer; under a batch key, the whole batch.
     pub orders: Vec<Order>,
 }
 
@@ -128,7 +127,12 @@ impl Store {
                 let now: OffsetDateTime = opened.try_get("now").step("intent_open")?;
                 let first = PayoutId(opened.try_get("first_payout_id").step("intent_open")?);
                 let last = PayoutId(opened.try_get("last_payout_id").step("intent_open")?);
-                let orders = orders_in(tx, first, last, &[PayoutState::Planned, PayoutState::Unknown]).await?;
+                // Under a batch key the rail recognises the same bytes only, so what has its answer already is in them too.
+                let states: &[PayoutState] = match rail.key_unit {
+                    KeyUnit::Payout => &[PayoutState::Planned, PayoutState::Unknown],
+                    KeyUnit::Batch => &PayoutState::ALL,
+                };
+                let orders = orders_in(tx, first, last, states).await?;
                 if orders.is_empty() {
                     return Err(StoreError::Broken(format!(
                         "batch {} is open, but none of its payouts is without an answer",

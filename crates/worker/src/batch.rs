@@ -1,0 +1,264 @@
+//! The way of one batch: lease (G1), decide, intent (G2), submit, record (G3, G4). Two transactions with the call between them; none is open during a
+//! call.
+
+use std::time::{Duration, Instant};
+
+use payfleet_domain::{
+    AttemptNo, BatchId, BatchKey, BatchState, HoldReason, NextStep, Outcome, PayoutId, PayoutState, Rail, next_step,
+};
+use payfleet_rails::{Account, Credential, Finding};
+use payfleet_store::{LeasedBatch, Recorded, Report, StoreError};
+use time::OffsetDateTime;
+
+use crate::Worker;
+use crate::calls::Line;
+use crate::leases::Held;
+
+/// Accepted payments of a rail that cannot be asked wait for a statement; the fleet does not look again by itself.
+const UNTIL_A_STATEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// What became of a look at a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worked {
+    /// Somebody else has it, or it is finished, or not due.
+    NotFree,
+    /// News was recorded; the batch stands there now.
+    Recorded(BatchState),
+    /// Handed back without news, to be looked at later.
+    Postponed,
+    /// Its payouts wait for people now.
+    Held(HoldReason),
+    /// Replaced by its halves.
+    Split,
+}
+
+impl Worker {
+    /// Does what a batch needs next. Errors are of the database; the batch is then as it was left, and its lease runs out by itself.
+    pub async fn work_on(&self, batch: BatchId) -> Result<Worked, StoreError> {
+        let Some(leased) = self.store.lease_acquire(batch, &self.name, self.options.lease_ttl).await? else {
+            return Ok(Worked::NotFree);
+        };
+        let held = self.leases.hold(leased.lease);
+        let rail = Rail::named(&leased.rail).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
+        let Some(adapter) = self.registry.adapter(rail.name) else {
+            tracing::error!(%batch, rail = rail.name, "this worker has no access to the rail; leaving the batch to others");
+            return self.postpone(&leased, self.options.backoff_longest).await;
+        };
+        let credential = match self.credential(&leased) {
+            Ok(credential) => credential,
+            Err(error) => {
+                tracing::error!(%batch, rail = rail.name, "{error}");
+                return self.postpone(&leased, self.options.backoff_longest).await;
+            }
+        };
+        let line = Line {
+            worker: self,
+            adapter: adapter.as_ref(),
+            rail,
+            account: Account { name: leased.account.clone(), credential },
+            batch_key: BatchKey::derive(leased.run_key, leased.first, leased.last),
+            batch: &leased,
+        };
+        match next_step(rail, &leased.facts) {
+            NextStep::Submit => self.submit(&line, &held, false).await,
+            NextStep::LookUp => self.resolve(&line, &held).await,
+            NextStep::Follow => self.follow(&line).await,
+            NextStep::WaitUntil(instant) => {
+                let wait = instant - leased.facts.now;
+                self.postpone(&leased, wait.try_into().unwrap_or(Duration::ZERO)).await
+            }
+            NextStep::Split => {
+                tracing::warn!(%batch, payouts = leased.facts.payouts, "every worker on it died; splitting it");
+                let split = self.store.batch_split(leased.lease).await?;
+                Ok(split.map_or(Worked::NotFree, |()| Worked::Split))
+            }
+            NextStep::Hold(reason) => self.hold(&leased, reason).await,
+            NextStep::Nothing => self.postpone(&leased, UNTIL_A_STATEMENT).await,
+        }
+    }
+
+    fn credential(&self, leased: &LeasedBatch) -> Result<Option<Credential>, payfleet_runtime::secret::SecretError> {
+        let Some(name) = &leased.credential else { return Ok(None) };
+        let secret = payfleet_runtime::secret::rail_credential(name)?;
+        Ok(Some(Credential::new(secret.expose())))
+    }
+
+    async fn postpone(&self, leased: &LeasedBatch, wait: Duration) -> Result<Worked, StoreError> {
+        self.store.lease_release(leased.lease, wait).await?;
+        Ok(Worked::Postponed)
+    }
+
+    async fn hold(&self, leased: &LeasedBatch, reason: HoldReason) -> Result<Worked, StoreError> {
+        match self.store.batch_hold(leased.lease, reason).await? {
+            None => Ok(Worked::NotFree),
+            Some(payouts) => {
+                tracing::warn!(batch = %leased.lease.batch, payouts, %reason, "held for two people");
+                metrics::counter!("payfleet_payouts_total", "rail" => leased.rail.clone(), "outcome" => "held")
+                    .increment(payouts);
+                Ok(Worked::Held(reason))
+            }
+        }
+    }
+
+    /// Intent, call, record.
+    async fn submit(&self, line: &Line<'_>, held: &Held, looked_up: bool) -> Result<Worked, StoreError> {
+        if self.shutdown.is_requested() {
+            return self.postpone(line.batch, Duration::ZERO).await;
+        }
+        let intended = Instant::now();
+        let intent = match self.store.intent_write(held.lease, &self.name, line.rail, looked_up).await? {
+            Ok(intent) => intent,
+            Err(refused) => {
+                tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
+                return self.postpone(line.batch, self.options.backoff_first).await;
+            }
+        };
+        let answers = line.submit(held, &intent.orders, intent.expires_at, intended).await;
+        let recorded = self.record(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
+        Ok(Worked::Recorded(recorded?.state))
+    }
+
+    /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of its class.
+    async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
+        let batch = held.lease.batch;
+        let orders = self.store.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
+        let findings = line.look_up(&orders, line.batch.facts.now).await;
+        let (mut known, mut unanswered) = (Vec::new(), 0_usize);
+        for (payout, finding) in findings {
+            match finding {
+                Finding::Known(outcome) => known.push((payout, outcome)),
+                Finding::NotFound => {}
+                Finding::Unanswered => unanswered += 1,
+            }
+        }
+        let everything_known = known.len() == orders.len();
+        if !known.is_empty() {
+            let recorded = self.record(line, None, known, false, everything_known).await?;
+            if everything_known {
+                return Ok(Worked::Recorded(recorded.state));
+            }
+        }
+        if unanswered > 0 {
+            tracing::info!(%batch, unanswered, "the rail did not say what became of them; asking again later");
+            return self.postpone(line.batch, self.wait_after_failure(line.batch)).await;
+        }
+        if !line.rail.needs_dead_requests()
+            && !line.rail.key_is_certain(line.batch.facts.first_sent_at, line.batch.facts.now)
+        {
+            return self.hold(line.batch, HoldReason::HorizonExpired).await;
+        }
+        self.submit(line, held, true).await
+    }
+
+    /// Asks for news of accepted payments.
+    async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
+        let orders = self.store.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
+        let findings = line.look_up(&orders, line.batch.facts.now).await;
+        let known: Vec<(PayoutId, Outcome)> = findings
+            .into_iter()
+            .filter_map(|(payout, finding)| match finding {
+                Finding::Known(outcome) => Some((payout, outcome)),
+                // What was accepted stays accepted: not being found is no proof of anything once it was there.
+                Finding::NotFound | Finding::Unanswered => None,
+            })
+            .collect();
+        let recorded = self.record(line, None, known, false, true).await?;
+        Ok(Worked::Recorded(recorded.state))
+    }
+
+    /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is away. Each try is idempotent.
+    async fn record(
+        &self,
+        line: &Line<'_>,
+        attempt: Option<AttemptNo>,
+        outcomes: Vec<(PayoutId, Outcome)>,
+        refused_whole: bool,
+        release: bool,
+    ) -> Result<Recorded, StoreError> {
+        let counts = Counts::of(&outcomes);
+        let available_in = match counts {
+            Counts { unresolved: 0, accepted: 0, .. } => Duration::ZERO,
+            Counts { unresolved: 0, .. } => self.wait_for_news(line),
+            Counts { .. } if self.shutdown.is_requested() => Duration::ZERO,
+            Counts { .. } => self.wait_after_failure(line.batch),
+        };
+        let report = Report {
+            batch: line.batch.lease.batch,
+            epoch: line.batch.lease.epoch,
+            attempt,
+            outcomes,
+            refused_whole,
+            available_in,
+            release,
+        };
+        let mut failures = 0;
+        let recorded = loop {
+            match self.store.outcomes_record(report.clone()).await {
+                Ok(recorded) => break recorded,
+                Err(error) if error.is_outage() => {
+                    failures += 1;
+                    tracing::warn!(batch = %report.batch, %error, "what the rail answered cannot be recorded yet; trying again");
+                    tokio::time::sleep(self.backoff.wait(failures, rand::random()).min(Duration::from_secs(2))).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let count = |outcome: &'static str, payouts: u64| {
+            metrics::counter!("payfleet_payouts_total", "rail" => line.rail.name, "outcome" => outcome)
+                .increment(payouts);
+        };
+        count("paid", recorded.paid);
+        count("refused", recorded.refused);
+        count("unknown", counts.unknown);
+        if recorded.alarms > 0 {
+            metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(recorded.alarms);
+            tracing::error!(
+                batch = %report.batch, payouts = recorded.alarms,
+                "DOUBLE PAYMENT: the rail proved payments that contradict what is settled; the run is paused, see table evidence"
+            );
+        }
+        Ok(recorded)
+    }
+
+    fn wait_after_failure(&self, leased: &LeasedBatch) -> Duration {
+        self.backoff.wait(leased.failures.saturating_add(1), rand::random())
+    }
+
+    /// How long to wait until asking for news of accepted payments: a quarter of the time that they took so far.
+    fn wait_for_news(&self, line: &Line<'_>) -> Duration {
+        if !line.rail.can_be_looked_up() {
+            return UNTIL_A_STATEMENT;
+        }
+        let facts = &line.batch.facts;
+        let age: Duration = facts
+            .first_sent_at
+            .map_or(Duration::ZERO, |sent: OffsetDateTime| (facts.now - sent).try_into().unwrap_or_default());
+        (age / 4).clamp(self.options.backoff_first, self.options.backoff_longest)
+    }
+}
+
+/// How many outcomes of which sort.
+struct Counts {
+    accepted: u64,
+    unknown: u64,
+    /// Unknown or not executed: the batch must be looked at again.
+    unresolved: u64,
+}
+
+impl Counts {
+    fn of(outcomes: &[(PayoutId, Outcome)]) -> Counts {
+        let mut counts = Counts { accepted: 0, unknown: 0, unresolved: 0 };
+        for (_, outcome) in outcomes {
+            match outcome {
+                Outcome::Accepted(_) => counts.accepted += 1,
+                Outcome::Unknown => {
+                    counts.unknown += 1;
+                    counts.unresolved += 1;
+                }
+                Outcome::NotExecuted => counts.unresolved += 1,
+                Outcome::Paid(_) | Outcome::Refused(_) | Outcome::Returned(_) => {}
+            }
+        }
+        counts
+    }
+}

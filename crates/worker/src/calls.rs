@@ -1,0 +1,135 @@
+//! Calling a rail: the only place from which money moves. What is called here has a committed intent.
+
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt};
+use payfleet_domain::{BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
+use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction};
+use payfleet_store::{LeasedBatch, Order};
+use time::OffsetDateTime;
+
+use crate::Worker;
+use crate::leases::Held;
+
+/// What a batch's calls brought.
+pub(crate) struct Answers {
+    /// One for each order.
+    pub outcomes: Vec<(PayoutId, Outcome)>,
+    /// The request was refused as a whole.
+    pub refused_whole: bool,
+}
+
+/// A rail, and how to reach it for one batch.
+pub(crate) struct Line<'a> {
+    pub worker: &'a Worker,
+    pub adapter: &'a dyn Adapter,
+    pub rail: &'static Rail,
+    pub account: Account,
+    pub batch_key: BatchKey,
+    pub batch: &'a LeasedBatch,
+}
+
+impl Line<'_> {
+    fn instruction(&self, order: &Order) -> Instruction {
+        Instruction {
+            key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),
+            amount: order.amount,
+            destination: order.destination.clone(),
+        }
+    }
+
+    fn call<'c>(&'c self, instructions: &'c [Instruction], expires_at: OffsetDateTime) -> Call<'c> {
+        Call { account: &self.account, batch_key: &self.batch_key, instructions, expires_at }
+    }
+
+    /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the request can still be in time, and
+    /// nobody wants us to stop; where not, nothing is sent and the outcome says so.
+    pub(crate) async fn submit(
+        &self,
+        held: &Held,
+        orders: &[Order],
+        expires_at: OffsetDateTime,
+        intended: Instant,
+    ) -> Answers {
+        let may_send = || {
+            held.is_valid() && !self.worker.shutdown.is_requested() && intended.elapsed() < self.rail.request_lifetime
+        };
+        match self.rail.key_unit {
+            KeyUnit::Payout => {
+                let outcomes = stream::iter(orders.iter().cloned())
+                    .map(|order| async move {
+                        let instructions = [self.instruction(&order)];
+                        let answer = self.one_call(may_send, &self.call(&instructions, expires_at)).await;
+                        let outcome = match answer {
+                            Answer::All(outcome) => outcome,
+                            Answer::Each(mut outcomes) if outcomes.len() == 1 => outcomes.remove(0),
+                            Answer::Each(_) => Outcome::Unknown,
+                        };
+                        (order.payout, outcome)
+                    })
+                    .buffer_unordered(self.worker.options.calls.into())
+                    .collect()
+                    .await;
+                Answers { outcomes, refused_whole: false }
+            }
+            KeyUnit::Batch => {
+                let instructions: Vec<Instruction> = orders.iter().map(|order| self.instruction(order)).collect();
+                let answer = self.one_call(may_send, &self.call(&instructions, expires_at)).await;
+                let all = |outcome: Outcome| orders.iter().map(|order| (order.payout, outcome.clone())).collect();
+                match answer {
+                    Answer::All(outcome) => {
+                        Answers { refused_whole: matches!(outcome, Outcome::Refused(_)), outcomes: all(outcome) }
+                    }
+                    Answer::Each(outcomes) if outcomes.len() == orders.len() => Answers {
+                        outcomes: orders.iter().map(|order| order.payout).zip(outcomes).collect(),
+                        refused_whole: false,
+                    },
+                    // Contradictory: an answer for each was promised.
+                    Answer::Each(_) => Answers { outcomes: all(Outcome::Unknown), refused_whole: false },
+                }
+            }
+        }
+    }
+
+    async fn one_call(&self, may_send: impl Fn() -> bool, call: &Call<'_>) -> Answer {
+        let Ok(_permit) = self.worker.calls.acquire().await else {
+            return Answer::All(Outcome::NotExecuted); // the semaphore is never closed; and nothing was sent
+        };
+        self.worker.paces.permit(&self.worker.queue, self.rail, &call.account.name).await;
+        if !may_send() {
+            return Answer::All(Outcome::NotExecuted);
+        }
+        let started = Instant::now();
+        let answer = self.adapter.submit(call).await;
+        metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "submit")
+            .record(started.elapsed());
+        answer
+    }
+
+    /// Asks the rail what became of payments. Sends no money, so it needs no intent.
+    pub(crate) async fn look_up(&self, orders: &[Order], now: OffsetDateTime) -> Vec<(PayoutId, Finding)> {
+        let instructions: Vec<Instruction> = orders.iter().map(|order| self.instruction(order)).collect();
+        let pieces: Vec<Vec<Instruction>> = match self.rail.key_unit {
+            KeyUnit::Payout => instructions.into_iter().map(|instruction| vec![instruction]).collect(),
+            KeyUnit::Batch => vec![instructions],
+        };
+        let findings: Vec<Vec<Finding>> = stream::iter(pieces)
+            .map(|piece| async move {
+                let Ok(_permit) = self.worker.calls.acquire().await else { return unanswered(&piece) };
+                self.worker.paces.permit(&self.worker.queue, self.rail, &self.account.name).await;
+                let started = Instant::now();
+                let findings = self.adapter.look_up(&self.call(&piece, now)).await;
+                metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "look_up")
+                    .record(started.elapsed());
+                if findings.len() == piece.len() { findings } else { unanswered(&piece) }
+            })
+            .buffered(self.worker.options.calls.into())
+            .collect()
+            .await;
+        orders.iter().map(|order| order.payout).zip(findings.into_iter().flatten()).collect()
+    }
+}
+
+fn unanswered(piece: &[Instruction]) -> Vec<Finding> {
+    piece.iter().map(|_| Finding::Unanswered).collect()
+}

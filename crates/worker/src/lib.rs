@@ -1,0 +1,162 @@
+//! The worker: leases batches, pays them, records what became of them. It cannot plan.
+//!
+//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards; [`leases`] keeps
+//! what is held; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when nothing else does.
+
+pub mod batch;
+pub mod calls;
+pub mod leases;
+mod options;
+mod pace;
+mod reader;
+mod sweep;
+
+use std::sync::Arc;
+
+use payfleet_domain::Backoff;
+use payfleet_queue::{Queue, QueueError, WorkerBeat};
+use payfleet_rails::{RailsConfig, Registry, RegistryError};
+use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::health::{AdminServer, HealthError, Metrics, Readiness};
+use payfleet_runtime::secret::SecretError;
+use payfleet_runtime::shutdown::Shutdown;
+use payfleet_store::{Store, StoreError};
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+
+use crate::leases::LeaseBook;
+pub use crate::options::{Options, RateLimit};
+use crate::pace::Paces;
+
+/// Everything that the steps of the work need.
+pub struct Worker {
+    pub(crate) store: Store,
+    pub(crate) queue: Queue,
+    pub(crate) registry: Registry,
+    pub(crate) leases: Arc<LeaseBook>,
+    pub(crate) paces: Paces,
+    pub(crate) calls: Semaphore,
+    pub(crate) backoff: Backoff,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) readiness: Readiness,
+    pub(crate) options: Options,
+    /// One name for each process that ever ran: two that share one would take each other's hints for their own.
+    pub(crate) name: String,
+}
+
+/// Why a worker did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// A URL is missing or cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Postgres.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Redis.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The rails' configuration.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The admin port.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(#[from] std::io::Error),
+    /// The lease is shorter than the work of renewing it.
+    #[error("a lease of {0:?} is too short: give it at least 1s")]
+    LeaseTtl(std::time::Duration),
+}
+
+impl WorkerError {
+    /// How the program ends.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            WorkerError::Secret(_)
+            | WorkerError::Registry(_)
+            | WorkerError::LeaseTtl(_)
+            | WorkerError::Store(StoreError::Url) => ExitCode::Usage,
+            WorkerError::Store(StoreError::Broken(_)) => ExitCode::Broken,
+            WorkerError::Store(_) | WorkerError::Queue(_) | WorkerError::Health(_) | WorkerError::Signals(_) => {
+                ExitCode::Unavailable
+            }
+        }
+    }
+}
+
+/// Runs a worker until it is told to stop.
+pub async fn run(options: Options) -> Result<(), WorkerError> {
+    if options.lease_ttl < std::time::Duration::from_secs(1) {
+        return Err(WorkerError::LeaseTtl(options.lease_ttl));
+    }
+    let shutdown = Shutdown::on_signals()?;
+    let readiness = Readiness::new();
+    let admin = AdminServer::bind(options.admin_listen, readiness.clone(), Metrics::install()?).await?;
+    let store = Store::connect(options.database.url()?.expose(), options.connections()).await?;
+    store.schema_check().await?;
+    let queue = Queue::connect(options.redis.url()?.expose(), &options.redis_prefix).await?;
+    let registry =
+        Registry::new(&RailsConfig { sandbox_url: options.sandbox_url.clone(), call_timeout: options.call_timeout })?;
+    let started_at = OffsetDateTime::now_utc();
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
+    let worker = Arc::new(Worker {
+        name: format!("{host}-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple()),
+        leases: Arc::default(),
+        paces: Paces::new(&options.rate_limit),
+        calls: Semaphore::new(options.calls.into()),
+        backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
+        shutdown: shutdown.clone(),
+        readiness,
+        store,
+        queue,
+        registry,
+        options,
+    });
+    tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
+
+    tokio::spawn(async move {
+        if let Err(error) = admin.serve().await {
+            tracing::error!("{error}");
+        }
+    });
+    let renewing = tokio::spawn(leases::renew(worker.clone()));
+    let sweeping = tokio::spawn(sweep::sweep(worker.clone()));
+    let beating = tokio::spawn(beat(worker.clone(), started_at));
+
+    // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
+    reader::read(worker.clone()).await;
+
+    renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
+    beating.abort();
+    if sweeping.await.is_err() {
+        tracing::error!("the sweeper ended abnormally");
+    }
+    match worker.queue.retire(&worker.registry.names(), &worker.name).await {
+        Ok(stayed) if stayed.is_empty() => {}
+        Ok(stayed) => tracing::info!(rails = ?stayed, "left hints behind for others"),
+        Err(error) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
+    }
+    worker.store.close().await;
+    tracing::info!(worker = worker.name, "stopped");
+    Ok(())
+}
+
+/// Says now and then that this worker lives, for the status screen. Nothing depends on it.
+async fn beat(worker: Arc<Worker>, started_at: OffsetDateTime) {
+    const EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+    loop {
+        let beat = WorkerBeat {
+            worker: worker.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at,
+            batches_in_flight: u32::try_from(worker.leases.len()).unwrap_or(u32::MAX),
+            draining: worker.shutdown.is_requested(),
+        };
+        if let Err(error) = worker.queue.heartbeat(&beat, EVERY * 3).await {
+            tracing::debug!(%error, "no heartbeat");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

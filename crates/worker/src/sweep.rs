@@ -1,0 +1,118 @@
+//! The sweeper: whatever worker holds the lock hints again at batches that are due and not in the stream, lets planned runs begin, and closes runs
+//! with nothing open. So nothing that keeps a run going lives in the coordinator, and a wiped Redis costs a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use payfleet_queue::Hint;
+use payfleet_store::{CloseVerdict, StoreError, SweepLock};
+
+use crate::Worker;
+
+/// Hints in a rail's stream, at most. Small enough that a run that comes later is served soon; enough for some tens of workers.
+const WINDOW: usize = 256;
+
+/// While something is open.
+const BUSY: Duration = Duration::from_millis(200);
+/// While nothing is.
+const IDLE: Duration = Duration::from_secs(1);
+/// Between two tries to become the sweeper.
+const FOLLOWER: Duration = Duration::from_secs(3);
+
+/// Sweeps whenever it can have the lock, until the shutdown is requested.
+pub(crate) async fn sweep(worker: Arc<Worker>) {
+    let mut lock: Option<SweepLock> = None;
+    while !worker.shutdown.is_requested() {
+        lock = match lock {
+            Some(lock) => lock.is_held().await,
+            None => worker.store.sweep_lock().await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "no answer about the sweeper's lock");
+                None
+            }),
+        };
+        let pause = match (&lock, worker.store_answers(lock.is_some()).await) {
+            (Some(_), true) => match worker.sweep_once().await {
+                Ok(true) => BUSY,
+                Ok(false) => IDLE,
+                Err(error) => {
+                    tracing::warn!(%error, "a sweep failed");
+                    IDLE
+                }
+            },
+            (None, true) => FOLLOWER,
+            (_, false) => IDLE,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = worker.shutdown.requested() => {}
+        }
+    }
+}
+
+impl Worker {
+    /// Keeps the readiness true to what Postgres and Redis say.
+    async fn store_answers(&self, sweeping: bool) -> bool {
+        // The sweeper has just used its connection.
+        let postgres = if sweeping { Ok(()) } else { self.store.ping().await };
+        match postgres {
+            Err(error) => {
+                self.readiness.set_not_ready(error.to_string());
+                false
+            }
+            Ok(()) => {
+                match self.queue.ping().await {
+                    Ok(()) => self.readiness.set_ready(),
+                    Err(error) => self.readiness.set_not_ready(error.to_string()),
+                }
+                true
+            }
+        }
+    }
+
+    /// One sweep. Returns whether anything is open.
+    pub async fn sweep_once(&self) -> Result<bool, StoreError> {
+        let begun = self.store.runs_begin().await?;
+        if begun > 0 {
+            tracing::info!(runs = begun, "runs begun");
+        }
+        let open = self.store.rails_open().await?;
+        for rail in self.registry.names().into_iter().filter(|rail| open.iter().any(|name| name == rail)) {
+            let hinted = match self.queue.outstanding(rail, WINDOW).await {
+                Ok(hinted) => hinted,
+                Err(error) => {
+                    tracing::warn!(rail, %error, "nothing can be hinted at");
+                    continue;
+                }
+            };
+            let room = WINDOW.saturating_sub(hinted.entries);
+            if room < WINDOW / 4 {
+                continue;
+            }
+            let due = self.store.batches_due(rail, hinted.batches, i64::try_from(room).unwrap_or(0)).await?;
+            let hints: Vec<Hint> = due.into_iter().map(|batch| Hint { batch }).collect();
+            if hints.is_empty() {
+                continue;
+            }
+            match self.queue.publish(rail, &hints).await {
+                Ok(()) => tracing::debug!(rail, hints = hints.len(), "hinted again"),
+                Err(error) => tracing::warn!(rail, %error, "nothing can be hinted at"),
+            }
+        }
+        for run in self.store.runs_to_cancel().await? {
+            if let Err(error) = self.store.run_cancel(run).await {
+                tracing::warn!(%run, %error, "a batch of a cancelled run could not be cancelled");
+            }
+        }
+        for run in self.store.runs_closable().await? {
+            match self.store.run_close(run).await? {
+                CloseVerdict::Settled => tracing::info!(%run, "settled: everybody is accounted for"),
+                CloseVerdict::NotYet => {}
+                CloseVerdict::NotBalanced(difference) => {
+                    metrics::counter!("payfleet_alarms_total", "rail" => "").increment(1);
+                    tracing::error!(%run, ?difference, "outcomes do not add up to what was due; the run is paused");
+                }
+            }
+        }
+        Ok(begun > 0 || !open.is_empty())
+    }
+}
