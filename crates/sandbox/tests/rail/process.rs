@@ -134,11 +134,13 @@ async fn asked_twice_it_does_not_wait() {
 #[tokio::test]
 async fn when_the_journal_cannot_be_written_nobody_is_told_of_a_payment() {
     let dir = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink("/dev/full", dir.path().join("journal.jsonl")).unwrap();
-    let mut rail = Rail::start_in(dir, &[]);
+    // Not journal.jsonl: its lock would be that of the device, which all share.
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("faults.jsonl")).unwrap();
+    let mut rail = Rail::start_in(dir, &["--faults", r#"{"lie":{"amount":1}}"#]);
     let answer = rail.payout("k", &instruction("k")).send().await;
     assert!(answer.is_err() || answer.unwrap().status() == 500);
     assert_eq!(exit_code(&mut rail).await, Some(69));
+    assert_eq!(std::fs::read(rail.dir().join("journal.jsonl")).unwrap(), b"");
 }
 
 async fn wait_for_request(rail: &Rail) {
