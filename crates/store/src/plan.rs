@@ -131,21 +131,22 @@ const DECIDED: &str = "
        AND (a.carried_minor <> 0 OR e.minor IS NOT NULL)),
   rule AS (
     SELECT * FROM jsonb_to_recordset($9::jsonb) AS rule (rail text, payouts_per_batch int, currencies text[], max_minor bigint)),
-  choice AS (
-    SELECT DISTINCT ON (d.affiliate_id, d.currency)
-           d.*, m.id AS method_id, t.rail, t.account, t.credential, rule.payouts_per_batch,
+  candidate AS (
+    SELECT d.*, m.priority, m.id AS method_id, t.rail, t.account, t.credential, rule.payouts_per_batch,
            CASE WHEN m.id IS NULL THEN 'no_method'
                 WHEN NOT m.usable THEN 'method_unusable'
                 WHEN rule.rail IS NULL THEN 'no_rail'
-                WHEN rule.currencies <> '{}' AND NOT d.currency = ANY(rule.currencies) THEN 'currency_unsupported'
+                WHEN rule.currencies <> '{}' AND NOT d.currency::text = ANY(rule.currencies) THEN 'currency_unsupported'
                 WHEN d.amount_minor < m.min_minor OR d.amount_minor > m.max_minor OR d.amount_minor > rule.max_minor
                   THEN 'outside_limits' END AS obstacle
       FROM due d
       LEFT JOIN payout_method m ON m.affiliate_id = d.affiliate_id AND m.tenant_id = $1 AND m.retired_at IS NULL
                                AND m.affiliate_id > $5 AND m.affiliate_id <= $6
       LEFT JOIN tenant_rail t ON t.tenant_id = $1 AND t.method = m.method
-      LEFT JOIN rule ON rule.rail = t.rail
-     ORDER BY d.affiliate_id, d.currency, obstacle IS NOT NULL, m.priority),
+      LEFT JOIN rule ON rule.rail = t.rail),
+  choice AS (
+    SELECT DISTINCT ON (affiliate_id, currency) * FROM candidate
+     ORDER BY affiliate_id, currency, obstacle IS NOT NULL, priority),
   decided AS (
     SELECT c.*,
            CASE WHEN c.amount_minor < 0 THEN 'negative_balance'

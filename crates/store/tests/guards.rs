@@ -1,0 +1,427 @@
+//! The guards, one by one: what each lets pass and what it stops.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use payfleet_domain::{BatchState, HoldReason, NextStep, Outcome, Rail, Reference, RunState, next_step};
+use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused};
+use support::{Db, TTL, paid, refused, report, unknown};
+
+fn rail(name: &str) -> &'static Rail {
+    Rail::named(name).unwrap()
+}
+
+#[tokio::test]
+async fn g1_a_lease_is_one_workers_until_it_ends() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let first = db.lease(batch).await;
+    assert!(db.store.lease_acquire(batch, "other", TTL).await.unwrap().is_none());
+    assert_eq!(db.store.leases_renew(vec![(batch, first.lease.epoch)], TTL).await.unwrap().len(), 1);
+    db.expire_lease(batch).await;
+    assert_eq!(
+        db.store.leases_renew(vec![(batch, first.lease.epoch)], TTL).await.unwrap().len(),
+        0,
+        "an ended lease is not revived"
+    );
+    let second = db.lease(batch).await;
+    assert_eq!(second.lease.epoch.0, first.lease.epoch.0 + 1);
+    assert_eq!(db.store.leases_renew(vec![(batch, first.lease.epoch)], TTL).await.unwrap().len(), 0);
+    db.store.lease_release(first.lease, Duration::ZERO).await.unwrap();
+    assert!(
+        db.store.lease_acquire(batch, "third", TTL).await.unwrap().is_none(),
+        "an old lease cannot release a new one"
+    );
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g1_nothing_of_a_paused_run_is_leased() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    db.store.run_pause(run, "a look").await.unwrap();
+    assert!(db.store.lease_acquire(batch, "w", TTL).await.unwrap().is_none());
+    db.store.run_resume(run).await.unwrap();
+    db.lease(batch).await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g2_without_the_newest_lease_or_in_a_stopped_run_nothing_is_intended() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    db.expire_lease(batch).await;
+    let intent =
+        |leased: &payfleet_store::LeasedBatch| db.store.intent_write(leased.lease, "w", rail("sandbox-payout"), false);
+    assert_eq!(intent(&old).await.unwrap().unwrap_err(), IntentRefused::LeaseLost, "an ended lease");
+    let new = db.lease(batch).await;
+    assert_eq!(intent(&old).await.unwrap().unwrap_err(), IntentRefused::LeaseLost, "somebody else's lease");
+    db.store.run_pause(run, "a look").await.unwrap();
+    assert_eq!(intent(&new).await.unwrap().unwrap_err(), IntentRefused::RunStopped);
+    db.store.run_resume(run).await.unwrap();
+    let permitted = intent(&new).await.unwrap().unwrap();
+    assert_eq!((permitted.attempt.0, permitted.orders.len()), (1, 3));
+    let attempts: i64 = db.scalar("SELECT count(*) FROM attempt WHERE result IS NULL").await;
+    assert_eq!(attempts, 1, "the attempt is written down before the call");
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g2_what_was_perhaps_sent_is_sent_again_only_as_its_class_allows() {
+    for (name, again_at_once, again_after_a_day) in [
+        ("sandbox-payout", true, false),
+        ("sandbox-batch", true, true),
+        ("sandbox-lookup", false, false),
+        ("sandbox-file", false, false),
+    ] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", name, 3).await;
+        let run = db.run(tenant, "2026-01", 10).await;
+        let batch = db.batches(run).await[0];
+        let leased = db.lease(batch).await;
+        db.intent(&leased).await;
+        for (age, allowed) in [(0, again_at_once), (24 * 3600, again_after_a_day)] {
+            db.age(batch, age).await;
+            db.expire_lease(batch).await;
+            let leased = db.lease(batch).await;
+            let again = db.store.intent_write(leased.lease, "w", rail(name), false).await.unwrap();
+            assert_eq!(again.is_ok(), allowed, "{name} after {age} s");
+        }
+        db.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn g2_by_lookup_only_after_every_older_request_is_dead() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let leased = db.lease(batch).await;
+    db.intent(&leased).await;
+    db.expire_lease(batch).await;
+    let leased = db.lease(batch).await;
+    assert!(matches!(next_step(rail("sandbox-lookup"), &leased.facts), NextStep::WaitUntil(_)));
+    let early = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap();
+    assert_eq!(early.unwrap_err(), IntentRefused::NotSafe);
+    db.age(batch, 60).await;
+    let unasked = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), false).await.unwrap();
+    assert_eq!(unasked.unwrap_err(), IntentRefused::NotSafe, "dead is not enough: the rail must have been asked");
+    let asked = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap();
+    assert_eq!(asked.unwrap().attempt.0, 2);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g3_a_refusal_counts_only_for_the_newest_attempt() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    let first = db.intent(&old).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    let second = db.intent(&new).await;
+    assert_eq!(db.record(&old, &first, refused).await.refused, 0);
+    assert_eq!(db.states(run).await, "unknown 2");
+    assert_eq!(db.record(&new, &second, refused).await.refused, 2, "this rail pins refusals to the key");
+    assert_eq!(db.states(run).await, "refused 2");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g3_a_rail_that_does_not_pin_refusals_must_have_no_older_request_under_way() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    let first = db.intent(&old).await;
+    db.record(&old, &first, unknown).await;
+    db.age(batch, 60).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    let second = db.store.intent_write(new.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
+    // As if the first attempt's lifetime had not been over after all.
+    db.change(
+        "UPDATE attempt SET result = 'unknown', may_arrive_until = clock_timestamp() + interval '1 hour' WHERE batch_id = $1 AND n = 1",
+        batch.0,
+    )
+    .await;
+    assert_eq!(db.record(&new, &second, refused).await.refused, 0);
+    assert_eq!(db.states(run).await, "unknown 2");
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g4_a_late_workers_proof_counts_and_recording_twice_is_once() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    let first = db.intent(&old).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    let late = db.record(&old, &first, paid).await;
+    assert_eq!((late.paid, late.alarms, late.state), (3, 0, BatchState::Done));
+    let again = db.record(&old, &first, paid).await;
+    assert_eq!((again.paid, again.alarms, again.state), (0, 0, BatchState::Done));
+    assert!(db.store.intent_write(new.lease, "w", rail("sandbox-payout"), false).await.unwrap().is_err());
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g4_another_reference_is_an_alarm_that_stops_the_run() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 4).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(run).await;
+    let leased = db.lease(batches[0]).await;
+    let intent = db.intent(&leased).await;
+    db.record(&leased, &intent, paid).await;
+    let second = db.record(&leased, &intent, |_| Outcome::Paid(Reference("another".into()))).await;
+    assert_eq!((second.paid, second.alarms), (0, 2));
+    let kept: i64 = db.scalar("SELECT count(*) FROM evidence WHERE says = 'paid' AND reference = 'another'").await;
+    assert_eq!(kept, 2);
+    let found = db.store.run_find(run).await.unwrap().unwrap();
+    assert_eq!(found.pause_reason.as_deref(), Some("double payment"));
+    assert!(db.store.lease_acquire(batches[1], "w", TTL).await.unwrap().is_none());
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_never_ready_and_what_was_not_executed_is() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-file", 4).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(run).await;
+    let back = db.pay(batches[0], |_| Outcome::NotExecuted).await;
+    assert_eq!(back.state, BatchState::Ready);
+    assert_eq!(db.pay(batches[0], paid).await.state, BatchState::Done);
+    let lost = db.pay(batches[1], unknown).await;
+    assert_eq!(lost.state, BatchState::Sending);
+    let leased = db.lease(batches[1]).await;
+    assert_eq!(next_step(rail("sandbox-file"), &leased.facts), NextStep::Hold(HoldReason::NoWayToKnow));
+    assert_eq!(db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap(), Some(2));
+    assert_eq!(db.states(run).await, "held 2, paid 2");
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn not_executed_after_an_unknown_attempt_proves_nothing_about_the_first() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    db.intent(&old).await; // and the worker dies
+    db.expire_lease(batch).await;
+    assert_eq!(db.pay(batch, |_| Outcome::NotExecuted).await.state, BatchState::Sending);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn held_payouts_are_decided_by_two_people_or_by_evidence() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-file", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    let intent = db.intent(&old).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    db.store.batch_hold(new.lease, HoldReason::NoWayToKnow).await.unwrap();
+    let [first, second, third] = [0, 1, 2].map(|n| intent.orders[n].payout);
+    let decision = Decision::Paid("bank-1".into());
+    assert!(!db.store.hold_decide(first, decision.clone(), "ann").await.unwrap());
+    assert!(matches!(db.store.hold_decide(first, decision.clone(), "Ann").await, Err(HoldError::SamePerson(_))));
+    assert!(db.store.hold_decide(first, decision, "bob").await.unwrap());
+    assert!(!db.store.hold_decide(second, Decision::NotPaid, "ann").await.unwrap());
+    assert!(db.store.hold_decide(second, Decision::NotPaid, "bob").await.unwrap());
+    let mut late = report(&old, &intent, paid);
+    late.outcomes.retain(|(payout, _)| *payout == third);
+    assert_eq!(db.store.outcomes_record(late).await.unwrap().state, BatchState::Done, "a late proof decides too");
+    assert_eq!(db.states(run).await, "paid 2, refused 1");
+    assert!(db.store.holds_list(Some(run), 10).await.unwrap().is_empty());
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_batch_refused_whole_is_split_down_to_the_payout_that_spoils_it() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 7).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let spoiler = db.payouts(run).await[4];
+    loop {
+        let open: Vec<i64> = sqlx::query_scalar("SELECT id FROM batch WHERE state = 'ready' ORDER BY id")
+            .fetch_all(&db.sql)
+            .await
+            .unwrap();
+        let Some(batch) = open.first() else { break };
+        let leased = db.lease(payfleet_domain::BatchId(*batch)).await;
+        let intent = db.intent(&leased).await;
+        let spoiled = intent.orders.iter().any(|order| order.payout == spoiler);
+        let mut news = report(&leased, &intent, if spoiled { refused } else { paid });
+        news.refused_whole = spoiled;
+        db.store.outcomes_record(news).await.unwrap();
+    }
+    assert_eq!(db.states(run).await, "paid 6, refused 1");
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_workers_keep_dying_is_split_with_all_that_is_known_of_it() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 5).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let mut leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    while next_step(rail("sandbox-payout"), &leased.facts) != NextStep::Split {
+        assert!(leased.facts.stalled_leases < 10);
+        db.expire_lease(batch).await;
+        leased = db.lease(batch).await;
+    }
+    let first = leased.clone();
+    db.store.batch_split(leased.lease).await.unwrap().unwrap();
+    let halves = db.batches(run).await;
+    assert_eq!(halves.len(), 2);
+    let half = db.lease(halves[0]).await;
+    assert_eq!((half.facts.state, half.facts.payouts, half.facts.attempt.0), (BatchState::Sending, 2, 1));
+    // The first attempt's answer comes after all: success counts, refusal does not.
+    let mut late = report(&first, &intent, refused);
+    late.epoch = payfleet_domain::Epoch(1);
+    assert_eq!(db.store.outcomes_record(late).await.unwrap().refused, 0);
+    let mut late = report(&first, &intent, paid);
+    late.epoch = payfleet_domain::Epoch(1);
+    assert_eq!(db.store.outcomes_record(late).await.unwrap().paid, 5);
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g5_a_run_with_somebody_unaccounted_for_is_not_settled() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 4).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(run).await;
+    db.pay(batches[0], paid).await;
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet);
+    db.pay(batches[1], paid).await;
+    sqlx::query("DELETE FROM payout WHERE id = (SELECT max(id) FROM payout)").execute(&db.sql).await.unwrap();
+    let verdict = db.store.run_close(run).await.unwrap();
+    let CloseVerdict::NotBalanced(difference) = verdict else { panic!("{verdict:?}") };
+    assert_eq!((difference.payouts, difference.exclusions), ((4, 3), (0, 0)));
+    let found = db.store.run_find(run).await.unwrap().unwrap();
+    assert!(found.pause_reason.is_some() && found.state == RunState::Paying);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn refused_returned_and_cancelled_money_is_due_again_once() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 6).await;
+    let first = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(first).await;
+    db.pay(batches[0], paid).await;
+    db.pay(batches[1], refused).await;
+    assert!(db.store.lease_acquire(batches[0], "w", TTL).await.unwrap().is_none(), "a finished batch is not leased");
+    // One of the paid ones comes back.
+    let (payout, reference): (i64, String) =
+        sqlx::query_as("SELECT id, reference FROM payout WHERE state = 'paid' ORDER BY id LIMIT 1")
+            .fetch_one(&db.sql)
+            .await
+            .unwrap();
+    let news = payfleet_store::Report {
+        batch: batches[0],
+        epoch: payfleet_domain::Epoch(1),
+        attempt: None,
+        outcomes: vec![(payfleet_domain::PayoutId(payout), Outcome::Returned(Reference(reference)))],
+        refused_whole: false,
+        available_in: Duration::ZERO,
+        release: true,
+    };
+    db.store.outcomes_record(news.clone()).await.unwrap();
+    db.store.outcomes_record(news).await.unwrap();
+    assert_eq!(db.store.run_cancel(first).await.unwrap(), 2);
+    assert_eq!(db.states(first).await, "cancelled 2, paid 1, refused 2, returned 1");
+    db.assert_ledger().await;
+    let second = db.run(tenant, "2026-02", 10).await;
+    let due: String = db.scalar("SELECT count(*) || ' ' || sum(amount_minor) FROM payout WHERE run_id = 2").await;
+    assert_eq!(due, "5 5000", "all but the one that was paid");
+    db.pay(db.batches(second).await[0], paid).await;
+    assert_eq!(db.store.run_close(second).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn tenants_with_the_same_names_do_not_meet() {
+    let db = Db::new().await;
+    let (one, two) = (db.tenant("one", "sandbox-payout", 3).await, db.tenant("two", "sandbox-payout", 3).await);
+    let first = db.run(one, "2026-01", 10).await;
+    let second = db.run(two, "2026-01", 10).await;
+    assert_eq!(db.pay(db.batches(first).await[0], paid).await.paid, 3);
+    assert_eq!((db.states(first).await.as_str(), db.states(second).await.as_str()), ("paid 3", "planned 3"));
+    let strangers: i64 = db
+        .scalar("SELECT count(*) FROM payout p JOIN affiliate a ON a.id = p.affiliate_id JOIN payout_method m ON m.id = p.method_id
+                  WHERE a.tenant_id <> p.tenant_id OR m.tenant_id <> p.tenant_id OR m.affiliate_id <> p.affiliate_id")
+        .await;
+    assert_eq!(strangers, 0);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn racing_workers_never_intend_under_a_lost_lease() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        let store = db.store.clone();
+        tasks.spawn(async move {
+            let mut intended = Vec::new();
+            for _ in 0..120 {
+                let worker = format!("w{n}");
+                // Leases that end at about the time when the intent is written.
+                if let Some(leased) = store.lease_acquire(batch, &worker, Duration::from_millis(15)).await.unwrap() {
+                    let rail = Rail::named("sandbox-payout").unwrap();
+                    if let Ok(intent) = store.intent_write(leased.lease, &worker, rail, false).await.unwrap() {
+                        intended.push((leased.lease.epoch.0, intent.attempt.0));
+                    }
+                }
+            }
+            intended
+        });
+    }
+    let mut intended: Vec<(i32, i32)> = tasks.join_all().await.into_iter().flatten().collect();
+    intended.sort_by_key(|(_, attempt)| *attempt);
+    assert!(intended.len() > 5, "the race took place: {}", intended.len());
+    assert!(
+        intended.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
+        "attempts follow epochs: {intended:?}"
+    );
+    db.drop().await;
+}

@@ -1,0 +1,374 @@
+//! A whole installation for one test: servers, the sandbox rail, and as many workers as the test wants.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sqlx::{PgPool, Row};
+use tempfile::TempDir;
+
+use crate::oracle::{self, Movement, Verdict};
+use crate::process::{Process, free_port, wait_for};
+use crate::servers::{Postgres, Redis};
+
+/// How a fleet is to be.
+#[derive(Debug, Clone)]
+pub struct FleetOptions {
+    /// The rail of method `paypal`, of which sample data has most.
+    pub paypal: &'static str,
+    /// The rail of method `sepa`.
+    pub sepa: &'static str,
+    /// Further arguments of the sandbox.
+    pub sandbox: Vec<String>,
+    /// Payouts in a batch, at most.
+    pub batch_size: u32,
+}
+
+impl Default for FleetOptions {
+    fn default() -> Self {
+        FleetOptions { paypal: "sandbox-payout", sepa: "sandbox-payout", sandbox: Vec::new(), batch_size: 50 }
+    }
+}
+
+/// An installation. Everything of it ends with it.
+pub struct Fleet {
+    /// The system of record.
+    pub postgres: Postgres,
+    /// The wakers.
+    pub redis: Redis,
+    /// The harness's own eyes in the database.
+    pub database: PgPool,
+    options: FleetOptions,
+    sandbox: Option<Process>,
+    sandbox_port: u16,
+    folder: TempDir,
+    http: reqwest::Client,
+    workers_started: usize,
+}
+
+/// A worker process.
+pub struct Worker {
+    /// The process.
+    pub process: Process,
+    /// Its admin port.
+    pub admin: u16,
+}
+
+/// What the reconciler said.
+#[derive(Debug)]
+pub struct RunReport {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed on stdout.
+    pub stdout: String,
+    /// And on stderr.
+    pub stderr: String,
+}
+
+/// Builds the programs once for each test process. `cargo test` does not build binaries of other packages.
+fn bin() -> &'static Path {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    BIN.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.current_dir(root).args(["build", "--quiet", "--workspace", "--bins"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "the programs do not build");
+        // target/PROFILE/deps/TEST
+        let test = std::env::current_exe().expect("a test has a path");
+        test.parent().and_then(Path::parent).expect("target/PROFILE").to_owned()
+    })
+}
+
+impl Fleet {
+    /// Servers up, schema there, sandbox up; no data, no workers.
+    pub async fn start(options: FleetOptions) -> Fleet {
+        bin();
+        let (postgres, redis) = (Postgres::start().await, Redis::start().await);
+        // Connections of a killed server are found dead before they are used.
+        let database = sqlx::postgres::PgPoolOptions::new().max_connections(4).test_before_acquire(true);
+        let database = database.connect_lazy(&postgres.url("payfleet")).expect("a valid URL");
+        let mut fleet = Fleet {
+            postgres,
+            redis,
+            database,
+            options,
+            sandbox: None,
+            sandbox_port: free_port(),
+            folder: tempfile::Builder::new().prefix("payfleet-test-").tempdir().expect("a temporary folder"),
+            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            workers_started: 0,
+        };
+        fleet.sandbox_start().await;
+        fleet.must(&["migrate"]);
+        fleet
+    }
+
+    /// A fleet with a tenant `shop` that has this many affiliates with money due for 2026-01, one plain commission each.
+    pub async fn with_payouts(options: FleetOptions, affiliates: u32) -> Fleet {
+        let fleet = Fleet::start(options).await;
+        fleet.must(&[
+            "sample",
+            "--plain",
+            "--affiliates",
+            &affiliates.to_string(),
+            "--start",
+            "2026-01",
+            "--tenant",
+            "shop",
+        ]);
+        fleet.rails_set("shop");
+        fleet
+    }
+
+    /// Says which rails a tenant uses.
+    pub fn rails_set(&self, tenant: &str) {
+        for (method, rail) in [("paypal", self.options.paypal), ("sepa", self.options.sepa)] {
+            self.must(&["rails", "set", "--tenant", tenant, "--method", method, "--rail", rail, "--account", tenant]);
+        }
+    }
+
+    /// A folder for a test's files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the sandbox is.
+    pub fn sandbox_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.sandbox_port)
+    }
+
+    /// Starts the sandbox (again), with what its journal says.
+    pub async fn sandbox_start(&mut self) {
+        self.sandbox = None;
+        let mut command = Command::new(bin().join("payfleet-sandbox"));
+        command.args(["--listen", &format!("127.0.0.1:{}", self.sandbox_port), "--data-dir"]);
+        command.arg(self.folder.path().join("sandbox")).args(&self.options.sandbox);
+        self.sandbox = Some(Process::start("payfleet-sandbox", &mut command, &self.folder.path().join("sandbox.log")));
+        let url = format!("{}/healthz", self.sandbox_url());
+        wait_for("the sandbox", Duration::from_secs(20), async || self.http.get(&url).send().await.ok()).await;
+    }
+
+    /// kill -9 of the sandbox.
+    pub fn sandbox_kill(&mut self) {
+        self.sandbox = None;
+    }
+
+    /// Sets faults of the sandbox while it runs.
+    pub async fn faults(&self, faults: &str) {
+        let url = format!("{}/faults", self.sandbox_url());
+        let request = self.http.put(url).header("content-type", "application/json").body(faults.to_owned());
+        let answer = request.send().await.expect("the sandbox answers");
+        assert!(
+            answer.status().is_success(),
+            "the sandbox refused {faults}: {}",
+            answer.text().await.unwrap_or_default()
+        );
+    }
+
+    /// The sandbox's counts.
+    pub async fn stats(&self) -> serde_json::Value {
+        let url = format!("{}/stats", self.sandbox_url());
+        let answer = self.http.get(url).send().await.expect("the sandbox answers");
+        answer.json().await.expect("stats are JSON")
+    }
+
+    /// Everything that the sandbox really did.
+    pub async fn journal(&self) -> Vec<Movement> {
+        let url = format!("{}/journal", self.sandbox_url());
+        let text = self.http.get(url).send().await.expect("the sandbox answers").text().await.expect("a journal");
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(bin().join(name));
+        command
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PAYFLEET_DATABASE_URL", self.postgres.url("payfleet"))
+            .env("PAYFLEET_REDIS_URL", self.redis.url())
+            .env("PAYFLEET_SANDBOX_URL", self.sandbox_url())
+            .env("PAYFLEET_BATCH_SIZE", self.options.batch_size.to_string())
+            .env("PAYFLEET_LOG", "info")
+            .env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    /// A command of the coordinator, not yet started.
+    pub fn coordinator_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program("payfleet-coordinator");
+        command.args(arguments);
+        command
+    }
+
+    /// Runs a command of the coordinator to its end.
+    pub fn coordinator(&self, arguments: &[&str]) -> Output {
+        self.coordinator_command(arguments).output().expect("the coordinator runs")
+    }
+
+    /// The same, and it must end with 0. Returns what it printed on stdout.
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let output = self.coordinator(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "coordinator {arguments:?} ended with {}: {stderr}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Triggers the run of a tenant and period and returns its number.
+    pub async fn run(&self, tenant: &str, period: &str) -> i64 {
+        self.must(&["run", "--tenant", tenant, "--period", period]);
+        self.run_id(tenant, period).await
+    }
+
+    /// The number of a run.
+    pub async fn run_id(&self, tenant: &str, period: &str) -> i64 {
+        sqlx::query_scalar(
+            "SELECT r.id FROM run r JOIN tenant t ON t.id = r.tenant_id WHERE t.name = $1 AND r.period = $2",
+        )
+        .bind(tenant)
+        .bind(period)
+        .fetch_one(&self.database)
+        .await
+        .expect("the run is there")
+    }
+
+    /// Starts a worker.
+    pub fn worker(&mut self, arguments: &[&str]) -> Worker {
+        self.workers_started += 1;
+        let admin = free_port();
+        let mut command = self.program("payfleet-worker");
+        // Short waits, so that tests of failures take seconds. Leases and their renewal are as shipped.
+        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]);
+        command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).args(arguments);
+        let log = self.folder.path().join(format!("worker-{}.log", self.workers_started));
+        Worker { process: Process::start("payfleet-worker", &mut command, &log), admin }
+    }
+
+    /// Several workers.
+    pub fn workers(&mut self, count: usize) -> Vec<Worker> {
+        (0..count).map(|_| self.worker(&[])).collect()
+    }
+
+    /// What all workers have logged.
+    pub fn worker_logs(&self) -> String {
+        let logs = (1..=self.workers_started).map(|n| self.folder.path().join(format!("worker-{n}.log")));
+        logs.map(|log| std::fs::read_to_string(log).unwrap_or_default()).collect()
+    }
+
+    /// Where a run stands.
+    pub async fn state(&self, run: i64) -> String {
+        let state = sqlx::query_scalar("SELECT state FROM run WHERE id = $1").bind(run);
+        state.fetch_one(&self.database).await.unwrap_or_else(|_| "unreadable".to_owned()) // while Postgres is down
+    }
+
+    /// How many payouts stand in each state.
+    pub async fn payout_states(&self, run: i64) -> Vec<(String, i64)> {
+        let rows =
+            sqlx::query("SELECT state, count(*) AS n FROM payout WHERE run_id = $1 GROUP BY state ORDER BY state");
+        let rows = rows.bind(run).fetch_all(&self.database).await.unwrap_or_default();
+        rows.iter().map(|row| (row.get("state"), row.get("n"))).collect()
+    }
+
+    /// Waits until a run is settled.
+    pub async fn settled(&self, run: i64, within: Duration) {
+        let since = std::time::Instant::now();
+        while self.state(run).await != "settled" {
+            if since.elapsed() > within {
+                panic!("run {run} is {} after {within:?}: {:?}", self.state(run).await, self.payout_states(run).await);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the sandbox has made this many payments.
+    pub async fn paid_at_least(&self, payments: u64, within: Duration) {
+        wait_for("payments at the sandbox", within, async || {
+            (self.stats().await["paid"].as_u64().unwrap_or(0) >= payments).then_some(())
+        })
+        .await;
+    }
+
+    /// Journal against plan, for all runs there are.
+    pub async fn verdict(&self) -> Verdict {
+        let runs: Vec<i64> = sqlx::query_scalar("SELECT id FROM run").fetch_all(&self.database).await.expect("runs");
+        let mut planned = Vec::new();
+        for run in runs {
+            planned.extend(oracle::planned(&self.database, run).await);
+        }
+        oracle::judge(&planned, &self.journal().await)
+    }
+
+    /// Every planned payout stands in the journal exactly once, and nothing else does.
+    pub async fn assert_paid_exactly_once(&self) {
+        let verdict = self.verdict().await;
+        let perfect = Verdict { planned: verdict.planned, paid_once: verdict.planned, ..Verdict::default() };
+        assert!(verdict.planned > 0, "nothing was planned");
+        assert_eq!(verdict, perfect);
+    }
+
+    /// Nothing was paid twice or wrongly, and what was not paid exactly once is held.
+    pub async fn assert_never_twice_and_the_rest_held(&self) -> Verdict {
+        let verdict = self.verdict().await;
+        assert_eq!((verdict.twice.len(), verdict.wrong.len()), (0, 0), "{verdict:?}");
+        assert!(verdict.unpaid.iter().all(|(_, state)| state == "held"), "{verdict:?}");
+        verdict
+    }
+
+    /// Runs the reconciler.
+    pub fn reconcile(&self, run: i64, arguments: &[&str]) -> RunReport {
+        let mut command = self.program("payfleet-reconciler");
+        let output = command.args(["run", &run.to_string()]).args(arguments).output().expect("the reconciler runs");
+        RunReport {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The reconciler finds nothing, and the ledger sums to zero.
+    pub async fn assert_reconciled(&self, run: i64) {
+        let report = self.reconcile(run, &[]);
+        assert_eq!(report.code, 0, "{}\n{}", report.stdout, report.stderr);
+        assert_eq!(self.state(run).await, "reconciled");
+        let sums: Vec<String> = sqlx::query_scalar(
+            "SELECT currency || ' ' || sum(amount_minor) FROM ledger_entry GROUP BY currency HAVING sum(amount_minor) <> 0",
+        )
+        .fetch_all(&self.database)
+        .await
+        .expect("the ledger can be read");
+        assert!(sums.is_empty(), "the ledger does not sum to zero: {sums:?}");
+    }
+}
+
+impl Worker {
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+}
+
+impl Drop for Fleet {
+    /// After a failed test, the end of each log says more than the assertion.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten().map(|entry| entry.path());
+            for log in logs.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let tail: Vec<&str> = text.lines().rev().take(15).collect();
+                eprintln!("--- end of {}", log.file_name().unwrap_or_default().display());
+                tail.iter().rev().for_each(|line| eprintln!("{line}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The harness of the fleet tests: real programs, real Postgres, real Redis, real signals.
+//!
+//! Every [`Fleet`] has servers of its own on free ports in a folder of its own, and stops exactly the processes that it started. The oracle is the
+//! sandbox's journal, never our database: see [`oracle`].
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a harness that cannot go on should stop there and say where
+
+mod fleet;
+pub mod oracle;
+mod process;
+mod servers;
+
+pub use fleet::{Fleet, FleetOptions, RunReport, Worker};
+pub use process::{Process, free_port, wait_for};
+pub use servers::{Postgres, Redis};

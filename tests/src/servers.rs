@@ -1,0 +1,207 @@
+//! Postgres and Redis of a test's own: on a free port, in a folder that goes with them.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port, wait_for};
+
+/// A Postgres cluster. May be killed and started again.
+pub struct Postgres {
+    process: Option<Process>,
+    folder: TempDir,
+    port: u16,
+}
+
+fn postgres_bin() -> &'static Path {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    BIN.get_or_init(|| {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut found: Vec<(u32, PathBuf)> = versions
+            .filter_map(|version| Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin"))))
+            .filter(|(_, bin): &(u32, PathBuf)| bin.join("initdb").exists())
+            .collect();
+        found.sort();
+        found.pop().expect("PostgreSQL is not installed; scripts/test installs it").1
+    })
+}
+
+/// Postgres refuses to run as root; then it runs as the user that its package made.
+fn unprivileged(command: &mut Command) -> &mut Command {
+    if let Some((uid, gid)) = postgres_user() {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+fn postgres_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd is readable");
+    let line = passwd.lines().find(|line| line.starts_with("postgres:")).expect("the package made the user postgres");
+    let mut fields = line.split(':').skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// An initialised cluster that the others are copied from: a copy takes a tenth of the time.
+fn template() -> &'static TempDir {
+    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let folder = tempfile::Builder::new().prefix("payfleet-pg-template-").tempdir().expect("a temporary folder");
+        own(folder.path());
+        let status = unprivileged(&mut Command::new(postgres_bin().join("initdb")))
+            .args(["--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--locale=C", "-D"])
+            .arg(folder.path().join("data"))
+            .current_dir("/")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("initdb runs");
+        assert!(status.success(), "initdb failed");
+        folder
+    })
+}
+
+fn own(path: &Path) {
+    if let Some((uid, gid)) = postgres_user() {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("the folder can be given away");
+    }
+}
+
+impl Postgres {
+    /// A fresh cluster with an empty database `payfleet`.
+    pub async fn start() -> Postgres {
+        let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir().expect("a temporary folder");
+        own(folder.path());
+        let status = unprivileged(&mut Command::new("cp"))
+            .arg("-a")
+            .arg(template().path().join("data"))
+            .arg(folder.path().join("data"))
+            .current_dir("/")
+            .status()
+            .expect("cp runs");
+        assert!(status.success(), "the template cluster could not be copied");
+        let mut postgres = Postgres { process: None, folder, port: free_port() };
+        postgres.restart().await;
+        let admin = sqlx::PgPool::connect(&postgres.url("postgres")).await.expect("Postgres answers");
+        sqlx::query("CREATE DATABASE payfleet").execute(&admin).await.expect("a database can be made");
+        admin.close().await;
+        postgres
+    }
+
+    /// Where a database of it is.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// kill -9 of the whole server: its children end with it.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let mut command = Command::new(postgres_bin().join("postgres"));
+        unprivileged(&mut command).current_dir("/").arg("-D").arg(self.folder.path().join("data"));
+        command.args([
+            "-p",
+            &self.port.to_string(),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+        ]);
+        command.args(["-c", "max_connections=200", "-c", "shared_buffers=128MB"]);
+        // After a kill -9 the old children may hold the shared memory for a moment, and the server refuses to start.
+        let log = self.folder.path().join("log");
+        let url = self.url("postgres");
+        for _ in 0..100 {
+            let process = self.process.insert(Process::start("postgres", &mut command, &log));
+            let answered = wait_for("Postgres to answer or to end", Duration::from_secs(60), async || {
+                let answers = async { sqlx::PgPool::connect(&url).await.ok()?.close().await.into() };
+                match answers.await {
+                    Some(()) => Some(true),
+                    None => (!process.is_running()).then_some(false),
+                }
+            });
+            if answered.await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("Postgres does not start: {}", std::fs::read_to_string(log).unwrap_or_default());
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take()
+            && process.is_running()
+        {
+            process.signal(Signal::QUIT); // immediate shut-down, so that no child is left behind
+            process.wait(Duration::from_secs(20));
+        }
+    }
+}
+
+/// A Redis server with AOF. May be killed and started again.
+pub struct Redis {
+    process: Option<Process>,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Redis {
+    /// A fresh one.
+    pub async fn start() -> Redis {
+        let folder = tempfile::Builder::new().prefix("payfleet-redis-").tempdir().expect("a temporary folder");
+        let mut redis = Redis { process: None, folder, port: free_port() };
+        redis.restart().await;
+        redis
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it (again) and waits until it answers.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
+        command
+            .args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--dir"])
+            .arg(self.folder.path());
+        self.process = Some(Process::start("redis-server", &mut command, &self.folder.path().join("log")));
+        wait_for("Redis to answer", Duration::from_secs(20), async || {
+            let mut connection = self.connection().await?;
+            deadpool_redis::redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
+        })
+        .await;
+    }
+
+    /// Forgets everything at once.
+    pub async fn flush_all(&self) {
+        let mut connection = self.connection().await.expect("Redis answers");
+        let _: () =
+            deadpool_redis::redis::cmd("FLUSHALL").query_async(&mut connection).await.expect("FLUSHALL is allowed");
+    }
+
+    /// A connection for tests that look into it.
+    pub async fn connection(&self) -> Option<deadpool_redis::redis::aio::MultiplexedConnection> {
+        let client = deadpool_redis::redis::Client::open(self.url()).expect("a valid URL");
+        client.get_multiplexed_async_connection().await.ok()
+    }
+}
