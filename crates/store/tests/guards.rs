@@ -398,18 +398,26 @@ async fn racing_workers_never_intend_under_a_lost_lease() {
     let tenant = db.tenant("t", "sandbox-payout", 2).await;
     let run = db.run(tenant, "2026-01", 10).await;
     let batch = db.batches(run).await[0];
+    let enough = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(40));
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..6 {
-        let store = db.store.clone();
+        let (store, enough) = (db.store.clone(), enough.clone());
         tasks.spawn(async move {
             let mut intended = Vec::new();
-            for _ in 0..120 {
-                let worker = format!("w{n}");
+            let worker = format!("w{n}");
+            while enough.load(std::sync::atomic::Ordering::Relaxed) > 0 {
                 // Leases that end at about the time when the intent is written.
-                if let Some(leased) = store.lease_acquire(batch, &worker, Duration::from_millis(15)).await.unwrap() {
+                if let Some(leased) =
+                    store.lease_acquire(batch, &worker, Duration::from_millis(5 + n * 3)).await.unwrap()
+                {
                     let rail = Rail::named("sandbox-payout").unwrap();
                     if let Ok(intent) = store.intent_write(leased.lease, &worker, rail, false).await.unwrap() {
                         intended.push((leased.lease.epoch.0, intent.attempt.0));
+                        let _ = enough.fetch_update(
+                            std::sync::atomic::Ordering::Relaxed,
+                            std::sync::atomic::Ordering::Relaxed,
+                            |left| left.checked_sub(1),
+                        );
                     }
                 }
             }
@@ -418,7 +426,6 @@ async fn racing_workers_never_intend_under_a_lost_lease() {
     }
     let mut intended: Vec<(i32, i32)> = tasks.join_all().await.into_iter().flatten().collect();
     intended.sort_by_key(|(_, attempt)| *attempt);
-    assert!(intended.len() > 5, "the race took place: {}", intended.len());
     assert!(
         intended.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
         "attempts follow epochs: {intended:?}"
