@@ -1,0 +1,110 @@
+//! Rules that must hold for every input, tried on many.
+
+use payfleet_domain::{
+    AttemptNo, BatchFacts, BatchState, Currency, KeyUnit, Money, NextStep, PayoutEvent, PayoutId, PayoutKey,
+    PayoutState, RAILS, Rail, RailClass, next_step, normalise_destination,
+};
+use proptest::prelude::*;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+fn currency() -> impl Strategy<Value = Currency> {
+    let all: Vec<Currency> = Currency::all().collect();
+    assert!(all.len() > 140, "ISO 4217 has more currencies than {}", all.len());
+    proptest::sample::select(all)
+}
+
+fn event() -> impl Strategy<Value = PayoutEvent> {
+    use PayoutEvent::*;
+    proptest::sample::select(vec![Accept, Pay, Refuse, LoseTrack, Clear, Hold, Return, Cancel])
+}
+
+fn facts() -> impl Strategy<Value = BatchFacts> {
+    let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
+    (0_usize..7, 1..1000_i32, 0..20_i32, 0_i64..4_000_000, -100_i64..100, 0..12_i32, 0..80_i32).prop_map(
+        move |(state, payouts, attempt, sent_secs_ago, dead_in_secs, stalled_leases, unknown_attempts)| {
+            let state = BatchState::ALL[state];
+            let sent = state != BatchState::Ready;
+            BatchFacts {
+                state,
+                payouts,
+                attempt: AttemptNo(attempt),
+                first_sent_at: sent.then(|| now - Duration::seconds(sent_secs_ago)),
+                may_arrive_until: sent.then(|| now + Duration::seconds(dead_in_secs)),
+                stalled_leases,
+                unknown_attempts,
+                now,
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn an_amount_is_read_back_as_it_was_written(minor in -1_000_000_000_000_000_i64..=1_000_000_000_000_000, currency in currency()) {
+        let money = Money { minor, currency };
+        prop_assert_eq!(currency.parse_amount(&money.to_decimal().to_string()), Ok(money));
+    }
+
+    #[test]
+    fn no_text_makes_an_amount_panic_or_lose_digits(text in "[-+0-9.,eE ]{0,24}", currency in currency()) {
+        if let Ok(money) = currency.parse_amount(&text) {
+            let decimal: rust_decimal::Decimal = text.parse().expect("what we read, decimals read too");
+            prop_assert_eq!(money.to_decimal(), decimal);
+        }
+    }
+
+    #[test]
+    fn sums_are_exact_or_refused(a in any::<i64>(), b in any::<i64>(), currency in currency()) {
+        let sum = Money { minor: a, currency }.checked_add(Money { minor: b, currency });
+        prop_assert_eq!(sum.map(|money| i128::from(money.minor)), i64::try_from(i128::from(a) + i128::from(b)).ok().map(i128::from));
+    }
+
+    #[test]
+    fn a_key_leads_back_to_its_payout_and_differs_for_every_other(run in any::<u128>(), id in 1..i64::MAX, affiliate in ".{1,40}", currency in currency()) {
+        let key = PayoutKey::derive(Uuid::from_u128(run), PayoutId(id), &affiliate, currency);
+        prop_assert_eq!(key.payout(), Ok(PayoutId(id)));
+        prop_assert!(key.as_str().len() <= 36);
+        let other = PayoutKey::derive(Uuid::from_u128(run), PayoutId(id), &format!("{affiliate} "), currency);
+        prop_assert_ne!(key, other);
+    }
+
+    #[test]
+    fn no_history_turns_money_that_moved_into_money_that_did_not(events in proptest::collection::vec(event(), 0..40)) {
+        let (mut state, mut moved) = (PayoutState::Planned, false);
+        for event in events {
+            if let Ok(next) = state.after(event) {
+                state = next;
+                moved |= matches!(state, PayoutState::Paid | PayoutState::Returned);
+            }
+            if moved {
+                prop_assert!(matches!(state, PayoutState::Paid | PayoutState::Returned));
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_under_way_is_sent_again_only_where_the_rail_can_recognise_it(facts in facts(), rail in 0..RAILS.len()) {
+        let rail: &Rail = &RAILS[rail];
+        let step = next_step(rail, &facts);
+        if facts.state == BatchState::Sending && step == NextStep::Submit {
+            let by_key_alone = matches!(rail.class, RailClass::Key { .. });
+            prop_assert!(by_key_alone);
+            prop_assert!(rail.key_is_certain(facts.first_sent_at, facts.now));
+        }
+        if facts.state == BatchState::Sending && step == NextStep::Split {
+            prop_assert_eq!(rail.key_unit, KeyUnit::Payout);
+        }
+        if !facts.state.is_open() {
+            prop_assert_eq!(step, NextStep::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_destination_in_normal_form_stays_as_it_is(text in ".{0,60}", method in "(paypal|sepa|other)") {
+        if let Ok(first) = normalise_destination(&method, &text) {
+            let again = normalise_destination(&method, first.as_str()).expect("a normal form is valid");
+            prop_assert_eq!(first, again);
+        }
+    }
+}
