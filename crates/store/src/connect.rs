@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Executor, PgPool};
+use sqlx::{ConnectOptions, Executor, PgPool};
 
 /// What can go wrong between us and Postgres.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,8 @@ impl Store {
     /// lost with it (sqlx #4385, #4393). Our transactions are never cancelled; the ROLLBACK before each use is the second lock on that door.
     pub async fn connect(url: &str, connections: u32) -> Result<Store, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.application_name("payfleet");
+        // Imports and plans take seconds by design; the server's log_min_duration_statement shows what is slow by their names.
+        let options = options.disable_statement_logging();
         let place = format!("{}:{}", options.get_host(), options.get_port());
         let pool = PgPoolOptions::new()
             .max_connections(connections)

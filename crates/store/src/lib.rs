@@ -10,6 +10,7 @@ mod batch;
 mod close;
 mod connect;
 mod hold;
+mod import;
 
 mod intent;
 mod lease;
@@ -27,6 +28,10 @@ pub use batch::Order;
 pub use close::{CloseVerdict, NotBalanced};
 pub use connect::{Store, StoreError};
 pub use hold::{Decision, HoldError, HoldRow};
+pub use import::{
+    AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Fault, Feed, ImportError, Imported,
+    PROBLEMS_SHOWN, RowProblem,
+};
 
 pub use intent::{Intent, IntentRefused};
 pub use lease::{Lease, LeasedBatch};

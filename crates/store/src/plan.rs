@@ -162,7 +162,12 @@ impl Store {
     /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
     /// moves the cursor. Two coordinators at once take turns on the run's row. `chunk` is the number of accounts in it, about.
     pub async fn plan_chunk(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
-        self.transaction("plan_chunk", move |tx| Box::pin(plan_chunk(tx, run, chunk, batch_size))).await
+        self.transaction("plan_chunk", move |tx| Box::pin(plan_chunk(tx, run, chunk, batch_size, true))).await
+    }
+
+    /// The same for a run that is paused and stays so: a plan must be finished before it can be cancelled.
+    pub async fn plan_chunk_paused(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        self.transaction("plan_chunk", move |tx| Box::pin(plan_chunk(tx, run, chunk, batch_size, false))).await
     }
 
     /// What a new run would decide, without writing anything. Reads one snapshot, however long it takes.
@@ -282,7 +287,13 @@ async fn chunk_end(
     Ok(up_to.zip(end))
 }
 
-async fn plan_chunk(tx: &mut PgConnection, run: RunId, size: i64, batch_size: u32) -> Result<Planned, StoreError> {
+async fn plan_chunk(
+    tx: &mut PgConnection,
+    run: RunId,
+    size: i64,
+    batch_size: u32,
+    heeds_pause: bool,
+) -> Result<Planned, StoreError> {
     let row = sqlx::query(
         "-- plan_lock
          SELECT tenant_id, ordinal, opens_after, cutoff, minimum, state, paused_at IS NOT NULL AS paused, plan_cursor, payouts
@@ -297,7 +308,7 @@ async fn plan_chunk(tx: &mut PgConnection, run: RunId, size: i64, batch_size: u3
     if word::<RunState>(&row, "state")? != RunState::Planning {
         return Ok(Planned::Complete);
     }
-    if row.try_get("paused").step(read)? {
+    if heeds_pause && row.try_get("paused").step(read)? {
         return Ok(Planned::Paused);
     }
     let tenant: i32 = row.try_get("tenant_id").step(read)?;

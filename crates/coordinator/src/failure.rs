@@ -1,0 +1,122 @@
+//! Why a command was not done, and the exit code that says so to scripts.
+
+use std::error::Error;
+
+use payfleet_queue::QueueError;
+use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::secret::SecretError;
+use payfleet_runtime::telemetry::{LogArgs, LogFormat};
+use payfleet_store::{HoldError, RunChangeError, RunCreateError, StoreError};
+
+/// What a person reads, and what a script acts on.
+#[derive(Debug)]
+pub struct Failure {
+    code: ExitCode,
+    message: String,
+}
+
+impl Failure {
+    /// The command line is wrong, or names what does not exist.
+    pub fn usage(message: impl Into<String>) -> Failure {
+        Failure { code: ExitCode::Usage, message: message.into() }
+    }
+
+    /// The input is wrong; nothing of it was taken.
+    pub fn input(message: impl Into<String>) -> Failure {
+        Failure { code: ExitCode::BadInput, message: message.into() }
+    }
+
+    /// Another is at it, or a person has stopped it.
+    pub fn busy(message: impl Into<String>) -> Failure {
+        Failure { code: ExitCode::Busy, message: message.into() }
+    }
+
+    /// A fault in the program or its data.
+    pub fn broken(message: impl Into<String>) -> Failure {
+        Failure { code: ExitCode::Broken, message: message.into() }
+    }
+
+    /// Says it on stderr, in the form of the logs, and gives the code to end with.
+    pub fn tell(self, log: &LogArgs) -> ExitCode {
+        match log.log_format {
+            LogFormat::Text => eprintln!("error: {}", self.message),
+            LogFormat::Json => tracing::error!(exit_code = self.code.code(), "{}", self.message),
+        }
+        self.code
+    }
+}
+
+/// An error with what it was caused by, where it does not say so itself.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        let code = match &error {
+            StoreError::Url => ExitCode::Usage,
+            StoreError::Unreachable { .. } | StoreError::Schema(_) => ExitCode::Unavailable,
+            StoreError::Statement { .. } if error.is_outage() => ExitCode::Unavailable,
+            StoreError::Statement { .. } | StoreError::Broken(_) => ExitCode::Broken,
+        };
+        Failure { code, message: chain(&error) }
+    }
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Failure {
+        let code = match &error {
+            QueueError::Url(_) | QueueError::Prefix(_) | QueueError::Rate { .. } => ExitCode::Usage,
+            QueueError::Unreachable { .. }
+            | QueueError::Evicts { .. }
+            | QueueError::Command { .. }
+            | QueueError::Answer { .. } => ExitCode::Unavailable,
+        };
+        Failure { code, message: chain(&error) }
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Failure {
+        Failure::usage(chain(&error))
+    }
+}
+
+impl From<RunCreateError> for Failure {
+    fn from(error: RunCreateError) -> Failure {
+        match error {
+            RunCreateError::Store(error) => error.into(),
+            busy @ RunCreateError::StillPlanning(_) => Failure::busy(busy.to_string()),
+            RunCreateError::OutOfOrder { .. } | RunCreateError::SequenceGap { .. } | RunCreateError::NotOver(_) => {
+                Failure::usage(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<RunChangeError> for Failure {
+    fn from(error: RunChangeError) -> Failure {
+        match error {
+            RunChangeError::Store(error) => error.into(),
+            RunChangeError::Unknown(_) | RunChangeError::Illegal { .. } => Failure::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<HoldError> for Failure {
+    fn from(error: HoldError) -> Failure {
+        match error {
+            HoldError::Store(error) => error.into(),
+            HoldError::NotHeld(_) | HoldError::SamePerson(_) => Failure::usage(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `import`: a thread reads and judges the file, the store takes its rows; all of them or none.
+
+use std::future::Future;
+
+use indicatif::ProgressBar;
+use payfleet_runtime::exit::ExitCode;
+use payfleet_store::{AffiliatesTarget, Feed, ImportError, Imported, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::cli::{ImportAffiliatesArgs, ImportArgs};
+use crate::failure::Failure;
+use crate::input::affiliates::Affiliates;
+use crate::input::commissions::Commissions;
+use crate::input::{FeedWriter, Problem, Problems, ReadError, Source, Table, read};
+use crate::{progress, show};
+
+/// `import affiliates`.
+pub async fn affiliates(store: Store, args: &ImportAffiliatesArgs) -> Result<ExitCode, Failure> {
+    let target = AffiliatesTarget { tenant: args.import.tenant.clone(), hold_days: args.hold_days };
+    let imported = import(&args.import, Affiliates, |rows| store.affiliates_import(target, rows)).await?;
+    tell(&args.import, "affiliates", imported)
+}
+
+/// `import commissions`.
+pub async fn commissions(store: Store, args: &ImportArgs) -> Result<ExitCode, Failure> {
+    let imported = import(args, Commissions, |rows| store.commissions_import(&args.tenant, rows)).await?;
+    tell(args, "commissions", imported)
+}
+
+/// Says what an import did.
+pub fn tell(args: &ImportArgs, what: &str, imported: Imported) -> Result<ExitCode, Failure> {
+    if args.json {
+        show::print_json(&serde_json::json!({
+            "tenant": args.tenant, "tenant_is_new": imported.tenant_is_new, "rows": imported.rows,
+            "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged,
+        }))?;
+        return Ok(ExitCode::Done);
+    }
+    if imported.tenant_is_new {
+        show::print(&format!("tenant {} is new\n", args.tenant));
+    }
+    show::print(&format!(
+        "{what}: {} rows, {} new, {} updated, {} unchanged\n",
+        imported.rows, imported.new, imported.updated, imported.unchanged
+    ));
+    Ok(ExitCode::Done)
+}
+
+async fn import<T, S, F>(args: &ImportArgs, mut table: T, store: S) -> Result<Imported, Failure>
+where
+    T: Table + Send + 'static,
+    S: FnOnce(mpsc::Receiver<Feed<T::Chunk>>) -> F,
+    F: Future<Output = Result<Imported, ImportError>>,
+{
+    let source = Source::open(&args.file)
+        .map_err(|error| Failure::input(format!("{}: cannot be read: {error}", args.file.display())))?;
+    let name = source.name.clone();
+    let bar = progress::bytes(source.size, &name);
+    let (feed, rows) = FeedWriter::new();
+    let (told, reader) = oneshot::channel();
+    // Not a task of the runtime, which would wait for it at the end: a pipe may never say anything again.
+    std::thread::spawn({
+        let bar = bar.clone();
+        move || {
+            let source = source.wrapped(|input| bar.wrap_read(input));
+            let result = read(&mut table, source, feed);
+            progress::now_unknown(&bar, "storing");
+            let _ = told.send(result); // nobody listens if the store has given up
+        }
+    });
+    let stored = store(rows).await;
+    finish(reader, bar, stored, &name).await
+}
+
+async fn finish(
+    reader: oneshot::Receiver<Result<(), ReadError>>,
+    bar: ProgressBar,
+    stored: Result<Imported, ImportError>,
+    name: &str,
+) -> Result<Imported, Failure> {
+    // If the store has given up, the reader may wait for a pipe that says nothing.
+    let read = match stored {
+        Ok(_) | Err(ImportError::Aborted) => {
+            reader.await.map_err(|_| Failure::broken(format!("{name}: the reading thread ended abnormally")))?
+        }
+        Err(_) => Err(ReadError::Closed),
+    };
+    bar.finish_and_clear();
+    match (read, stored) {
+        (Err(ReadError::Problems(problems)), _) => Err(Failure::input(problems.report(name))),
+        (Err(ReadError::Io(error)), _) => Err(Failure::input(format!("{name}: cannot be read: {error}"))),
+        (_, stored) => stored.map_err(|error| failure(error, name)),
+    }
+}
+
+/// What the store found wrong, in the words of the file.
+pub fn failure(error: ImportError, name: &str) -> Failure {
+    match error {
+        ImportError::Problems { first, total } => {
+            let first = first
+                .into_iter()
+                .map(|problem| Problem {
+                    line: problem.line,
+                    column: problem.field.to_owned(),
+                    what: problem.fault.to_string(),
+                })
+                .collect();
+            Failure::input(Problems::of(first, total).report(name))
+        }
+        ImportError::UnknownTenant(_) => Failure::usage(error.to_string()),
+        ImportError::Aborted => Failure::broken(format!("{name}: {error}")),
+        ImportError::Store(error) => error.into(),
+    }
+}

@@ -1,0 +1,57 @@
+//! What is wrong with a file: the first problems one by one, of the rest only the number.
+
+use payfleet_store::PROBLEMS_SHOWN;
+
+/// One problem and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: u64,
+    /// The name of the column, or what stands for it.
+    pub column: String,
+    /// What is wrong, and the way out.
+    pub what: String,
+}
+
+/// Why nothing of a file was imported.
+#[derive(Debug, Default)]
+pub struct Problems {
+    first: Vec<Problem>,
+    total: u64,
+}
+
+impl Problems {
+    /// Notes one.
+    pub fn add(&mut self, problem: Problem) {
+        self.total += 1;
+        if self.first.len() < PROBLEMS_SHOWN {
+            self.first.push(problem);
+        }
+    }
+
+    /// These, and so many in all.
+    pub fn of(first: Vec<Problem>, total: u64) -> Problems {
+        Problems { first, total }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// One line for each, and how many there are.
+    pub fn report(&self, file: &str) -> String {
+        let mut lines: Vec<String> = self
+            .first
+            .iter()
+            .map(|problem| format!("{file}:{}:{}: {}", problem.line, problem.column, problem.what))
+            .collect();
+        let shown = self.first.len() as u64;
+        lines.push(match (self.total, self.total - shown) {
+            (1, _) => "nothing was imported: 1 error".to_owned(),
+            (total, 0) => format!("nothing was imported: {total} errors"),
+            (total, _) => format!("nothing was imported: {total} errors, of which these are the first {shown}"),
+        });
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,76 @@
+//! The coordinator's commands: bring data in, plan runs, show and steer them. Each is run by cron or by a person and ends; nothing that keeps a
+//! run going lives here.
+//!
+//! All SQL is in `payfleet-store`, all Redis in `payfleet-queue`; here is what the commands do with them, files, and the screens.
+
+#![warn(missing_docs)]
+
+mod cancel;
+mod cli;
+mod connect;
+mod failure;
+mod hints;
+mod holds;
+mod import;
+mod input;
+mod periods;
+mod plan;
+mod progress;
+mod rails;
+mod report;
+mod run;
+mod sample;
+mod show;
+mod status;
+mod tick;
+mod wait;
+
+pub use cli::Cli;
+
+use cli::{Command, HoldsCommand, ImportCommand, RailsCommand};
+use connect::{open_schema, open_store};
+use failure::Failure;
+use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::telemetry;
+
+/// Does what the command line asks.
+pub async fn run(cli: Cli) -> ExitCode {
+    if let Err(error) = telemetry::init(&cli.log) {
+        eprintln!("error: {error}");
+        return ExitCode::Usage;
+    }
+    match dispatch(&cli).await {
+        Ok(code) => code,
+        Err(failure) => failure.tell(&cli.log),
+    }
+}
+
+async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
+    match &cli.command {
+        Command::Migrate => {
+            let changed = open_store(cli).await?.schema_migrate().await?;
+            show::print(if changed { "the schema was brought up to date\n" } else { "the schema is up to date\n" });
+            Ok(ExitCode::Done)
+        }
+        Command::Import { what: ImportCommand::Affiliates(args) } => {
+            import::affiliates(open_schema(cli).await?, args).await
+        }
+        Command::Import { what: ImportCommand::Commissions(args) } => {
+            import::commissions(open_schema(cli).await?, args).await
+        }
+        Command::Sample(args) => sample::sample(cli, args).await,
+        Command::Rails { what: RailsCommand::Set(args) } => rails::set(&open_schema(cli).await?, args).await,
+        Command::Rails { what: RailsCommand::List(args) } => rails::list(&open_schema(cli).await?, args).await,
+        Command::Periods(args) => periods::list(&open_schema(cli).await?, args).await,
+        Command::Run(args) => run::run(&open_schema(cli).await?, cli, args).await,
+        Command::Tick(args) => tick::tick(&open_schema(cli).await?, cli, args).await,
+        Command::Status(args) => status::status(&open_schema(cli).await?, cli, args).await,
+        Command::Pause(args) => cancel::pause(&open_schema(cli).await?, args).await,
+        Command::Resume(args) => cancel::resume(&open_schema(cli).await?, args).await,
+        Command::Cancel(args) => cancel::cancel(&open_schema(cli).await?, args).await,
+        Command::Holds(args) => match &args.what {
+            Some(HoldsCommand::Decide(decide)) => holds::decide(&open_schema(cli).await?, decide).await,
+            None => holds::list(&open_schema(cli).await?, args).await,
+        },
+    }
+}

@@ -1,0 +1,114 @@
+//! `status`: the latest runs, or everything about one.
+
+mod one;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use payfleet_queue::{Queue, WorkerBeat};
+use payfleet_runtime::exit::ExitCode;
+use payfleet_store::{RunRow, Store};
+
+use crate::cli::{Cli, StatusArgs};
+use crate::connect::open_queue;
+use crate::failure::{Failure, chain};
+use crate::rails::tenant;
+use crate::report::RunFields;
+use crate::{plan, show};
+
+/// How often the screen is drawn again.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// `status`.
+pub async fn status(store: &Store, cli: &Cli, args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let queue = open_queue(cli, "which workers are alive is not known").await?;
+    let mut every = tokio::time::interval(EVERY);
+    loop {
+        every.tick().await;
+        let workers = workers(queue.as_ref()).await;
+        let (text, is_open) = match args.run {
+            Some(run) => {
+                let row = plan::find(store, run).await?;
+                (one::show(store, &row, workers.as_deref(), args.json).await?, row.state.is_open())
+            }
+            None => (list(store, args, workers.as_deref()).await?, true),
+        };
+        if args.watch && !args.json && std::io::stdout().is_terminal() {
+            show::print("\x1b[H\x1b[2J"); // to the top, and clear
+        }
+        show::print(&text);
+        if !args.watch || !is_open {
+            return Ok(ExitCode::Done);
+        }
+    }
+}
+
+/// The workers alive; `None` if that is not known.
+async fn workers(queue: Option<&Queue>) -> Option<Vec<WorkerBeat>> {
+    match queue?.workers().await {
+        Ok(workers) => Some(workers),
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "which workers are alive is not known");
+            None
+        }
+    }
+}
+
+async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) -> Result<String, Failure> {
+    let tenant = match &args.tenant {
+        Some(name) => Some(tenant(store, name).await?),
+        None => None,
+    };
+    let runs = store.runs_list(tenant, args.limit).await?;
+    if args.json {
+        let runs: Vec<RunFields<'_>> = runs.iter().map(RunFields::from).collect();
+        return json(&serde_json::json!({ "runs": runs, "workers": workers_json(workers) }));
+    }
+    let mut table = show::table(&["run", "tenant", "period", "state", "payouts", "cutoff", "created"]);
+    for run in &runs {
+        table.add_row([
+            show::number(run.id),
+            comfy_table::Cell::new(&run.tenant_name),
+            comfy_table::Cell::new(period(run)),
+            show::word(if run.pause_reason.is_some() { "paused" } else { run.state.as_str() }),
+            show::number(run.payouts),
+            comfy_table::Cell::new(show::instant(run.cutoff)),
+            comfy_table::Cell::new(show::instant(run.created_at)),
+        ]);
+    }
+    let runs = if runs.is_empty() { "no runs yet".to_owned() } else { table.to_string() };
+    Ok(format!("{runs}\n{}\n", workers_line(workers)))
+}
+
+fn period(run: &RunRow) -> String {
+    if run.sequence == 1 { run.period.clone() } else { format!("{} ({})", run.period, run.sequence) }
+}
+
+fn workers_line(workers: Option<&[WorkerBeat]>) -> String {
+    let Some(workers) = workers else { return "workers alive: not known".to_owned() };
+    let draining = workers.iter().filter(|worker| worker.draining).count();
+    let batches: u32 = workers.iter().map(|worker| worker.batches_in_flight).sum();
+    let ending = if draining > 0 { format!(" ({draining} ending)") } else { String::new() };
+    format!("workers alive: {}{ending}, with {batches} batches in hand", workers.len())
+}
+
+fn workers_json(workers: Option<&[WorkerBeat]>) -> serde_json::Value {
+    match workers {
+        None => serde_json::Value::Null,
+        Some(workers) => workers
+            .iter()
+            .map(|worker| {
+                serde_json::json!({
+                    "worker": worker.worker, "version": worker.version, "started_at": worker.started_at.unix_timestamp(),
+                    "batches_in_flight": worker.batches_in_flight, "draining": worker.draining,
+                })
+            })
+            .collect(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value)
+        .map(|text| text + "\n")
+        .map_err(|error| Failure::broken(format!("a result cannot be written: {error}")))
+}

@@ -1,0 +1,37 @@
+//! `tick`: what cron does each minute, so that an interrupted coordinator delays a run by a minute at most. Safe to run several times at once.
+
+use payfleet_domain::RunState;
+use payfleet_runtime::exit::ExitCode;
+use payfleet_store::Store;
+
+use crate::cli::{Cli, PlanArgs};
+use crate::connect::{SWEEPER_WILL, open_queue};
+use crate::failure::Failure;
+use crate::plan::{OnPause, Planning, complete};
+use crate::{hints, show};
+
+/// Far more runs than are ever planned at once.
+const RUNS_MAX: i64 = 10_000;
+
+/// `tick`.
+pub async fn tick(store: &Store, cli: &Cli, args: &PlanArgs) -> Result<ExitCode, Failure> {
+    for run in store.runs_list(None, RUNS_MAX).await? {
+        if run.state != RunState::Planning || run.pause_reason.is_some() {
+            continue;
+        }
+        if complete(store, run.id, *args, OnPause::Stop).await? == Planning::Complete {
+            show::print(&format!("run {}: the plan is complete\n", run.id));
+        }
+    }
+    let begun = store.runs_begin().await?;
+    if begun > 0 {
+        show::print(&format!("runs begun: {begun}\n"));
+    }
+    if let Some(queue) = open_queue(cli, SWEEPER_WILL).await? {
+        let published = hints::publish(store, &queue).await?;
+        if published > 0 {
+            show::print(&format!("hints published: {published}\n"));
+        }
+    }
+    Ok(ExitCode::Done)
+}

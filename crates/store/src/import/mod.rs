@@ -1,0 +1,135 @@
+//! Imports: a file's rows go through COPY into a temporary table, and from there by set-based SQL to where they belong. One transaction per
+//! file: all of it or nothing.
+//!
+//! Reading and judging the file is the caller's; here is only what needs the other rows: who is known, and what was said before. Rows arrive
+//! in chunks through a bounded channel, so that memory does not depend on the file.
+
+mod affiliates;
+mod commissions;
+mod copy;
+mod problem;
+
+pub use affiliates::{AffiliateRow, AffiliateRows, AffiliatesTarget};
+pub use commissions::{CommissionRow, CommissionRows};
+pub use problem::{Fault, ImportError, RowProblem};
+
+use futures_util::future::BoxFuture;
+use payfleet_domain::TenantId;
+use sqlx::postgres::PgConnection;
+use tokio::sync::mpsc;
+
+use crate::connect::{Step, Store, StoreError, detached};
+use copy::CopyRows;
+
+/// Problems that are reported one by one; of the rest only the number is told.
+pub const PROBLEMS_SHOWN: usize = 10;
+
+/// What the reader of a file says next. A channel that closes without [`Feed::End`] means that the reader gave up: nothing is imported.
+#[derive(Debug)]
+pub enum Feed<R> {
+    /// More rows.
+    Rows(R),
+    /// The file was read to its end, and every row of it was sent.
+    End,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Imported {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Whether the tenant was made by this import.
+    pub tenant_is_new: bool,
+    /// Rows of the file.
+    pub rows: u64,
+    /// How many were not known before: commissions, or affiliates.
+    pub new: u64,
+    /// How many were known and have changed. Always 0 for commissions, which never change.
+    pub updated: u64,
+    /// How many were known just so, or said more than once in the file.
+    pub unchanged: u64,
+}
+
+/// From this many new rows on the planner's statistics are renewed after the import: without any, joins of a few thousand rows take seconds, and
+/// autovacuum comes a minute too late.
+const ANALYZE_FROM: u64 = 500;
+
+impl Store {
+    /// Runs an import in one transaction, as a task that the caller cannot cancel half-way. Never repeated: the rows are gone once they were read.
+    async fn import<T, F>(&self, step: &'static str, work: F) -> Result<T, ImportError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, Result<T, ImportError>> + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        detached(async move {
+            let mut transaction = pool.begin().await.step(step)?;
+            // A file is sorted and joined once; its parts should not go through the disk for want of a little memory.
+            sqlx::query("-- import_memory\nSET LOCAL work_mem = '96MB'")
+                .execute(&mut *transaction)
+                .await
+                .step("import_memory")?;
+            match work(&mut transaction).await {
+                Ok(done) => {
+                    transaction.commit().await.step(step)?;
+                    Ok(Ok(done))
+                }
+                Err(error) => {
+                    if let Err(why) = transaction.rollback().await {
+                        tracing::debug!(step, error = %why, "the connection was gone before it could be rolled back");
+                    }
+                    Ok(Err(error))
+                }
+            }
+        })
+        .await?
+    }
+
+    /// Renews the planner's statistics after a large import. What fails here costs time later, nothing else.
+    async fn import_analyze(&self, new: u64, statement: &'static str) {
+        if new < ANALYZE_FROM {
+            return;
+        }
+        let pool = self.pool.clone();
+        let analyzed = detached(async move {
+            sqlx::query(statement).execute(&pool).await.step("import_analyze")?;
+            Ok(())
+        });
+        if let Err(error) = analyzed.await {
+            tracing::warn!(%error, "statistics were not renewed after the import; the first plan may be slow");
+        }
+    }
+}
+
+/// Copies what the reader sends into a temporary table. Returns the number of rows.
+async fn copy_feed<R: Into<CopyRows>>(
+    tx: &mut PgConnection,
+    step: &'static str,
+    statement: &str,
+    feed: &mut mpsc::Receiver<Feed<R>>,
+) -> Result<u64, ImportError> {
+    let mut copy = tx.copy_in_raw(statement).await.step(step)?;
+    copy.send(copy::HEADER).await.step(step)?;
+    let mut rows = 0;
+    loop {
+        match feed.recv().await {
+            Some(Feed::Rows(chunk)) => {
+                let chunk: CopyRows = chunk.into();
+                rows += chunk.rows();
+                copy.send(chunk.bytes()).await.step(step)?;
+            }
+            Some(Feed::End) => {
+                copy.send(copy::TRAILER).await.step(step)?;
+                let copied = copy.finish().await.step(step)?;
+                return match copied == rows {
+                    true => Ok(rows),
+                    false => Err(StoreError::Broken(format!("{rows} rows were sent and {copied} arrived")).into()),
+                };
+            }
+            None => {
+                copy.abort("the reader gave up").await.step(step)?;
+                return Err(ImportError::Aborted);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What can be wrong with the rows of an import.
+
+use crate::connect::StoreError;
+
+/// What is wrong with one row, and where. The way out is part of the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowProblem {
+    /// The line of the file.
+    pub line: u64,
+    /// The column.
+    pub field: &'static str,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a row that would be right if it were alone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The tenant has no such affiliate.
+    #[error("there is no affiliate `{0}`; import it first, or correct the id")]
+    UnknownAffiliate(String),
+    /// The same id was said before in this file, with another value of the field.
+    #[error("`{id}` is on line {line} too, with {other} there and {given} here; keep the line that is right")]
+    DiffersFromLine {
+        /// The id that is there twice.
+        id: String,
+        /// The earlier line.
+        line: u64,
+        /// Its value.
+        other: String,
+        /// The value of this line.
+        given: String,
+    },
+    /// The same id was imported before, with another value of the field.
+    #[error(
+        "`{id}` was imported before with {stored}, and is {given} here; a commission never changes: correct it by one with an id of its own"
+    )]
+    DiffersFromStored {
+        /// The id.
+        id: String,
+        /// What is stored.
+        stored: String,
+        /// The value of this line.
+        given: String,
+    },
+    /// One affiliate, one destination, two priorities.
+    #[error(
+        "`{id}` has this destination already, with priority {stored}; give each destination of an affiliate one priority, and name both in the file to swap them"
+    )]
+    DestinationTwice {
+        /// The affiliate.
+        id: String,
+        /// The other priority.
+        stored: i16,
+    },
+}
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// Rows contradict each other, or what is known.
+    #[error("{total} rows contradict what is known")]
+    Problems {
+        /// The first of them, by line.
+        first: Vec<RowProblem>,
+        /// How many there are.
+        total: u64,
+    },
+    /// There is no tenant of this name.
+    #[error("there is no tenant `{0}`; importing its affiliates makes it")]
+    UnknownTenant(String),
+    /// The reader gave up.
+    #[error("the rows ended before their end was told; nothing was imported")]
+    Aborted,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Puts together what several checks found.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    first: Vec<RowProblem>,
+    total: u64,
+}
+
+impl Problems {
+    /// Of one check: its first rows, and how many there are.
+    pub(super) fn add(&mut self, first: Vec<RowProblem>, total: u64) {
+        self.first.extend(first);
+        self.total += total;
+    }
+
+    /// An error if there are any.
+    pub(super) fn check(mut self) -> Result<(), ImportError> {
+        if self.total == 0 {
+            return Ok(());
+        }
+        self.first.sort_by_key(|problem| problem.line);
+        self.first.truncate(super::PROBLEMS_SHOWN);
+        Err(ImportError::Problems { first: self.first, total: self.total })
+    }
+}
