@@ -16,6 +16,7 @@ mod intent;
 mod lease;
 mod plan;
 
+mod reconcile;
 mod record;
 mod run;
 mod schema;
@@ -37,6 +38,9 @@ pub use intent::{Intent, IntentRefused};
 pub use lease::{Lease, LeasedBatch};
 pub use plan::{PlanLine, PlanProgress, Planned};
 
+pub use reconcile::{
+    Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount, Summary, SummaryLine, Verdict,
+};
 pub use record::{Recorded, Report, Source};
 pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
 pub use schema::SchemaState;

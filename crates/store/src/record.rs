@@ -169,7 +169,7 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
         attempt_close(tx, batch.id, attempt, result).await?;
     }
     if alarms > 0 {
-        run_alarm(tx, &batch).await?;
+        run_alarm(tx, batch.run).await?;
     }
     let state = if split {
         evidence_insert(tx, &refusals, "refused", source, Some(batch.id), report.attempt).await?;
@@ -446,13 +446,13 @@ async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, resu
 }
 
 /// A payment that contradicts what is settled stops the run until people have looked.
-async fn run_alarm(tx: &mut PgConnection, batch: &LockedBatch) -> Result<(), StoreError> {
+pub(crate) async fn run_alarm(tx: &mut PgConnection, run: i64) -> Result<(), StoreError> {
     sqlx::query(
         "-- run_alarm
          UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, 'double payment')
           WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
     )
-    .bind(batch.run)
+    .bind(run)
     .execute(tx)
     .await
     .step("run_alarm")?;

@@ -1,0 +1,118 @@
+//! Why a comparison was not made, and the exit code that says so.
+
+use std::path::PathBuf;
+
+use payfleet_domain::RunId;
+use payfleet_rails::{RegistryError, StatementError};
+use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::secret::SecretError;
+use payfleet_store::StoreError;
+
+/// Why a comparison was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// There is no such run.
+    #[error("there is no run {0}; `payfleet-coordinator status` lists them")]
+    NoRun(RunId),
+    /// The run is not even planned.
+    #[error("run {0} is still being planned; try again when it has been paid")]
+    NotPlanned(RunId),
+    /// Another reconciler holds the run.
+    #[error("another reconciler compares run {0} at this moment; try again when it has ended")]
+    Busy(RunId),
+    /// Payments are recorded faster than statements are read.
+    #[error("run {0} changed while its statement was read, every time; try again later")]
+    Restless(RunId),
+    /// SIGTERM came first.
+    #[error("asked to end before the comparison of run {0} was made; nothing was concluded")]
+    Interrupted(RunId),
+    /// A rail of the run has no adapter in this process.
+    #[error("the run is paid over {rail}, which this process cannot ask: give --sandbox-url, or its statement with --statement")]
+    NoAdapter {
+        /// The rail.
+        rail: String,
+    },
+    /// A secret is missing or ambiguous.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The rails are not configured.
+    #[error(transparent)]
+    Rails(#[from] RegistryError),
+    /// A rail gave no whole statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// A file cannot be opened or read.
+    #[error("--statement: cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file is not a statement. Nothing of it was taken.
+    #[error("{}:{line}: {column}: {why}; nothing of it was taken", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        line: u64,
+        /// Which column, or what else.
+        column: String,
+        /// What is wrong. Does not repeat amounts or destinations.
+        why: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The report could not be written.
+    #[error("the report could not be written")]
+    Output(#[from] std::io::Error),
+    /// The signals could not be taken.
+    #[error("signals cannot be handled")]
+    Signals(#[source] std::io::Error),
+}
+
+impl ReconcileError {
+    /// How the program ends by it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            ReconcileError::NoRun(_)
+            | ReconcileError::NoAdapter { .. }
+            | ReconcileError::Secret(_)
+            | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
+            | ReconcileError::Store(StoreError::Url) => ExitCode::Usage,
+            ReconcileError::Unreadable { .. }
+            | ReconcileError::Malformed { .. }
+            | ReconcileError::Statement(StatementError::Unreadable { .. }) => ExitCode::BadInput,
+            ReconcileError::Statement(
+                StatementError::Unreachable { .. } | StatementError::Denied { .. } | StatementError::BrokeOff { .. },
+            )
+            | ReconcileError::Rails(RegistryError::Client(_))
+            | ReconcileError::Signals(_)
+            | ReconcileError::Store(StoreError::Unreachable { .. } | StoreError::Schema(_)) => ExitCode::Unavailable,
+            ReconcileError::NotPlanned(_)
+            | ReconcileError::Busy(_)
+            | ReconcileError::Restless(_)
+            | ReconcileError::Interrupted(_) => ExitCode::Busy,
+            ReconcileError::Store(error @ StoreError::Statement { .. }) if error.is_outage() => ExitCode::Unavailable,
+            ReconcileError::Store(StoreError::Statement { .. } | StoreError::Broken(_)) | ReconcileError::Output(_) => {
+                ExitCode::Broken
+            }
+        }
+    }
+
+    /// The message with those of its sources that it does not repeat.
+    pub fn with_sources(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            source = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,38 @@
+//! Compares what rails say that they paid with plan and ledger, and says of each run whether it is reconciled.
+//!
+//! It believes statements, not what the workers wrote. It pays nothing, plans nothing, and never makes anything refused: of money it records only
+//! what a statement proves. All SQL is in `store`.
+
+mod error;
+mod file;
+mod options;
+mod report;
+mod statement;
+mod step;
+mod watch;
+
+pub use error::ReconcileError;
+pub use options::{Command, Options};
+pub use step::{Ended, Outcome, Rails, reconcile_once};
+
+use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::shutdown::Shutdown;
+use payfleet_store::Store;
+
+/// Sessions at once: one that compares and one that records what it proves.
+const CONNECTIONS: u32 = 2;
+
+/// Does what the command line asks.
+pub async fn run(options: Options) -> Result<ExitCode, ReconcileError> {
+    let url = options.database.url()?;
+    let rails = Rails::new(&options.rails)?;
+    let shutdown = Shutdown::on_signals().map_err(ReconcileError::Signals)?;
+    let store = Store::connect(url.expose(), CONNECTIONS).await?;
+    store.schema_check().await?;
+    let code = match &options.command {
+        Command::Run(args) => step::run_command(&store, &rails, args, &shutdown).await,
+        Command::Watch(args) => watch::watch(&store, &rails, args, &shutdown).await,
+    };
+    store.close().await;
+    code
+}

@@ -1,0 +1,30 @@
+//! `payfleet-reconciler`: configuration in, dependencies built, run.
+
+use payfleet_reconciler::{Options, run};
+use payfleet_runtime::exit::{ExitCode, parse_cli};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let options: Options = parse_cli();
+    if let Err(error) = payfleet_runtime::telemetry::init(&options.log) {
+        eprintln!("payfleet-reconciler: {error}");
+        return ExitCode::Usage;
+    }
+    // One statement at a time goes through one session: a second thread would only add its memory.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime cannot be started");
+            return ExitCode::Unavailable;
+        }
+    };
+    match runtime.block_on(run(options)) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{}", error.with_sources());
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The report: tables for people, one JSON object for programs. Goes to stdout only; destinations are masked unless asked for.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use payfleet_domain::{Currency, DiscrepancyKind, Money};
+use payfleet_store::{Discrepancy, Reconciliation, SummaryLine};
+use serde::Serialize;
+
+use crate::ReconcileError;
+use crate::options::RunArgs;
+use crate::step::{Ended, Outcome};
+
+/// Differences in the table for people; all of them are in the JSON.
+const SHOWN: i64 = 20;
+
+/// Differences are fetched in pages of so many: there may be a million.
+const PAGE: i64 = 1_000;
+
+/// Prints what the session found.
+pub(crate) async fn print(
+    session: &mut Reconciliation,
+    outcome: &Outcome,
+    args: &RunArgs,
+) -> Result<(), ReconcileError> {
+    let printed = match args.json {
+        true => json(session, outcome, args.show_destinations).await,
+        false => text(session, outcome, args.show_destinations).await,
+    };
+    match printed {
+        // Whoever read it has seen enough.
+        Err(ReconcileError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// The kinds found, as a log line shows them.
+pub(crate) async fn kinds_line(session: &mut Reconciliation) -> Result<String, ReconcileError> {
+    let kinds = session.discrepancies_count().await?;
+    Ok(kinds.iter().map(|(kind, count)| format!("{kind}={count}")).collect::<Vec<_>>().join(" "))
+}
+
+async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Result<(), ReconcileError> {
+    let mut page = String::new();
+    let run = session.run();
+    page.push_str(&format!("run {} of {}, period {}.{}\n\n", run.id, run.tenant_name, run.period, run.sequence));
+    page.push_str(&format!("{}\n\n", sums(&outcome.compared.summary.lines)));
+    let (applied, lines) = (&outcome.applied, session.lines());
+    let sources = if outcome.sources.is_empty() { "no statement".to_owned() } else { outcome.sources.join(", ") };
+    page.push_str(&format!("{lines} statement lines read: {sources}\n"));
+    if applied.settled + applied.returned > 0 {
+        let (settled, returned) = (applied.settled, applied.returned);
+        page.push_str(&format!("proven by them: {settled} payouts paid, {returned} returned\n"));
+    }
+    if applied.alarms > 0 {
+        page.push_str(&format!("{} payouts were paid or refused otherwise meanwhile: the run is paused\n", applied.alarms));
+    }
+    for rail in &outcome.without_statement {
+        page.push_str(&format!("rail {rail} has no statement: its payouts were compared with plan and ledger only\n"));
+    }
+    let held = outcome.compared.summary.held_too_long;
+    if held > 0 {
+        page.push_str(&format!("{held} payouts have been waiting for people for too long; `payfleet-coordinator holds` lists them\n"));
+    }
+    let total = outcome.compared.discrepancies;
+    if total > 0 {
+        let kinds = session.discrepancies_count().await?;
+        let first = session.discrepancies_read(0, SHOWN).await?;
+        page.push_str(&format!("\n{}\n\n{}\n", by_kind(&kinds), rows(&first, full)));
+        if total > SHOWN {
+            page.push_str(&format!("and {} more; --json has all of them\n", total - SHOWN));
+        }
+    }
+    page.push('\n');
+    page.push_str(&conclusion(outcome));
+    io::stdout().lock().write_all(page.as_bytes())?;
+    Ok(())
+}
+
+fn conclusion(outcome: &Outcome) -> String {
+    let found = match outcome.compared.discrepancies {
+        0 => "no discrepancy".to_owned(),
+        1 => "1 discrepancy".to_owned(),
+        n => format!("{n} discrepancies"),
+    };
+    match &outcome.ended {
+        Ended::Verdict(state) => format!("{state}: {found}\n"),
+        Ended::Kept { state, why: None } => format!("{found}; the run stays {state}\n"),
+        Ended::Kept { state, why: Some(why) } => format!("{found}; the run stays {state}: {why}\n"),
+        Ended::Open(open) => {
+            let mut text = format!("no verdict: payments are under way ({found} so far)\n");
+            for part in open {
+                let (payouts, batches) = (part.payouts, part.batches);
+                text.push_str(&format!("  {}: {payouts} payouts in {batches} batches are {}\n", part.rail, part.state));
+            }
+            text
+        }
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header(header);
+    table
+}
+
+fn sums(lines: &[SummaryLine]) -> Table {
+    let mut table = table(&["", "accounts", "amount"]);
+    for line in lines {
+        let what = match &line.reason {
+            Some(reason) => format!("{}: {reason}", line.what),
+            None => line.what.clone(),
+        };
+        table.add_row([what, line.accounts.to_string(), amount(line.amount_minor, line.currency)]);
+    }
+    for column in [1, 2] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn by_kind(kinds: &[(DiscrepancyKind, i64)]) -> Table {
+    let mut table = table(&["discrepancies", "", "meaning"]);
+    for (kind, count) in kinds {
+        table.add_row([count.to_string(), kind.to_string(), kind.meaning().to_owned()]);
+    }
+    table
+}
+
+fn rows(found: &[Discrepancy], full: bool) -> Table {
+    let mut table = table(&["kind", "payout", "affiliate", "currency", "expected", "found"]);
+    for one in found {
+        let one = Shown::of(one, full);
+        let text = |value: &Option<String>| printable(value.as_deref().unwrap_or("-"));
+        table.add_row([
+            one.kind.to_string(),
+            one.payout.map_or_else(|| "-".to_owned(), |payout| payout.to_string()),
+            text(&one.affiliate),
+            text(&one.currency),
+            text(&one.expected),
+            text(&one.found),
+        ]);
+    }
+    table
+}
+
+/// What others wrote must not steer a terminal, nor fill it.
+fn printable(text: &str) -> String {
+    let shown: String = text.chars().take(120).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(120).is_some() { shown + "..." } else { shown }
+}
+
+/// An amount in units, from a sum that may be larger than any single amount.
+fn amount(minor: i128, currency: Currency) -> String {
+    match i64::try_from(minor) {
+        Ok(minor) => Money { minor, currency }.to_string(),
+        Err(_) => format!("{minor} minor units {currency}"),
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    kind: DiscrepancyKind,
+    payout: Option<i64>,
+    affiliate: Option<String>,
+    currency: Option<String>,
+    expected: Option<String>,
+    found: Option<String>,
+}
+
+impl Shown {
+    fn of(one: &Discrepancy, full: bool) -> Shown {
+        let value = |value: &Option<String>| match one.kind {
+            DiscrepancyKind::DestinationDiffers if !full => value.as_deref().map(mask),
+            _ => value.clone(),
+        };
+        Shown {
+            kind: one.kind,
+            payout: one.payout.map(|payout| payout.0),
+            affiliate: one.affiliate.clone(),
+            currency: one.currency.clone(),
+            expected: value(&one.expected),
+            found: value(&one.found),
+        }
+    }
+}
+
+/// Enough to recognise a destination by, too little to use it.
+fn mask(destination: &str) -> String {
+    let chars: Vec<char> = destination.chars().collect();
+    match chars.as_slice() {
+        [a, b, .., y, z] if chars.len() >= 8 => format!("{a}{b}***{y}{z}"),
+        _ => "***".to_owned(),
+    }
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    run: i64,
+    tenant: &'a str,
+    period: &'a str,
+    sequence: i16,
+    verdict: &'static str,
+    state: String,
+    why: Option<&'a str>,
+    open: Option<serde_json::Value>,
+    statement: &'a [String],
+    without_statement: &'a [String],
+    lines: i64,
+    proven_paid: u64,
+    proven_returned: u64,
+    alarms: u64,
+    held_too_long: i64,
+    summary: &'a [SummaryLine],
+    discrepancies_total: i64,
+    discrepancies_by_kind: BTreeMap<&'static str, i64>,
+}
+
+async fn json(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Result<(), ReconcileError> {
+    let kinds = session.discrepancies_count().await?;
+    let run = session.run().clone();
+    let (verdict, state, why, open) = match &outcome.ended {
+        Ended::Verdict(state) => (state.as_str(), state.to_string(), None, None),
+        Ended::Kept { state, why } => ("none", state.to_string(), why.as_deref(), None),
+        Ended::Open(open) => ("open", run.state.to_string(), None, serde_json::to_value(open).ok()),
+    };
+    let head = Head {
+        run: run.id.0,
+        tenant: &run.tenant_name,
+        period: &run.period,
+        sequence: run.sequence,
+        verdict,
+        state,
+        why,
+        open,
+        statement: &outcome.sources,
+        without_statement: &outcome.without_statement,
+        lines: session.lines(),
+        proven_paid: outcome.applied.settled,
+        proven_returned: outcome.applied.returned,
+        alarms: outcome.applied.alarms,
+        held_too_long: outcome.compared.summary.held_too_long,
+        summary: &outcome.compared.summary.lines,
+        discrepancies_total: outcome.compared.discrepancies,
+        discrepancies_by_kind: kinds.iter().map(|(kind, count)| (kind.code(), *count)).collect(),
+    };
+    let mut out = serde_json::to_string(&head).map_err(io::Error::other)?;
+    // Left open for the array, which may be longer than memory.
+    out.pop();
+    out.push_str(",\"discrepancies\":[");
+    let mut after = 0;
+    loop {
+        let page = session.discrepancies_read(after, PAGE).await?;
+        for one in &page {
+            if after > 0 {
+                out.push(',');
+            }
+            after = one.number;
+            out.push_str(&serde_json::to_string(&Shown::of(one, full)).map_err(io::Error::other)?);
+        }
+        if (page.len() as i64) < PAGE {
+            break;
+        }
+        io::stdout().lock().write_all(out.as_bytes())?;
+        out.clear();
+    }
+    out.push_str("]}\n");
+    io::stdout().lock().write_all(out.as_bytes())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_masked_and_a_terminal_is_not_steered() {
+        assert_eq!(mask("ann@example.com"), "an***om");
+        assert_eq!(mask("short"), "***");
+        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+        assert_eq!(printable(&"x".repeat(500)).len(), 123);
+    }
+}

@@ -1,0 +1,79 @@
+//! Getting a statement into a session: from the rails of the run, or from files.
+
+use futures_util::StreamExt;
+use payfleet_rails::{Account, Credential};
+use payfleet_runtime::secret::rail_credential;
+use payfleet_runtime::shutdown::Shutdown;
+use payfleet_store::{Reconciliation, StatementAccount};
+use std::path::PathBuf;
+use time::Duration;
+
+use crate::ReconcileError;
+use crate::file::CsvStatement;
+use crate::step::{NO_STATEMENT, Rails};
+
+/// Clocks of rail and database may differ, but not by this.
+const BEFORE_THE_RUN: Duration = Duration::DAY;
+
+/// Reads everything that there is to read; returns where it came from.
+pub(crate) async fn read(
+    session: &mut Reconciliation,
+    rails: &Rails,
+    files: &[PathBuf],
+    accounts: &[StatementAccount],
+    shutdown: &Shutdown,
+) -> Result<Vec<String>, ReconcileError> {
+    let mut sources = Vec::new();
+    for path in files {
+        let mut statement = CsvStatement::open(path)?;
+        while let Some(line) = statement.next()? {
+            session.line_add(&line).await?;
+            interrupted(session, shutdown)?;
+        }
+        sources.push(path.display().to_string());
+    }
+    if files.is_empty() {
+        for account in accounts.iter().filter(|account| !NO_STATEMENT.contains(&account.rail.as_str())) {
+            ask(session, rails, account, shutdown).await?;
+            sources.push(format!("{}/{}", account.rail, account.account));
+        }
+    }
+    session.lines_match().await?;
+    Ok(sources)
+}
+
+async fn ask(
+    session: &mut Reconciliation,
+    rails: &Rails,
+    account: &StatementAccount,
+    shutdown: &Shutdown,
+) -> Result<(), ReconcileError> {
+    let adapter = rails
+        .registry
+        .adapter(&account.rail)
+        .ok_or_else(|| ReconcileError::NoAdapter { rail: account.rail.clone() })?;
+    let credential = match &account.credential {
+        Some(name) => Some(Credential::new(rail_credential(name)?.expose())),
+        None => None,
+    };
+    let from = session.run().created_at - BEFORE_THE_RUN;
+    let account = Account { name: account.account.clone(), credential };
+    let mut lines = adapter.statement(&account, from).await?;
+    loop {
+        let line = tokio::select! {
+            line = lines.next() => line,
+            () = shutdown.requested() => return Err(ReconcileError::Interrupted(session.run().id)),
+        };
+        match line {
+            None => return Ok(()),
+            Some(line) => session.line_add(&line?).await?,
+        }
+    }
+}
+
+fn interrupted(session: &Reconciliation, shutdown: &Shutdown) -> Result<(), ReconcileError> {
+    match shutdown.is_requested() {
+        true => Err(ReconcileError::Interrupted(session.run().id)),
+        false => Ok(()),
+    }
+}

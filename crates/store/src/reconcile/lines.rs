@@ -1,0 +1,173 @@
+//! The statement on its way into the session: copied in pieces, then matched with the payouts that its keys name.
+
+use std::fmt::Write as _;
+
+use payfleet_domain::{Movement, PayoutKey, StatementLine};
+
+use super::Reconciliation;
+use crate::connect::{Step, StoreError};
+
+/// Lines are handed to Postgres in pieces of about this size; all that the program keeps of a statement.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the run: with the lowest and
+/// the highest of its references, since to know whether two differ takes no more.
+pub(super) const TABLES: &str = "
+  SET work_mem = '64MB'; SET jit = off;
+  CREATE TEMP TABLE statement_line (line bigint, payout_id bigint, key text, reference text, amount_minor bigint, currency text,
+    destination text, returned boolean);
+  CREATE TEMP TABLE marked (payout_id bigint, returned boolean, reference text, amount_minor bigint, currency text, destination text,
+    line bigint, key text, named text);
+  CREATE TEMP TABLE told (payout_id bigint, paid int, returned int, low text, high text, back_low text, back_high text, clean text,
+    clean_back text, amount_minor bigint, currency text, destination text);
+  CREATE TEMP TABLE finding (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payout_id bigint, affiliate_id bigint,
+    affiliate text, currency text, expected text, found text)";
+
+pub(super) const TRUNCATE: &str = "TRUNCATE statement_line, marked, told, finding RESTART IDENTITY";
+
+/// A payout's key, as `PayoutKey::derive` computes it: a test holds the two against each other.
+macro_rules! derived_key {
+    () => {
+        r"(p.id::text || '-' || left(encode(sha256(uuid_send(r.key)
+            || int8send(6) || '\x7061796f7574'::bytea
+            || int8send(octet_length(a.external_id)::bigint) || convert_to(a.external_id, 'UTF8')
+            || int8send(3) || convert_to(p.currency::text, 'UTF8')), 'hex'), 16))"
+    };
+}
+
+impl Reconciliation {
+    /// Takes a line. Nothing of it is believed yet.
+    pub async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError> {
+        self.lines += 1;
+        let buffer = &mut self.buffer;
+        let number = line.key.parse::<PayoutKey>().ok().and_then(|key| key.payout().ok());
+        // Writing to a String cannot fail.
+        let _ = match number {
+            Some(payout) => write!(buffer, "{}\t{payout}\t", self.lines),
+            None => write!(buffer, "{}\t\\N\t", self.lines),
+        };
+        for text in [&line.key, &line.reference] {
+            escape(text, buffer);
+            buffer.push('\t');
+        }
+        let _ = write!(buffer, "{}\t", line.amount_minor);
+        for text in [&line.currency, &line.destination] {
+            escape(text, buffer);
+            buffer.push('\t');
+        }
+        buffer.push_str(match line.movement {
+            Movement::Paid => "f\n",
+            Movement::Returned => "t\n",
+        });
+        if self.buffer.len() >= PIECE_BYTES { self.piece_copy().await } else { Ok(()) }
+    }
+
+    async fn piece_copy(&mut self) -> Result<(), StoreError> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let mut copy = self
+            .connection
+            .copy_in_raw("-- statement_copy\nCOPY pg_temp.statement_line FROM STDIN")
+            .await
+            .step("statement_copy")?;
+        copy.send(self.buffer.as_bytes()).await.step("statement_copy")?;
+        copy.finish().await.step("statement_copy")?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Ends the statement and finds out which payout each line is of.
+    pub async fn lines_match(&mut self) -> Result<(), StoreError> {
+        self.piece_copy().await?;
+        let (first, last) = self.run.id.payouts();
+        // Values are kept only where they differ from the plan; a line whose key is not genuine keeps no payout but its key.
+        let steps = [
+            ("statement_analyze", "-- statement_analyze\nANALYZE statement_line"),
+            (
+                "statement_mark",
+                concat!(
+                    "-- statement_mark
+                     INSERT INTO marked
+                     SELECT CASE WHEN genuine THEN payout_id END, returned, reference,
+                            CASE WHEN genuine AND amount_minor = planned_minor THEN NULL ELSE amount_minor END,
+                            CASE WHEN genuine AND upper(currency) = planned_currency THEN NULL ELSE currency END,
+                            CASE WHEN genuine AND (destination = planned_destination
+                                      OR lower(replace(destination, ' ', '')) = lower(replace(planned_destination, ' ', '')))
+                                 THEN NULL ELSE destination END,
+                            line, CASE WHEN genuine THEN NULL ELSE key END, CASE WHEN genuine THEN NULL ELSE payout_id::text END
+                       FROM (
+                         SELECT l.*, p.amount_minor AS planned_minor, p.currency::text AS planned_currency,
+                                m.destination AS planned_destination, coalesce(l.key = ", derived_key!(), ", false) AS genuine
+                           FROM statement_line l
+                           LEFT JOIN payout p ON p.id = l.payout_id AND p.id BETWEEN $1 AND $2
+                           LEFT JOIN run r ON r.id = p.run_id AND r.id = $3
+                           LEFT JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
+                           LEFT JOIN payout_method m ON m.id = p.method_id AND m.tenant_id = p.tenant_id
+                          WHERE l.payout_id BETWEEN $1 AND $2) AS l"
+                ),
+            ),
+            (
+                // The genuine ones of other runs are those runs' business.
+                "statement_strays",
+                concat!(
+                    "-- statement_strays
+                     INSERT INTO marked
+                     SELECT NULL, l.returned, l.reference, l.amount_minor, l.currency, l.destination, l.line, l.key, l.payout_id::text
+                       FROM statement_line l
+                       LEFT JOIN payout p ON p.id = l.payout_id
+                       LEFT JOIN run r ON r.id = p.run_id
+                       LEFT JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
+                      WHERE (l.payout_id IS NULL OR l.payout_id NOT BETWEEN $1 AND $2) AND $3::bigint IS NOT NULL
+                        AND (l.key = ", derived_key!(), ") IS NOT TRUE"
+                ),
+            ),
+            (
+                "statement_told",
+                "-- statement_told
+                 INSERT INTO told
+                 SELECT payout_id, count(*) FILTER (WHERE NOT returned), count(*) FILTER (WHERE returned),
+                        min(reference) FILTER (WHERE NOT returned), max(reference) FILTER (WHERE NOT returned),
+                        min(reference) FILTER (WHERE returned), max(reference) FILTER (WHERE returned),
+                        min(reference) FILTER (WHERE NOT returned AND as_planned), min(reference) FILTER (WHERE returned AND as_planned),
+                        min(amount_minor), min(currency), min(destination)
+                   FROM (SELECT *, amount_minor IS NULL AND currency IS NULL AND destination IS NULL AS as_planned FROM marked
+                          WHERE payout_id IS NOT NULL) AS m
+                  GROUP BY payout_id",
+            ),
+            ("told_analyze", "-- told_analyze\nANALYZE told"),
+        ];
+        for (step, sql) in steps {
+            let query = sqlx::query(sql);
+            let query = if sql.contains("$3") { query.bind(first.0).bind(last.0).bind(self.run.id.0) } else { query };
+            query.execute(&mut self.connection).await.step(step)?;
+        }
+        Ok(())
+    }
+}
+
+/// The text form of COPY. Postgres has no NUL in a text; such a key or reference is no name of ours anyway.
+fn escape(text: &str, buffer: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\\' => buffer.push_str("\\\\"),
+            '\n' => buffer.push_str("\\n"),
+            '\r' => buffer.push_str("\\r"),
+            '\t' => buffer.push_str("\\t"),
+            '\0' => buffer.push(char::REPLACEMENT_CHARACTER),
+            c => buffer.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn a_statement_cannot_break_out_of_its_column() {
+        let mut copied = String::new();
+        escape("a\tb\nc\\.\r\0é", &mut copied);
+        assert_eq!(copied, "a\\tb\\nc\\\\.\\r\u{fffd}é");
+    }
+}
