@@ -84,10 +84,10 @@ SELECT CASE WHEN is_newer AND kind IN ('not_on_statement', 'return_unrecorded') 
 
 /// A payment that came and went under one key and one reference is one difference.
 const STRAYS: &str = "-- compare_strays
-INSERT INTO finding (kind, payout_id, currency, expected, found)
-SELECT 'never_planned', CASE WHEN min(named)::bigint BETWEEN $1 AND $2 THEN min(named)::bigint END, min(currency), NULL,
+INSERT INTO finding (kind, payout_id, currency, found)
+SELECT 'never_planned', CASE WHEN min(payout_id) BETWEEN $1 AND $2 THEN min(payout_id) END, min(currency),
        'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
-  FROM marked WHERE payout_id IS NULL GROUP BY key, reference ORDER BY min(line)";
+  FROM stray GROUP BY key, reference ORDER BY min(line)";
 
 /// Bit n of `kinds` is a transfer of kind n: 1 reserve, 4 settle, 8 release, 16 return.
 const LEDGER: &str = "-- compare_ledger
