@@ -27,7 +27,9 @@ pub enum ReconcileError {
     #[error("asked to end before the comparison of run {0} was made; nothing was concluded")]
     Interrupted(RunId),
     /// A rail of the run has no adapter in this process.
-    #[error("the run is paid over {rail}, which this process cannot ask: give --sandbox-url, or its statement with --statement")]
+    #[error(
+        "the run is paid over {rail}, which this process cannot ask: give --sandbox-url, or its statement with --statement"
+    )]
     NoAdapter {
         /// The rail.
         rail: String,

@@ -25,8 +25,7 @@ pub(crate) struct CsvStatement {
 impl CsvStatement {
     /// Opens the file and checks its header.
     pub(crate) fn open(path: &Path) -> Result<CsvStatement, ReconcileError> {
-        let file =
-            File::open(path).map_err(|source| ReconcileError::Unreadable { path: path.to_owned(), source })?;
+        let file = File::open(path).map_err(|source| ReconcileError::Unreadable { path: path.to_owned(), source })?;
         let reader = csv::ReaderBuilder::new().has_headers(false).from_reader(file);
         let mut statement = CsvStatement { path: path.to_owned(), reader, record: StringRecord::new() };
         if !statement.read()? {
@@ -93,7 +92,11 @@ impl CsvStatement {
             Ok(true) if self.record.len() == COLUMNS.len() => Ok(true),
             Ok(true) => {
                 let line = self.record.position().map_or(1, Position::line);
-                Err(self.malformed(line, "line", &format!("{} columns instead of {}", self.record.len(), COLUMNS.len())))
+                Err(self.malformed(
+                    line,
+                    "line",
+                    &format!("{} columns instead of {}", self.record.len(), COLUMNS.len()),
+                ))
             }
             Err(error) => {
                 let line = error.position().map_or_else(|| self.reader.position().line(), Position::line);
@@ -143,7 +146,9 @@ mod tests {
 
     #[test]
     fn a_statement_is_read_with_quotes_and_line_ends_of_any_kind() {
-        let text = format!("\u{feff}{HEADER}k,po_1,-5,EUR,\"a,\"\"b\"\"\",returned,\r\nk2,po_2,7,eur,d,paid,2011-12-05T10:00:00Z\r\n");
+        let text = format!(
+            "\u{feff}{HEADER}k,po_1,-5,EUR,\"a,\"\"b\"\"\",returned,\r\nk2,po_2,7,eur,d,paid,2011-12-05T10:00:00Z\r\n"
+        );
         let lines = read(text.as_bytes()).unwrap();
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].amount_minor, lines[0].destination.as_str()), (-5, "a,\"b\""));

@@ -55,14 +55,19 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         page.push_str(&format!("proven by them: {settled} payouts paid, {returned} returned\n"));
     }
     if applied.alarms > 0 {
-        page.push_str(&format!("{} payouts were paid or refused otherwise meanwhile: the run is paused\n", applied.alarms));
+        page.push_str(&format!(
+            "{} payouts were paid or refused otherwise meanwhile: the run is paused\n",
+            applied.alarms
+        ));
     }
     for rail in &outcome.without_statement {
         page.push_str(&format!("rail {rail} has no statement: its payouts were compared with plan and ledger only\n"));
     }
     let held = outcome.compared.summary.held_too_long;
     if held > 0 {
-        page.push_str(&format!("{held} payouts have been waiting for people for too long; `payfleet-coordinator holds` lists them\n"));
+        page.push_str(&format!(
+            "{held} payouts have been waiting for people for too long; `payfleet-coordinator holds` lists them\n"
+        ));
     }
     let total = outcome.compared.discrepancies;
     if total > 0 {
@@ -141,8 +146,8 @@ fn rows(found: &[Discrepancy], full: bool) -> Table {
             one.payout.map_or_else(|| "-".to_owned(), |payout| payout.to_string()),
             text(&one.affiliate),
             text(&one.currency),
-            text(&one.expected),
-            text(&one.found),
+            text(&one.in_units(&one.expected)),
+            text(&one.in_units(&one.found)),
         ]);
     }
     table
@@ -185,6 +190,17 @@ impl Shown {
             currency: one.currency.clone(),
             expected: value(&one.expected),
             found: value(&one.found),
+        }
+    }
+}
+
+impl Shown {
+    /// An amount as people write it; anything else as it is.
+    fn in_units(&self, value: &Option<String>) -> Option<String> {
+        let currency = self.currency.as_deref().and_then(|code| code.parse::<Currency>().ok());
+        match (self.kind, value.as_deref().map(str::parse), currency) {
+            (DiscrepancyKind::AmountDiffers, Some(Ok(minor)), Some(currency)) => Some(amount(minor, currency)),
+            _ => value.clone(),
         }
     }
 }

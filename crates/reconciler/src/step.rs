@@ -165,8 +165,7 @@ pub(crate) async fn run_command(
                 None => {}
                 Some(mut session) => {
                     let after = args.compare.unknown_after;
-                    let outcome =
-                        reconcile_once(store, &mut session, rails, &args.statements, after, shutdown).await?;
+                    let outcome = reconcile_once(store, &mut session, rails, &args.statements, after, shutdown).await?;
                     if outcome.exit_code() != ExitCode::Busy || !may_wait {
                         report::print(&mut session, &outcome, args).await?;
                         session.close().await?;

@@ -153,10 +153,8 @@ async fn a_statement_settles_what_was_held_and_refuses_nothing() {
     let who = world.affiliate(held[0]).await;
     assert_eq!(said.named(), [(Kind::AmountDiffers, Some(held[0]), Some(who))]);
     assert_eq!(world.payouts("held").await, [held[0]]);
-    let open: i64 = sqlx::query_scalar("SELECT count(*) FROM hold WHERE resolved_at IS NULL")
-        .fetch_one(&world.raw)
-        .await
-        .unwrap();
+    let open: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM hold WHERE resolved_at IS NULL").fetch_one(&world.raw).await.unwrap();
     assert_eq!(open, 1, "holds that evidence decided are closed");
 }
 
@@ -201,7 +199,11 @@ async fn of_an_open_run_nothing_is_said_but_what_is_unknown_for_too_long() {
     assert!(batches.iter().all(|part| part.rail == "sandbox-file"));
     assert_eq!(compared.discrepancies, 0);
     let accepted = world.payouts("accepted").await.len() as i64;
-    world.tamper("UPDATE batch SET first_sent_at = first_sent_at - interval '2 days' WHERE state = 'accepted'".to_owned()).await;
+    world
+        .tamper(
+            "UPDATE batch SET first_sent_at = first_sent_at - interval '2 days' WHERE state = 'accepted'".to_owned(),
+        )
+        .await;
     assert_eq!(open(&world, Vec::new()).await.1.discrepancies, accepted);
     assert_eq!(open(&world, world.lines.clone()).await.1.discrepancies, 0);
 }
@@ -211,11 +213,17 @@ async fn totals_that_no_account_explains_and_payments_newer_than_the_statement_a
     let world = World::new(AFFILIATES).await;
     assert_eq!(world.reconcile().await.found, []);
     let run = world.run.id;
-    world.tamper(format!("UPDATE run_plan SET accounts = accounts + 1 WHERE run_id = {run} AND verdict = 'pay' AND currency = 'EUR'")).await;
+    world
+        .tamper(format!(
+            "UPDATE run_plan SET accounts = accounts + 1 WHERE run_id = {run} AND verdict = 'pay' AND currency = 'EUR'"
+        ))
+        .await;
     let said = world.reconcile().await;
     assert_eq!(said.named(), [(Kind::Skipped, None, None)]);
     let paid = world.payouts("paid").await[1];
-    world.tamper(format!("UPDATE payout SET settled_at = clock_timestamp() + interval '1 hour' WHERE id = {paid}")).await;
+    world
+        .tamper(format!("UPDATE payout SET settled_at = clock_timestamp() + interval '1 hour' WHERE id = {paid}"))
+        .await;
     let lines = world.lines.iter().filter(|line| !line.key.starts_with(&format!("{paid}-"))).cloned().collect();
     let world = World { lines, ..world };
     let said = world.reconcile().await;

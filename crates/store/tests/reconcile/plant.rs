@@ -305,7 +305,9 @@ impl Plant {
             }
             ForeignKey => {
                 let base = world.lines[0].clone();
-                world.lines.insert(3, StatementLine { key: format!("in\tvoice\\{n}"), reference: "x\n1".to_owned(), ..base });
+                world
+                    .lines
+                    .insert(3, StatementLine { key: format!("in\tvoice\\{n}"), reference: "x\n1".to_owned(), ..base });
                 stray(None)
             }
             ForgedKey => {
@@ -319,7 +321,11 @@ impl Plant {
             KeyOfNoPayout => {
                 let base = world.lines[0].clone();
                 let id = PayoutId(world.run.id.payouts().0.0 + 1_000_000 + n as i64);
-                world.lines.push(StatementLine { key: format!("{id}-0123456789abcdef"), reference: format!("none{n}"), ..base });
+                world.lines.push(StatementLine {
+                    key: format!("{id}-0123456789abcdef"),
+                    reference: format!("none{n}"),
+                    ..base
+                });
                 stray(Some(id))
             }
             KeyOfOtherRun | ForgedKeyOfOtherRun => {

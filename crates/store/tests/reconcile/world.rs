@@ -132,8 +132,7 @@ const COMMISSIONS: &str = "
   UNION ALL
   SELECT $1, 'zero/' || amount, id, 'EUR', amount, at, at, CASE WHEN amount < 0 THEN 'clawback' ELSE 'sale' END, 'o'
     FROM affiliate, (VALUES (-500, timestamptz '2011-10-20Z'), (500, '2011-11-20Z')) AS entry (amount, at) WHERE tenant_id = $1 AND external_id = 'zero'";
-const ACCOUNTS: &str =
-    "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT DISTINCT tenant_id, affiliate_id, currency FROM commission WHERE tenant_id = $1";
+const ACCOUNTS: &str = "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT DISTINCT tenant_id, affiliate_id, currency FROM commission WHERE tenant_id = $1";
 
 impl World {
     /// Two settled runs. Of the second, the bank file waits for its statement, some payouts were refused, and one is held.
