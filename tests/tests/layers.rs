@@ -19,7 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Each outside system, and its heavy dependency, is confined to one crate.
-const CONFINED: &[(&str, &str)] = &[("sqlx", "store"), ("deadpool-redis", "queue"), ("redis", "queue"), ("reqwest", "rails")];
+const CONFINED: &[(&str, &str)] =
+    &[("sqlx", "store"), ("deadpool-redis", "queue"), ("redis", "queue"), ("reqwest", "rails")];
 
 #[test]
 fn every_arrow_between_crates_is_an_allowed_one() {
@@ -35,11 +36,15 @@ fn every_arrow_between_crates_is_an_allowed_one() {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap().trim_start_matches("payfleet-").to_owned();
-        let normal = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
+        let normal =
+            package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
         uses.insert(name, normal.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect());
     }
     uses.remove("tests");
-    assert_eq!(uses.keys().map(String::as_str).collect::<BTreeSet<_>>(), ALLOWED.iter().map(|(name, _)| *name).collect());
+    assert_eq!(
+        uses.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        ALLOWED.iter().map(|(name, _)| *name).collect()
+    );
     for (name, allowed) in ALLOWED {
         for used in &uses[*name] {
             if let Some(ours) = used.strip_prefix("payfleet-") {

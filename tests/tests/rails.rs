@@ -110,7 +110,7 @@ async fn refused_payouts_are_refused_with_their_code_and_due_again_in_the_next_r
             "{rail}: {verdict:?}"
         );
         fleet.assert_reconciled(run).await;
-        fleet.faults(r#"{"refuse": {}}"#).await;
+        fleet.faults(r#"{"refuse": {"account_closed": 0}}"#).await;
         let next = fleet.run("shop", "2026-02").await;
         fleet.settled(next, LONG).await;
         let again = fleet.payout_states(next).await;

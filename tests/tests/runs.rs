@@ -61,7 +61,7 @@ async fn a_small_run_does_not_wait_for_a_large_one() {
     let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 20, ..FleetOptions::default() }, 8_000).await;
     fleet.must(&["sample", "--plain", "--affiliates", "40", "--start", "2026-01", "--tenant", "kiosk"]);
     fleet.rails_set("kiosk");
-    fleet.faults(r#"{"latency_ms": 40}"#).await;
+    fleet.faults(r#"{"latency_ms": 400}"#).await;
     let large = fleet.run("shop", "2026-01").await;
     let _workers = fleet.workers(2);
     fleet.paid_at_least(200, LONG).await;

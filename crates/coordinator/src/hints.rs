@@ -7,7 +7,7 @@ use payfleet_store::Store;
 use crate::failure::{Failure, chain};
 
 /// Batches of a rail that have a hint at the same time, at most. The sweeper publishes the rest as these are worked off, taking turns between runs.
-const WINDOW: usize = 1_000;
+const WINDOW: usize = 16;
 
 /// Publishes a hint for batches that are due and have none. Returns how many.
 pub async fn publish(store: &Store, queue: &Queue) -> Result<usize, Failure> {

@@ -64,9 +64,10 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // 57P: shut down, crash, starting up. 53: out of disk, memory or connections. 08: connection.
+        // 57P: shut down, crash, starting up, idle for too long. 25P03: idle in a transaction for too long. 53: out of disk, memory or
+        // connections. 08: connection.
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["57P", "53", "08"].iter().any(|class| code.starts_with(class)))
+            error.code().is_some_and(|code| ["57P", "25P03", "53", "08"].iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     }
@@ -112,9 +113,14 @@ impl Store {
             })
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    // A ROLLBACK outside a transaction warns; the warning is expected. Nothing of ours takes minutes inside one statement
-                    // while holding a row, except imports, which say so themselves.
-                    connection.execute("SET client_min_messages = error; SET timezone = 'UTC'").await?;
+                    // A ROLLBACK outside a transaction warns; the warning is expected. A process that is stopped in the middle of a transaction
+                    // would hold its rows for as long as it is stopped; the server ends such a session.
+                    connection
+                        .execute(
+                            "SET client_min_messages = error; SET timezone = 'UTC';
+                             SET idle_in_transaction_session_timeout = '10s'",
+                        )
+                        .await?;
                     Ok(())
                 })
             })

@@ -4,14 +4,18 @@ use std::collections::HashSet;
 
 use payfleet_domain::{BatchId, RunId};
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Row};
+use sqlx::{Connection, Executor, Row};
 
 use crate::connect::{Step, Store, StoreError, detached};
 
 /// The advisory lock under which one sweeper at a time works.
 const SWEEP_LOCK: i64 = 0x5046_0002;
 
-/// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right.
+/// How long a sweeper may be silent. It pings before each sweep, at least every second.
+const SILENCE: &str = "SET idle_session_timeout = '5s'";
+
+/// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right. A process that is stopped, or cut
+/// off, keeps its connection; so the server ends the session when nothing was heard on it for [`SILENCE`].
 #[derive(Debug)]
 pub struct SweepLock {
     connection: PgConnection,
@@ -40,8 +44,13 @@ impl Store {
                 .fetch_one(&mut *connection)
                 .await
                 .step("sweep_lock")?;
+            if !got {
+                return Ok(None);
+            }
             // Detached from the pool, or the next borrower would be the sweeper.
-            Ok(got.then(|| SweepLock { connection: connection.detach() }))
+            let mut connection = connection.detach();
+            connection.execute(SILENCE).await.step("sweep_lock")?;
+            Ok(Some(SweepLock { connection }))
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! The sweeper: whatever worker holds the lock hints again at batches that are due and not in the stream, lets planned runs begin, and closes runs
 //! with nothing open. So nothing that keeps a run going lives in the coordinator, and a wiped Redis costs a second.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use payfleet_store::{CloseVerdict, StoreError, SweepLock};
 
 use crate::Worker;
 
-/// Hints in a rail's stream, at most. Small enough that a run that comes later is served soon; enough for some tens of workers.
-const WINDOW: usize = 256;
+/// Hints in a rail's stream, at most and at least. How many there are in between follows from how fast they are used up (see [`Window`]).
+const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
 
 /// While something is open.
 const BUSY: Duration = Duration::from_millis(200);
@@ -22,6 +23,7 @@ const FOLLOWER: Duration = Duration::from_secs(3);
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
 pub(crate) async fn sweep(worker: Arc<Worker>) {
     let mut lock: Option<SweepLock> = None;
+    let mut windows = Windows::new();
     while !worker.shutdown.is_requested() {
         lock = match lock {
             Some(lock) => lock.is_held().await,
@@ -31,7 +33,7 @@ pub(crate) async fn sweep(worker: Arc<Worker>) {
             }),
         };
         let pause = match (&lock, worker.store_answers(lock.is_some()).await) {
-            (Some(_), true) => match worker.sweep_once().await {
+            (Some(_), true) => match worker.sweep_once(&mut windows).await {
                 Ok(true) => BUSY,
                 Ok(false) => IDLE,
                 Err(error) => {
@@ -48,6 +50,22 @@ pub(crate) async fn sweep(worker: Arc<Worker>) {
         }
     }
 }
+
+/// How many hints of a rail there should be: twice as many as were used up since the last sweep. A fast rail never runs dry between two
+/// sweeps, and behind a slow one no long line forms in which a run that comes later would have to wait.
+#[derive(Debug, Default)]
+struct Window {
+    hinted: usize,
+}
+
+impl Window {
+    fn size(&self, left: usize) -> usize {
+        (2 * self.hinted.saturating_sub(left)).clamp(*WINDOW.start(), *WINDOW.end())
+    }
+}
+
+/// The windows of all rails, kept while this worker is the sweeper.
+type Windows = HashMap<&'static str, Window>;
 
 impl Worker {
     /// Keeps the readiness true to what Postgres and Redis say.
@@ -70,22 +88,25 @@ impl Worker {
     }
 
     /// One sweep. Returns whether anything is open.
-    pub async fn sweep_once(&self) -> Result<bool, StoreError> {
+    async fn sweep_once(&self, windows: &mut Windows) -> Result<bool, StoreError> {
         let begun = self.store.runs_begin().await?;
         if begun > 0 {
             tracing::info!(runs = begun, "runs begun");
         }
         let open = self.store.rails_open().await?;
         for rail in self.registry.names().into_iter().filter(|rail| open.iter().any(|name| name == rail)) {
-            let hinted = match self.queue.outstanding(rail, WINDOW).await {
+            let hinted = match self.queue.outstanding(rail, *WINDOW.end()).await {
                 Ok(hinted) => hinted,
                 Err(error) => {
                     tracing::warn!(rail, %error, "nothing can be hinted at");
                     continue;
                 }
             };
-            let room = WINDOW.saturating_sub(hinted.entries);
-            if room < WINDOW / 4 {
+            let window = windows.entry(rail).or_default();
+            let left = hinted.entries;
+            let room = window.size(left).saturating_sub(left);
+            window.hinted = left;
+            if room == 0 {
                 continue;
             }
             let due = self.store.batches_due(rail, hinted.batches, i64::try_from(room).unwrap_or(0)).await?;
@@ -94,7 +115,10 @@ impl Worker {
                 continue;
             }
             match self.queue.publish(rail, &hints).await {
-                Ok(()) => tracing::debug!(rail, hints = hints.len(), "hinted again"),
+                Ok(()) => {
+                    window.hinted += hints.len();
+                    tracing::debug!(rail, hints = hints.len(), "hinted again");
+                }
                 Err(error) => tracing::warn!(rail, %error, "nothing can be hinted at"),
             }
         }
@@ -114,5 +138,19 @@ impl Worker {
             }
         }
         Ok(begun > 0 || !open.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_follows_the_pace_at_which_hints_are_used_up() {
+        assert_eq!(Window::default().size(0), 16, "before anything is known");
+        assert_eq!(Window { hinted: 16 }.size(15), 16, "a slow rail has no long line");
+        assert_eq!(Window { hinted: 100 }.size(10), 180);
+        assert_eq!(Window { hinted: 1_024 }.size(0), 1_024, "no longer than what one look at the stream sees");
+        assert_eq!(Window { hinted: 16 }.size(40), 16, "others hinted too");
     }
 }
