@@ -51,11 +51,11 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
 
 /// `holds decide`.
 pub async fn decide(store: &Store, args: &DecideArgs) -> Result<ExitCode, Failure> {
-    let decision = match &args.paid {
+    let decision = match &args.finding.paid {
         Some(reference) => Decision::Paid(reference.clone()),
         None => Decision::NotPaid,
     };
-    let word = if args.paid.is_some() { "paid" } else { "not paid" };
+    let word = if args.finding.paid.is_some() { "paid" } else { "not paid" };
     let done = store.hold_decide(args.payout, decision, &args.by).await?;
     show::print(&match done {
         true => format!("payout {} counts as {word}\n", args.payout),

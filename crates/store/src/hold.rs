@@ -130,6 +130,9 @@ impl Store {
     }
 }
 
+/// Its number; the proposal, its reference, and who made it.
+type OpenHold = (i64, Option<String>, Option<String>, Option<String>);
+
 async fn hold_decide(
     tx: &mut PgConnection,
     payout: PayoutId,
@@ -151,7 +154,7 @@ async fn hold_decide(
         Decision::Paid(reference) => ("paid", Some(reference.as_str())),
         Decision::NotPaid => ("not_paid", None),
     };
-    let open: Option<(i64, Option<String>, Option<String>, Option<String>)> = sqlx::query_as(
+    let open: Option<OpenHold> = sqlx::query_as(
         "-- hold_find
          SELECT id, proposal, proposed_reference, proposed_by FROM hold WHERE payout_id = $1 AND resolved_at IS NULL FOR UPDATE",
     )

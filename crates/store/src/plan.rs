@@ -147,16 +147,17 @@ const DECIDED: &str = "
   choice AS (
     SELECT DISTINCT ON (affiliate_id, currency) * FROM candidate
      ORDER BY affiliate_id, currency, obstacle IS NOT NULL, priority),
-  decided AS (
+  judged AS (
     SELECT c.*,
-           CASE WHEN c.amount_minor < 0 THEN 'negative_balance'
+           CASE WHEN c.amount_minor = 0 THEN 'nothing_due'
+                WHEN c.amount_minor < 0 THEN 'negative_balance'
                 WHEN c.amount_minor < minimum.minor THEN 'below_minimum'
                 WHEN f.on_hold THEN 'on_hold'
                 ELSE coalesce(c.obstacle, 'pay') END AS verdict
       FROM choice c
       JOIN affiliate f ON f.id = c.affiliate_id AND f.tenant_id = $1 AND f.id > $5 AND f.id <= $6
-      LEFT JOIN unnest($7::text[], $8::bigint[]) AS minimum (currency, minor) ON minimum.currency = c.currency
-     WHERE c.amount_minor <> 0)";
+      LEFT JOIN unnest($7::text[], $8::bigint[]) AS minimum (currency, minor) ON minimum.currency = c.currency),
+  decided AS (SELECT * FROM judged WHERE verdict <> 'nothing_due')";
 
 impl Store {
     /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
@@ -254,6 +255,8 @@ fn bind<'q>(
     rules: &Rules,
 ) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
     query
+        // Planned anew for each chunk: a plan that is kept forgets how many affiliates lie between $5 and $6, and takes minutes.
+        .persistent(false)
         .bind(chunk.tenant)
         .bind(chunk.opens_after)
         .bind(chunk.cutoff)
@@ -355,11 +358,9 @@ async fn plan_chunk(
            -- A difference, not a new balance: money released meanwhile by an earlier run is added to the same row and stays for the next one.
            carried AS (
              UPDATE account a SET carried_minor = a.carried_minor + moved.minor
-               FROM (SELECT due.affiliate_id, due.currency,
-                            CASE d.verdict WHEN 'pay' THEN 0 ELSE due.amount_minor END - due.carried_minor AS minor
-                       FROM due LEFT JOIN decided d USING (affiliate_id, currency)) AS moved
-              WHERE a.tenant_id = $1 AND a.affiliate_id > $5 AND a.affiliate_id <= $6
-                AND a.affiliate_id = moved.affiliate_id AND a.currency = moved.currency AND moved.minor <> 0),
+               FROM (SELECT affiliate_id, currency, CASE verdict WHEN 'pay' THEN 0 ELSE amount_minor END - carried_minor AS minor
+                       FROM judged) AS moved
+              WHERE a.tenant_id = $1 AND a.affiliate_id = moved.affiliate_id AND a.currency = moved.currency AND moved.minor <> 0),
            counted AS (
              INSERT INTO run_plan AS plan (run_id, tenant_id, currency, verdict, accounts, amount_minor)
              SELECT $10, $1, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict

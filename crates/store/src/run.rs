@@ -164,8 +164,7 @@ impl Store {
     /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
     /// that commit later belong to the next window, whatever their dates. Returns whether it is new.
     pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
-        let asked = self
-            .transaction("run_create", move |tx| {
+        self.transaction("run_create", move |tx| {
                 Box::pin(async move {
                     sqlx::query("-- cutoff_lock\nSELECT pg_advisory_xact_lock($1, $2)")
                         .bind(CUTOFF_LOCK)
@@ -223,8 +222,7 @@ impl Store {
                         .ok_or_else(|| StoreError::Broken("a run that was just inserted cannot be read".into()))
                 })
             })
-            .await?;
-        asked
+            .await?
     }
 
     /// The run of this number.

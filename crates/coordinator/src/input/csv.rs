@@ -186,7 +186,10 @@ mod tests {
 
     use super::*;
 
-    fn rows(text: &str) -> Vec<Result<(u64, Vec<String>), (u64, usize)>> {
+    /// Line and fields, or line and field of what is broken.
+    type Found = Result<(u64, Vec<String>), (u64, usize)>;
+
+    fn rows(text: &str) -> Vec<Found> {
         let mut reader = CsvReader::new(text.as_bytes());
         let mut rows = Vec::new();
         loop {
@@ -207,7 +210,7 @@ mod tests {
         }
     }
 
-    fn row(line: u64, fields: &[&str]) -> Result<(u64, Vec<String>), (u64, usize)> {
+    fn row(line: u64, fields: &[&str]) -> Found {
         Ok((line, fields.iter().map(|&field| field.to_owned()).collect()))
     }
 

@@ -1,0 +1,282 @@
+//! The options of each command.
+
+use std::path::PathBuf;
+
+use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::{Args, Subcommand, value_parser};
+use payfleet_domain::{PayoutId, Period, Rail, RunId};
+use rust_decimal::Decimal;
+
+use super::EXIT_CODES;
+use super::values::{credential_name, method_name, minimum, person, rail_name, tenant_name};
+
+/// What can be imported.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Affiliates and where they are paid; makes the tenant if it is new
+    ///
+    /// Columns: affiliate_id, name, email, country, currency, method, destination; if you like priority (0 is tried first; one row for each),
+    /// on_hold (true or false), min and max (limits of the method, in units of the affiliate's currency). Method and destination are both empty for an
+    /// affiliate who cannot be paid yet. Another destination replaces the one before; payouts that are planned keep theirs.
+    #[command(after_help = EXIT_CODES)]
+    Affiliates(ImportAffiliatesArgs),
+    /// Commissions and clawbacks of affiliates that are known
+    ///
+    /// Columns: commission_id, affiliate_id, order_ref, amount (in units, at most as many decimals as the currency has), currency (ISO 4217),
+    /// earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the same id with anything else is an error.
+    #[command(after_help = EXIT_CODES)]
+    Commissions(ImportArgs),
+}
+
+/// A file and its owner.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Whose data it is
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: String,
+    /// The CSV file; - is the standard input
+    #[arg(env = "PAYFLEET_FILE")]
+    pub file: PathBuf,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// Of affiliates.
+#[derive(Debug, Args)]
+pub struct ImportAffiliatesArgs {
+    /// The file
+    #[command(flatten)]
+    pub import: ImportArgs,
+    /// Days until a commission is due, for those imported from now on [a new tenant's default: 0]
+    #[arg(long, env = "PAYFLEET_HOLD_DAYS", value_name = "DAYS", value_parser = value_parser!(i32).range(0..=365))]
+    pub hold_days: Option<i32>,
+}
+
+/// What a sample is like.
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// How many affiliates
+    #[arg(long, env = "PAYFLEET_AFFILIATES", value_name = "N", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
+    pub affiliates: u64,
+    /// How many commissions each has, on average
+    #[arg(long, env = "PAYFLEET_COMMISSIONS_PER_AFFILIATE", value_name = "N", default_value_t = 1,
+          value_parser = value_parser!(u32).range(1..=10_000))]
+    pub commissions_per_affiliate: u32,
+    /// Over how many months they are spread
+    #[arg(long, env = "PAYFLEET_MONTHS", value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=120))]
+    pub months: u32,
+    /// The first of the months
+    #[arg(long, env = "PAYFLEET_START", value_name = "MONTH", default_value = "2026-01")]
+    pub start: Period,
+    /// The same seed makes the same data, on any machine
+    #[arg(long, env = "PAYFLEET_SEED", default_value_t = 1)]
+    pub seed: u64,
+    /// How many currencies
+    #[arg(long, env = "PAYFLEET_CURRENCIES", value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=8))]
+    pub currencies: u32,
+    /// Everybody has one commission, above any minimum, in one currency; for measuring
+    #[arg(long, env = "PAYFLEET_PLAIN", value_parser = FalseyValueParser::new(),
+          conflicts_with_all = ["commissions_per_affiliate", "currencies", "months"])]
+    pub plain: bool,
+    /// Write sample_affiliates.csv and sample_commissions.csv into this folder, and nothing into the database
+    #[arg(long, env = "PAYFLEET_INTO", value_name = "DIR", required_unless_present = "tenant")]
+    pub into: Option<PathBuf>,
+    /// Import into this tenant, which is made if it is new
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: Option<String>,
+}
+
+/// About rails.
+#[derive(Debug, Subcommand)]
+pub enum RailsCommand {
+    /// Pay a method over this rail from now on; runs that are planned keep theirs
+    #[command(after_help = "Example:
+  payfleet-coordinator rails set --tenant acme --method paypal --rail sandbox-batch --account main --credential ACME_SANDBOX")]
+    Set(RailsSetArgs),
+    /// List the rails that tenants use, and with their classes those there are
+    List(RailsListArgs),
+}
+
+/// Which rail.
+#[derive(Debug, Args)]
+pub struct RailsSetArgs {
+    /// Whose
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: String,
+    /// The method, as in the affiliates' data
+    #[arg(long, env = "PAYFLEET_METHOD", value_parser = method_name)]
+    pub method: String,
+    /// The rail; `rails list` shows which there are
+    #[arg(long, env = "PAYFLEET_RAIL", value_parser = rail_name)]
+    pub rail: &'static Rail,
+    /// The account there that pays
+    #[arg(long, env = "PAYFLEET_ACCOUNT", default_value = "default", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub account: String,
+    /// The name under which the workers find the credential; never the credential itself
+    #[arg(long, env = "PAYFLEET_CREDENTIAL", value_name = "NAME", value_parser = credential_name)]
+    pub credential: Option<String>,
+}
+
+/// Whose rails.
+#[derive(Debug, Args)]
+pub struct RailsListArgs {
+    /// Only this tenant's
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: Option<String>,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// Whose months.
+#[derive(Debug, Args)]
+pub struct PeriodsArgs {
+    /// Whose
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: String,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// How plans are made.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct PlanArgs {
+    /// Accounts that are planned in one transaction
+    #[arg(long, env = "PAYFLEET_CHUNK", value_name = "N", default_value_t = 10_000, value_parser = value_parser!(i64).range(1..=1_000_000))]
+    pub chunk: i64,
+    /// Payouts that travel together, at most; a rail may allow fewer
+    #[arg(long, env = "PAYFLEET_BATCH_SIZE", value_name = "N", default_value_t = 500, value_parser = value_parser!(u32).range(1..=15_000))]
+    pub batch_size: u32,
+}
+
+/// A run to make or to find.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Whose
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: String,
+    /// The month, as 2011-11; everything that was due by its end (UTC) and is not paid yet
+    #[arg(long, env = "PAYFLEET_PERIOD", value_name = "MONTH")]
+    pub period: Period,
+    /// 2 or more for a further run of the same month
+    #[arg(long, env = "PAYFLEET_SEQUENCE", value_name = "N", default_value_t = 1, value_parser = value_parser!(i16).range(1..))]
+    pub sequence: i16,
+    /// The least that is paid, in units of each currency [default: 10.00]
+    #[arg(long, env = "PAYFLEET_MINIMUM", value_name = "AMOUNT", value_parser = minimum)]
+    pub minimum: Option<Decimal>,
+    /// Only show what would be decided
+    #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub dry_run: bool,
+    /// Wait until everybody is accounted for
+    #[arg(long, env = "PAYFLEET_WAIT", value_parser = FalseyValueParser::new(), conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+    /// How it is planned
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// What to show.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The number of a run; without it, the latest runs
+    #[arg(env = "PAYFLEET_RUN")]
+    pub run: Option<RunId>,
+    /// Only this tenant's runs
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: Option<String>,
+    /// How many runs are listed
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 20, value_parser = value_parser!(i64).range(1..=10_000))]
+    pub limit: i64,
+    /// Show it again every two seconds, until the run is closed
+    #[arg(long, env = "PAYFLEET_WATCH", value_parser = FalseyValueParser::new())]
+    pub watch: bool,
+    /// As JSON: one object, with amounts in minor units
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// A run that exists.
+#[derive(Debug, Args)]
+pub struct RunNumber {
+    /// The number of the run; `status` lists them
+    #[arg(env = "PAYFLEET_RUN")]
+    pub run: RunId,
+}
+
+/// Which run, and why.
+#[derive(Debug, Args)]
+pub struct PauseArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunNumber,
+    /// Why, for those who look at it later
+    #[arg(long, env = "PAYFLEET_REASON", value_name = "TEXT", default_value = "paused by hand")]
+    pub reason: String,
+}
+
+/// Which run.
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The run
+    #[command(flatten)]
+    pub run: RunNumber,
+    /// How its plan is finished, if it must be
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// Which holds.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct HoldsArgs {
+    /// Or what to do about one
+    #[command(subcommand)]
+    pub what: Option<HoldsCommand>,
+    /// Only this run's
+    #[arg(env = "PAYFLEET_RUN")]
+    pub run: Option<RunId>,
+    /// How many are listed
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 100, value_parser = value_parser!(i64).range(1..=1_000_000))]
+    pub limit: i64,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// About one hold.
+#[derive(Debug, Subcommand)]
+pub enum HoldsCommand {
+    /// Say what was found out about a payout; it counts when a second person says the same
+    Decide(DecideArgs),
+}
+
+/// About which payout.
+#[derive(Debug, Args)]
+pub struct DecideArgs {
+    /// The number of the payout; `holds` lists them
+    #[arg(env = "PAYFLEET_PAYOUT")]
+    pub payout: PayoutId,
+    /// What was found out
+    #[command(flatten)]
+    pub finding: Finding,
+    /// Who says so
+    #[arg(long, env = "PAYFLEET_BY", value_name = "PERSON", value_parser = person)]
+    pub by: String,
+}
+
+/// What was found out: one of the two.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Finding {
+    /// It was paid; this is the rail's reference of the payment
+    #[arg(long, env = "PAYFLEET_PAID", value_name = "REFERENCE", value_parser = NonEmptyStringValueParser::new())]
+    pub paid: Option<String>,
+    /// It was not paid, and nothing that is under way can pay it
+    #[arg(long, env = "PAYFLEET_NOT_PAID", value_parser = FalseyValueParser::new())]
+    pub not_paid: bool,
+}
