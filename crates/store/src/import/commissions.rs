@@ -127,7 +127,7 @@ async fn import(
     .await
     .step("import_last_run")?;
 
-    let new = insert(tx, id, hold_days, last).await?;
+    let new = insert(tx, Target { tenant: id, hold_days, last }).await?;
     // Every row of a file that is new throughout was inserted; only if some were not is there anything to find out.
     if new != rows {
         let mut problems = Problems::default();
@@ -138,14 +138,37 @@ async fn import(
     Ok(Imported { tenant: TenantId(id), tenant_is_new: false, rows, new, updated: 0, unchanged: rows - new })
 }
 
-/// Inserts what is not known yet, in the order in which plans read it, and the accounts that it needs. Returns how many.
-async fn insert(
-    tx: &mut PgConnection,
+/// Where commissions go: whose, their hold period, and the newest run.
+#[derive(Clone, Copy)]
+struct Target {
     tenant: i32,
     hold_days: i32,
     last: Option<(i32, OffsetDateTime)>,
-) -> Result<u64, StoreError> {
-    let new: i64 = sqlx::query_scalar(
+}
+
+/// Inserts what is not known yet, and returns how many.
+///
+/// Most files are new throughout, and looking up every id before inserting it takes a third longer. So that is done only after the first id that
+/// is known, or there twice, was met without it.
+async fn insert(tx: &mut PgConnection, target: Target) -> Result<u64, StoreError> {
+    sqlx::query("-- import_savepoint\nSAVEPOINT import_insert").execute(&mut *tx).await.step("import_savepoint")?;
+    match insert_new(tx, target, "").await {
+        Err(error) if error.sqlstate().is_some_and(|code| code == UNIQUE_VIOLATION) => {
+            sqlx::query("-- import_savepoint_back\nROLLBACK TO SAVEPOINT import_insert")
+                .execute(&mut *tx)
+                .await
+                .step("import_savepoint_back")?;
+            insert_new(tx, target, "ON CONFLICT (tenant_id, external_id) DO NOTHING").await
+        }
+        result => result,
+    }
+}
+
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// In the order in which plans read them, with the accounts that they need. Nobody else makes accounts of this tenant meanwhile: its row is locked.
+async fn insert_new(tx: &mut PgConnection, target: Target, on_conflict: &'static str) -> Result<u64, StoreError> {
+    let sql = format!(
         "-- commissions_insert
          WITH inserted AS (
            INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind, order_ref)
@@ -154,23 +177,23 @@ async fn insert(
                   CASE WHEN c.amount_minor < 0 THEN 'clawback' ELSE 'sale' END, c.order_ref
              FROM import_commission c JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = c.affiliate
             ORDER BY a.id, c.earned_at, c.external_id
-               ON CONFLICT (tenant_id, external_id) DO NOTHING
+           {on_conflict}
         RETURNING affiliate_id, currency),
          opened AS (
            INSERT INTO account (tenant_id, affiliate_id, currency)
            SELECT $1, i.affiliate_id, i.currency FROM (SELECT DISTINCT affiliate_id, currency FROM inserted) AS i
             WHERE NOT EXISTS (SELECT FROM account o WHERE o.tenant_id = $1 AND o.affiliate_id = i.affiliate_id AND o.currency = i.currency)
-            ORDER BY 2, 3
-               ON CONFLICT DO NOTHING)
-         SELECT count(*) FROM inserted",
-    )
-    .bind(tenant)
-    .bind(hold_days)
-    .bind(last.map(|(ordinal, _)| ordinal))
-    .bind(last.map(|(_, cutoff)| cutoff))
-    .fetch_one(tx)
-    .await
-    .step("commissions_insert")?;
+            ORDER BY 2, 3)
+         SELECT count(*) FROM inserted"
+    );
+    let new: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)) // only constants of this file
+        .bind(target.tenant)
+        .bind(target.hold_days)
+        .bind(target.last.map(|(ordinal, _)| ordinal))
+        .bind(target.last.map(|(_, cutoff)| cutoff))
+        .fetch_one(tx)
+        .await
+        .step("commissions_insert")?;
     Ok(new.unsigned_abs())
 }
 
