@@ -207,6 +207,13 @@ impl Fleet {
         command
     }
 
+    /// A run of the reconciler, not yet started.
+    pub fn reconciler_command(&self, run: i64) -> Command {
+        let mut command = self.program("payfleet-reconciler");
+        command.args(["run", &run.to_string()]);
+        command
+    }
+
     /// Runs a command of the coordinator to its end.
     pub fn coordinator(&self, arguments: &[&str]) -> Output {
         self.coordinator_command(arguments).output().expect("the coordinator runs")
@@ -322,8 +329,7 @@ impl Fleet {
 
     /// Runs the reconciler.
     pub fn reconcile(&self, run: i64, arguments: &[&str]) -> RunReport {
-        let mut command = self.program("payfleet-reconciler");
-        let output = command.args(["run", &run.to_string()]).args(arguments).output().expect("the reconciler runs");
+        let output = self.reconciler_command(run).args(arguments).output().expect("the reconciler runs");
         RunReport {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

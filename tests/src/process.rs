@@ -39,6 +39,25 @@ impl Process {
         self.child.try_wait().expect("a child of ours").is_none()
     }
 
+    /// The most memory that it ever had resident, in KiB; `None` when it has ended.
+    pub fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
+
+    /// Waits until it ends by itself; the result is how, and the most memory that it was seen to have, in KiB.
+    pub async fn wait_and_watch(&mut self) -> (ExitStatus, u64) {
+        let mut peak = 0;
+        loop {
+            peak = peak.max(self.peak_kib().unwrap_or(0));
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return (status, peak);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Waits until it ends by itself.
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let since = Instant::now();
