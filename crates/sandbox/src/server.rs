@@ -139,7 +139,8 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
         .route("/faults/plant", post(admin::plant))
         .route("/journal", get(admin::journal))
         .route("/stats", get(admin::stats))
-        .fallback(async || Problem::not_found("no such path"))
+        // Not `not_found`, which a lookup takes as proof that nothing was paid.
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "no_such_path", "no such path"))
         .method_not_allowed_fallback(async || {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
