@@ -82,7 +82,7 @@ impl PayoutState {
             (S::Planned | S::Unknown, E::Hold) => Ok(S::Held),
             // Proof that money came back is proof that it went out, so it may overtake the news of the payment.
             (S::Planned | S::Unknown | S::Held | S::Accepted | S::Paid, E::Return) => Ok(S::Returned),
-            (S::Planned | S::Held, E::Cancel) => Ok(S::Cancelled),
+            (S::Planned, E::Cancel) => Ok(S::Cancelled),
             (from, event) => Err(IllegalPayoutMove { from, event }),
         }
     }
@@ -164,6 +164,7 @@ mod tests {
     fn what_may_have_been_sent_is_never_cancelled() {
         assert!(PayoutState::Unknown.after(PayoutEvent::Cancel).is_err());
         assert!(PayoutState::Accepted.after(PayoutEvent::Cancel).is_err());
+        assert!(PayoutState::Held.after(PayoutEvent::Cancel).is_err());
     }
 
     #[test]

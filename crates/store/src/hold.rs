@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::batch::{batch_lock, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::lease::Lease;
-use crate::record::{News, Source, payouts_refuse, payouts_settle};
+use crate::payout::{News, Source, payouts_refuse, payouts_settle};
 
 /// An open hold.
 #[derive(Debug, Clone)]

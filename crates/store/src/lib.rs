@@ -14,6 +14,7 @@ mod import;
 
 mod intent;
 mod lease;
+mod payout;
 mod plan;
 
 mod reconcile;
@@ -38,10 +39,11 @@ pub use intent::{Intent, IntentRefused};
 pub use lease::{Lease, LeasedBatch};
 pub use plan::{PlanLine, PlanProgress, Planned};
 
+pub use payout::Source;
 pub use reconcile::{
     Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount, Summary, SummaryLine, Verdict,
 };
-pub use record::{Recorded, Report, Source};
+pub use record::{Recorded, Report};
 pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
 pub use schema::SchemaState;
 pub use split::SplitRefused;

@@ -1,44 +1,23 @@
 //! Guards G3 (refusal) and G4 (success), and what follows for the batch: the one way in which news of payments becomes state and ledger.
 //!
 //! Success is never fenced: a late worker's proof of payment always counts. A refusal counts only as G3 says. One statement per kind of
-//! news, whatever the size of the batch.
+//! news (see `payout`), whatever the size of the batch.
 
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState, Rail,
-    RefusalCode, RefusalKind, RefusalVerdict, refusal_verdict,
+    AttemptNo, BatchId, BatchState, Epoch, OlderAttempts, Outcome, PayoutId, Rail, RefusalCode, RefusalKind,
+    RefusalVerdict, refusal_verdict,
 };
 use sqlx::{PgConnection, Row};
 
 use crate::batch::{LockedBatch, batch_lock};
 use crate::connect::{Step, Store, StoreError};
 use crate::lease::interval;
+use crate::payout::{
+    News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_return, payouts_settle,
+};
 use crate::split::split_refused;
-
-/// Where news came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// The answer to our request.
-    Answer,
-    /// A lookup.
-    Lookup,
-    /// A statement.
-    Statement,
-    /// Two people.
-    Person,
-}
-
-impl Source {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Source::Answer => "answer",
-            Source::Lookup => "lookup",
-            Source::Statement => "statement",
-            Source::Person => "person",
-        }
-    }
-}
 
 /// What a worker learned about a batch in one go.
 #[derive(Debug, Clone)]
@@ -70,25 +49,6 @@ pub struct Recorded {
     pub alarms: u64,
     /// Where the batch stands now.
     pub state: BatchState,
-}
-
-/// News of one kind about several payouts of one batch.
-pub(crate) struct News {
-    pub ids: Vec<i64>,
-    /// References, or refusal codes.
-    pub words: Vec<String>,
-}
-
-impl News {
-    fn of<'a>(outcomes: &'a [(PayoutId, Outcome)], pick: impl Fn(&'a Outcome) -> Option<&'a str>) -> News {
-        let (ids, words) =
-            outcomes.iter().filter_map(|(id, outcome)| pick(outcome).map(|word| (id.0, word.to_owned()))).unzip();
-        News { ids, words }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
 }
 
 impl Store {
@@ -224,209 +184,6 @@ async fn alive_attempts(tx: &mut PgConnection, batch: BatchId, than: Option<Atte
     .fetch_one(tx)
     .await
     .step("attempts_alive")
-}
-
-/// G4. Sets the reference and posts the settle transfer where there is no reference yet. Where there is another one, or the payout counts as not
-/// paid, the proof is kept as evidence and counted as an alarm.
-pub(crate) async fn payouts_settle(
-    tx: &mut PgConnection,
-    news: &News,
-    source: Source,
-    attempt: Option<AttemptNo>,
-) -> Result<(u64, u64), StoreError> {
-    if news.is_empty() {
-        return Ok((0, 0));
-    }
-    let settled: i64 = sqlx::query_scalar(
-        "-- payouts_settle
-         WITH moved AS (
-           UPDATE payout p SET state = 'paid', reference = news.reference, code = NULL, settled_at = clock_timestamp()
-             FROM unnest($1::bigint[], $2::text[]) AS news (id, reference)
-            WHERE p.id = news.id AND p.state = ANY($3)
-        RETURNING p.id, p.tenant_id, p.amount_minor, p.currency),
-         posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, 2, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
-         SELECT count(*) FROM posted",
-    )
-    .bind(&news.ids)
-    .bind(&news.words)
-    .bind(PayoutState::sources(PayoutEvent::Pay))
-    .fetch_one(&mut *tx)
-    .await
-    .step("payouts_settle")?;
-    let settled = settled.unsigned_abs();
-    let alarms = match settled == news.ids.len() as u64 {
-        true => 0,
-        false => sqlx::query(
-            "-- payments_contradict
-             INSERT INTO evidence (tenant_id, payout_id, source, says, reference, attempt)
-             SELECT p.tenant_id, p.id, $3, 'paid', news.reference, $4
-               FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
-              WHERE p.reference IS DISTINCT FROM news.reference
-              ORDER BY p.id
-                 ON CONFLICT DO NOTHING",
-        )
-        .bind(&news.ids)
-        .bind(&news.words)
-        .bind(source.as_str())
-        .bind(attempt.map(|n| n.0))
-        .execute(&mut *tx)
-        .await
-        .step("payments_contradict")?
-        .rows_affected(),
-    };
-    holds_close(tx, &news.ids).await?;
-    Ok((settled, alarms))
-}
-
-/// Proof that a payment came back. Posts what is missing of settle and return, and makes the money due again.
-pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: Source) -> Result<u64, StoreError> {
-    if news.is_empty() {
-        return Ok(0);
-    }
-    let returned: i64 = sqlx::query_scalar(
-        "-- payouts_return
-         WITH old AS (
-           SELECT p.id, p.state, news.reference
-             FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
-            WHERE p.state = ANY($3) ORDER BY p.id FOR NO KEY UPDATE OF p),
-         moved AS (
-           UPDATE payout p
-              SET state = 'returned', code = NULL, settled_at = coalesce(p.settled_at, clock_timestamp()),
-                  reference = CASE old.state WHEN 'paid' THEN p.reference ELSE old.reference END
-             FROM old WHERE p.id = old.id
-        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, old.state AS was, old.reference AS proof),
-         posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, kind, tenant_id, amount_minor, currency FROM moved, unnest(ARRAY[2, 4]) AS kind
-            WHERE kind = 4 OR was <> 'paid' ORDER BY id, kind RETURNING 1),
-         due_again AS (
-           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
-             FROM moved m
-            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1),
-         kept AS (
-           INSERT INTO evidence (tenant_id, payout_id, source, says, reference)
-           SELECT tenant_id, id, $4, 'returned', proof FROM moved ON CONFLICT DO NOTHING RETURNING 1)
-         SELECT count(*) FROM due_again",
-    )
-    .bind(&news.ids)
-    .bind(&news.words)
-    .bind(PayoutState::sources(PayoutEvent::Return))
-    .bind(source.as_str())
-    .fetch_one(&mut *tx)
-    .await
-    .step("payouts_return")?;
-    holds_close(tx, &news.ids).await?;
-    Ok(returned.unsigned_abs())
-}
-
-async fn payouts_accept(tx: &mut PgConnection, news: &News) -> Result<(), StoreError> {
-    if news.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "-- payouts_accept
-         UPDATE payout p SET state = 'accepted', reference = news.reference, code = NULL
-           FROM unnest($1::bigint[], $2::text[]) AS news (id, reference)
-          WHERE p.id = news.id AND p.state = ANY($3)",
-    )
-    .bind(&news.ids)
-    .bind(&news.words)
-    .bind(PayoutState::sources(PayoutEvent::Accept))
-    .execute(&mut *tx)
-    .await
-    .step("payouts_accept")?;
-    holds_close(tx, &news.ids).await
-}
-
-/// Proof that payouts were not and will not be paid: their money is released and due again.
-pub(crate) async fn payouts_refuse(
-    tx: &mut PgConnection,
-    news: &News,
-    source: Source,
-    attempt: Option<AttemptNo>,
-) -> Result<u64, StoreError> {
-    evidence_insert(tx, news, "refused", source, None, attempt).await?;
-    let refused: i64 = sqlx::query_scalar(
-        "-- payouts_refuse
-         WITH moved AS (
-           UPDATE payout p SET state = 'refused', code = news.code, reference = NULL
-             FROM unnest($1::bigint[], $2::text[]) AS news (id, code)
-            WHERE p.id = news.id AND p.state = ANY($3)
-        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
-         posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, 3, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1),
-         due_again AS (
-           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
-             FROM moved m
-            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1)
-         SELECT count(*) FROM due_again",
-    )
-    .bind(&news.ids)
-    .bind(&news.words)
-    .bind(PayoutState::sources(PayoutEvent::Refuse))
-    .fetch_one(&mut *tx)
-    .await
-    .step("payouts_refuse")?;
-    holds_close(tx, &news.ids).await?;
-    Ok(refused.unsigned_abs())
-}
-
-async fn payouts_lose_track(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
-    sqlx::query("-- payouts_lose_track\nUPDATE payout SET state = 'unknown' WHERE id = ANY($1) AND state = ANY($2)")
-        .bind(ids)
-        .bind(PayoutState::sources(PayoutEvent::LoseTrack))
-        .execute(tx)
-        .await
-        .step("payouts_lose_track")?;
-    Ok(())
-}
-
-async fn evidence_insert(
-    tx: &mut PgConnection,
-    news: &News,
-    says: &'static str,
-    source: Source,
-    batch: Option<BatchId>,
-    attempt: Option<AttemptNo>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- evidence_insert
-         INSERT INTO evidence (tenant_id, payout_id, source, says, code, batch_id, attempt)
-         SELECT p.tenant_id, p.id, $3, $4, news.code, $5, $6
-           FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, code) ON p.id = news.id
-          ORDER BY p.id
-             ON CONFLICT DO NOTHING",
-    )
-    .bind(&news.ids)
-    .bind(&news.words)
-    .bind(source.as_str())
-    .bind(says)
-    .bind(batch.map(|id| id.0))
-    .bind(attempt.map(|n| n.0))
-    .execute(tx)
-    .await
-    .step("evidence_insert")?;
-    Ok(())
-}
-
-/// Holds whose payouts are no longer held were overtaken by evidence.
-async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- holds_close
-         UPDATE hold h SET resolution = 'evidence', resolved_at = clock_timestamp()
-           FROM payout p WHERE h.payout_id = ANY($1) AND h.resolved_at IS NULL AND p.id = h.payout_id AND p.state <> 'held'",
-    )
-    .bind(ids)
-    .execute(tx)
-    .await
-    .step("holds_close")?;
-    Ok(())
 }
 
 async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, result: &str) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::payout::payouts_cancel;
 
 /// The advisory lock that imports share and the fixing of a cutoff takes alone; the second key is the tenant.
 pub(crate) const CUTOFF_LOCK: i32 = 0x5046_0001;
@@ -353,7 +354,7 @@ impl Store {
                 .await
                 .step("batch_cancel_next")?;
                 let Some((batch, first, last)) = next else { return Ok(None) };
-                let payouts = payouts_cancel(tx, first, last).await?;
+                let payouts = payouts_cancel(tx, &(first..=last).collect::<Vec<i64>>()).await?;
                 sqlx::query(
                     "-- batch_cancel
                      UPDATE batch SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
@@ -368,28 +369,4 @@ impl Store {
         })
         .await
     }
-}
-
-/// Releases the money of payouts that were never sent.
-async fn payouts_cancel(tx: &mut PgConnection, first: i64, last: i64) -> Result<u64, StoreError> {
-    let cancelled: i64 = sqlx::query_scalar(
-        "-- payouts_cancel
-         WITH moved AS (
-           UPDATE payout p SET state = 'cancelled' WHERE p.id BETWEEN $1 AND $2 AND p.state = 'planned'
-        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
-         posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, 3, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1),
-         due_again AS (
-           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
-             FROM moved m
-            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1)
-         SELECT count(*) FROM due_again",
-    )
-    .bind(first)
-    .bind(last)
-    .fetch_one(tx)
-    .await
-    .step("payouts_cancel")?;
-    Ok(cancelled.unsigned_abs())
 }

@@ -10,7 +10,8 @@ use sqlx::{PgConnection, Row};
 use super::Reconciliation;
 use crate::connect::{Step, Store, StoreError};
 use crate::hold::batch_settle_held;
-use crate::record::{News, Source, payouts_return, payouts_settle, run_alarm};
+use crate::payout::{News, Source, payouts_return, payouts_settle};
+use crate::record::run_alarm;
 
 /// Payouts in one transaction, at most.
 const CHUNK: usize = 5_000;
