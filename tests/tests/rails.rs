@@ -95,6 +95,22 @@ async fn class_n_pays_nobody_twice_and_holds_what_cannot_be_known() {
     let verdict = fleet.assert_never_twice_and_the_rest_held().await;
     assert!(!verdict.unpaid.is_empty() && verdict.paid_once + verdict.unpaid.len() == 2_000, "{verdict:?}");
     assert_eq!(fleet.state(run).await, "reconciled");
+
+    // Two people find out that one of the others was never paid; its money is due again, and everything still adds up.
+    let held = verdict.unpaid[0].0.to_string();
+    fleet.must(&["holds", "decide", &held, "--not-paid", "--by", "first"]);
+    assert!(
+        !fleet.coordinator(&["holds", "decide", &held, "--not-paid", "--by", "first"]).status.success(),
+        "one person twice"
+    );
+    fleet.must(&["holds", "decide", &held, "--not-paid", "--by", "second"]);
+    let state: String = sqlx::query_scalar("SELECT state FROM payout WHERE id = $1")
+        .bind(verdict.unpaid[0].0)
+        .fetch_one(&fleet.database)
+        .await
+        .unwrap();
+    assert_eq!(state, "refused");
+    fleet.assert_reconciled(run).await;
 }
 
 #[tokio::test]
@@ -110,6 +126,8 @@ async fn refused_payouts_are_refused_with_their_code_and_due_again_in_the_next_r
             "{rail}: {verdict:?}"
         );
         fleet.assert_reconciled(run).await;
+        let again = fleet.coordinator(&["run", "--tenant", "shop", "--period", "2026-01", "--wait"]);
+        assert_eq!(again.status.code(), Some(3), "{rail}: some were refused, and the exit code says so");
         fleet.faults(r#"{"refuse": {"account_closed": 0}}"#).await;
         let next = fleet.run("shop", "2026-02").await;
         fleet.settled(next, LONG).await;
