@@ -63,8 +63,8 @@ impl BatchState {
             // A batch that was refused whole, or stalls payout by payout, is split; never one that may be under way as a whole.
             | (S::Sending, S::Split)
             | (S::Accepted, S::Accepted | S::Done | S::Held)
-            // Late evidence, or two people, can finish what was held.
-            | (S::Held, S::Accepted | S::Done) => Ok(to),
+            // Late evidence, or two people, can finish what was held; and evidence is recorded even where a rail had said that nothing was executed.
+            | (S::Held | S::Ready, S::Accepted | S::Done) => Ok(to),
             (from, to) => Err(IllegalBatchMove { from, to }),
         }
     }

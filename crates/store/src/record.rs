@@ -279,7 +279,7 @@ async fn batch_advance(
          UPDATE batch
             SET state = $2,
                 closed_at = CASE WHEN $2 IN ('done', 'held', 'split', 'cancelled') THEN coalesce(closed_at, clock_timestamp()) END,
-                first_sent_at = CASE WHEN $2 <> 'ready' THEN first_sent_at END,
+                first_sent_at = CASE WHEN $2 = 'accepted' THEN coalesce(first_sent_at, clock_timestamp()) WHEN $2 <> 'ready' THEN first_sent_at END,
                 stalled_leases = CASE WHEN $3 THEN 0 ELSE stalled_leases END,
                 unknown_attempts = unknown_attempts + $4::int,
                 failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,

@@ -239,6 +239,25 @@ async fn not_executed_after_an_unknown_attempt_proves_nothing_about_the_first() 
 }
 
 #[tokio::test]
+async fn g4_proof_counts_even_where_the_rail_had_said_that_nothing_was_executed() {
+    for (outcome, state) in [
+        (paid as fn(payfleet_domain::PayoutId) -> Outcome, BatchState::Done),
+        (|payout| Outcome::Accepted(Reference(format!("ref-{payout}"))), BatchState::Accepted),
+    ] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", "sandbox-batch", 2).await;
+        let run = db.run(tenant, "2026-01", 10).await;
+        let batch = db.batches(run).await[0];
+        let leased = db.lease(batch).await;
+        let intent = db.intent(&leased).await;
+        assert_eq!(db.record(&leased, &intent, |_| Outcome::NotExecuted).await.state, BatchState::Ready);
+        assert_eq!(db.record(&leased, &intent, outcome).await.state, state);
+        db.assert_ledger().await;
+        db.drop().await;
+    }
+}
+
+#[tokio::test]
 async fn held_payouts_are_decided_by_two_people_or_by_evidence() {
     let db = Db::new().await;
     let tenant = db.tenant("t", "sandbox-file", 3).await;

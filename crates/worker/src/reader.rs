@@ -90,7 +90,11 @@ async fn handle(worker: &Worker, delivery: Delivery) {
         Err(error) => {
             metrics::counter!("payfleet_batches_total", "rail" => delivery.rail.clone(), "result" => "error")
                 .increment(1);
-            tracing::warn!(%batch, %error, "the batch is left until its lease ends");
+            if error.is_outage() {
+                tracing::warn!(%batch, %error, "the batch is left until its lease ends");
+            } else {
+                tracing::error!(%batch, %error, "the batch is left until its lease ends");
+            }
         }
     }
     acknowledge(worker, &delivery).await;
