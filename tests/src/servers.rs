@@ -124,11 +124,11 @@ impl Postgres {
         for _ in 0..100 {
             let process = self.process.insert(Process::start("postgres", &mut command, &log));
             let answered = wait_for("Postgres to answer or to end", Duration::from_secs(60), async || {
-                let answers = async { sqlx::PgPool::connect(&url).await.ok()?.close().await.into() };
-                match answers.await {
-                    Some(()) => Some(true),
-                    None => (!process.is_running()).then_some(false),
+                if let Ok(pool) = sqlx::PgPool::connect(&url).await {
+                    pool.close().await;
+                    return Some(true);
                 }
+                (!process.is_running()).then_some(false)
             });
             if answered.await {
                 return;

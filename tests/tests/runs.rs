@@ -118,6 +118,11 @@ async fn cancelled_what_was_not_sent_is_due_again() {
     fleet.assert_reconciled(next).await;
 }
 
+/// As XRANGE gives it: the entry's id and its fields.
+type Entry = (String, Vec<(String, Vec<u8>)>);
+/// As XPENDING gives it: how many, the first, the last, and how many by consumer.
+type Pending = (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>);
+
 #[tokio::test]
 async fn a_hint_of_an_unknown_version_is_neither_lost_nor_acknowledged() {
     let mut fleet = Fleet::with_payouts(FleetOptions::default(), 200).await;
@@ -135,10 +140,10 @@ async fn a_hint_of_an_unknown_version_is_neither_lost_nor_acknowledged() {
     let workers = fleet.workers(2);
     fleet.settled(run, LONG).await;
     drop(workers);
-    let left: Vec<(String, Vec<(String, Vec<u8>)>)> =
+    let left: Vec<Entry> =
         deadpool_redis::redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query_async(&mut connection).await.unwrap();
     assert_eq!(left.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [entry.as_str()], "it alone is still there");
-    let pending: (i64, Option<String>, Option<String>, Option<Vec<(String, String)>>) =
+    let pending: Pending =
         deadpool_redis::redis::cmd("XPENDING").arg(stream).arg("workers").query_async(&mut connection).await.unwrap();
     assert_eq!((pending.0, pending.1), (1, Some(entry)), "and nobody has acknowledged it");
     assert!(fleet.worker_logs().contains("version 9"), "the log says so");

@@ -9,11 +9,14 @@ use payfleet_queue::Queue;
 
 use crate::RateLimit;
 
+/// Calls that may be made without asking again.
+type Granted = Arc<tokio::sync::Mutex<u32>>;
+
 /// The permits of this process, by rail and account.
 #[derive(Debug, Default)]
 pub(crate) struct Paces {
     limits: Vec<RateLimit>,
-    granted: Mutex<HashMap<(&'static str, String), Arc<tokio::sync::Mutex<u32>>>>,
+    granted: Mutex<HashMap<(&'static str, String), Granted>>,
 }
 
 impl Paces {
