@@ -67,10 +67,14 @@ pub struct RunReport {
     pub stderr: String,
 }
 
-/// Builds the programs once for each test process. `cargo test` does not build binaries of other packages.
+/// Where the programs are. `cargo test` does not build binaries of other packages, so they are built here, once for each test process, unless
+/// scripts/test has done it and says where: a cargo within a cargo sees another environment, and builds dependencies again for it.
 fn bin() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     BIN.get_or_init(|| {
+        if let Some(programs) = std::env::var_os("PAYFLEET_TEST_PROGRAMS") {
+            return PathBuf::from(programs);
+        }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
