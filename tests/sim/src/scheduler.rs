@@ -17,6 +17,9 @@ use rand_pcg::Pcg64Mcg;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub usize);
 
+/// Far more than any seed has.
+const EVENTS_MAX: u64 = 300_000;
+
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Call = Box<dyn FnOnce(&Scheduler) + Send>;
 
@@ -43,6 +46,7 @@ struct State {
     trace: Vec<(Duration, String)>,
     /// Of everything that was ever drawn: equal for equal orders of events.
     fingerprint: u64,
+    events: u64,
 }
 
 /// A handle to the one world of a seed.
@@ -74,6 +78,7 @@ impl Scheduler {
             deaths: Vec::new(),
             trace: Vec::new(),
             fingerprint: seed,
+            events: 0,
         })))
     }
 
@@ -107,6 +112,11 @@ impl Scheduler {
     /// A sign that is the same for the same order of events.
     pub fn fingerprint(&self) -> u64 {
         self.state().fingerprint
+    }
+
+    /// How often a task went on.
+    pub fn events(&self) -> u64 {
+        self.state().events
     }
 
     /// Writes down what happened, for the story of a seed that fails.
@@ -201,9 +211,10 @@ impl Scheduler {
         std::future::pending::<()>().await;
     }
 
-    /// Runs until `done` says so (asked whenever the clock moves), or until the clock reaches `limit`. Returns whether it was done.
+    /// Runs until `done` says so (asked whenever the clock moves), or until the clock reaches `limit`. Returns whether it was done. A world that goes round in
+    /// circles is given up too.
     pub fn run(&self, tasks: &mut Tasks, limit: Duration, mut done: impl FnMut(&Scheduler) -> bool) -> bool {
-        loop {
+        for _ in 0..EVENTS_MAX {
             tasks.admit(self);
             let Some(task) = tasks.next_ready(self) else {
                 if done(self) {
@@ -231,8 +242,10 @@ impl Scheduler {
                 }
                 continue;
             };
+            self.state().events += 1;
             tasks.poll(task);
         }
+        false
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Story {
     pub ended: Ended,
     /// How long peace had lasted when everything had ended.
     pub peace: Duration,
+    /// How often a task went on.
+    pub events: u64,
 }
 
 /// The scenario of a seed.
@@ -114,6 +116,7 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
         fingerprint: scheduler.fingerprint(),
         ended,
         peace: ended_at.saturating_sub(peace_at),
+        events: scheduler.events(),
     }
 }
 
