@@ -18,6 +18,7 @@ mod payee;
 mod payout;
 mod period;
 mod rail;
+mod rule;
 mod run;
 mod statement;
 
@@ -36,5 +37,6 @@ pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
 pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
+pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{Movement, StatementLine};
