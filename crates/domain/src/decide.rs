@@ -86,6 +86,7 @@ pub enum NextStep {
 }
 
 /// What to do with a batch that was just leased, by its rail's class.
+/// Rules `expired_is_held`, `neither_is_held` and `lookup_after_lifetime`.
 pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
     if let Some(step) = stall_step(rail, facts) {
         return step;
@@ -137,7 +138,7 @@ impl Rail {
         }
     }
 
-    /// Whether the rail is certain to recognise a key that it saw first then.
+    /// Whether the rail is certain to recognise a key that it saw first then. Rule `horizon_guard`.
     pub fn key_is_certain(&self, first_sent_at: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
         match (first_sent_at, self.resend_window()) {
             (None, _) => true,
@@ -182,7 +183,7 @@ pub enum RefusalVerdict {
 }
 
 /// Guard G3 as a rule: a refusal counts only for the newest attempt, and only if the rail pins refusals to the key or no older
-/// attempt could still arrive when this one was opened.
+/// attempt could still arrive when this one was opened. Rule `refusal_proof`.
 pub fn refusal_verdict(rail: &Rail, is_newest_attempt: bool, older: OlderAttempts) -> RefusalVerdict {
     match (is_newest_attempt, rail.pins_refusals, older) {
         (true, true, _) | (true, false, OlderAttempts::AllDead) => RefusalVerdict::Final,

@@ -1,5 +1,5 @@
 //! What a rail recognises a request by. A key is computed, never drawn: whoever computes it for the same payout gets the
-//! same one, so nothing can mint a second.
+//! same one, so nothing can mint a second. Rule `fixed_key`.
 
 use std::fmt;
 use std::str::FromStr;

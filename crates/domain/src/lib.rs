@@ -19,6 +19,7 @@ mod payee;
 mod payout;
 mod period;
 mod rail;
+mod rule;
 mod run;
 mod statement;
 
@@ -37,5 +38,6 @@ pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
 pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
+pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{Movement, StatementLine};

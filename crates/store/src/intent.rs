@@ -45,7 +45,7 @@ impl fmt::Display for IntentRefused {
 impl Store {
     /// G2. Moves the batch to `sending` and writes the attempt down, if the lease is valid under a row lock, the run is not stopped, and
     /// sending (again) is safe by the rail's class. Only when this has returned may the call be made; an error means that it may not, even if the
-    /// commit should have happened.
+    /// commit should have happened. Rule `write_ahead_intent`.
     ///
     /// `looked_up` says that the rail was asked, under this lease and after every older request had ended, and knew nothing of the payouts without an
     /// answer. It counts only for rails that resolve by lookup.
@@ -60,6 +60,7 @@ impl Store {
         self.transaction("intent_write", move |tx| {
             let worker = worker.clone();
             Box::pin(async move {
+                // Rule `fenced_intent`.
                 // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
                 let locked = sqlx::query(
                     "-- intent_fence
@@ -82,6 +83,7 @@ impl Store {
                     return Ok(Err(IntentRefused::RunStopped));
                 }
                 if rail.needs_dead_requests() && looked_up {
+                    // Rule `lookup_after_lifetime`.
                     // Their lifetime is over and the rail does not know them: they never were.
                     sqlx::query(
                         "-- attempts_supersede
@@ -94,6 +96,7 @@ impl Store {
                     .step("attempts_supersede")?;
                 }
                 // Time is looked at only now, when nothing more is waited for.
+                // Rules `horizon_guard` and `neither_is_held`: without a key there is no window.
                 let opened = sqlx::query(
                     "-- intent_open
                      UPDATE batch b

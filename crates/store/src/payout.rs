@@ -171,14 +171,19 @@ pub(crate) async fn payouts_refuse(
     attempt: Option<AttemptNo>,
 ) -> Result<u64, StoreError> {
     evidence_insert(tx, news, "refused", source, None, attempt).await?;
-    let refused = payouts_release(tx, &news.ids, Some(&news.words), PayoutState::Refused, PayoutEvent::Refuse).await?;
+    let mut from = PayoutState::sources(PayoutEvent::Refuse);
+    if source == Source::Answer {
+        // The answer to one request says nothing of the payment that the rail accepted by another.
+        from.retain(|state| *state != PayoutState::Accepted.as_str());
+    }
+    let refused = payouts_release(tx, &news.ids, Some(&news.words), PayoutState::Refused, from).await?;
     holds_close(tx, &news.ids).await?;
     Ok(refused)
 }
 
 /// Payouts that were never sent and never will be: their money is released and due again.
 pub(crate) async fn payouts_cancel(tx: &mut PgConnection, ids: &[i64]) -> Result<u64, StoreError> {
-    payouts_release(tx, ids, None, PayoutState::Cancelled, PayoutEvent::Cancel).await
+    payouts_release(tx, ids, None, PayoutState::Cancelled, PayoutState::sources(PayoutEvent::Cancel)).await
 }
 
 async fn payouts_release(
@@ -186,7 +191,7 @@ async fn payouts_release(
     ids: &[i64],
     codes: Option<&[String]>,
     to: PayoutState,
-    event: PayoutEvent,
+    from: Vec<&'static str>,
 ) -> Result<u64, StoreError> {
     let released: i64 = sqlx::query_scalar(
         "-- payouts_release
@@ -207,7 +212,7 @@ async fn payouts_release(
     .bind(ids)
     .bind(codes)
     .bind(to.as_str())
-    .bind(PayoutState::sources(event))
+    .bind(from)
     .fetch_one(tx)
     .await
     .step("payouts_release")?;

@@ -1,7 +1,7 @@
 //! Guards G3 (refusal) and G4 (success), and what follows for the batch: the one way in which news of payments becomes state and ledger.
 //!
 //! Success is never fenced: a late worker's proof of payment always counts. A refusal counts only as G3 says. One statement per kind of
-//! news (see `payout`), whatever the size of the batch.
+//! news (see `payout`), whatever the size of the batch. Rule `evidence_unfenced`.
 
 use std::time::Duration;
 
@@ -116,7 +116,10 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
             RefusalVerdict::StillUnknown => lost_track.ids.extend(&refusals.ids),
         }
     }
-    payouts_lose_track(tx, &lost_track.ids).await?;
+    // A batch that is ready again has proof that nothing is under way; an old attempt's silence says nothing any more.
+    if batch.state == BatchState::Sending {
+        payouts_lose_track(tx, &lost_track.ids).await?;
+    }
 
     if let Some(attempt) = report.attempt {
         let result = if !lost_track.is_empty() {
@@ -147,7 +150,7 @@ fn one_may_spoil(refusals: &News, batch: &LockedBatch) -> bool {
     batch.payouts > 1 && batch.state == BatchState::Sending && codes().all(|kind| kind == RefusalKind::Payee)
 }
 
-/// G3, with what the database knows at this moment under the batch's lock.
+/// G3, with what the database knows at this moment under the batch's lock. Rule `refusal_proof`.
 async fn refusal_is_final(
     tx: &mut PgConnection,
     batch: &LockedBatch,

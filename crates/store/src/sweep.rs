@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Batches of a rail that are due and free and have no hint in the stream, at most `limit`, taking turns between runs, so that a small run never
-    /// waits for a large one to end.
+    /// waits for a large one to end. Rule `expired_is_held`: what may not be sent any more too.
     pub async fn batches_due(
         &self,
         rail: &'static str,

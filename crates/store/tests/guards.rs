@@ -226,6 +226,46 @@ async fn an_unknown_outcome_is_never_ready_and_what_was_not_executed_is() {
 }
 
 #[tokio::test]
+async fn an_unknown_outcome_that_a_lookup_overtook_changes_nothing() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let stopped = db.lease(batch).await;
+    let first = db.intent(&stopped).await;
+    db.expire_lease(batch).await;
+    db.age(batch, 60).await;
+    let leased = db.lease(batch).await;
+    let second = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
+    assert_eq!(db.record(&leased, &second, |_| Outcome::NotExecuted).await.state, BatchState::Ready);
+    assert_eq!(db.record(&stopped, &first, unknown).await.state, BatchState::Ready);
+    assert_eq!(db.states(run).await, "planned 2", "ready means that nothing is under way");
+    db.store.run_cancel(run).await.unwrap();
+    assert_eq!(db.states(run).await, "cancelled 2", "nobody is left behind in a cancelled run");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn g3_what_one_request_got_accepted_no_answer_to_another_refuses() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let stopped = db.lease(batch).await;
+    let first = db.intent(&stopped).await;
+    db.expire_lease(batch).await;
+    db.age(batch, 60).await;
+    let leased = db.lease(batch).await;
+    let second = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
+    db.record(&stopped, &first, |payout| Outcome::Accepted(Reference(format!("r{}", payout.0)))).await;
+    assert_eq!(db.record(&leased, &second, refused).await.refused, 0);
+    assert_eq!(db.states(run).await, "accepted 2");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn not_executed_after_an_unknown_attempt_proves_nothing_about_the_first() {
     let db = Db::new().await;
     let tenant = db.tenant("t", "sandbox-payout", 2).await;

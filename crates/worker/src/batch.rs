@@ -114,7 +114,7 @@ impl Worker {
         }
     }
 
-    /// Intent, call, record.
+    /// Intent, call, record. Rule `write_ahead_intent`.
     async fn submit(&self, line: &Line<'_>, held: &Held, looked_up: bool) -> Result<Worked, StoreError> {
         if self.shutdown.is_requested() {
             return self.postpone(line.batch, Duration::ZERO).await;
@@ -160,6 +160,7 @@ impl Worker {
         if !line.rail.needs_dead_requests()
             && !line.rail.key_is_certain(line.batch.facts.first_sent_at, line.batch.facts.now)
         {
+            // Rule `expired_is_held`.
             return self.hold(line.batch, HoldReason::HorizonExpired).await;
         }
         self.submit(line, held, true).await

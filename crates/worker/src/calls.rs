@@ -30,6 +30,7 @@ pub(crate) struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// Rule `fixed_key`: the key is computed again for each request.
     fn instruction(&self, order: &Order) -> Instruction {
         Instruction {
             key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),

@@ -1,0 +1,73 @@
+//! The declarations that are explored: the sandbox's four, with their times in ticks, and two that do not pin refusals.
+
+use std::time::Duration;
+
+use payfleet_domain::{RAILS, Rail, RailClass};
+
+/// The clock's step: a request's lifetime. A lease is shorter, so it ends with the tick that does not renew it.
+pub const TICK: Duration = Duration::from_secs(60);
+/// After this many ticks a request may not be executed any more.
+pub const LIFETIME_AGE: u8 = 1;
+/// After this many it is certainly dead: `dead_after` is one and a half lifetimes.
+pub const DEAD_AGE: u8 = 2;
+/// After this many a key may not be used again.
+pub const WINDOW_AGE: u8 = 2;
+/// After this many the rail forgets a key.
+pub const HORIZON_AGE: u8 = 4;
+
+/// What one test explores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Explored {
+    /// How the tables write it.
+    pub name: &'static str,
+    /// In ticks.
+    pub rail: Rail,
+}
+
+/// The four classes as the sandbox's rails declare them. No rail of this build has a key and does not pin refusals; but
+/// G3 provides for such rails, so they are explored too.
+pub fn explored() -> [Explored; 5] {
+    let declared = |name| in_ticks(Rail::named(name).expect("a rail of this build"));
+    let key = declared("sandbox-payout");
+    [
+        Explored { name: "K", rail: key },
+        Explored { name: "L", rail: declared("sandbox-lookup") },
+        Explored { name: "K+L", rail: declared("sandbox-batch") },
+        Explored { name: "N", rail: declared("sandbox-file") },
+        Explored { name: "K unpinned", rail: Rail { pins_refusals: false, ..key } },
+    ]
+}
+
+/// A declaration with its times in ticks.
+pub fn in_ticks(declared: &Rail) -> Rail {
+    let horizon = TICK * u32::from(HORIZON_AGE);
+    let class = match declared.class {
+        RailClass::Key { .. } => RailClass::Key { horizon },
+        RailClass::KeyAndLookup { .. } => RailClass::KeyAndLookup { horizon },
+        other => other,
+    };
+    Rail { class, request_lifetime: TICK * u32::from(LIFETIME_AGE), ..*declared }
+}
+
+/// Ticks keep the order of the real times, which is all that the rules depend on: a request is certainly dead before
+/// its key's window ends, and one that is sent at the end of the window is dead before the rail may have forgotten the
+/// key.
+#[test]
+fn ticks_keep_the_order_of_the_declared_times() {
+    let order = |rail: &Rail| {
+        rail.resend_window().map(|window| {
+            (
+                rail.request_lifetime < rail.dead_after(),
+                rail.dead_after() <= window,
+                window + rail.dead_after() <= window * 2,
+            )
+        })
+    };
+    for rail in RAILS {
+        assert_eq!(order(rail), order(&in_ticks(rail)), "{}", rail.name);
+        assert!(order(rail).is_none_or(|order| order == (true, true, true)), "{}", rail.name);
+    }
+    let key = in_ticks(Rail::named("sandbox-payout").expect("a rail of this build"));
+    assert_eq!(key.resend_window(), Some(TICK * u32::from(WINDOW_AGE)));
+    assert!(key.dead_after() > TICK * u32::from(DEAD_AGE - 1) && key.dead_after() <= TICK * u32::from(DEAD_AGE));
+}

@@ -1,0 +1,485 @@
+//! One payout, two workers, an adversarial network, a rail and a clock.
+//!
+//! A worker is stopped wherever it is not the next to act, for as long as the others like: its own look at the clock
+//! and at its lease right before a call is therefore no protection here, and is left out. What is taken for granted is
+//! what a rail's class declares: a request is executed within its lifetime after the intent or never; a key is
+//! remembered for the horizon; a lookup tells of every payment; without a key, one request is executed once at most;
+//! and with one, a copy that the network made is not executed after its request was answered by "not executed". Left
+//! out, since nothing of it is particular to one payout: splitting, money that comes back, people's decisions about
+//! holds.
+
+use payfleet_domain::{HoldReason, NextStep, PayoutState, Rail, RailClass, Rule, next_step};
+
+use crate::action::Action;
+use crate::database::{ATTEMPTS, Database};
+use crate::explorer::{Step, World};
+use crate::promise::{self, Promise};
+use crate::rails::{HORIZON_AGE, LIFETIME_AGE};
+
+/// How often something may go wrong on one way through the graph, of any kind of fault.
+const FAULTS: u8 = 3;
+/// How often the rail may refuse.
+const REFUSALS: u8 = 1;
+/// How often the rail may accept now and pay later.
+const ACCEPTS: u8 = 1;
+
+/// The rules that are kept: all, or all but some.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules(pub &'static [Rule]);
+
+impl Rules {
+    /// Whether this rule is kept.
+    pub fn keep(self, rule: Rule) -> bool {
+        !self.0.contains(&rule)
+    }
+}
+
+/// One of the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Who {
+    A,
+    B,
+}
+
+/// What a worker was told. As `Outcome`, without its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    Paid,
+    Accepted,
+    Refused,
+    NotExecuted,
+    Unknown,
+}
+
+/// Where a worker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Worker {
+    Idle,
+    /// About to look up what was perhaps sent; knows whether the key was certain when it got the lease.
+    Asking {
+        certain: bool,
+    },
+    /// About to ask for news of an accepted payment.
+    Following,
+    Holding(HoldReason),
+    /// About to write an intent.
+    Intending {
+        looked_up: bool,
+    },
+    /// The intent is written; about to call.
+    Calling(usize),
+    /// The call is out.
+    Waiting(usize),
+    /// About to record an answer, of an attempt or of a lookup.
+    Recording(Option<usize>, Answer),
+}
+
+/// An attempt's requests on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request {
+    copies: u8,
+    /// Ticks since the intent, up to one more than the lifetime.
+    age: u8,
+}
+
+/// What the rail remembers under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    age: u8,
+    refused: bool,
+}
+
+/// What is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RailState {
+    /// Payments executed or accepted.
+    pub executed: u8,
+    /// One is accepted and not yet paid.
+    pub pending: bool,
+    /// One was refused.
+    refused: bool,
+    /// By attempt; a fixed key is the first attempt's.
+    keys: [Option<Key>; ATTEMPTS],
+}
+
+/// Everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct State {
+    pub database: Database,
+    workers: [Worker; 2],
+    requests: [Request; ATTEMPTS],
+    pub rail: RailState,
+    faults: u8,
+    refusals: u8,
+    accepts: u8,
+    /// Set by a step that broke a promise without leaving other traces.
+    pub broken: Option<Promise>,
+}
+
+impl State {
+    /// Whether a request that is or may yet be under way would be executed if it arrived now.
+    pub fn can_still_pay(&self) -> bool {
+        (0..ATTEMPTS).any(|n| {
+            let about_to = self.workers.contains(&Worker::Calling(n));
+            let pinned = self.rail.keys.iter().flatten().any(|key| key.refused);
+            (self.requests[n].copies > 0 || about_to) && self.requests[n].age <= LIFETIME_AGE && !pinned
+        })
+    }
+}
+
+/// A rail, and the rules that the fleet keeps.
+pub struct Fleet {
+    pub rail: Rail,
+    pub rules: Rules,
+    /// The broken promise that is looked for; any, if `None`.
+    pub sought: Option<Promise>,
+    /// Whether a copy that the network made may be executed although its request was answered by "not executed" or by a
+    /// refusal that is not pinned.
+    pub loose_copies: bool,
+}
+
+type Steps = Vec<Step<State, Action>>;
+
+const BOTH: [Who; 2] = [Who::A, Who::B];
+
+impl World for Fleet {
+    type State = State;
+    type Action = Action;
+    type Promise = Promise;
+
+    fn start(&self) -> State {
+        State {
+            database: Database::planned(),
+            workers: [Worker::Idle; 2],
+            requests: [Request { copies: 0, age: 0 }; ATTEMPTS],
+            rail: RailState { executed: 0, pending: false, refused: false, keys: [None; ATTEMPTS] },
+            faults: FAULTS,
+            refusals: REFUSALS,
+            // A rail with a key and no lookup pays at once.
+            accepts: if matches!(self.rail.class, RailClass::Key { .. }) { 0 } else { ACCEPTS },
+            broken: None,
+        }
+    }
+
+    fn steps(&self, state: &State, into: &mut Steps) {
+        for who in BOTH {
+            self.work(state, who, into);
+        }
+        for n in 0..ATTEMPTS {
+            self.deliver(state, n, into);
+        }
+        self.pass_time(state, into);
+        self.others(state, into);
+    }
+
+    fn broken(&self, state: &State) -> Option<Promise> {
+        promise::broken(state).filter(|promise| self.sought.is_none_or(|sought| sought == *promise))
+    }
+
+    fn is_end(&self, state: &State) -> bool {
+        state.database.payout.is_accounted_for() && !state.database.batch.is_open()
+    }
+
+    fn stuck(&self) -> Promise {
+        Promise::ItEnds
+    }
+}
+
+/// Adds a step that needs no fault.
+fn step(into: &mut Steps, action: Action, next: State) {
+    into.push(Step { action, is_fault: false, next });
+}
+
+/// Adds a step that is a fault, while there may be more of them.
+fn fault(into: &mut Steps, action: Action, mut next: State) {
+    if next.faults > 0 {
+        next.faults -= 1;
+        into.push(Step { action, is_fault: true, next });
+    }
+}
+
+impl Fleet {
+    fn has_key(&self) -> bool {
+        matches!(self.rail.class, RailClass::Key { .. } | RailClass::KeyAndLookup { .. })
+    }
+
+    /// What a worker does next, and what may befall it there.
+    fn work(&self, state: &State, who: Who, into: &mut Steps) {
+        let at = state.workers[who as usize];
+        let to = |worker: Worker| {
+            let mut next = *state;
+            next.set(who, worker);
+            next
+        };
+        if at != Worker::Idle {
+            fault(into, Action::Crash(who), to(Worker::Idle));
+        }
+        match at {
+            Worker::Idle => self.lease(state, who, into),
+            Worker::Asking { certain } => self.ask(state, who, Some(certain), into),
+            Worker::Following => self.ask(state, who, None, into),
+            Worker::Holding(reason) => {
+                let mut next = *state;
+                next.database.hold(who, reason);
+                next.set(who, Worker::Idle);
+                step(into, Action::Hold(who), next);
+            }
+            Worker::Intending { looked_up } => {
+                let mut next = *state;
+                let attempt = next.database.intent(who, &self.rail, self.rules, looked_up);
+                match attempt {
+                    Some(n) => {
+                        next.requests[n].age = 0;
+                        next.set(who, Worker::Calling(n));
+                    }
+                    None => next.hand_back(who),
+                }
+                step(into, Action::Intent(who, attempt), next);
+            }
+            Worker::Calling(n) => {
+                let not_executed = to(Worker::Recording(Some(n), Answer::NotExecuted));
+                if state.requests[n].age <= LIFETIME_AGE {
+                    let mut next = to(Worker::Waiting(n));
+                    next.requests[n].copies += 1;
+                    step(into, Action::Call(who, n), next);
+                    fault(into, Action::CallNot(who, n), not_executed);
+                } else {
+                    step(into, Action::CallNot(who, n), not_executed);
+                }
+            }
+            Worker::Waiting(n) => {
+                let next = to(Worker::Recording(Some(n), Answer::Unknown));
+                match state.requests[n].copies {
+                    0 => step(into, Action::TimeOut(who, n), next),
+                    _ => fault(into, Action::TimeOut(who, n), next),
+                }
+            }
+            Worker::Recording(attempt, answer) => {
+                let mut next = *state;
+                next.broken = next.database.record(who, &self.rail, self.rules, attempt, answer);
+                let kept = match answer {
+                    Answer::Paid => next.database.payout == PayoutState::Paid,
+                    Answer::Accepted => matches!(next.database.payout, PayoutState::Accepted | PayoutState::Paid),
+                    Answer::Refused | Answer::NotExecuted | Answer::Unknown => true,
+                };
+                if !kept && next.rail.executed > 0 {
+                    next.broken = next.broken.or(Some(Promise::EvidenceIsKept));
+                }
+                let unconfirmed = next;
+                next.set(who, Worker::Idle);
+                step(into, Action::Record(who, answer), next);
+                fault(into, Action::RecordUnconfirmed(who, answer), unconfirmed);
+            }
+        }
+    }
+
+    fn lease(&self, state: &State, who: Who, into: &mut Steps) {
+        if who == Who::B && state.workers[Who::A as usize] == Worker::Idle {
+            return; // two idle workers are alike
+        }
+        let mut next = *state;
+        let Some(mut facts) = next.database.lease(who, &self.rail) else { return };
+        if !self.rules.keep(Rule::HorizonGuard) {
+            facts.first_sent_at = facts.first_sent_at.map(|_| facts.now);
+        }
+        if !self.rules.keep(Rule::LookupAfterLifetime) {
+            facts.may_arrive_until = None;
+        }
+        let what = next_step(&self.rail, &facts);
+        let worker = match what {
+            NextStep::Submit => Worker::Intending { looked_up: false },
+            NextStep::LookUp => Worker::Asking {
+                certain: self.rail.needs_dead_requests() || self.rail.key_is_certain(facts.first_sent_at, facts.now),
+            },
+            NextStep::Follow => Worker::Following,
+            NextStep::Hold(HoldReason::NoWayToKnow) if !self.rules.keep(Rule::NeitherIsHeld) => {
+                Worker::Intending { looked_up: false }
+            }
+            NextStep::Hold(HoldReason::HorizonExpired) if !self.rules.keep(Rule::ExpiredIsHeld) => Worker::Idle,
+            NextStep::Hold(reason) => Worker::Holding(reason),
+            NextStep::WaitUntil(_) | NextStep::Nothing => Worker::Idle,
+            NextStep::Split => unreachable!("a batch of one payout is never split"),
+        };
+        match worker {
+            Worker::Idle => next.hand_back(who),
+            worker => next.set(who, worker),
+        }
+        step(into, Action::Lease(who, what), next);
+    }
+
+    /// A lookup, with what the worker makes of it; `certain` is that of a batch that was perhaps sent.
+    fn ask(&self, state: &State, who: Who, certain: Option<bool>, into: &mut Steps) {
+        let mut postponed = *state;
+        postponed.hand_back(who);
+        fault(into, Action::LookUpFails(who), postponed);
+        let known = match &state.rail {
+            rail if rail.executed > 0 && rail.pending => Some(Answer::Accepted),
+            rail if rail.executed > 0 => Some(Answer::Paid),
+            rail if rail.refused => Some(Answer::Refused),
+            _ => None,
+        };
+        if let Some(answer) = known {
+            let mut next = *state;
+            next.set(who, Worker::Recording(None, answer));
+            step(into, Action::LookUp(who, known), next);
+        }
+        if known.is_none() {
+            let mut next = *state;
+            match certain {
+                Some(true) => next.set(who, Worker::Intending { looked_up: true }),
+                Some(false) if self.rules.keep(Rule::ExpiredIsHeld) => {
+                    next.set(who, Worker::Holding(HoldReason::HorizonExpired));
+                }
+                Some(false) | None => next.hand_back(who),
+            }
+            step(into, Action::LookUp(who, None), next);
+        }
+    }
+
+    /// What may become of a request under way.
+    fn deliver(&self, state: &State, n: usize, into: &mut Steps) {
+        let request = state.requests[n];
+        if request.copies == 0 {
+            return;
+        }
+        if request.copies == 1 && self.has_key() {
+            let mut next = *state;
+            next.requests[n].copies = 2;
+            fault(into, Action::Duplicate(n), next);
+        }
+        let waiting = BOTH.into_iter().find(|who| state.workers[*who as usize] == Worker::Waiting(n));
+        let mut arrive = |mut next: State, answer: Answer| {
+            next.requests[n].copies -= 1;
+            let Some(who) = waiting else {
+                step(into, Action::Arrive { n, answer, to: None }, next);
+                return;
+            };
+            let lost = next;
+            next.set(who, Worker::Recording(Some(n), answer));
+            step(into, Action::Arrive { n, answer, to: Some(who) }, next);
+            fault(into, Action::AnswerLost { n, answer }, lost);
+        };
+        let key = if self.rules.keep(Rule::FixedKey) { 0 } else { n };
+        if let Some(known) = state.rail.keys[key] {
+            let answer = match (known.refused, state.rail.pending) {
+                (true, _) => Answer::Refused,
+                (false, true) => Answer::Accepted,
+                (false, false) => Answer::Paid,
+            };
+            arrive(*state, answer);
+            return;
+        }
+        let remember = |next: &mut State, refused: bool| {
+            if self.has_key() {
+                next.rail.keys[key] = Some(Key { age: 0, refused });
+            }
+        };
+        let mut paid = *state;
+        paid.rail.executed = (paid.rail.executed + 1).min(2);
+        remember(&mut paid, false);
+        arrive(paid, Answer::Paid);
+        if state.accepts > 0 {
+            let mut accepted = paid;
+            accepted.accepts -= 1;
+            accepted.rail.pending = true;
+            arrive(accepted, Answer::Accepted);
+        }
+        if state.refusals > 0 && (request.copies == 1 || self.loose_copies || self.rail.pins_refusals) {
+            let mut refused = *state;
+            refused.refusals -= 1;
+            if self.rail.pins_refusals {
+                remember(&mut refused, true);
+            } else {
+                // What it turned away at the door, a lookup may know nothing of.
+                arrive(refused, Answer::Refused);
+            }
+            refused.rail.refused = true;
+            arrive(refused, Answer::Refused);
+        }
+        if let Some(who) = waiting.filter(|_| request.copies == 1 || self.loose_copies) {
+            let mut busy = *state;
+            busy.requests[n].copies -= 1;
+            busy.set(who, Worker::Recording(Some(n), Answer::NotExecuted));
+            fault(into, Action::Busy { n, to: who }, busy);
+        }
+    }
+
+    fn pass_time(&self, state: &State, into: &mut Steps) {
+        let live =
+            state.database.newest.filter(|who| state.database.leased && state.workers[*who as usize] != Worker::Idle);
+        let mut next = *state;
+        for request in &mut next.requests {
+            request.age = (request.age + 1).min(LIFETIME_AGE + 1);
+            if request.age > LIFETIME_AGE {
+                request.copies = 0;
+            }
+        }
+        // A worker that is too late to call, or waits for a request that has got lost, is a fault; else there would be
+        // attempts without end.
+        let late = state.workers.iter().any(|worker| match *worker {
+            Worker::Calling(n) => state.requests[n].age == LIFETIME_AGE,
+            Worker::Waiting(n) => state.requests[n].copies > next.requests[n].copies,
+            _ => false,
+        });
+        for slot in &mut next.rail.keys {
+            *slot = slot.map(|key| Key { age: key.age + 1, ..key }).filter(|key| key.age < HORIZON_AGE);
+        }
+        let before = next.database;
+        next.database.tick(live.is_some());
+        match late {
+            false => step(into, Action::Tick, next),
+            true => fault(into, Action::Tick, next),
+        }
+        if let Some(who) = live {
+            next.database = before;
+            next.database.tick(false);
+            fault(into, Action::TickLosesLease(who), next);
+        }
+    }
+
+    /// What people and the rail do by themselves.
+    fn others(&self, state: &State, into: &mut Steps) {
+        let mut next = *state;
+        if next.database.cancel() {
+            fault(into, Action::Cancel, next);
+        }
+        if state.rail.pending {
+            let mut settled = *state;
+            settled.rail.pending = false;
+            step(into, Action::Settles, settled);
+            if self.rail.can_be_looked_up() && state.refusals > 0 && state.rail.executed == 1 {
+                let mut failed = settled;
+                failed.refusals -= 1;
+                failed.rail.executed = 0;
+                failed.rail.refused = true;
+                for key in failed.rail.keys.iter_mut().flatten() {
+                    key.refused = true;
+                }
+                step(into, Action::Fails, failed);
+            }
+        }
+        let listed = state.rail.executed > 0 && !state.rail.pending;
+        let unproven =
+            matches!(state.database.payout, PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held);
+        if listed && unproven {
+            let mut next = *state;
+            next.broken = next.database.statement();
+            step(into, Action::Statement, next);
+        }
+    }
+}
+
+impl State {
+    fn set(&mut self, who: Who, worker: Worker) {
+        self.workers[who as usize] = worker;
+        if worker == Worker::Idle && self.database.newest == Some(who) {
+            self.database.newest = None;
+        }
+    }
+
+    /// The lease is released without news, and the worker is free.
+    fn hand_back(&mut self, who: Who) {
+        self.database.release(who);
+        self.set(who, Worker::Idle);
+    }
+}
