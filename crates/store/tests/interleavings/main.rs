@@ -5,6 +5,8 @@
 
 mod lanes;
 mod ops;
+#[path = "../support/snapshot.rs"]
+mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wire.rs"]

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tokio::sync::Notify;
 
 use crate::lanes::Lane;
+use crate::snapshot::save;
 use crate::support::Db;
 
 /// What no operation here changes.
@@ -91,7 +92,7 @@ impl World {
         for setting in ["search_path = clock, public, pg_catalog", "deadlock_timeout = '5ms'"] {
             db.sql.execute(AssertSqlSafe(format!("ALTER DATABASE {name} SET {setting}"))).await.unwrap();
         }
-        let restore = save(&db.sql).await;
+        let restore = format!("UPDATE clock.ahead SET by = '0'; {}", save(&db.sql, &FIXED).await);
         let (server, _) = std::env::var("PAYFLEET_TEST_POSTGRES").map(|url| split_url(&url)).unwrap();
         let url = format!("{server}/{name}");
         let changed = Arc::new(Notify::new());
@@ -128,28 +129,4 @@ impl World {
 fn split_url(url: &str) -> (String, String) {
     let (server, database) = url.rsplit_once('/').unwrap();
     (server.to_owned(), database.to_owned())
-}
-
-/// Copies all tables that change. Returns the statements that bring the copies back.
-async fn save(sql: &PgPool) -> String {
-    let tables: Vec<(String, String)> = sqlx::query_as(
-        "SELECT c.relname::text, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND a.attgenerated = '' AND NOT a.attisdropped
-            AND c.relname <> ALL($1) GROUP BY c.relname",
-    )
-    .bind(FIXED.as_slice())
-    .fetch_all(sql)
-    .await
-    .unwrap();
-    let mut restore = "SET session_replication_role = replica; UPDATE clock.ahead SET by = '0';".to_owned();
-    let mut save = "CREATE SCHEMA saved;".to_owned();
-    for (table, columns) in tables {
-        save += &format!("CREATE TABLE saved.{table} AS SELECT {columns} FROM public.{table};");
-        restore += &format!("DELETE FROM public.{table};");
-        restore += &format!(
-            "INSERT INTO public.{table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM saved.{table};"
-        );
-    }
-    sql.execute(AssertSqlSafe(save)).await.unwrap();
-    restore
 }
