@@ -116,6 +116,19 @@ async fn nothing_sent_yet() {
     explore_pairs("nothing sent yet", world, &ops).await;
 }
 
+/// A batch of a paused run: whoever wants to send it locks its row, and leaves it as it was.
+#[tokio::test]
+async fn paused() {
+    let (world, ops) = World::new(async |db| {
+        let (run, batch) = paying(db).await;
+        let leased = lease(db, batch, "w1").await.lease;
+        db.store.run_pause(run, "a look").await.unwrap();
+        vec![Op::Lease(batch, "w2"), Op::Intend(leased), Op::Renew(leased), Op::Resume(run)]
+    })
+    .await;
+    explore_pairs("paused", world, &ops).await;
+}
+
 /// A batch that was sent once, and whose worker may be late.
 #[tokio::test]
 async fn sent_once() {

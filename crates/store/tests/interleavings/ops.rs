@@ -216,6 +216,16 @@ async fn alone(world: &World, op: &Op, did: &Did, told: &str) {
 /// What must be true of one operation, seen from the other.
 fn together(ops: &[Op; 2], order: &Order<Did>, (mine, other): (usize, usize), told: &str) {
     let first = |lane: usize| order.commit(lane) < order.commit(if lane == mine { other } else { mine });
+    if let Did::Renewed(true) = order.returned[mine] {
+        let step = |lane: Option<usize>, name: &str| {
+            order.ended.iter().position(|(of, step)| lane.is_none_or(|lane| lane == *of) && step == name)
+        };
+        let passed = step(None, CLOCK);
+        assert!(
+            passed.is_none() || step(Some(mine), "leases_renew") < passed,
+            "an ended lease was revived after {told}"
+        );
+    }
     match (&ops[mine], &order.returned[mine], &ops[other], &order.returned[other]) {
         (Op::Lease(..), Did::Leased(Some(leased)), Op::Intend(old), Did::Intended(Ok(intent))) => {
             assert!(old.epoch < leased.lease.epoch && first(other), "an intent under a lost lease after {told}");
@@ -239,9 +249,6 @@ fn together(ops: &[Op; 2], order: &Order<Did>, (mine, other): (usize, usize), to
         }
         (Op::Lease(..), Did::Leased(Some(_)), Op::Renew(_), Did::Renewed(true)) => {
             assert!(first(other), "a lost lease was renewed after {told}");
-            let passed = order.ended.iter().position(|(_, step)| step == CLOCK);
-            let renewed = order.ended.iter().position(|(lane, step)| *lane == other && step == "leases_renew");
-            assert!(renewed < passed, "an ended lease was revived, or a renewed one lost, after {told}");
         }
         (Op::Hold(_), Did::Held(Some(_)), Op::Intend(_), Did::Intended(Ok(_))) => {
             assert!(first(other), "an intent for what is held after {told}");
