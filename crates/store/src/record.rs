@@ -13,6 +13,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::batch::{LockedBatch, batch_lock};
 use crate::connect::{Step, Store, StoreError};
+use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::payout::{
     News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_return, payouts_settle,
@@ -68,6 +69,7 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
     if let Some((stray, _)) = report.outcomes.iter().find(|(id, _)| *id < batch.first || *id > batch.last) {
         return Err(StoreError::Broken(format!("payout {stray} is not in batch {}", batch.id)));
     }
+    let parts = parts_lock(tx, &batch).await?;
     let source = if report.attempt.is_some() { Source::Answer } else { Source::Lookup };
     let news = |pick: fn(&Outcome) -> Option<&str>| News::of(&report.outcomes, pick);
 
@@ -116,13 +118,18 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
             RefusalVerdict::StillUnknown => lost_track.ids.extend(&refusals.ids),
         }
     }
-    // A batch that is ready again has proof that nothing is under way; an old attempt's silence says nothing any more.
-    if batch.state == BatchState::Sending {
-        payouts_lose_track(tx, &lost_track.ids).await?;
-    }
+    let lost = !lost_track.is_empty();
+    // Of a batch that is ready nothing is under way: that is proven, and news that proves nothing cannot change it.
+    let under_way: Vec<&LockedBatch> = match batch.state {
+        BatchState::Split => parts.iter().filter(|part| part.state != BatchState::Ready).collect(),
+        BatchState::Ready => Vec::new(),
+        _ => vec![&batch],
+    };
+    lost_track.ids.retain(|id| under_way.iter().any(|part| (part.first.0..=part.last.0).contains(id)));
+    payouts_lose_track(tx, &lost_track.ids).await?;
 
     if let Some(attempt) = report.attempt {
-        let result = if !lost_track.is_empty() {
+        let result = if lost {
             "unknown"
         } else if report.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotExecuted)) {
             "not_executed"
@@ -134,14 +141,41 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
     if alarms > 0 {
         run_alarm(tx, batch.run).await?;
     }
+    for part in parts {
+        // What came late for the whole may have answered all of a part, which nobody else would notice: it has no news of its own.
+        batch_settle_held(tx, part.id.0).await?;
+    }
     let state = if split {
         evidence_insert(tx, &refusals, "refused", source, Some(batch.id), report.attempt).await?;
         split_refused(tx, &batch).await?;
         BatchState::Split
     } else {
-        batch_advance(tx, &batch, report, !lost_track.is_empty(), &refusals).await?
+        batch_advance(tx, &batch, report, lost, &refusals).await?
     };
     Ok(Recorded { paid, refused, alarms, state })
+}
+
+/// Locks what a split batch was split into, from above down, so that none of it is split or answered meanwhile.
+async fn parts_lock(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Vec<LockedBatch>, StoreError> {
+    let mut parts = Vec::new();
+    let mut split = Vec::from_iter((batch.state == BatchState::Split).then_some(batch.id));
+    while let Some(parent) = split.pop() {
+        let halves: Vec<i64> =
+            sqlx::query_scalar("-- batch_parts\nSELECT id FROM batch WHERE run_id = $1 AND parent_id = $2 ORDER BY id")
+                .bind(batch.run)
+                .bind(parent.0)
+                .fetch_all(&mut *tx)
+                .await
+                .step("batch_parts")?;
+        for half in halves {
+            let half = batch_lock(tx, BatchId(half)).await?;
+            match half.state {
+                BatchState::Split => split.push(half.id),
+                _ => parts.push(half),
+            }
+        }
+    }
+    Ok(parts)
 }
 
 /// Whether halves of a batch that was refused whole may fare better: only if the reason is a payee's.

@@ -375,6 +375,28 @@ async fn a_batch_whose_workers_keep_dying_is_split_with_all_that_is_known_of_it(
     let mut late = report(&first, &intent, paid);
     late.epoch = payfleet_domain::Epoch(1);
     assert_eq!(db.store.outcomes_record(late).await.unwrap().paid, 5);
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled, "nothing of the halves is open any more");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_late_refusal_makes_nothing_unknown_of_a_batch_that_was_proven_unsent() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 4).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    let first = db.intent(&old).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    let second = db.intent(&new).await;
+    let mut whole = report(&new, &second, refused);
+    whole.refused_whole = true;
+    assert_eq!(db.store.outcomes_record(whole).await.unwrap().state, BatchState::Split);
+    db.record(&old, &first, refused).await;
+    assert_eq!(db.states(run).await, "planned 4");
+    assert_eq!(db.store.run_cancel(run).await.unwrap(), 4, "or two would be unknown in a cancelled batch, for ever");
     db.assert_ledger().await;
     db.drop().await;
 }

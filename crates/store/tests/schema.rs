@@ -1,0 +1,390 @@
+//! Every CHECK, key, foreign key and trigger of the schema: something breaks it and nothing else. Read from the catalog, so that none can be added or
+//! taken away without a line here.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use support::Db;
+
+/// One row or two in each table. Payouts and batches of run 1 are numbered from 1 << 32.
+const ROWS: &str = "
+  INSERT INTO tenant (name) VALUES ('t'), ('u');
+  INSERT INTO tenant_rail VALUES (1, 'paypal', 'null', 'a', NULL);
+  INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
+  SELECT 1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, 2) AS n;
+  INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority) VALUES (1, 1, 'paypal', 'x', 0), (1, 1, 'sepa', 'y', 1);
+  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+  VALUES (1, 'c1', 1, 'EUR', 100, '2026-01-02Z', '2026-01-02Z', 'sale', ''), (1, 'c2', 1, 'EUR', -5, '2026-01-02Z', '2026-01-02Z', 'clawback', '');
+  INSERT INTO account (tenant_id, affiliate_id, currency) VALUES (1, 1, 'EUR'), (1, 2, 'EUR');
+  INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
+  VALUES (1, '2026-01', 1, 1, NULL, '2026-02-01Z', 1), (1, '2026-02', 1, 2, '2026-02-01Z', '2026-03-01Z', 1), (2, '2026-01', 1, 1, NULL, '2026-02-01Z', 1);
+  INSERT INTO run_plan VALUES (1, 1, 'EUR', 'pay', 1, 100);
+  INSERT INTO exclusion VALUES (1, 1, 'USD', 1, 'on_hold', 5, 0), (1, 2, 'USD', 1, 'on_hold', 5, 0);
+  INSERT INTO batch (tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
+  VALUES (1, 1, 'null', 'a', 'EUR', 4294967296, 4294967297, 2, 200), (1, 1, 'null', 'a', 'EUR', 4294967298, 4294967298, 1, 100);
+  INSERT INTO attempt SELECT 1, n, 1, 1, 'w', '2026-02-02Z', '2026-02-03Z' FROM generate_series(1, 2) AS n;
+  INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, tenant_id, currency)
+  VALUES (4294967296, 1, 1, 1, 100, 0, 1, 'EUR'), (4294967297, 1, 2, 1, 100, 0, 1, 'EUR');
+  INSERT INTO evidence (tenant_id, payout_id, source, says, reference) VALUES (1, 4294967296, 'answer', 'paid', 'r');
+  INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 100, 1, 0, 'EUR'), (4294967296, 100, 1, 2, 'EUR');
+  INSERT INTO hold (tenant_id, run_id, payout_id, reason) VALUES (1, 1, 4294967296, 'r'), (1, 1, 4294967297, 'r');
+  INSERT INTO reconciliation (tenant_id, run_id, statement, lines, discrepancies) VALUES (1, 1, 's', 1, 1);
+  INSERT INTO discrepancy (reconciliation_id, tenant_id, kind) VALUES (1, 1, 'k');";
+
+/// The rule, and statements of which each breaks it alone.
+const RULES: &[(&str, &[&str])] = &[
+    ("account_currency_check", &["UPDATE account SET currency = 'eur' WHERE affiliate_id = 1"]),
+    ("account_pkey", &["UPDATE account SET affiliate_id = 1 WHERE affiliate_id = 2"]),
+    ("affiliate_currency_check", &["UPDATE affiliate SET currency = 'EU1' WHERE id = 2"]),
+    (
+        "affiliate_external_id_check",
+        &["UPDATE affiliate SET external_id = ' a2' WHERE id = 2", "UPDATE affiliate SET external_id = '' WHERE id = 2"],
+    ),
+    (
+        "affiliate_pkey",
+        &["INSERT INTO affiliate OVERRIDING SYSTEM VALUE VALUES (1, 2, 'a', 'n', 'e', 'DE', 'EUR')"],
+    ),
+    ("affiliate_tenant_id_external_id_key", &["UPDATE affiliate SET external_id = 'a1' WHERE id = 2"]),
+    ("affiliate_tenant_id_fkey", &["UPDATE affiliate SET tenant_id = 99 WHERE id = 2"]),
+    ("attempt_check", &["UPDATE attempt SET may_arrive_until = opened_at WHERE n = 1"]),
+    (
+        "attempt_check1",
+        &["UPDATE attempt SET result = 'answered' WHERE n = 1", "UPDATE attempt SET closed_at = now() WHERE n = 1"],
+    ),
+    ("attempt_n_check", &["UPDATE attempt SET n = 0 WHERE n = 1"]),
+    ("attempt_pkey", &["UPDATE attempt SET n = 1 WHERE n = 2"]),
+    ("attempt_result_check", &["UPDATE attempt SET result = 'x', closed_at = now() WHERE n = 1"]),
+    (
+        "attempt_tenant_id_batch_id_fkey",
+        &["UPDATE attempt SET batch_id = 99 WHERE n = 1", "UPDATE attempt SET tenant_id = 2 WHERE n = 1"],
+    ),
+    ("batch_amount_minor_check", &["UPDATE batch SET amount_minor = 0 WHERE id = 1"]),
+    ("batch_check", &["UPDATE batch SET payouts = 3 WHERE id = 1"]),
+    (
+        "batch_check1",
+        &[
+            "UPDATE batch SET run_id = 2 WHERE id = 2",
+            "UPDATE batch SET first_payout_id = 4294967295, payouts = 3 WHERE id = 1",
+            "UPDATE batch SET first_payout_id = 8589934591, last_payout_id = 8589934592, payouts = 2 WHERE id = 1",
+        ],
+    ),
+    ("batch_check2", &["UPDATE batch SET first_sent_at = now() WHERE id = 1"]),
+    (
+        "batch_check3",
+        &[
+            "UPDATE batch SET state = 'sending', attempt = 1 WHERE id = 1",
+            "UPDATE batch SET state = 'accepted', first_sent_at = now() WHERE id = 1",
+        ],
+    ),
+    (
+        "batch_check4",
+        &["UPDATE batch SET state = 'done' WHERE id = 1", "UPDATE batch SET closed_at = now() WHERE id = 1"],
+    ),
+    ("batch_parent_id_fkey", &["UPDATE batch SET parent_id = 99 WHERE id = 2"]),
+    ("batch_payouts_check", &["UPDATE batch SET payouts = 0, last_payout_id = first_payout_id - 1 WHERE id = 2"]),
+    (
+        "batch_pkey",
+        &["INSERT INTO batch (id, tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
+           OVERRIDING SYSTEM VALUE VALUES (1, 2, 3, 'null', 'a', 'EUR', 12884901888, 12884901888, 1, 1)"],
+    ),
+    ("batch_state_check", &["UPDATE batch SET state = 'x' WHERE id = 1"]),
+    ("batch_tenant_id_run_id_fkey", &["UPDATE batch SET tenant_id = 2 WHERE id = 2"]),
+    (
+        "commission_amount_minor_check",
+        &[
+            "UPDATE commission SET amount_minor = 0 WHERE external_id = 'c1'",
+            "UPDATE commission SET amount_minor = 1000000000000001 WHERE external_id = 'c1'",
+            "UPDATE commission SET amount_minor = -1000000000000001 WHERE external_id = 'c2'",
+        ],
+    ),
+    ("commission_check", &["UPDATE commission SET earned_at = due_at + interval '1 second' WHERE external_id = 'c1'"]),
+    (
+        "commission_check1",
+        &[
+            "UPDATE commission SET amount_minor = -1 WHERE external_id = 'c1'",
+            "UPDATE commission SET amount_minor = 1 WHERE external_id = 'c2'",
+        ],
+    ),
+    ("commission_currency_check", &["UPDATE commission SET currency = 'eur' WHERE external_id = 'c1'"]),
+    ("commission_external_id_check", &["UPDATE commission SET external_id = '' WHERE external_id = 'c1'"]),
+    ("commission_kind_check", &["UPDATE commission SET kind = 'x' WHERE external_id = 'c1'"]),
+    ("commission_late_for_check", &["UPDATE commission SET late_for = 1 WHERE external_id = 'c1'"]),
+    ("commission_pkey", &["UPDATE commission SET external_id = 'c1' WHERE external_id = 'c2'"]),
+    ("discrepancy_reconciliation_id_fkey", &["UPDATE discrepancy SET reconciliation_id = 99"]),
+    ("discrepancy_tenant_id_fkey", &["UPDATE discrepancy SET tenant_id = 99"]),
+    (
+        "evidence_append_only",
+        &["UPDATE evidence SET code = 'x'", "DELETE FROM evidence", "TRUNCATE evidence"],
+    ),
+    ("evidence_check", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'answer', 'accepted')"]),
+    (
+        "evidence_payout_id_says_reference_code_key",
+        &["INSERT INTO evidence (tenant_id, payout_id, source, says, reference) VALUES (1, 4294967296, 'lookup', 'paid', 'r')"],
+    ),
+    (
+        "evidence_pkey",
+        &["INSERT INTO evidence (id, tenant_id, payout_id, source, says) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'answer', 'refused')"],
+    ),
+    ("evidence_says_check", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'answer', 'x')"]),
+    ("evidence_source_check", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'x', 'refused')"]),
+    ("evidence_tenant_id_fkey", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (99, 1, 'answer', 'refused')"]),
+    ("exclusion_amount_minor_check", &["UPDATE exclusion SET amount_minor = 0 WHERE affiliate_id = 1"]),
+    (
+        "exclusion_check",
+        &[
+            "UPDATE exclusion SET amount_minor = -1 WHERE affiliate_id = 1",
+            "UPDATE exclusion SET reason = 'negative_balance' WHERE affiliate_id = 1",
+        ],
+    ),
+    ("exclusion_pkey", &["UPDATE exclusion SET affiliate_id = 1 WHERE affiliate_id = 2"]),
+    ("exclusion_reason_check", &["UPDATE exclusion SET reason = 'x' WHERE affiliate_id = 1"]),
+    (
+        "hold_check",
+        &["UPDATE hold SET proposal = 'not_paid' WHERE id = 1", "UPDATE hold SET proposed_by = 'ann' WHERE id = 1"],
+    ),
+    (
+        "hold_check1",
+        &[
+            "UPDATE hold SET proposed_reference = 'r' WHERE id = 1",
+            "UPDATE hold SET proposal = 'paid', proposed_by = 'ann' WHERE id = 1",
+        ],
+    ),
+    ("hold_check2", &["UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'Ann' WHERE id = 1"]),
+    (
+        "hold_check3",
+        &["UPDATE hold SET resolution = 'evidence' WHERE id = 1", "UPDATE hold SET resolved_at = now() WHERE id = 1"],
+    ),
+    (
+        "hold_check4",
+        &[
+            "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', resolution = 'not_paid', resolved_at = now() WHERE id = 1",
+            "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'bob', resolution = 'paid', resolved_at = now() WHERE id = 1",
+        ],
+    ),
+    ("hold_open", &["UPDATE hold SET payout_id = 4294967296 WHERE id = 2"]),
+    (
+        "hold_pkey",
+        &["INSERT INTO hold (id, tenant_id, run_id, payout_id, reason) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 1, 'r')"],
+    ),
+    ("hold_proposal_check", &["UPDATE hold SET proposal = 'x', proposed_by = 'ann' WHERE id = 1"]),
+    ("hold_resolution_check", &["UPDATE hold SET resolution = 'x', resolved_at = now() WHERE id = 1"]),
+    ("hold_tenant_id_fkey", &["UPDATE hold SET tenant_id = 99 WHERE id = 1"]),
+    ("payout_amount_minor_check", &["UPDATE payout SET amount_minor = 0 WHERE id = 4294967296"]),
+    ("payout_check", &["UPDATE payout SET run_id = 2 WHERE id = 4294967296"]),
+    (
+        "payout_check1",
+        &[
+            "UPDATE payout SET state = 'accepted' WHERE id = 4294967296",
+            "UPDATE payout SET state = 'paid', settled_at = now() WHERE id = 4294967296",
+        ],
+    ),
+    (
+        "payout_check2",
+        &[
+            "UPDATE payout SET reference = 'r' WHERE id = 4294967296",
+            "UPDATE payout SET state = 'refused', code = 'c', reference = 'r' WHERE id = 4294967296",
+        ],
+    ),
+    (
+        "payout_check3",
+        &[
+            "UPDATE payout SET code = 'c' WHERE id = 4294967296",
+            "UPDATE payout SET state = 'refused' WHERE id = 4294967296",
+        ],
+    ),
+    (
+        "payout_check4",
+        &[
+            "UPDATE payout SET settled_at = now() WHERE id = 4294967296",
+            "UPDATE payout SET state = 'paid', reference = 'r' WHERE id = 4294967296",
+        ],
+    ),
+    ("payout_method_check", &["UPDATE payout_method SET min_minor = 2, max_minor = 1 WHERE id = 1"]),
+    (
+        "payout_method_destination_check",
+        &["UPDATE payout_method SET destination = 'x ' WHERE id = 1", "UPDATE payout_method SET destination = '' WHERE id = 1"],
+    ),
+    ("payout_method_live", &["UPDATE payout_method SET priority = 0 WHERE id = 2"]),
+    ("payout_method_method_check", &["UPDATE payout_method SET method = 'PayPal' WHERE id = 1"]),
+    ("payout_method_min_minor_check", &["UPDATE payout_method SET min_minor = 0 WHERE id = 1"]),
+    ("payout_method_once", &["UPDATE payout_method SET method = 'paypal', destination = 'x' WHERE id = 2"]),
+    (
+        "payout_method_pkey",
+        &["INSERT INTO payout_method (id, tenant_id, affiliate_id, method, destination) OVERRIDING SYSTEM VALUE VALUES (1, 1, 2, 'sepa', 'z')"],
+    ),
+    ("payout_method_tenant_id_affiliate_id_fkey", &["UPDATE payout_method SET tenant_id = 2 WHERE id = 1"]),
+    ("payout_pkey", &["UPDATE payout SET id = 4294967296 WHERE id = 4294967297"]),
+    ("payout_run_id_affiliate_id_currency_key", &["UPDATE payout SET affiliate_id = 1 WHERE id = 4294967297"]),
+    ("payout_state_check", &["UPDATE payout SET state = 'x' WHERE id = 4294967296"]),
+    (
+        "reconciliation_pkey",
+        &["INSERT INTO reconciliation (id, tenant_id, run_id, statement, lines, discrepancies) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 's', 1, 1)"],
+    ),
+    ("reconciliation_tenant_id_run_id_fkey", &["UPDATE reconciliation SET tenant_id = 2"]),
+    ("run_check", &["UPDATE run SET opens_after = '2026-01-01Z' WHERE id = 3"]),
+    ("run_check1", &["UPDATE run SET cutoff = '2026-01-15Z' WHERE id = 2"]),
+    (
+        "run_check2",
+        &["UPDATE run SET paused_at = now() WHERE id = 1", "UPDATE run SET pause_reason = 'r' WHERE id = 1"],
+    ),
+    (
+        "run_check3",
+        &["UPDATE run SET state = 'planned' WHERE id = 1", "UPDATE run SET planned_at = now() WHERE id = 1"],
+    ),
+    ("run_check4", &["UPDATE run SET state = 'paying', planned_at = now() WHERE id = 1"]),
+    ("run_check5", &["UPDATE run SET state = 'settled', planned_at = now(), paying_at = now() WHERE id = 1"]),
+    (
+        "run_check6",
+        &[
+            "UPDATE run SET reconciled_at = now() WHERE id = 1",
+            "UPDATE run SET state = 'reconciled', planned_at = now(), paying_at = now(), settled_at = now() WHERE id = 1",
+        ],
+    ),
+    ("run_key_key", &["UPDATE run SET key = (SELECT key FROM run WHERE id = 1) WHERE id = 3"]),
+    ("run_minimum_check", &["UPDATE run SET minimum = -1 WHERE id = 1"]),
+    (
+        "run_payouts_check",
+        &["UPDATE run SET payouts = -1 WHERE id = 1", "UPDATE run SET payouts = 4294967296 WHERE id = 1"],
+    ),
+    ("run_period_check", &["UPDATE run SET period = '2026-1' WHERE id = 1"]),
+    (
+        "run_pkey",
+        &["INSERT INTO run (id, tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
+           OVERRIDING SYSTEM VALUE VALUES (3, 1, '2026-03', 1, 3, '2026-03-01Z', '2026-04-01Z', 1)"],
+    ),
+    ("run_plan_accounts_check", &["UPDATE run_plan SET accounts = 0"]),
+    ("run_plan_pkey", &["INSERT INTO run_plan SELECT * FROM run_plan"]),
+    ("run_plan_tenant_id_run_id_fkey", &["UPDATE run_plan SET tenant_id = 2"]),
+    ("run_sequence_check", &["UPDATE run SET sequence = 0 WHERE id = 1"]),
+    ("run_state_check", &["UPDATE run SET state = 'x', planned_at = now(), paying_at = now() WHERE id = 1"]),
+    ("run_tenant_id_fkey", &["UPDATE run SET tenant_id = 99 WHERE id = 3"]),
+    (
+        "run_tenant_id_ordinal_key",
+        &["INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
+           VALUES (1, '2026-05', 1, 2, '2026-02-01Z', '2026-06-01Z', 1)"],
+    ),
+    ("run_tenant_id_period_sequence_key", &["UPDATE run SET period = '2026-01' WHERE id = 2"]),
+    ("run_tenant_id_previous_opens_after_fkey", &["UPDATE run SET opens_after = '2026-02-02Z' WHERE id = 2"]),
+    ("tenant_hold_days_check", &["UPDATE tenant SET hold_days = -1", "UPDATE tenant SET hold_days = 366"]),
+    ("tenant_name_check", &["UPDATE tenant SET name = 'T' WHERE id = 1"]),
+    ("tenant_name_key", &["UPDATE tenant SET name = 't' WHERE id = 2"]),
+    ("tenant_pkey", &["INSERT INTO tenant (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'v')"]),
+    ("tenant_rail_account_check", &["UPDATE tenant_rail SET account = ''"]),
+    ("tenant_rail_credential_check", &["UPDATE tenant_rail SET credential = 'a value, not a name'"]),
+    ("tenant_rail_method_check", &["UPDATE tenant_rail SET method = 'PayPal'"]),
+    ("tenant_rail_pkey", &["INSERT INTO tenant_rail SELECT * FROM tenant_rail"]),
+    ("tenant_rail_tenant_id_fkey", &["UPDATE tenant_rail SET tenant_id = 99"]),
+    (
+        "transfer_amount_minor_check",
+        &["INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (1, 0, 1, 0, 'EUR')"],
+    ),
+    ("transfer_append_only", &["UPDATE transfer SET amount_minor = 1", "DELETE FROM transfer", "TRUNCATE transfer"]),
+    (
+        "transfer_kind_check1",
+        &["INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (1, 1, 1, 1, 'EUR')"],
+    ),
+    ("transfer_kind_check", &["UPDATE transfer_kind SET credit = debit WHERE kind = 0"]),
+    ("transfer_kind_name_key", &["UPDATE transfer_kind SET name = 'settle' WHERE kind = 0"]),
+    ("transfer_kind_pkey", &["UPDATE transfer_kind SET kind = 2 WHERE kind = 0"]),
+    (
+        "transfer_step",
+        &[
+            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 1, 1, 2, 'EUR')",
+            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 1, 1, 3, 'EUR')",
+        ],
+    ),
+];
+
+/// What cannot be broken alone, and why it is there.
+const IMPLIED: &[(&str, &str)] = &[
+    ("affiliate_tenant_id_id_key", "the id alone is unique; this is what foreign keys with the tenant refer to"),
+    ("batch_tenant_id_id_key", "as for affiliates"),
+    ("run_tenant_id_id_key", "as for affiliates"),
+    ("run_tenant_id_ordinal_cutoff_key", "the ordinal alone is unique; this is what the chain of windows refers to"),
+    ("run_ordinal_check", "a run before the first would need one before itself to open where that ended (foreign key)"),
+];
+
+/// Everything else is NOT NULL.
+const MAY_BE_NULL: &str = "attempt.closed_at attempt.result batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_owner
+  batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
+  evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
+  payout.code payout.reference payout.settled_at payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
+  run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential";
+
+/// Name, and the statement that takes it away.
+const CATALOG: &str = "
+  SELECT conname::text, format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', conrelid::regclass, conname)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 0 AND conrelid <> '_sqlx_migrations'::regclass
+  UNION ALL
+  SELECT c.relname::text, format('DROP INDEX %I', c.relname)
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+   WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
+  UNION ALL
+  SELECT tgname::text, format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE NOT tgisinternal
+   ORDER BY 1";
+
+/// Carries a statement out, after `first`, and takes all back.
+async fn attempt(connection: &mut PgConnection, first: Option<&str>, statement: &str) -> Result<u64, sqlx::Error> {
+    let mut tx = connection.begin().await.unwrap();
+    if let Some(first) = first {
+        tx.execute(AssertSqlSafe(first.to_owned())).await.unwrap();
+    }
+    let done = tx.execute(AssertSqlSafe(statement.to_owned())).await;
+    tx.rollback().await.unwrap();
+    done.map(|done| done.rows_affected())
+}
+
+/// The rule that a statement broke. A trigger of ours is named by its table.
+fn broken(error: &sqlx::Error) -> String {
+    let error = error.as_database_error().unwrap_or_else(|| panic!("{error}"));
+    match (error.constraint(), error.message().split_once(" is append-only")) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some((table, _))) => format!("{table}_append_only"),
+        (None, None) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn every_rule_of_the_schema_is_needed() {
+    let db = Db::new().await;
+    let mut connection = db.sql.acquire().await.unwrap();
+    sqlx::raw_sql(ROWS).execute(&mut *connection).await.unwrap();
+    let catalog: Vec<(String, String)> = sqlx::query_as(CATALOG).fetch_all(&mut *connection).await.unwrap();
+    let there: BTreeSet<&str> = catalog.iter().map(|(name, _)| name.as_str()).collect();
+    let listed: BTreeSet<&str> =
+        RULES.iter().map(|(name, _)| *name).chain(IMPLIED.iter().map(|(name, _)| *name)).collect();
+    assert_eq!(there, listed, "the schema and this file list different rules");
+    for (rule, statements) in RULES {
+        let (_, drop) = catalog.iter().find(|(name, _)| name == rule).unwrap();
+        for statement in *statements {
+            let refused = attempt(&mut connection, None, statement).await;
+            assert_eq!(broken(&refused.expect_err(statement)), *rule, "{statement}");
+            let without = attempt(&mut connection, Some(drop), statement).await;
+            let changed = without.unwrap_or_else(|error| panic!("more than {rule} forbids {statement}: {error}"));
+            assert!(changed > 0 || statement.starts_with("TRUNCATE"), "{statement} does nothing");
+        }
+    }
+    println!("{} rules, {} of them implied by others", there.len(), IMPLIED.len());
+    drop(connection);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn what_may_be_null_is_listed() {
+    let db = Db::new().await;
+    let columns: Vec<String> = sqlx::query_scalar(
+        "SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+          WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> '_sqlx_migrations'
+            AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attnotnull",
+    )
+    .fetch_all(&db.sql)
+    .await
+    .unwrap();
+    let columns: BTreeSet<&str> = columns.iter().map(String::as_str).collect();
+    assert_eq!(columns, MAY_BE_NULL.split_whitespace().collect());
+    db.drop().await;
+}
