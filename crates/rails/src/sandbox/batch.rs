@@ -1,7 +1,7 @@
 //! Shape `batch` (as PayPal): a batch is one request under one key, accepted whole and paid item by item later; its items are
 //! found again by the batch's key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use payfleet_domain::{Outcome, PayoutKey, Rail, RefusalCode, RunId};
@@ -96,6 +96,7 @@ impl SandboxBatch {
         // What contradicts itself anywhere is believed nowhere: a refusal read from it could cause a second payment.
         let runs: Vec<RunId> = call.instructions.iter().filter_map(|asked| run_of(asked.key.as_str())).collect();
         let mut items = HashMap::with_capacity(found.items.len());
+        let mut payments = HashSet::with_capacity(found.items.len());
         for item in &found.items {
             // The call may ask for a part of the batch; an item of no run that was asked about is not from this batch.
             if !run_of(&item.key).is_some_and(|run| runs.contains(&run)) {
@@ -103,6 +104,9 @@ impl SandboxBatch {
             }
             if items.insert(item.key.as_str(), item).is_some() {
                 return Err(Cause::Contradictory("the answer holds an item twice"));
+            }
+            if item.id.as_ref().is_some_and(|id| !id.is_empty() && !payments.insert(id)) {
+                return Err(Cause::Contradictory("the answer names one payment for two items"));
             }
         }
         call.instructions
