@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use payfleet_domain::{Outcome, RefusalCode};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 
 use crate::{Account, Call, Finding, RegistryError};
@@ -75,6 +75,22 @@ pub(crate) enum Cause {
     ServerError(u16),
     /// A status, or a status with an error code, that the rail does not document.
     Undocumented(u16),
+}
+
+/// A whole answer.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body of a documented success, still to be checked.
+    pub(crate) fn success(&self, call: &Call<'_>, documented: Documented) -> Result<&[u8], Cause> {
+        match documented.success.contains(&self.status) {
+            true => Ok(&self.body),
+            false => Err(Cause::of_status(self.status, &self.body, documented, call)),
+        }
+    }
 }
 
 /// What a request of this kind may be answered, as the rail documents it.
@@ -209,7 +225,7 @@ impl Cause {
         }
     }
 
-    fn of_status(status: StatusCode, body: &[u8], documented: Documented, call: &Call<'_>) -> Cause {
+    fn of_status(status: u16, body: &[u8], documented: Documented, call: &Call<'_>) -> Cause {
         let detail = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
         if let Some(ErrorDetail { key: Some(key), .. }) = &detail
             && !call.instructions.iter().any(|instruction| instruction.key.as_str() == key)
@@ -217,8 +233,8 @@ impl Cause {
             return Cause::Contradictory("an error about an instruction that was not sent");
         }
         let code = detail.as_ref().map(|detail| detail.code.as_str()).filter(|code| !code.is_empty());
-        match (status.as_u16(), code) {
-            (500..=599, _) => Cause::ServerError(status.as_u16()),
+        match (status, code) {
+            (500..=599, _) => Cause::ServerError(status),
             (401, Some(_)) => Cause::Unauthorised,
             (402, Some(code)) if documented.refuses_payments => Cause::Refused(RefusalCode::new(code)),
             (400, Some("invalid_item")) if documented.refuses_requests => {
@@ -230,7 +246,7 @@ impl Cause {
             (409, Some("in_progress")) => Cause::InProgress,
             (429, Some("rate_limited")) => Cause::RateLimited,
             // Also 403, and any of the above without its code: a proxy or a firewall can answer so after the rail has paid.
-            (status, _) => Cause::Undocumented(status),
+            (_, _) => Cause::Undocumented(status),
         }
     }
 }
@@ -289,13 +305,8 @@ impl Http {
         self.with_account(self.client.get(url), account).timeout(self.statement.whole)
     }
 
-    /// Sends a request once. `Ok` is the whole body of a documented success, still to be checked.
-    pub(crate) async fn send(
-        &self,
-        request: RequestBuilder,
-        call: &Call<'_>,
-        documented: Documented,
-    ) -> Result<Vec<u8>, Cause> {
+    /// Sends a request once, and reads the answer to its end.
+    pub(crate) async fn send(&self, request: RequestBuilder, call: &Call<'_>) -> Result<Reply, Cause> {
         let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len();
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
         let status = response.status();
@@ -310,11 +321,7 @@ impl Http {
                 Ok(None) => break,
             }
         }
-        if documented.success.contains(&status.as_u16()) {
-            Ok(body)
-        } else {
-            Err(Cause::of_status(status, &body, documented, call))
-        }
+        Ok(Reply { status: status.as_u16(), body })
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -359,7 +366,7 @@ mod tests {
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
-            stream.read(&mut request).await.unwrap();
+            assert!(stream.read(&mut request).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100000\r\n\r\n{").await.unwrap();
             while stream.write_all(b" ").await.is_ok() {
                 tokio::time::sleep(pace).await;
