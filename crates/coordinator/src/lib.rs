@@ -11,6 +11,8 @@ mod connect;
 mod failure;
 pub mod hints;
 mod holds;
+#[doc(hidden)]
+pub mod hostile;
 mod import;
 mod input;
 mod periods;

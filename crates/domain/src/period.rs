@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use time::{Date, Duration, Month, OffsetDateTime};
+use time::macros::time;
+use time::{Date, Month, OffsetDateTime};
 
 /// A calendar month, written `2011-11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +23,7 @@ impl Period {
     pub fn cutoff(&self) -> OffsetDateTime {
         let last_day = self.month.length(self.year);
         let date = Date::from_calendar_date(self.year, self.month, last_day).unwrap_or(Date::MAX); // cannot happen: the day is the month's own last one
-        date.midnight().assume_utc() + Duration::DAY - Duration::MICROSECOND
+        date.with_time(time!(23:59:59.999999)).assume_utc()
     }
 }
 
@@ -56,6 +57,7 @@ mod tests {
         let cutoff = |text: &str| text.parse::<Period>().map(|period| period.cutoff());
         assert_eq!(cutoff("2011-11"), Ok(datetime!(2011-11-30 23:59:59.999999 UTC)));
         assert_eq!(cutoff("2012-02"), Ok(datetime!(2012-02-29 23:59:59.999999 UTC)));
+        assert_eq!(cutoff("9999-12"), Ok(datetime!(9999-12-31 23:59:59.999999 UTC)), "the last one there is");
         for text in ["2011-13", "2011-0", "2011", "11-2011", "2011-1", "2011-111", "+011-01", ""] {
             assert!(cutoff(text).is_err(), "{text}");
         }

@@ -26,13 +26,15 @@ pub enum HintError {
 }
 
 impl Hint {
-    pub(crate) fn encode(self) -> Vec<u8> {
+    /// As it is written into the stream.
+    pub fn encode(self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         rmp_serde::encode::write(&mut bytes, &self).expect("a Vec takes whatever is written to it");
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Hint, HintError> {
+    /// Reads what somebody has written into the stream.
+    pub fn decode(bytes: &[u8]) -> Result<Hint, HintError> {
         match bytes {
             [VERSION, body @ ..] => {
                 let mut rest = body;

@@ -6,17 +6,16 @@
 use std::time::Duration;
 
 use payfleet_domain::{Outcome, RefusalCode};
-use reqwest::{RequestBuilder, StatusCode, Url};
+use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 
 use crate::{Account, Call, Finding, RegistryError};
 
 /// No connection is waited for longer; a rail that cannot be reached should not hold a lease for a whole call's time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer silence in the middle of a statement is a lost connection.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// A million lines take seconds; this ends a statement that drips.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// How long a statement may take.
+const STATEMENT_PATIENCE: StatementPatience =
+    StatementPatience { silence: Duration::from_secs(30), whole: Duration::from_secs(60 * 60) };
 /// The largest body that is read: so much for a call, and so much more for each instruction in it.
 const BODY_BYTES_PER_CALL: usize = 64 * 1024;
 const BODY_BYTES_PER_ITEM: usize = 512;
@@ -27,6 +26,16 @@ pub(crate) struct Http {
     client: reqwest::Client,
     base: Url,
     call_timeout: Duration,
+    statement: StatementPatience,
+}
+
+/// How long a statement is waited for.
+#[derive(Clone, Copy)]
+struct StatementPatience {
+    /// Longer silence in the middle of it is a lost connection.
+    silence: Duration,
+    /// A million lines take seconds; this ends a statement that drips.
+    whole: Duration,
 }
 
 /// Why a call brought no payment, as far as that is known. One variant for each case that was thought about.
@@ -66,6 +75,22 @@ pub(crate) enum Cause {
     ServerError(u16),
     /// A status, or a status with an error code, that the rail does not document.
     Undocumented(u16),
+}
+
+/// A whole answer.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body of a documented success, still to be checked.
+    pub(crate) fn success(&self, call: &Call<'_>, documented: Documented) -> Result<&[u8], Cause> {
+        match documented.success.contains(&self.status) {
+            true => Ok(&self.body),
+            false => Err(Cause::of_status(self.status, &self.body, documented, call)),
+        }
+    }
 }
 
 /// What a request of this kind may be answered, as the rail documents it.
@@ -200,7 +225,7 @@ impl Cause {
         }
     }
 
-    fn of_status(status: StatusCode, body: &[u8], documented: Documented, call: &Call<'_>) -> Cause {
+    fn of_status(status: u16, body: &[u8], documented: Documented, call: &Call<'_>) -> Cause {
         let detail = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
         if let Some(ErrorDetail { key: Some(key), .. }) = &detail
             && !call.instructions.iter().any(|instruction| instruction.key.as_str() == key)
@@ -208,8 +233,8 @@ impl Cause {
             return Cause::Contradictory("an error about an instruction that was not sent");
         }
         let code = detail.as_ref().map(|detail| detail.code.as_str()).filter(|code| !code.is_empty());
-        match (status.as_u16(), code) {
-            (500..=599, _) => Cause::ServerError(status.as_u16()),
+        match (status, code) {
+            (500..=599, _) => Cause::ServerError(status),
             (401, Some(_)) => Cause::Unauthorised,
             (402, Some(code)) if documented.refuses_payments => Cause::Refused(RefusalCode::new(code)),
             (400, Some("invalid_item")) if documented.refuses_requests => {
@@ -221,7 +246,7 @@ impl Cause {
             (409, Some("in_progress")) => Cause::InProgress,
             (429, Some("rate_limited")) => Cause::RateLimited,
             // Also 403, and any of the above without its code: a proxy or a firewall can answer so after the rail has paid.
-            (status, _) => Cause::Undocumented(status),
+            (_, _) => Cause::Undocumented(status),
         }
     }
 }
@@ -229,6 +254,10 @@ impl Cause {
 impl Http {
     /// A client for the server at `base`.
     pub(crate) fn new(base: &str, call_timeout: Duration) -> Result<Http, RegistryError> {
+        Http::with_patience(base, call_timeout, STATEMENT_PATIENCE)
+    }
+
+    fn with_patience(base: &str, call_timeout: Duration, statement: StatementPatience) -> Result<Http, RegistryError> {
         if call_timeout.is_zero() {
             return Err(RegistryError::NoTime);
         }
@@ -250,13 +279,13 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT.min(call_timeout / 2))
-            .read_timeout(SILENCE_MAX)
+            .read_timeout(statement.silence)
             // Below what servers commonly keep, so that a request seldom meets a connection that is being closed.
             .pool_idle_timeout(Duration::from_secs(20))
             .user_agent(concat!("payfleet/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(RegistryError::Client)?;
-        Ok(Http { client, base, call_timeout })
+        Ok(Http { client, base, call_timeout, statement })
     }
 
     /// A request that pays.
@@ -273,16 +302,11 @@ impl Http {
     pub(crate) fn get_statement(&self, account: &Account, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
-        self.with_account(self.client.get(url), account).timeout(STATEMENT_TIMEOUT)
+        self.with_account(self.client.get(url), account).timeout(self.statement.whole)
     }
 
-    /// Sends a request once. `Ok` is the whole body of a documented success, still to be checked.
-    pub(crate) async fn send(
-        &self,
-        request: RequestBuilder,
-        call: &Call<'_>,
-        documented: Documented,
-    ) -> Result<Vec<u8>, Cause> {
+    /// Sends a request once, and reads the answer to its end.
+    pub(crate) async fn send(&self, request: RequestBuilder, call: &Call<'_>) -> Result<Reply, Cause> {
         let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len();
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
         let status = response.status();
@@ -297,11 +321,7 @@ impl Http {
                 Ok(None) => break,
             }
         }
-        if documented.success.contains(&status.as_u16()) {
-            Ok(body)
-        } else {
-            Err(Cause::of_status(status, &body, documented, call))
-        }
+        Ok(Reply { status: status.as_u16(), body })
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -324,4 +344,55 @@ impl Http {
 /// What went wrong on the way to a statement, for its error.
 pub(crate) fn transport_reason(error: &reqwest::Error) -> &'static str {
     Cause::of_transport(error).reason()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Instant;
+
+    use futures_util::TryStreamExt;
+    use time::macros::datetime;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::{Adapter, StatementError};
+
+    /// Serves one statement that begins and then sends a byte at this pace, for ever. The way of a statement is that of all shapes.
+    async fn dripping(pace: Duration, patience: StatementPatience) -> (StatementError, Duration) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 X\r\ncontent-length: 100000\r\n\r\n{").await.unwrap();
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(pace).await;
+            }
+        });
+        let adapter =
+            crate::sandbox::SandboxFile::new(Http::with_patience(&url, Duration::from_secs(20), patience).unwrap());
+        let account = Account { name: "main".to_owned(), credential: None };
+        let began = Instant::now();
+        let mut lines = adapter.statement(&account, datetime!(2026-01-02 0:00 UTC)).await.unwrap();
+        let error = lines.try_next().await.unwrap_err();
+        server.abort();
+        (error, began.elapsed())
+    }
+
+    #[tokio::test]
+    async fn a_statement_neither_falls_silent_nor_drips_for_ever() {
+        let (short, long) = (Duration::from_secs(1), Duration::from_secs(3600));
+        for (case, pace, patience) in [
+            ("silent", long, StatementPatience { silence: short, whole: long }),
+            ("drips", Duration::from_millis(50), StatementPatience { silence: Duration::from_secs(600), whole: short }),
+        ] {
+            let (error, took) = dripping(pace, patience).await;
+            assert!(matches!(error, StatementError::BrokeOff { lines: 0, .. }), "{case}: {error}");
+            assert!(took >= short && took < Duration::from_secs(20), "{case}: {took:?}");
+        }
+        assert!(STATEMENT_PATIENCE.silence < STATEMENT_PATIENCE.whole && STATEMENT_PATIENCE.whole <= long);
+    }
 }

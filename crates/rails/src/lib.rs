@@ -8,6 +8,8 @@
 #![warn(missing_docs)]
 
 mod adapter;
+#[doc(hidden)]
+pub mod hostile;
 mod http;
 mod null;
 mod registry;

@@ -1,6 +1,7 @@
 //! A statement from a file: CSV, read line by line, and refused as a whole if one line cannot be understood. A payment could hide behind it.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use csv::{Position, StringRecord};
@@ -16,17 +17,24 @@ const COLUMNS: [&str; 7] = ["key", "reference", "amount_minor", "currency", "des
 const FIELD_BYTES_MAX: usize = 4 * 1024;
 
 /// The lines of a file.
-pub(crate) struct CsvStatement {
+pub struct CsvStatement<R> {
     path: PathBuf,
-    reader: csv::Reader<File>,
+    reader: csv::Reader<R>,
     record: StringRecord,
 }
 
-impl CsvStatement {
+impl CsvStatement<File> {
     /// Opens the file and checks its header.
-    pub(crate) fn open(path: &Path) -> Result<CsvStatement, ReconcileError> {
+    pub(crate) fn open(path: &Path) -> Result<CsvStatement<File>, ReconcileError> {
         let file = File::open(path).map_err(|source| ReconcileError::Unreadable { path: path.to_owned(), source })?;
-        let reader = csv::ReaderBuilder::new().has_headers(false).from_reader(file);
+        CsvStatement::new(path, file)
+    }
+}
+
+impl<R: Read> CsvStatement<R> {
+    /// Reads from here, under this name, and checks the header.
+    pub fn new(path: &Path, input: R) -> Result<CsvStatement<R>, ReconcileError> {
+        let reader = csv::ReaderBuilder::new().has_headers(false).from_reader(input);
         let mut statement = CsvStatement { path: path.to_owned(), reader, record: StringRecord::new() };
         if !statement.read()? {
             return Err(statement.malformed(1, "header", "the file is empty"));
@@ -42,7 +50,8 @@ impl CsvStatement {
     }
 
     /// The next line, if there is one.
-    pub(crate) fn next(&mut self) -> Result<Option<StatementLine>, ReconcileError> {
+    #[allow(clippy::should_implement_trait)] // a lending one that can fail
+    pub fn next(&mut self) -> Result<Option<StatementLine>, ReconcileError> {
         if !self.read()? {
             return Ok(None);
         }

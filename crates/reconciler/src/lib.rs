@@ -13,6 +13,8 @@ mod step;
 mod watch;
 
 pub use error::ReconcileError;
+#[doc(hidden)] // for trying hostile files
+pub use file::CsvStatement;
 pub use options::{Command, Options};
 pub use step::{Ended, Outcome, Rails, reconcile_once};
 

@@ -140,15 +140,21 @@ pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: S
     .fetch_one(&mut *tx)
     .await
     .step("payouts_return")?;
+    let returned = returned.unsigned_abs();
+    if returned < news.ids.len() as u64 {
+        // Also of a payment that we know nothing of: another one of the payout, or one that a refusal had denied.
+        contradiction_keep(tx, news, "returned", source, &["refused", "cancelled", "returned"]).await?;
+    }
     holds_close(tx, &news.ids).await?;
-    Ok(returned.unsigned_abs())
+    Ok(returned)
 }
 
-pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News) -> Result<(), StoreError> {
+/// Acceptance by the rail. Where it meets a payout that counts as not paid it may be old news or the beginning of a double payment: it is kept.
+pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News, source: Source) -> Result<(), StoreError> {
     if news.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    let accepted = sqlx::query(
         "-- payouts_accept
          UPDATE payout p SET state = 'accepted', reference = news.reference, code = NULL
            FROM unnest($1::bigint[], $2::text[]) AS news (id, reference)
@@ -159,8 +165,40 @@ pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News) -> Result
     .bind(PayoutState::sources(PayoutEvent::Accept))
     .execute(&mut *tx)
     .await
-    .step("payouts_accept")?;
+    .step("payouts_accept")?
+    .rows_affected();
+    if accepted < news.ids.len() as u64 {
+        contradiction_keep(tx, news, "accepted", source, &["refused", "cancelled"]).await?;
+    }
     holds_close(tx, &news.ids).await
+}
+
+/// Keeps news that moved nothing, about payouts that are in one of these states.
+async fn contradiction_keep(
+    tx: &mut PgConnection,
+    news: &News,
+    says: &'static str,
+    source: Source,
+    states: &[&'static str],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- contradiction_keep
+         INSERT INTO evidence (tenant_id, payout_id, source, says, reference)
+         SELECT p.tenant_id, p.id, $3, $4, news.reference
+           FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
+          WHERE p.state = ANY($5)
+          ORDER BY p.id
+             ON CONFLICT DO NOTHING",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(source.as_str())
+    .bind(says)
+    .bind(states)
+    .execute(tx)
+    .await
+    .step("contradiction_keep")?;
+    Ok(())
 }
 
 /// Proof that payouts were not and will not be paid: their money is released and due again.

@@ -98,6 +98,7 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
             Outcome::Accepted(reference) => Some(&reference.0),
             _ => None,
         }),
+        source,
     )
     .await?;
 

@@ -3,7 +3,7 @@
 pub mod affiliates;
 mod columns;
 pub mod commissions;
-mod csv;
+pub mod csv;
 mod feed;
 mod problems;
 
@@ -62,6 +62,11 @@ impl Source {
         }
         let size = metadata.is_file().then_some(metadata.len());
         Ok(Source { name: path.display().to_string(), size, input: Box::new(file) })
+    }
+
+    /// Bytes that are in memory.
+    pub fn of(name: &str, bytes: Vec<u8>) -> Source {
+        Source { name: name.to_owned(), size: Some(bytes.len() as u64), input: Box::new(io::Cursor::new(bytes)) }
     }
 
     /// Passes everything that is read through `wrap`, for counting.

@@ -1,7 +1,7 @@
 //! Shape `batch` (as PayPal): a batch is one request under one key, accepted whole and paid item by item later; its items are
 //! found again by the batch's key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use payfleet_domain::{Outcome, PayoutKey, Rail, RefusalCode, RunId};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{WireInstruction, check_amount, currency_of, read, reference, statement, unanswered, unfound};
-use crate::http::{Cause, Documented, Http};
+use crate::http::{Cause, Documented, Http, Reply};
 use crate::registry::declared;
 use crate::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementStream};
 
@@ -71,48 +71,60 @@ impl SandboxBatch {
             items: call.instructions.iter().map(WireInstruction::from).collect(),
         };
         let request = self.http.post(call.account, &["batch", "batches"]).json(&batch);
-        let body = self.http.send(request, call, PAYING).await?;
-        let receipt: Receipt = read(&body)?;
-        if receipt.error.is_some() || receipt.sender_batch_id.is_some_and(|key| key != call.batch_key.as_str()) {
-            return Err(Cause::Contradictory("a receipt for another batch, or with an error in it"));
-        }
-        match receipt.status.as_str() {
-            // The items' own references are found by a lookup; until then the batch's stands for them.
-            "pending" | "completed" => {
-                let accepted = Outcome::Accepted(reference(&receipt.batch_id)?);
-                Ok(vec![accepted; call.instructions.len()])
-            }
-            _ => Err(Cause::Contradictory("a success that is not accepted")),
-        }
+        accepted(call, &self.http.send(request, call).await?)
     }
 
     async fn ask(&self, call: &Call<'_>) -> Result<Vec<Finding>, Cause> {
         let request = self.http.get(call.account, &["batch", "batches", call.batch_key.as_str()]);
-        let body = self.http.send(request, call, ASKING).await?;
-        let found: Found = read(&body)?;
-        if found.error.is_some() || found.sender_batch_id != call.batch_key.as_str() {
-            return Err(Cause::Contradictory("the answer is about another batch, or has an error in it"));
-        }
-        // What contradicts itself anywhere is believed nowhere: a refusal read from it could cause a second payment.
-        let runs: Vec<RunId> = call.instructions.iter().filter_map(|asked| run_of(asked.key.as_str())).collect();
-        let mut items = HashMap::with_capacity(found.items.len());
-        for item in &found.items {
-            // The call may ask for a part of the batch; an item of no run that was asked about is not from this batch.
-            if !run_of(&item.key).is_some_and(|run| runs.contains(&run)) {
-                return Err(Cause::Contradictory("the answer holds an item that was never in the batch"));
-            }
-            if items.insert(item.key.as_str(), item).is_some() {
-                return Err(Cause::Contradictory("the answer holds an item twice"));
-            }
-        }
-        call.instructions
-            .iter()
-            .map(|asked| match items.get(asked.key.as_str()) {
-                Some(item) => item.outcome(asked, &found.batch_id).map(Finding::Known),
-                None => Err(Cause::Contradictory("the answer lacks an item of the batch")),
-            })
-            .collect()
+        found(call, &self.http.send(request, call).await?)
     }
+}
+
+/// What the answer to a submission says.
+pub(super) fn accepted(call: &Call<'_>, reply: &Reply) -> Result<Vec<Outcome>, Cause> {
+    let receipt: Receipt = read(reply.success(call, PAYING)?)?;
+    if receipt.error.is_some() || receipt.sender_batch_id.is_some_and(|key| key != call.batch_key.as_str()) {
+        return Err(Cause::Contradictory("a receipt for another batch, or with an error in it"));
+    }
+    match receipt.status.as_str() {
+        // The items' own references are found by a lookup; until then the batch's stands for them.
+        "pending" | "completed" => {
+            let accepted = Outcome::Accepted(reference(&receipt.batch_id)?);
+            Ok(vec![accepted; call.instructions.len()])
+        }
+        _ => Err(Cause::Contradictory("a success that is not accepted")),
+    }
+}
+
+/// What the answer to a question says.
+pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Vec<Finding>, Cause> {
+    let found: Found = read(reply.success(call, ASKING)?)?;
+    if found.error.is_some() || found.sender_batch_id != call.batch_key.as_str() {
+        return Err(Cause::Contradictory("the answer is about another batch, or has an error in it"));
+    }
+    // What contradicts itself anywhere is believed nowhere: a refusal read from it could cause a second payment.
+    let runs: Vec<RunId> = call.instructions.iter().filter_map(|asked| run_of(asked.key.as_str())).collect();
+    let mut items = HashMap::with_capacity(found.items.len());
+    let mut payments = HashSet::with_capacity(found.items.len());
+    for item in &found.items {
+        // The call may ask for a part of the batch; an item of no run that was asked about is not from this batch.
+        if !run_of(&item.key).is_some_and(|run| runs.contains(&run)) {
+            return Err(Cause::Contradictory("the answer holds an item that was never in the batch"));
+        }
+        if items.insert(item.key.as_str(), item).is_some() {
+            return Err(Cause::Contradictory("the answer holds an item twice"));
+        }
+        if item.id.as_ref().is_some_and(|id| !id.is_empty() && !payments.insert(id)) {
+            return Err(Cause::Contradictory("the answer names one payment for two items"));
+        }
+    }
+    call.instructions
+        .iter()
+        .map(|asked| match items.get(asked.key.as_str()) {
+            Some(item) => item.outcome(asked, &found.batch_id).map(Finding::Known),
+            None => Err(Cause::Contradictory("the answer lacks an item of the batch")),
+        })
+        .collect()
 }
 
 impl Item {

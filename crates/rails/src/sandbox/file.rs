@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{WireInstruction, currency_of, read, reference, statement, unanswered};
-use crate::http::{Cause, Documented, Http};
+use crate::http::{Cause, Documented, Http, Reply};
 use crate::registry::declared;
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 
@@ -47,14 +47,18 @@ impl SandboxFile {
             items: call.instructions.iter().map(WireInstruction::from).collect(),
         };
         let request = self.http.post(call.account, &["file", "files"]).json(&file);
-        let body = self.http.send(request, call, DOCUMENTED).await?;
-        let receipt: Receipt = read(&body)?;
-        if receipt.error.is_some() || receipt.status != "accepted" {
-            return Err(Cause::Contradictory("a success that is not accepted, or with an error in it"));
-        }
-        let accepted = Outcome::Accepted(reference(&receipt.receipt)?);
-        Ok(vec![accepted; call.instructions.len()])
+        accepted(call, &self.http.send(request, call).await?)
     }
+}
+
+/// What the answer to a submission says.
+pub(super) fn accepted(call: &Call<'_>, reply: &Reply) -> Result<Vec<Outcome>, Cause> {
+    let receipt: Receipt = read(reply.success(call, DOCUMENTED)?)?;
+    if receipt.error.is_some() || receipt.status != "accepted" {
+        return Err(Cause::Contradictory("a success that is not accepted, or with an error in it"));
+    }
+    let accepted = Outcome::Accepted(reference(&receipt.receipt)?);
+    Ok(vec![accepted; call.instructions.len()])
 }
 
 #[async_trait]

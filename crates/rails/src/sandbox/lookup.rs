@@ -7,10 +7,11 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered, unfound};
-use crate::http::{Cause, Documented, Http};
+use crate::http::{Cause, Documented, Http, Reply};
 use crate::registry::declared;
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 
+const RAIL: &str = "sandbox-lookup";
 const PAYING: Documented =
     Documented { success: &[200], refuses_payments: true, refuses_requests: true, not_found: false };
 const ASKING: Documented =
@@ -31,40 +32,49 @@ struct Transfer<'a> {
 
 impl SandboxLookup {
     pub(crate) fn new(http: Http) -> Self {
-        SandboxLookup { rail: declared("sandbox-lookup"), http }
+        SandboxLookup { rail: declared(RAIL), http }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {
         let instruction = single(call)?;
         let body = Transfer { instruction: instruction.into(), expires_at: call.expires_at };
         let request = self.http.post(call.account, &["lookup", "transfers"]).json(&body);
-        let body = self.http.send(request, call, PAYING).await?;
-        let payment: WirePayment = read(&body)?;
-        payment.check(instruction)?;
-        match payment.status.as_str() {
-            "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
-            _ => Err(Cause::Contradictory("a success that is not paid")),
-        }
+        paid(call, &self.http.send(request, call).await?)
     }
 
     async fn ask(&self, call: &Call<'_>) -> Result<Finding, Cause> {
         let instruction = single(call)?;
         let request = self.http.get(call.account, &["lookup", "transfers", instruction.key.as_str()]);
-        let body = self.http.send(request, call, ASKING).await?;
-        let payment: WirePayment = read(&body)?;
-        payment.check(instruction)?;
-        if let Some(count @ 2..) = payment.count {
-            // The first of them is still the proof of payment; the others are found on the statement.
-            tracing::error!(rail = self.rail.name, key = %instruction.key, count, "the rail paid one key more than once");
-        }
-        let outcome = match (payment.status.as_str(), payment.count, &payment.code) {
-            ("paid", None | Some(1..), _) => Outcome::Paid(reference(&payment.id)?),
-            ("returned", None | Some(1..), _) => Outcome::Returned(reference(&payment.id)?),
-            ("refused", None | Some(0), Some(code)) if !code.is_empty() => Outcome::Refused(RefusalCode::new(code)),
-            _ => return Err(Cause::Contradictory("a status that does not go with the rest of the answer")),
-        };
-        Ok(Finding::Known(outcome))
+        found(call, &self.http.send(request, call).await?)
     }
+}
+
+/// What the answer to a submission says.
+pub(super) fn paid(call: &Call<'_>, reply: &Reply) -> Result<Outcome, Cause> {
+    let payment: WirePayment = read(reply.success(call, PAYING)?)?;
+    payment.check(single(call)?)?;
+    match payment.status.as_str() {
+        "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
+        _ => Err(Cause::Contradictory("a success that is not paid")),
+    }
+}
+
+/// What the answer to a question says.
+pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Finding, Cause> {
+    let instruction = single(call)?;
+    let payment: WirePayment = read(reply.success(call, ASKING)?)?;
+    payment.check(instruction)?;
+    if let Some(count @ 2..) = payment.count {
+        // The first of them is still the proof of payment; the others are found on the statement.
+        tracing::error!(rail = RAIL, key = %instruction.key, count, "the rail paid one key more than once");
+    }
+    let outcome = match (payment.status.as_str(), payment.count, &payment.code) {
+        ("paid", None | Some(1..), _) => Outcome::Paid(reference(&payment.id)?),
+        ("returned", None | Some(1..), _) => Outcome::Returned(reference(&payment.id)?),
+        ("refused", None | Some(0), Some(code)) if !code.is_empty() => Outcome::Refused(RefusalCode::new(code)),
+        _ => return Err(Cause::Contradictory("a status that does not go with the rest of the answer")),
+    };
+    Ok(Finding::Known(outcome))
 }
 
 #[async_trait]

@@ -11,6 +11,7 @@ pub(crate) use batch::SandboxBatch;
 pub(crate) use file::SandboxFile;
 pub(crate) use lookup::SandboxLookup;
 pub(crate) use payout::SandboxPayout;
+pub(crate) use statement::lines;
 
 use std::collections::HashSet;
 
@@ -18,7 +19,7 @@ use payfleet_domain::{Currency, Reference};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::http::Cause;
+use crate::http::{Cause, Reply};
 use crate::{Answer, Call, Finding, Instruction};
 
 /// An instruction as it is sent. Its fields are written in this order by every version: the rail compares bodies.
@@ -126,6 +127,26 @@ fn currency_of(call: &Call<'_>) -> Result<Currency, Cause> {
         }
     }
     Ok(currency)
+}
+
+/// What the adapter of a rail concludes from an answer to a submission, wherever that came from.
+pub(crate) fn submitted(rail: &'static str, call: &Call<'_>, reply: &Reply) -> Answer {
+    let outcomes = match rail {
+        "sandbox-payout" => payout::paid(call, reply).map(|outcome| vec![outcome]),
+        "sandbox-lookup" => lookup::paid(call, reply).map(|outcome| vec![outcome]),
+        "sandbox-batch" => batch::accepted(call, reply),
+        _ => file::accepted(call, reply),
+    };
+    outcomes.map_or_else(|cause| unanswered(&cause, rail, call), Answer::Each)
+}
+
+/// The same for the answer to a question.
+pub(crate) fn looked_up(rail: &'static str, call: &Call<'_>, reply: &Reply) -> Vec<Finding> {
+    let findings = match rail {
+        "sandbox-lookup" => lookup::found(call, reply).map(|finding| vec![finding]),
+        _ => batch::found(call, reply),
+    };
+    findings.unwrap_or_else(|cause| unfound(&cause, rail, call))
 }
 
 /// What a failed submission is for the fleet.

@@ -5,7 +5,7 @@ use payfleet_domain::{Outcome, Rail};
 use time::OffsetDateTime;
 
 use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered};
-use crate::http::{Cause, Documented, Http};
+use crate::http::{Cause, Documented, Http, Reply};
 use crate::registry::declared;
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 
@@ -29,13 +29,17 @@ impl SandboxPayout {
             .post(call.account, &["payout", "payouts"])
             .header("Idempotency-Key", instruction.key.as_str())
             .json(&WireInstruction::from(instruction));
-        let body = self.http.send(request, call, DOCUMENTED).await?;
-        let payment: WirePayment = read(&body)?;
-        payment.check(instruction)?;
-        match payment.status.as_str() {
-            "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
-            _ => Err(Cause::Contradictory("a success that is not paid")),
-        }
+        paid(call, &self.http.send(request, call).await?)
+    }
+}
+
+/// What the answer to a submission says.
+pub(super) fn paid(call: &Call<'_>, reply: &Reply) -> Result<Outcome, Cause> {
+    let payment: WirePayment = read(reply.success(call, DOCUMENTED)?)?;
+    payment.check(single(call)?)?;
+    match payment.status.as_str() {
+        "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
+        _ => Err(Cause::Contradictory("a success that is not paid")),
     }
 }
 

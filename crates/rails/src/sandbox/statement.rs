@@ -52,24 +52,23 @@ pub(super) async fn open(
         return Err(unreachable("the answer does not say where it ends"));
     }
     let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| transport_reason(&error))).boxed();
-    let reader = Reader {
-        rail,
-        account: account_name,
-        body,
-        buffer: Vec::new(),
-        ready: VecDeque::new(),
-        lines: 0,
-        last: None,
-        fault: None,
-    };
-    Ok(stream::unfold(Some(reader), |reader| async { reader?.next().await }).boxed())
+    Ok(lines(rail, account_name, body))
 }
+
+/// The lines of a statement that comes in these pieces.
+pub(crate) fn lines(rail: &'static str, account: String, body: Body) -> StatementStream {
+    let reader =
+        Reader { rail, account, body, buffer: Vec::new(), ready: VecDeque::new(), lines: 0, last: None, fault: None };
+    stream::unfold(Some(reader), |reader| async { reader?.next().await }).boxed()
+}
+
+type Body = BoxStream<'static, Result<bytes::Bytes, &'static str>>;
 
 /// What is between the bytes and the lines.
 struct Reader {
     rail: &'static str,
     account: String,
-    body: BoxStream<'static, Result<bytes::Bytes, &'static str>>,
+    body: Body,
     /// The beginning of a line whose end has not come yet.
     buffer: Vec<u8>,
     ready: VecDeque<StatementLine>,

@@ -8,7 +8,7 @@ use payfleet_rails::Finding;
 use crate::server::{Act, Server};
 use crate::{Order, Shape};
 
-const ASKING: [Shape; 2] = [Shape::Batch, Shape::Lookup];
+const ASKING: [Shape; 2] = [Shape::BATCH, Shape::LOOKUP];
 
 async fn ask(shape: Shape, order: &Order, act: Act) -> Vec<Finding> {
     let server = Server::with(act).await;
@@ -69,10 +69,10 @@ async fn every_documented_status_is_understood() {
         Outcome::Accepted(reference("it_5")),
         Outcome::Refused(RefusalCode::new("account_closed")),
     ];
-    let findings = ask(Shape::Batch, &order, Act::Reply(200, batch(&order, &items))).await;
+    let findings = ask(Shape::BATCH, &order, Act::Reply(200, batch(&order, &items))).await;
     assert_eq!(findings, expected.map(Finding::Known));
 
-    let order = Shape::Lookup.order();
+    let order = Shape::LOOKUP.order();
     for (rest, expected) in [
         (r#""id":"tr_1","status":"paid","count":1"#, paid("tr_1")),
         (r#""id":"tr_1","status":"paid","count":2"#, paid("tr_1")),
@@ -82,19 +82,19 @@ async fn every_documented_status_is_understood() {
             Finding::Known(Outcome::Refused(RefusalCode::new("account_closed"))),
         ),
     ] {
-        let findings = ask(Shape::Lookup, &order, Act::Reply(200, transfer(&order, rest))).await;
+        let findings = ask(Shape::LOOKUP, &order, Act::Reply(200, transfer(&order, rest))).await;
         assert_eq!(findings, [expected], "{rest}");
     }
 }
 
 #[tokio::test]
 async fn a_part_of_a_batch_can_be_asked_for() {
-    let whole = Shape::Batch.order();
+    let whole = Shape::BATCH.order();
     let body = batch(&whole, &good_items(&whole));
-    let mut part = Shape::Batch.order();
+    let mut part = Shape::BATCH.order();
     part.instructions.remove(0);
     part.instructions.remove(1);
-    assert_eq!(ask(Shape::Batch, &part, Act::Reply(200, body)).await, [paid("it_2")]);
+    assert_eq!(ask(Shape::BATCH, &part, Act::Reply(200, body)).await, [paid("it_2")]);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_question_without_answer_changes_nothing() {
 
 #[tokio::test]
 async fn a_transfer_that_contradicts_itself_is_no_answer() {
-    let order = Shape::Lookup.order();
+    let order = Shape::LOOKUP.order();
     let good = transfer(&order, r#""id":"tr_1","status":"paid","count":1"#);
     let refused = transfer(&order, r#""id":"tr_1","status":"refused","code":"account_closed","count":0"#);
     for (case, body) in [
@@ -169,13 +169,13 @@ async fn a_transfer_that_contradicts_itself_is_no_answer() {
         ("refused with an empty code", refused.replace("account_closed", "")),
         ("refused, another amount", refused.replace("1001", "1")),
     ] {
-        assert_eq!(ask(Shape::Lookup, &order, Act::Reply(200, body)).await, [Finding::Unanswered], "{case}");
+        assert_eq!(ask(Shape::LOOKUP, &order, Act::Reply(200, body)).await, [Finding::Unanswered], "{case}");
     }
 }
 
 #[tokio::test]
 async fn a_batch_that_contradicts_itself_anywhere_is_believed_nowhere() {
-    let order = Shape::Batch.order();
+    let order = Shape::BATCH.order();
     let good = good_items(&order);
     let with = |change: &dyn Fn(&mut Vec<String>)| {
         let mut items = good.clone();
@@ -204,13 +204,13 @@ async fn a_batch_that_contradicts_itself_anywhere_is_believed_nowhere() {
         ("with an error", whole.replacen('{', r#"{"error":{"code":"x"},"#, 1)),
     ] {
         assert_ne!(body, whole, "{case}");
-        assert_eq!(ask(Shape::Batch, &order, Act::Reply(200, body)).await, vec![Finding::Unanswered; 3], "{case}");
+        assert_eq!(ask(Shape::BATCH, &order, Act::Reply(200, body)).await, vec![Finding::Unanswered; 3], "{case}");
     }
 }
 
 #[tokio::test]
 async fn rails_without_a_lookup_are_not_asked() {
-    for shape in [Shape::Payout, Shape::File] {
+    for shape in [Shape::PAYOUT, Shape::FILE] {
         let server = Server::with(Act::Hang).await;
         let order = shape.order();
         let findings = shape.adapter(&server.url).look_up(&order.call()).await;

@@ -23,23 +23,23 @@ async fn requests_are_these() {
     const ITEM: &str = r#"{"key":"429496729N-0123456789abcdef","amount_minor":100X,"currency":"EUR","destination":"payee-X@example.com"}"#;
     let item = |number: i64| ITEM.replace('N', &(6 + number).to_string()).replace('X', &number.to_string());
     let items = format!("[{},{},{}]", item(1), item(2), item(3));
-    let key = Shape::Batch.order().batch_key.to_string();
+    let key = Shape::BATCH.order().batch_key.to_string();
 
-    let payout = sent(Shape::Payout).await;
+    let payout = sent(Shape::PAYOUT).await;
     assert_eq!(payout.line, "POST /payout/payouts HTTP/1.1");
     assert_eq!(payout.header("idempotency-key"), Some("4294967297-0123456789abcdef"));
     assert_eq!(payout.body, item(1));
 
-    let batch = sent(Shape::Batch).await;
+    let batch = sent(Shape::BATCH).await;
     assert_eq!(batch.line, "POST /batch/batches HTTP/1.1");
     assert_eq!(batch.body, format!(r#"{{"sender_batch_id":"{key}","currency":"EUR","items":{items}}}"#));
 
-    let lookup = sent(Shape::Lookup).await;
+    let lookup = sent(Shape::LOOKUP).await;
     assert_eq!(lookup.line, "POST /lookup/transfers HTTP/1.1");
     let expiring = item(1).replace('}', r#","expires_at":"2026-01-02T03:04:05Z"}"#);
     assert_eq!(lookup.body, expiring);
 
-    let file = sent(Shape::File).await;
+    let file = sent(Shape::FILE).await;
     assert_eq!(file.line, "POST /file/files HTTP/1.1");
     assert_eq!(file.body, format!(r#"{{"file_id":"{key}","currency":"EUR","items":{items}}}"#));
 
@@ -53,9 +53,9 @@ async fn requests_are_these() {
 #[tokio::test]
 async fn an_account_without_credential_sends_none_and_a_base_path_is_kept() {
     let server = Server::with(Act::Reply(500, String::new())).await;
-    let mut order = Shape::Lookup.order();
+    let mut order = Shape::LOOKUP.order();
     order.account = Account { name: "other".to_owned(), credential: None };
-    let adapter = Shape::Lookup.adapter(&format!("{}/rails/", server.url));
+    let adapter = Shape::LOOKUP.adapter(&format!("{}/rails/", server.url));
     adapter.submit(&order.call()).await;
     adapter.look_up(&order.call()).await;
     let seen = server.seen();

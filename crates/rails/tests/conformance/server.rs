@@ -1,5 +1,6 @@
 //! A server that does exactly what it is told, request by request, and remembers what it was asked.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub enum Act {
     Endless(Vec<u8>, Vec<u8>, Duration),
     /// Never answer.
     Hang,
+    /// Answer once the other side has given up.
+    ReplyTooLate(u16, String),
 }
 
 /// One request as it came.
@@ -35,6 +38,8 @@ pub struct Seen {
 pub struct Server {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Bytes of endless answers that somebody has taken, or that fill the buffers of the connection.
+    taken: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -44,16 +49,17 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let taken = Arc::new(AtomicUsize::new(0));
         let script = Arc::new(Mutex::new((0, acts)));
         let task = tokio::spawn({
-            let seen = Arc::clone(&seen);
+            let (seen, taken) = (Arc::clone(&seen), Arc::clone(&taken));
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&seen)));
+                    tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&seen), Arc::clone(&taken)));
                 }
             }
         });
-        Server { url, seen, task }
+        Server { url, seen, taken, task }
     }
 
     pub async fn with(act: Act) -> Server {
@@ -62,6 +68,10 @@ impl Server {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 }
 
@@ -86,7 +96,7 @@ fn next_act(script: &Script) -> Act {
     act
 }
 
-async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>>, taken: Arc<AtomicUsize>) {
     loop {
         if matches!(script.lock().unwrap().1.first(), Some(Act::DropUnread)) {
             return;
@@ -96,8 +106,7 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>
         match next_act(&script) {
             Act::DropUnread | Act::DropRead => return,
             Act::Reply(status, body) => {
-                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
-                if stream.write_all((head + &body).as_bytes()).await.is_err() {
+                if stream.write_all(reply(status, &body).as_bytes()).await.is_err() {
                     return;
                 }
             }
@@ -110,13 +119,23 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>
                 let _ = stream.write_all(&head).await;
                 let mut pace = tokio::time::interval(pace.max(Duration::from_micros(1)));
                 while stream.write_all(&tail).await.is_ok() {
+                    taken.fetch_add(tail.len(), Ordering::Relaxed);
                     pace.tick().await;
                 }
                 return;
             }
             Act::Hang => std::future::pending().await,
+            Act::ReplyTooLate(status, body) => {
+                while stream.read_u8().await.is_ok() {}
+                let _ = stream.write_all(reply(status, &body).as_bytes()).await;
+                return;
+            }
         }
     }
+}
+
+fn reply(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 async fn read_request(stream: &mut TcpStream) -> Option<Seen> {

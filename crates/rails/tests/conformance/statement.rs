@@ -16,7 +16,7 @@ fn account() -> Account {
 }
 
 /// The lines before the end, and how it ended.
-async fn read(shape: Shape, act: Act) -> (Vec<StatementLine>, Result<(), StatementError>) {
+pub async fn read(shape: Shape, act: Act) -> (Vec<StatementLine>, Result<(), StatementError>) {
     let server = Server::with(act).await;
     let mut stream = match shape.adapter(&server.url).statement(&account(), datetime!(2026-01-02 0:00 UTC)).await {
         Ok(stream) => stream,
@@ -35,7 +35,7 @@ async fn read(shape: Shape, act: Act) -> (Vec<StatementLine>, Result<(), Stateme
     }
 }
 
-fn chunked(chunks: &[&str], end: &str) -> Act {
+pub fn chunked(chunks: &[&str], end: &str) -> Act {
     let mut raw = "HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     for chunk in chunks {
         raw += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
@@ -43,7 +43,7 @@ fn chunked(chunks: &[&str], end: &str) -> Act {
     Act::Raw((raw + end).into_bytes())
 }
 
-const END: &str = "0\r\n\r\n";
+pub const END: &str = "0\r\n\r\n";
 
 #[tokio::test]
 async fn lines_come_as_they_are_wherever_they_are_cut() {
@@ -51,7 +51,7 @@ async fn lines_come_as_they_are_wherever_they_are_cut() {
     for cut in [0, 1, 60, FIRST.len(), FIRST.len() + 1, text.len() - 1, text.len()] {
         let (head, tail) = text.split_at(cut);
         let chunks: Vec<&str> = [head, tail].into_iter().filter(|chunk| !chunk.is_empty()).collect();
-        let (lines, end) = read(Shape::Payout, chunked(&chunks, END)).await;
+        let (lines, end) = read(Shape::PAYOUT, chunked(&chunks, END)).await;
         assert_eq!(end, Ok(()));
         let paid = StatementLine {
             key: "k1".to_owned(),
@@ -70,7 +70,7 @@ async fn lines_come_as_they_are_wherever_they_are_cut() {
 #[tokio::test]
 async fn every_shape_asks_for_its_own_statement() {
     for (shape, word) in
-        [(Shape::Payout, "payout"), (Shape::Batch, "batch"), (Shape::Lookup, "lookup"), (Shape::File, "file")]
+        [(Shape::PAYOUT, "payout"), (Shape::BATCH, "batch"), (Shape::LOOKUP, "lookup"), (Shape::FILE, "file")]
     {
         let server = Server::with(Act::Reply(200, String::new())).await;
         let stream = shape.adapter(&server.url).statement(&account(), datetime!(2026-01-02 0:00 UTC)).await.unwrap();
@@ -93,13 +93,13 @@ async fn a_statement_cut_short_is_an_error_after_what_came_before() {
         ("half a line", chunked(&[&line, half], END)),
         ("a line without its end", chunked(&[&line, SECOND], END)),
     ] {
-        let (lines, end) = read(Shape::Batch, act).await;
+        let (lines, end) = read(Shape::BATCH, act).await;
         assert_eq!(lines.len(), 1, "{case}");
         assert!(matches!(end, Err(StatementError::BrokeOff { lines: 1, .. })), "{case}: {end:?}");
     }
     // Here a lost connection could not be told from the end.
     let unframed = Act::Raw(format!("HTTP/1.1 200 X\r\n\r\n{line}").into_bytes());
-    let (lines, end) = read(Shape::Batch, unframed).await;
+    let (lines, end) = read(Shape::BATCH, unframed).await;
     assert!(lines.is_empty() && matches!(end, Err(StatementError::Unreachable { .. })), "{end:?}");
 }
 
@@ -118,7 +118,7 @@ async fn a_line_that_cannot_be_read_stops_the_reading() {
         ("longer than any line", SECOND.replace("k1", &"k".repeat(70_000))),
     ] {
         let text = format!("{FIRST}\n{bad}\n{SECOND}\n");
-        let (lines, end) = read(Shape::File, chunked(&[&text], END)).await;
+        let (lines, end) = read(Shape::FILE, chunked(&[&text], END)).await;
         assert_eq!(lines.len(), 1, "{case}");
         let Err(error @ StatementError::Unreadable { line: 2, .. }) = end else { panic!("{case}: {end:?}") };
         assert!(!error.to_string().contains("example"), "{error}");
@@ -128,19 +128,19 @@ async fn a_line_that_cannot_be_read_stops_the_reading() {
         [b"4000\r\n".as_slice(), &[b' '; 0x4000], b"\r\n"].concat(),
         std::time::Duration::ZERO,
     );
-    let (lines, end) = read(Shape::File, endless).await;
+    let (lines, end) = read(Shape::FILE, endless).await;
     assert!(lines.is_empty() && matches!(end, Err(StatementError::Unreadable { line: 1, .. })), "{end:?}");
 }
 
 #[tokio::test]
 async fn no_statement_is_an_error_and_not_an_empty_one() {
     for status in [204, 307, 401, 404, 429, 500, 503] {
-        let (_, end) = read(Shape::Lookup, Act::Reply(status, String::new())).await;
+        let (_, end) = read(Shape::LOOKUP, Act::Reply(status, String::new())).await;
         let expected = StatementError::Denied { rail: "sandbox-lookup", account: "main".to_owned(), status };
         assert_eq!(end, Err(expected));
     }
     for act in [Act::DropUnread, Act::DropRead] {
-        let (_, end) = read(Shape::Lookup, act).await;
+        let (_, end) = read(Shape::LOOKUP, act).await;
         assert!(matches!(end, Err(StatementError::Unreachable { .. })), "{end:?}");
     }
 }

@@ -19,18 +19,6 @@ fn error(code: &str) -> String {
     format!(r#"{{"error":{{"code":"{code}","message":"..."}}}}"#)
 }
 
-/// The answer of a rail that behaves.
-fn success(shape: Shape, order: &Order) -> (u16, String) {
-    match shape {
-        Shape::Payout | Shape::Lookup => {
-            let key = order.key(0);
-            (200, format!(r#"{{"id":"po_1","key":"{key}","status":"paid","amount_minor":1001,"currency":"EUR"}}"#))
-        }
-        Shape::Batch => (201, r#"{"batch_id":"ba_1","status":"pending"}"#.to_owned()),
-        Shape::File => (202, r#"{"receipt":"fi_1","status":"accepted"}"#.to_owned()),
-    }
-}
-
 /// Submits once and asserts what came of it, and that the rail was asked once at most.
 async fn expect(shape: Shape, case: &str, act: Act, expected: Answer) {
     let server = Server::with(act).await;
@@ -50,19 +38,14 @@ async fn expect_of_all(case: &str, act: Act, expected: Answer) {
 async fn a_rail_that_behaves_is_believed() {
     for shape in Shape::ALL {
         let order = shape.order();
-        let (status, body) = success(shape, &order);
-        let reference = |id: &str| payfleet_domain::Reference(id.to_owned());
-        let expected = match shape {
-            Shape::Payout | Shape::Lookup => vec![Outcome::Paid(reference("po_1"))],
-            Shape::Batch => vec![Outcome::Accepted(reference("ba_1")); 3],
-            Shape::File => vec![Outcome::Accepted(reference("fi_1")); 3],
-        };
+        let (status, body) = shape.success(&order);
+        let expected = vec![shape.succeeded(); order.instructions.len()];
         expect(shape, "success", Act::Reply(status, body), Answer::Each(expected)).await;
     }
     // A batch that is known already.
     let known = Act::Reply(200, r#"{"batch_id":"ba_1","status":"completed"}"#.to_owned());
     let accepted = Outcome::Accepted(payfleet_domain::Reference("ba_1".to_owned()));
-    expect(Shape::Batch, "replay", known, Answer::Each(vec![accepted; 3])).await;
+    expect(Shape::BATCH, "replay", known, Answer::Each(vec![accepted; 3])).await;
 }
 
 #[tokio::test]
@@ -84,7 +67,7 @@ async fn a_lost_connection_is_unknown() {
     expect_of_all("not HTTP", Act::Raw(b"hello\r\n\r\n".to_vec()), UNKNOWN).await;
     expect_of_all("half a head", Act::Raw(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()), UNKNOWN).await;
     for shape in Shape::ALL {
-        let (status, body) = success(shape, &shape.order());
+        let (status, body) = shape.success(&shape.order());
         let longer = body.len() + 1;
         let raw = format!("HTTP/1.1 {status} X\r\ncontent-length: {longer}\r\n\r\n{body}");
         expect(shape, "a success cut short", Act::Raw(raw.into_bytes()), UNKNOWN).await;
@@ -110,7 +93,7 @@ async fn an_endless_or_huge_answer_is_unknown_and_not_read_to_its_end() {
     let chunk = [b"4000\r\n".as_slice(), &[b' '; 0x4000], b"\r\n"].concat();
     expect_of_all("endless", Act::Endless(head, chunk, Duration::ZERO), UNKNOWN).await;
     for shape in Shape::ALL {
-        let (status, body) = success(shape, &shape.order());
+        let (status, body) = shape.success(&shape.order());
         let huge = format!("{}{body}", " ".repeat(100_000));
         expect(shape, "huge", Act::Reply(status, huge), UNKNOWN).await;
     }
@@ -157,14 +140,11 @@ async fn not_executed_needs_the_documented_code() {
 #[tokio::test]
 async fn a_refusal_is_one_only_where_the_rail_documents_it() {
     for shape in Shape::ALL {
-        let expected = match shape {
-            Shape::Payout | Shape::Lookup => refused("account_closed"),
-            Shape::Batch | Shape::File => UNKNOWN,
-        };
+        let expected = if shape.refuses_payments { refused("account_closed") } else { UNKNOWN };
         expect(shape, "402", Act::Reply(402, error("account_closed")), expected).await;
         let own = format!(r#"{{"error":{{"code":"invalid_item","key":"{}"}}}}"#, shape.order().key(0));
         expect(shape, "an item of ours", Act::Reply(400, own), refused("invalid_item")).await;
-        let (_, paid) = success(shape, &shape.order());
+        let (_, paid) = shape.success(&shape.order());
         let both = paid.replacen('{', r#"{"error":{"code":"account_closed"},"#, 1);
         for status in [400, 402] {
             expect(shape, "refused and paid at once", Act::Reply(status, both.clone()), UNKNOWN).await;
@@ -184,7 +164,7 @@ async fn a_refusal_is_one_only_where_the_rail_documents_it() {
 async fn redirects_are_not_followed() {
     for shape in Shape::ALL {
         let order = shape.order();
-        let (status, body) = success(shape, &order);
+        let (status, body) = shape.success(&order);
         let elsewhere = Server::with(Act::Reply(status, body)).await;
         for status in [301, 302, 303, 307, 308] {
             let raw = format!("HTTP/1.1 {status} X\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n", elsewhere.url);
@@ -197,7 +177,7 @@ async fn redirects_are_not_followed() {
 #[tokio::test]
 async fn a_success_without_its_proof_is_unknown() {
     for shape in Shape::ALL {
-        let (status, good) = success(shape, &shape.order());
+        let (status, good) = shape.success(&shape.order());
         let garbage = ["", "null", "[]", "{}", "{", "OK", "\u{0}", r#"{"error":{"code":"account_closed"}}"#];
         for body in garbage {
             expect(shape, body, Act::Reply(status, body.to_owned()), UNKNOWN).await;
@@ -213,8 +193,8 @@ async fn a_success_without_its_proof_is_unknown() {
         }
     }
     // The status of another shape's success is none of this one.
-    for (shape, status) in [(Shape::Payout, 201), (Shape::Lookup, 202), (Shape::Batch, 202), (Shape::File, 200)] {
-        let (_, body) = success(shape, &shape.order());
+    for (shape, status) in [(Shape::PAYOUT, 201), (Shape::LOOKUP, 202), (Shape::BATCH, 202), (Shape::FILE, 200)] {
+        let (_, body) = shape.success(&shape.order());
         expect(shape, "another shape's status", Act::Reply(status, body), UNKNOWN).await;
     }
 }
@@ -236,8 +216,8 @@ async fn an_answer_about_something_else_is_unknown() {
         ("a field twice", r#""status":"paid""#, r#""status":"paid","status":"paid""#),
         ("no key at all", r#""key""#, r#""kez""#),
     ];
-    for shape in [Shape::Payout, Shape::Lookup] {
-        let (status, good) = success(shape, &shape.order());
+    for shape in [Shape::PAYOUT, Shape::LOOKUP] {
+        let (status, good) = shape.success(&shape.order());
         for (case, from, to) in swaps {
             let body = good.replace(from, to);
             assert_ne!(body, good, "{case}");
@@ -247,13 +227,13 @@ async fn an_answer_about_something_else_is_unknown() {
         expect(shape, "a reference without end", Act::Reply(status, long), UNKNOWN).await;
     }
     for (shape, from, to) in [
-        (Shape::Batch, "ba_1", ""),
-        (Shape::Batch, "pending", "denied"),
-        (Shape::Batch, r#""status""#, r#""sender_batch_id":"other","status""#),
-        (Shape::File, "fi_1", ""),
-        (Shape::File, "accepted", "rejected"),
+        (Shape::BATCH, "ba_1", ""),
+        (Shape::BATCH, "pending", "denied"),
+        (Shape::BATCH, r#""status""#, r#""sender_batch_id":"other","status""#),
+        (Shape::FILE, "fi_1", ""),
+        (Shape::FILE, "accepted", "rejected"),
     ] {
-        let (status, good) = success(shape, &shape.order());
+        let (status, good) = shape.success(&shape.order());
         expect(shape, to, Act::Reply(status, good.replace(from, to)), UNKNOWN).await;
     }
 }
@@ -270,10 +250,10 @@ async fn a_call_that_the_rail_does_not_take_is_not_sent() {
         nameless.account.name = "line\nend".to_owned();
         unfit.push((shape, nameless));
     }
-    for shape in [Shape::Payout, Shape::Lookup] {
+    for shape in [Shape::PAYOUT, Shape::LOOKUP] {
         unfit.push((shape, Order::new(2)));
     }
-    for shape in [Shape::Batch, Shape::File] {
+    for shape in [Shape::BATCH, Shape::FILE] {
         let mut twice = shape.order();
         twice.instructions[2] = twice.instructions[0].clone();
         unfit.push((shape, twice));
@@ -293,7 +273,7 @@ async fn a_call_that_the_rail_does_not_take_is_not_sent() {
 async fn a_request_on_a_kept_connection_is_not_repeated_when_that_is_lost() {
     for shape in Shape::ALL {
         let order = shape.order();
-        let (status, body) = success(shape, &order);
+        let (status, body) = shape.success(&order);
         let good = Act::Reply(status, body);
         // Were the second request repeated, it would be answered.
         let server = Server::start(vec![good.clone(), Act::DropRead, good]).await;

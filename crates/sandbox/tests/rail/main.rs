@@ -1,6 +1,7 @@
 //! The contract of the sandbox rail, against the real program over real connections.
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod faults;
 mod groups;
 mod lies;

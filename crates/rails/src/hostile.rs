@@ -1,0 +1,22 @@
+//! What the adapters conclude from bytes, without a connection: so that hostile answers can be tried by the million. Not for the fleet.
+
+use futures_util::{StreamExt, stream};
+
+use crate::http::Reply;
+use crate::{Answer, Call, Finding, StatementStream, sandbox};
+
+/// What the sandbox rail's adapter concludes from this answer to a submission.
+pub fn submitted(rail: &'static str, call: &Call<'_>, status: u16, body: &[u8]) -> Answer {
+    sandbox::submitted(rail, call, &Reply { status, body: body.to_owned() })
+}
+
+/// What the adapter concludes from this answer to a question; of the rails that can be asked.
+pub fn looked_up(rail: &'static str, call: &Call<'_>, status: u16, body: &[u8]) -> Vec<Finding> {
+    sandbox::looked_up(rail, call, &Reply { status, body: body.to_owned() })
+}
+
+/// The lines of a statement that comes in these pieces.
+pub fn statement(pieces: Vec<Vec<u8>>) -> StatementStream {
+    let body = stream::iter(pieces.into_iter().map(|piece| Ok(piece.into()))).boxed();
+    sandbox::lines("sandbox-file", "main".to_owned(), body)
+}
