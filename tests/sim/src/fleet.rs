@@ -94,7 +94,7 @@ pub fn worker(world: &World, number: usize) -> (ProcessId, Shutdown) {
                 {
                     world.broken(format!("sweep: {error}"));
                 }
-                world.scheduler.sleep(world.scheduler.millis(200, 1_000)).await;
+                world.scheduler.sleep(world.scheduler.millis(500, 2_000)).await;
             }
         }
     });
@@ -115,7 +115,7 @@ pub fn worker(world: &World, number: usize) -> (ProcessId, Shutdown) {
                     false => hints.read(&RAILS, free).await,
                 };
                 let given = given.unwrap_or_default();
-                let wait = if given.is_empty() { world.scheduler.millis(20, 400) } else { Duration::ZERO };
+                let wait = if given.is_empty() { world.scheduler.millis(100, 800) } else { Duration::ZERO };
                 for delivery in given {
                     let Ok(place) = places.clone().acquire_owned().await else { return };
                     let worker = worker.clone();

@@ -1,1 +1,428 @@
-//! later
+//! The real store over a real Postgres, one whole operation at a time. Its clock is the simulator's: a schema in front of `pg_catalog` has a
+//! `clock_timestamp()` and a `now()` that read a row.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use payfleet_domain::{
+    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementLine, TenantId,
+};
+use payfleet_store::{
+    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
+    Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, Store,
+    StoreError, TenantRail, Verdict,
+};
+use sqlx::{PgPool, Row};
+use time::OffsetDateTime;
+use tokio::runtime::Runtime;
+
+use crate::backend::{Backend, Ended, ExclusionEnd, PayoutEnd, RunEnd, Scenario, SessionId};
+use crate::fleet::RAILS;
+
+const CLOCK: &str = "
+CREATE SCHEMA sim;
+CREATE TABLE sim.clock (at timestamptz NOT NULL);
+INSERT INTO sim.clock VALUES ('2026-03-05');
+CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM sim.clock';
+CREATE FUNCTION sim.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM sim.clock';";
+
+/// A number that no run has.
+const NO_RUN: RunId = RunId(i32::MAX as i64);
+
+/// A database with the simulator's clock; every seed gets a tenant of its own in it.
+#[derive(Clone)]
+pub struct Database {
+    runtime: Arc<Runtime>,
+    store: Store,
+    sql: PgPool,
+}
+
+impl Database {
+    /// Makes one on the Postgres of the tests.
+    pub fn create() -> Database {
+        let admin = std::env::var("PAYFLEET_TEST_POSTGRES")
+            .expect("PAYFLEET_TEST_POSTGRES must name a Postgres for tests; scripts/test starts one and sets it");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let (store, sql) = runtime.block_on(async {
+            let name = format!("sim_{}", uuid::Uuid::new_v4().simple());
+            let server = PgPool::connect(&admin).await.expect("Postgres answers");
+            sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await.unwrap();
+            server.close().await;
+            let url = format!("{}/{name}", admin.rsplit_once('/').unwrap().0);
+            let plain = PgPool::connect(&url).await.unwrap();
+            sqlx::raw_sql(CLOCK).execute(&plain).await.unwrap();
+            plain.close().await;
+            let url = format!("{url}?options=-c%20search_path%3Dsim%2Cpg_catalog");
+            let store = Store::connect(&url, 4).await.unwrap();
+            store.schema_migrate().await.unwrap();
+            (store, PgPool::connect(&url).await.unwrap())
+        });
+        Database { runtime: Arc::new(runtime), store, sql }
+    }
+
+    /// Writes the scenario of a seed.
+    pub fn load(&self, seed: u64, scenario: &Scenario) -> Postgres {
+        let (tenant, affiliates) = self.runtime.block_on(async {
+            let tenant = self.store.tenant_ensure(&format!("seed-{seed}"), None).await.unwrap();
+            for rail in RAILS {
+                let row = TenantRail { method: rail.into(), rail: rail.into(), account: "shop".into(), credential: None };
+                self.store.tenant_rail_set(tenant, row).await.unwrap();
+            }
+            let mut ids = Vec::new();
+            for affiliate in &scenario.affiliates {
+                ids.push(self.affiliate(tenant, affiliate, &scenario.periods).await);
+            }
+            (tenant, ids)
+        });
+        Postgres {
+            database: self.clone(),
+            scenario: scenario.clone(),
+            tenant,
+            affiliates,
+            now: crate::EPOCH,
+            sessions: BTreeMap::new(),
+            sessions_opened: 0,
+        }
+    }
+
+    async fn affiliate(&self, tenant: TenantId, affiliate: &crate::backend::Affiliate, periods: &[&str]) -> i64 {
+        let id: i64 = sqlx::query_scalar(
+            "WITH made AS (
+               INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
+               VALUES ($1, $2, 'n', 'e', 'DE', 'EUR') RETURNING id),
+             account AS (INSERT INTO account (tenant_id, affiliate_id, currency) SELECT $1, id, 'EUR' FROM made),
+             method AS (
+               INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
+               SELECT $1, id, $3, $2 FROM made WHERE $3 IS NOT NULL)
+             SELECT id FROM made",
+        )
+        .bind(tenant.0)
+        .bind(&affiliate.name)
+        .bind(affiliate.rail)
+        .fetch_one(&self.sql)
+        .await
+        .unwrap();
+        for (period, earned) in periods.iter().zip(&affiliate.earned).filter(|(_, earned)| **earned != 0) {
+            sqlx::query(
+                "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+                 VALUES ($1, $2 || $3, $4, 'EUR', $5, ($3 || '-15')::timestamptz, ($3 || '-15')::timestamptz,
+                         CASE WHEN $5 < 0 THEN 'clawback' ELSE 'sale' END, '')",
+            )
+            .bind(tenant.0)
+            .bind(&affiliate.name)
+            .bind(*period)
+            .bind(id)
+            .bind(*earned)
+            .execute(&self.sql)
+            .await
+            .unwrap();
+        }
+        id
+    }
+}
+
+/// The system of record of one seed.
+pub struct Postgres {
+    database: Database,
+    scenario: Scenario,
+    tenant: TenantId,
+    /// Their numbers, by place in the scenario.
+    affiliates: Vec<i64>,
+    now: OffsetDateTime,
+    sessions: BTreeMap<SessionId, Reconciliation>,
+    sessions_opened: u64,
+}
+
+impl Postgres {
+    fn wait<T>(&self, operation: impl Future<Output = T>) -> T {
+        self.database.runtime.block_on(operation)
+    }
+
+    fn store(&self) -> Store {
+        self.database.store.clone()
+    }
+
+    /// Does something with a session that is open.
+    fn with<T>(
+        &mut self,
+        id: SessionId,
+        operation: impl AsyncFnOnce(&mut Reconciliation) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let gone = || StoreError::Broken("a session that has ended".to_owned());
+        let mut session = self.sessions.remove(&id).ok_or_else(gone)?;
+        let result = self.wait(operation(&mut session));
+        self.sessions.insert(id, session);
+        result
+    }
+
+    fn place(&self, affiliate: i64) -> usize {
+        self.affiliates.iter().position(|id| *id == affiliate).expect("an affiliate of this seed")
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.session_end(id);
+        }
+    }
+}
+
+impl Backend for Postgres {
+    fn clock(&mut self, now: OffsetDateTime) {
+        if now != self.now {
+            self.now = now;
+            let set = sqlx::query("UPDATE sim.clock SET at = $1").bind(now).execute(&self.database.sql);
+            self.database.runtime.block_on(set).expect("the clock can be set");
+        }
+    }
+
+    fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    fn run_create(&mut self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.wait(self.store().run_create(new))
+    }
+
+    fn plan_chunk(&mut self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        self.wait(self.store().plan_chunk(run, chunk, batch_size))
+    }
+
+    fn runs_begin(&mut self) -> Result<u64, StoreError> {
+        self.wait(self.store().runs_begin())
+    }
+
+    fn rails_open(&mut self) -> Result<Vec<String>, StoreError> {
+        self.wait(self.store().rails_open())
+    }
+
+    fn batches_due(
+        &mut self,
+        rail: &'static str,
+        hinted: HashSet<BatchId>,
+        limit: i64,
+    ) -> Result<Vec<BatchId>, StoreError> {
+        self.wait(self.store().batches_due(rail, hinted, limit))
+    }
+
+    fn runs_to_cancel(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.wait(self.store().runs_to_cancel())
+    }
+
+    fn run_cancel(&mut self, run: RunId) -> Result<u64, RunChangeError> {
+        self.wait(self.store().run_cancel(run))
+    }
+
+    fn run_pause(&mut self, run: RunId) -> Result<(), RunChangeError> {
+        self.wait(self.store().run_pause(run, "a person"))
+    }
+
+    fn run_resume(&mut self, run: RunId) -> Result<(), RunChangeError> {
+        self.wait(self.store().run_resume(run))
+    }
+
+    fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.wait(self.store().runs_closable())
+    }
+
+    fn run_close(&mut self, run: RunId) -> Result<CloseVerdict, StoreError> {
+        self.wait(self.store().run_close(run))
+    }
+
+    fn run_find(&mut self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        self.wait(self.store().run_find(run))
+    }
+
+    fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError> {
+        self.wait(self.store().runs_to_reconcile())
+    }
+
+    fn lease_acquire(
+        &mut self,
+        batch: BatchId,
+        worker: &str,
+        ttl: Duration,
+    ) -> Result<Option<LeasedBatch>, StoreError> {
+        self.wait(self.store().lease_acquire(batch, worker, ttl))
+    }
+
+    fn leases_renew(&mut self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        self.wait(self.store().leases_renew(leases, ttl))
+    }
+
+    fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
+        self.wait(self.store().lease_release(lease, available_in))
+    }
+
+    fn intent_write(
+        &mut self,
+        lease: Lease,
+        worker: &str,
+        rail: &'static Rail,
+        looked_up: bool,
+    ) -> Result<Result<Intent, IntentRefused>, StoreError> {
+        self.wait(self.store().intent_write(lease, worker, rail, looked_up))
+    }
+
+    fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
+        self.wait(self.store().orders_read(batch, states))
+    }
+
+    fn outcomes_record(&mut self, report: Report) -> Result<Recorded, StoreError> {
+        self.wait(self.store().outcomes_record(report))
+    }
+
+    fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
+        self.wait(self.store().batch_split(lease))
+    }
+
+    fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
+        self.wait(self.store().batch_hold(lease, reason))
+    }
+
+    fn session_open(&mut self, run: RunId) -> Result<Option<SessionId>, StoreError> {
+        let store = self.store();
+        let session = self.wait(async {
+            match store.run_find(run).await? {
+                Some(row) => store.reconciliation_open(&row).await,
+                None => Ok(None),
+            }
+        })?;
+        Ok(session.map(|session| {
+            self.sessions_opened += 1;
+            self.sessions.insert(SessionId(self.sessions_opened), session);
+            SessionId(self.sessions_opened)
+        }))
+    }
+
+    fn session_end(&mut self, session: SessionId) {
+        if let Some(session) = self.sessions.remove(&session) {
+            // In good order, so that the lock is free at a time that does not depend on the machine.
+            self.wait(session.close()).expect("a session ends");
+        }
+    }
+
+    fn session_accounts(&mut self, session: SessionId) -> Result<Vec<StatementAccount>, StoreError> {
+        self.with(session, async |session| session.accounts().await)
+    }
+
+    fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError> {
+        self.with(session, async |session| session.line_add(line).await)
+    }
+
+    fn session_match(&mut self, session: SessionId) -> Result<(), StoreError> {
+        self.with(session, async |session| session.lines_match().await)
+    }
+
+    fn session_apply(&mut self, session: SessionId) -> Result<Applied, StoreError> {
+        self.with(session, async |session| session.evidence_apply().await)
+    }
+
+    fn session_open_batches(&mut self, session: SessionId) -> Result<Vec<OpenBatches>, StoreError> {
+        self.with(session, async |session| session.batches_open().await)
+    }
+
+    fn session_compare(
+        &mut self,
+        session: SessionId,
+        without_statement: &[&str],
+        unknown_after: Duration,
+    ) -> Result<Compared, StoreError> {
+        self.with(session, async |session| session.compare(without_statement, unknown_after).await)
+    }
+
+    fn session_compare_open(
+        &mut self,
+        session: SessionId,
+        unknown_after: Duration,
+    ) -> Result<Compared, StoreError> {
+        self.with(session, async |session| session.compare_open(unknown_after).await)
+    }
+
+    fn session_restart(&mut self, session: SessionId) -> Result<RunRow, StoreError> {
+        self.with(session, async |session| {
+            session.restart().await?;
+            Ok(session.run().clone())
+        })
+    }
+
+    fn session_verdict(&mut self, session: SessionId, statement: &str) -> Result<Verdict, StoreError> {
+        self.with(session, async |session| session.verdict_write(statement).await)
+    }
+
+    fn run_at(&mut self, place: usize) -> RunId {
+        let Some(period) = self.scenario.periods.get(place) else { return NO_RUN };
+        let find = sqlx::query_scalar("SELECT id FROM run WHERE tenant_id = $1 AND period = $2");
+        let found: Option<i64> =
+            self.wait(find.bind(self.tenant.0).bind(*period).fetch_optional(&self.database.sql)).unwrap();
+        found.map_or(NO_RUN, RunId)
+    }
+
+    fn is_open(&mut self, run: RunId) -> bool {
+        let find = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM batch WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted'))",
+        );
+        self.wait(find.bind(run.0).fetch_one(&self.database.sql)).unwrap()
+    }
+
+    fn ended(&mut self) -> Ended {
+        let (sql, tenant) = (&self.database.sql, self.tenant.0);
+        let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
+            let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
+            (
+                all("SELECT id, key, state, created_at, planned_at, paused_at IS NOT NULL AS paused, plan_cursor FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
+                all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference FROM payout WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
+                all("SELECT payout_id, kind, amount_minor, at FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
+                all("SELECT run_id, affiliate_id, amount_minor, carried_minor FROM exclusion WHERE tenant_id = $1 ORDER BY run_id, affiliate_id").await.unwrap(),
+                all("SELECT carried_minor FROM account WHERE tenant_id = $1 ORDER BY affiliate_id").await.unwrap(),
+                all("SELECT id FROM batch WHERE tenant_id = $1 AND state IN ('ready', 'sending', 'accepted')").await.unwrap(),
+            )
+        });
+        let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, OffsetDateTime)>>::new();
+        for row in &transfers {
+            let kind: i16 = row.get("kind");
+            by_payout.entry(row.get("payout_id")).or_default().push((kind as u8, row.get("amount_minor"), row.get("at")));
+        }
+        let run = |row: &sqlx::postgres::PgRow| {
+            let state: String = row.get("state");
+            let cursor: i64 = row.get("plan_cursor");
+            RunEnd {
+                id: RunId(row.get("id")),
+                key: row.get("key"),
+                state: state.parse().expect("a state"),
+                created_at: row.get("created_at"),
+                planned_at: row.get("planned_at"),
+                planned_up_to: self.affiliates.iter().filter(|id| **id <= cursor).count(),
+                is_paused: row.get("paused"),
+            }
+        };
+        let payout = |row: &sqlx::postgres::PgRow| {
+            let state: String = row.get("state");
+            let id: i64 = row.get("id");
+            PayoutEnd {
+                id: PayoutId(id),
+                affiliate: self.place(row.get("affiliate_id")),
+                amount_minor: row.get("amount_minor"),
+                carried_minor: row.get("carried_minor"),
+                state: state.parse().expect("a state"),
+                reference: row.get("reference"),
+                transfers: by_payout.get(&id).cloned().unwrap_or_default(),
+            }
+        };
+        let exclusion = |row: &sqlx::postgres::PgRow| ExclusionEnd {
+            run: RunId(row.get("run_id")),
+            affiliate: self.place(row.get("affiliate_id")),
+            amount_minor: row.get("amount_minor"),
+            carried_minor: row.get("carried_minor"),
+        };
+        Ended {
+            runs: runs.iter().map(run).collect(),
+            payouts: payouts.iter().map(payout).collect(),
+            exclusions: exclusions.iter().map(exclusion).collect(),
+            carried: carried.iter().map(|row| row.get("carried_minor")).collect(),
+            batches_open: open.len(),
+        }
+    }
+}

@@ -235,7 +235,9 @@ impl SimAdapter {
                 world.rails().execute(scheduler, &world, &request);
             });
         };
-        if twice && !matches!(self.rail.class, RailClass::Lookup | RailClass::Neither) {
+        // A rail that says "not executed" says it of every copy of the request: an assumption of its class.
+        let is_keyed = !matches!(self.rail.class, RailClass::Lookup | RailClass::Neither);
+        if twice && is_keyed && world.weather() != Some(Fault::RateLimited) {
             world.matrix.hit(Step::Call, Fault::Duplicate);
             arrive(scheduler.millis(1, 5_000));
         }

@@ -58,8 +58,8 @@ impl Profile {
     /// By lot: some kinds of faults, some rate.
     pub fn draw(scheduler: &Scheduler) -> Profile {
         let faults: Vec<Fault> = FAULTS.into_iter().filter(|_| scheduler.chance(600)).collect();
-        let rate = [0, 5, 15, 40, 80][scheduler.below(5) as usize];
-        Profile { faults, rate, until: scheduler.millis(2_000, 20_000) }
+        let rate = [2, 10, 30, 60, 120][scheduler.below(5) as usize];
+        Profile { faults, rate, until: scheduler.millis(2_000, 15_000) }
     }
 }
 
@@ -183,7 +183,9 @@ impl World {
         scheduler.sleep(wait).await;
         let mut arrow = Arrow::default();
         let profile = &self.inner.profile;
-        if !self.is_peace() && !profile.faults.is_empty() && scheduler.chance(profile.rate) {
+        // Most arrows are those of sweeps and reads, to which little can happen.
+        let rate = if matches!(step, Step::Sweep | Step::Read | Step::Reclaim) { profile.rate / 4 } else { profile.rate };
+        if !self.is_peace() && !profile.faults.is_empty() && scheduler.chance(rate) {
             let fault = profile.faults[scheduler.below(profile.faults.len() as u64) as usize];
             self.strike(fault, process, step, &mut arrow).await;
         }

@@ -156,18 +156,32 @@ impl Memory {
             match verdict {
                 RefusalVerdict::Final if report.refused_whole && one_may_spoil => split = true,
                 RefusalVerdict::Final => {
+                    // The answer to one request says nothing of the payment that the rail accepted by another.
+                    let is_accepted = |id: &PayoutId| self.payouts[id].state == PayoutState::Accepted;
+                    let refused_ids: Vec<PayoutId> =
+                        refused_ids.iter().copied().filter(|id| report.attempt.is_none() || !is_accepted(id)).collect();
                     refused = self.set_free(&refused_ids, PayoutState::Refused, PayoutEvent::Refuse);
                 }
                 RefusalVerdict::StillUnknown => lost.extend(&refused_ids),
             }
         }
+        let has_lost = !lost.is_empty();
+        // Of a batch that is ready nothing is under way: news that proves nothing cannot change that.
+        let parts = self.parts(report.batch, &batch);
+        lost.retain(|id| match batch.state {
+            BatchState::Split => parts.iter().any(|part| {
+                let part = &self.batches[part];
+                part.state != BatchState::Ready && part.has(*id)
+            }),
+            state => state != BatchState::Ready,
+        });
         self.move_all(&lost, PayoutEvent::LoseTrack);
         if let Some(attempt) = report.attempt {
             let none_executed = report.outcomes.iter().all(|(_, outcome)| *outcome == Outcome::NotExecuted);
-            let result = match (lost.is_empty(), none_executed) {
-                (false, _) => "unknown",
-                (true, true) => "not_executed",
-                (true, false) => "answered",
+            let result = match (has_lost, none_executed) {
+                (true, _) => "unknown",
+                (false, true) => "not_executed",
+                (false, false) => "answered",
             };
             for (id, other) in &mut self.batches {
                 if (*id == report.batch || other.parent == Some(report.batch))
@@ -181,15 +195,33 @@ impl Memory {
         if alarms > 0 {
             self.alarm(batch.run);
         }
+        for part in parts {
+            self.settle_held(part);
+        }
         let state = if split {
             let unknown = self.in_batch(&batch);
             self.move_all(&unknown, PayoutEvent::Clear);
             self.halve(report.batch, BatchState::Ready)?;
             BatchState::Split
         } else {
-            self.advance(report, !lost.is_empty())?
+            self.advance(report, has_lost)?
         };
         Ok(Recorded { paid, refused, alarms, state })
+    }
+
+    /// What a split batch was split into, and what those were.
+    fn parts(&self, id: BatchId, batch: &Batch) -> Vec<BatchId> {
+        let mut parts = Vec::new();
+        let mut split = Vec::from_iter((batch.state == BatchState::Split).then_some(id));
+        while let Some(parent) = split.pop() {
+            for (half, other) in self.batches.iter().filter(|(_, other)| other.parent == Some(parent)) {
+                match other.state {
+                    BatchState::Split => split.push(*half),
+                    _ => parts.push(*half),
+                }
+            }
+        }
+        parts
     }
 
     pub(super) fn alarm(&mut self, run: RunId) {
