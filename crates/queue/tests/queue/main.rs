@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod faces;
+mod facts;
 mod hints;
 mod outage;
+mod proxy;
 mod server;
 
 use std::collections::HashSet;

@@ -31,6 +31,10 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub async fn queue(&self) -> Queue {
         Queue::connect(&self.url(), PREFIX).await.unwrap()
     }
