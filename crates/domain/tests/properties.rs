@@ -2,7 +2,7 @@
 
 use payfleet_domain::{
     AttemptNo, BatchFacts, BatchState, Currency, KeyUnit, Money, NextStep, PayoutEvent, PayoutId, PayoutKey,
-    PayoutState, RAILS, Rail, RailClass, next_step, normalise_destination,
+    PayoutState, RAILS, Rail, RailClass, RunState, next_step, normalise_destination,
 };
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
@@ -105,6 +105,60 @@ proptest! {
         if let Ok(first) = normalise_destination(&method, &text) {
             let again = normalise_destination(&method, first.as_str()).expect("a normal form is valid");
             prop_assert_eq!(first, again);
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_the_least_amount_that_reaches_it(minor in 0_i64..=10_000_000, scale in 0_u32..6, currency in currency()) {
+        let units = rust_decimal::Decimal::new(minor, scale);
+        let threshold = currency.threshold_minor(units).expect("far below any limit");
+        let at = |minor| Money { minor, currency }.to_decimal();
+        prop_assert!(at(threshold) >= units);
+        prop_assert!(at(threshold - 1) < units);
+    }
+
+    #[test]
+    fn money_is_in_one_place_whatever_happens(events in proptest::collection::vec(event(), 0..40)) {
+        // Reserved, with the payee, and due again: one of them holds the amount, and what is due again never leaves.
+        let place = |state: PayoutState| match state {
+            PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => "reserved",
+            PayoutState::Paid => "payee",
+            PayoutState::Refused | PayoutState::Returned | PayoutState::Cancelled => "due",
+        };
+        let mut state = PayoutState::Planned;
+        for event in events {
+            if let Ok(next) = state.after(event) {
+                prop_assert_ne!(place(state), "due", "{} {:?}", state, event);
+                prop_assert!((place(state), place(next)) != ("payee", "reserved"));
+                if next == PayoutState::Refused {
+                    prop_assert_eq!(event, PayoutEvent::Refuse);
+                }
+                if next == PayoutState::Cancelled {
+                    prop_assert_eq!(state, PayoutState::Planned);
+                }
+                state = next;
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_perhaps_sent_is_never_cancelled_and_what_is_over_stays_over(path in proptest::collection::vec(0_usize..7, 0..40)) {
+        let (mut batch, mut sent) = (BatchState::Ready, false);
+        let (mut run, mut closed) = (RunState::Planning, false);
+        for to in path {
+            if let Ok(next) = batch.to(BatchState::ALL[to]) {
+                prop_assert!(!matches!(batch, BatchState::Done | BatchState::Split | BatchState::Cancelled));
+                // Only by way of `ready`, which needs proof that nothing is under way.
+                prop_assert!(next != BatchState::Cancelled || !sent);
+                sent = matches!(next, BatchState::Sending | BatchState::Accepted) || sent && next != BatchState::Ready;
+                batch = next;
+            }
+            if let Ok(next) = run.to(RunState::ALL[to]) {
+                prop_assert!(!closed || !next.is_open(), "{} {}", run, next);
+                prop_assert!(run != RunState::Cancelled && (next != RunState::Cancelled || run.is_open()));
+                closed |= !next.is_open();
+                run = next;
+            }
         }
     }
 }
