@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 
 const SIMULATED: &str = "
 CREATE SCHEMA sim;
@@ -33,6 +34,12 @@ pub async fn install(database: &PgPool) {
 /// The URL by which a program sees the simulated clock. That the system's schema is named makes it the second.
 pub fn url(address: SocketAddr) -> String {
     format!("postgres://postgres@{address}/payfleet?options=-c%20search_path%3Dsim%2Cpg_catalog%2Cpublic")
+}
+
+/// A pool that sees it too, and survives crashes of the server.
+pub fn connect(address: SocketAddr) -> PgPool {
+    let options = PgPoolOptions::new().max_connections(8).test_before_acquire(true);
+    options.acquire_timeout(Duration::from_secs(2)).connect_lazy(&url(address)).expect("a valid URL")
 }
 
 /// Steps it. Returns whether Postgres did.

@@ -3,7 +3,7 @@
 //!
 //! [`weather`] holds the faults, [`work`] what there is to do meanwhile, [`recovery`] the stop-watches, [`table`] the figures, [`end`] the judgement.
 
-mod clock;
+pub mod clock;
 mod disk;
 mod end;
 mod fleet;

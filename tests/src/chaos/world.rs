@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
@@ -112,14 +111,11 @@ impl World {
         let mut rail = Rail { process: None, address, folder: folder.clone() };
         rail.start(&http).await;
 
-        let database = PgPoolOptions::new().max_connections(8).test_before_acquire(true);
-        let database = database.acquire_timeout(Duration::from_secs(2));
-        let database = database.connect_lazy(&clock::url(postgres.address())).expect("a valid URL");
         let world = World {
             options,
             table,
             outages: Outages::default(),
-            database,
+            database: clock::connect(postgres.address()),
             http,
             to_postgres: Proxy::start(postgres.address()).await,
             to_redis: Proxy::start(redis[0].address()).await,
