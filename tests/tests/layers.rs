@@ -8,12 +8,13 @@ use std::process::Command;
 /// What each crate may use of ours.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
-    ("store", &["domain"]),
-    ("queue", &["domain"]),
+    ("failpoint", &[]),
+    ("store", &["domain", "failpoint"]),
+    ("queue", &["domain", "failpoint"]),
     ("rails", &["domain"]),
     ("runtime", &[]),
     ("coordinator", &["domain", "store", "queue", "runtime"]),
-    ("worker", &["domain", "store", "queue", "rails", "runtime"]),
+    ("worker", &["domain", "failpoint", "store", "queue", "rails", "runtime"]),
     ("reconciler", &["domain", "store", "rails", "runtime"]),
     ("sandbox", &["domain", "runtime"]),
 ];

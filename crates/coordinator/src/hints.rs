@@ -1,16 +1,16 @@
 //! First hints to the workers. They only save the second that the sweeper would take; whatever goes wrong here is a warning.
 
 use payfleet_domain::Rail;
-use payfleet_queue::{Hint, Queue, QueueError};
-use payfleet_store::Store;
+use payfleet_queue::{Hint, QueueError};
 
 use crate::failure::{Failure, chain};
+use crate::ports::{Hints, SystemOfRecord};
 
 /// Batches of a rail that have a hint at the same time, at most. The sweeper publishes the rest as these are worked off, taking turns between runs.
 const WINDOW: usize = 16;
 
 /// Publishes a hint for batches that are due and have none. Returns how many.
-pub async fn publish(store: &Store, queue: &Queue) -> Result<usize, Failure> {
+pub async fn publish(store: &dyn SystemOfRecord, queue: &dyn Hints) -> Result<usize, Failure> {
     let mut published = 0;
     for name in store.rails_open().await? {
         // A rail of another build: its workers have a sweeper too.
@@ -26,7 +26,11 @@ pub async fn publish(store: &Store, queue: &Queue) -> Result<usize, Failure> {
     Ok(published)
 }
 
-async fn publish_rail(store: &Store, queue: &Queue, rail: &'static Rail) -> Result<Result<usize, QueueError>, Failure> {
+async fn publish_rail(
+    store: &dyn SystemOfRecord,
+    queue: &dyn Hints,
+    rail: &'static Rail,
+) -> Result<Result<usize, QueueError>, Failure> {
     let outstanding = match queue.outstanding(rail.name, WINDOW).await {
         Ok(outstanding) => outstanding,
         Err(error) => return Ok(Err(error)),

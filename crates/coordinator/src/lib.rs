@@ -9,12 +9,13 @@ mod cancel;
 mod cli;
 mod connect;
 mod failure;
-mod hints;
+pub mod hints;
 mod holds;
 mod import;
 mod input;
 mod periods;
-mod plan;
+pub mod plan;
+pub mod ports;
 mod progress;
 mod rails;
 mod report;
@@ -25,11 +26,11 @@ mod status;
 mod tick;
 mod wait;
 
-pub use cli::Cli;
+pub use cli::{Cli, PlanArgs};
+pub use failure::Failure;
 
 use cli::{Command, HoldsCommand, ImportCommand, RailsCommand};
 use connect::{open_schema, open_store};
-use failure::Failure;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::telemetry;
 

@@ -6,6 +6,7 @@ use payfleet_store::{Planned, RunRow, Store};
 
 use crate::cli::PlanArgs;
 use crate::failure::Failure;
+use crate::ports::SystemOfRecord;
 use crate::progress;
 
 /// How far planning came.
@@ -27,7 +28,12 @@ pub enum OnPause {
 }
 
 /// Plans what is left of a run.
-pub async fn complete(store: &Store, run: RunId, args: PlanArgs, on_pause: OnPause) -> Result<Planning, Failure> {
+pub async fn complete(
+    store: &dyn SystemOfRecord,
+    run: RunId,
+    args: PlanArgs,
+    on_pause: OnPause,
+) -> Result<Planning, Failure> {
     let bar = progress::steps(0, &format!("planning run {run}"));
     let planning = loop {
         let planned = match on_pause {

@@ -11,6 +11,7 @@ mod decide;
 mod discrepancy;
 mod exclusion;
 mod ids;
+pub mod invariant;
 mod key;
 mod money;
 mod outcome;

@@ -152,8 +152,10 @@ impl Queue {
     }
 
     pub(crate) async fn command<T: FromRedisValue>(&self, doing: &'static str, command: &Cmd) -> Result<T, QueueError> {
+        self.pass(doing, "before").await?;
         let mut connection = self.connection().await?;
         let result = command.query_async(&mut connection).await;
+        self.pass(doing, "after").await?;
         self.judge(doing, connection, result)
     }
 
@@ -162,9 +164,18 @@ impl Queue {
         doing: &'static str,
         pipeline: &Pipeline,
     ) -> Result<T, QueueError> {
+        self.pass(doing, "before").await?;
         let mut connection = self.connection().await?;
         let result = pipeline.query_async(&mut connection).await;
+        self.pass(doing, "after").await?;
         self.judge(doing, connection, result)
+    }
+
+    /// A failpoint looks like a server that is gone.
+    pub(crate) async fn pass(&self, doing: &str, place: &str) -> Result<(), QueueError> {
+        payfleet_failpoint::pass(doing, place)
+            .await
+            .map_err(|injected| QueueError::Unreachable { place: self.inner.place.clone(), source: Box::new(injected) })
     }
 
     /// Gives an answer its error, and a connection that led to a demoted master no second use.

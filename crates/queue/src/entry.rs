@@ -11,7 +11,7 @@ pub(crate) const FIELD: &str = "h";
 
 /// The place of an entry in its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EntryId(String);
+pub struct EntryId(pub String);
 
 /// An entry that was given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]

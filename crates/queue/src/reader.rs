@@ -58,6 +58,13 @@ impl Reader {
     /// The group is made, or made again after Redis was wiped, beginning at the stream's first entry, so that no hint is passed
     /// over. After an error the next call connects again; do not call it in a tight loop.
     pub async fn read(&mut self, count: usize) -> Result<Vec<Delivery>, QueueError> {
+        self.queue.pass(DOING, "before").await?;
+        let given = self.read_twice(count).await;
+        self.queue.pass(DOING, "after").await?;
+        given
+    }
+
+    async fn read_twice(&mut self, count: usize) -> Result<Vec<Delivery>, QueueError> {
         // Twice, since a group that was missing is made in between.
         for _ in 0..2 {
             match self.round(count).await? {

@@ -57,6 +57,11 @@ impl Registry {
         Ok(Registry { adapters })
     }
 
+    /// These.
+    pub fn of(adapters: Vec<Arc<dyn Adapter>>) -> Registry {
+        Registry { adapters }
+    }
+
     /// The adapter of the rail with this name.
     pub fn adapter(&self, name: &str) -> Option<Arc<dyn Adapter>> {
         self.adapters.iter().find(|adapter| adapter.rail().name == name).cloned()

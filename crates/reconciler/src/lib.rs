@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod options;
+pub mod ports;
 mod report;
 mod statement;
 mod step;

@@ -4,12 +4,13 @@ use futures_util::StreamExt;
 use payfleet_rails::{Account, Credential};
 use payfleet_runtime::secret::rail_credential;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::{Reconciliation, StatementAccount};
+use payfleet_store::StatementAccount;
 use std::path::PathBuf;
 use time::Duration;
 
 use crate::ReconcileError;
 use crate::file::CsvStatement;
+use crate::ports::Session;
 use crate::step::{NO_STATEMENT, Rails};
 
 /// Clocks of rail and database may differ, but not by this.
@@ -17,7 +18,7 @@ const BEFORE_THE_RUN: Duration = Duration::DAY;
 
 /// Reads everything that there is to read; returns where it came from.
 pub(crate) async fn read(
-    session: &mut Reconciliation,
+    session: &mut dyn Session,
     rails: &Rails,
     files: &[PathBuf],
     accounts: &[StatementAccount],
@@ -43,7 +44,7 @@ pub(crate) async fn read(
 }
 
 async fn ask(
-    session: &mut Reconciliation,
+    session: &mut dyn Session,
     rails: &Rails,
     account: &StatementAccount,
     shutdown: &Shutdown,
@@ -71,7 +72,7 @@ async fn ask(
     }
 }
 
-fn interrupted(session: &Reconciliation, shutdown: &Shutdown) -> Result<(), ReconcileError> {
+fn interrupted(session: &dyn Session, shutdown: &Shutdown) -> Result<(), ReconcileError> {
     match shutdown.is_requested() {
         true => Err(ReconcileError::Interrupted(session.run().id)),
         false => Ok(()),

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use payfleet_domain::{RunId, RunState};
+use payfleet_domain::RunState;
 use payfleet_rails::{RailsConfig, Registry};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::{Applied, CloseVerdict, Compared, OpenBatches, Reconciliation, Store};
+use payfleet_store::{Applied, CloseVerdict, Compared, OpenBatches, Store};
 
 use crate::options::{RailArgs, RunArgs};
+use crate::ports::Session;
 use crate::{ReconcileError, report, statement};
 
 /// Rails that move no money, and so have no statement.
@@ -30,7 +31,12 @@ impl Rails {
     /// By the command line.
     pub fn new(args: &RailArgs) -> Result<Rails, ReconcileError> {
         let config = RailsConfig { sandbox_url: args.sandbox_url.clone(), call_timeout: args.call_timeout };
-        Ok(Rails { registry: Registry::new(&config)? })
+        Ok(Rails::of(Registry::new(&config)?))
+    }
+
+    /// These.
+    pub fn of(registry: Registry) -> Rails {
+        Rails { registry }
     }
 }
 
@@ -78,8 +84,7 @@ impl Outcome {
 
 /// Compares the run of the session once.
 pub async fn reconcile_once(
-    store: &Store,
-    session: &mut Reconciliation,
+    session: &mut dyn Session,
     rails: &Rails,
     files: &[PathBuf],
     unknown_after: Duration,
@@ -96,7 +101,7 @@ pub async fn reconcile_once(
             returned: applied.returned + proven.returned,
             alarms: applied.alarms + proven.alarms,
         };
-        let balance = store.run_close(run).await?;
+        let balance = session.run_close().await?;
         let without_statement: Vec<String> = accounts
             .into_iter()
             .map(|account| account.rail)
@@ -117,7 +122,7 @@ pub async fn reconcile_once(
         let ended = match verdict.state {
             state @ (RunState::Reconciled | RunState::Discrepant) => Ended::Verdict(state),
             state @ (RunState::Planning | RunState::Planned | RunState::Paying | RunState::Settled) => {
-                Ended::Kept { state, why: Some(why_open(store, run, &balance).await?) }
+                Ended::Kept { state, why: Some(why_open(session, &balance).await?) }
             }
             state @ RunState::Cancelled => Ended::Kept { state, why: None },
         };
@@ -126,7 +131,7 @@ pub async fn reconcile_once(
     Err(ReconcileError::Restless(run))
 }
 
-async fn why_open(store: &Store, run: RunId, balance: &CloseVerdict) -> Result<String, ReconcileError> {
+async fn why_open(session: &mut dyn Session, balance: &CloseVerdict) -> Result<String, ReconcileError> {
     if let CloseVerdict::NotBalanced(difference) = balance {
         return Ok(format!(
             "outcomes do not add up to what was due in {}: {} payouts planned and {} accounted for, {} exclusions planned and {} written",
@@ -137,7 +142,7 @@ async fn why_open(store: &Store, run: RunId, balance: &CloseVerdict) -> Result<S
             difference.exclusions.1
         ));
     }
-    let row = store.run_find(run).await?;
+    let row = session.run_read().await?;
     let reason = row.as_ref().and_then(|run| run.pause_reason.clone());
     Ok(match reason {
         None if row.is_some_and(|run| run.state == RunState::Planned) => "its payment has not begun".to_owned(),
@@ -165,7 +170,7 @@ pub(crate) async fn run_command(
                 None => {}
                 Some(mut session) => {
                     let after = args.compare.unknown_after;
-                    let outcome = reconcile_once(store, &mut session, rails, &args.statements, after, shutdown).await?;
+                    let outcome = reconcile_once(&mut session, rails, &args.statements, after, shutdown).await?;
                     if outcome.exit_code() != ExitCode::Busy || !may_wait {
                         report::print(&mut session, &outcome, args).await?;
                         session.close().await?;

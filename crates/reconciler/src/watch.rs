@@ -53,7 +53,7 @@ async fn turn(
 ) -> Result<(), ReconcileError> {
     let row = store.run_find(run).await?.ok_or(ReconcileError::NoRun(run))?;
     let mut session = store.reconciliation_open(&row).await?.ok_or(ReconcileError::Busy(run))?;
-    let outcome = reconcile_once(store, &mut session, rails, &[], unknown_after, shutdown).await?;
+    let outcome = reconcile_once(&mut session, rails, &[], unknown_after, shutdown).await?;
     let (lines, found, applied) = (session.lines(), outcome.compared.discrepancies, outcome.applied);
     match &outcome.ended {
         Ended::Verdict(state) if found == 0 => tracing::info!(%run, lines, state = %state, "compared"),

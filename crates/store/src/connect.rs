@@ -178,10 +178,13 @@ async fn once<T, F>(pool: &PgPool, step: &'static str, work: &F) -> Result<T, St
 where
     F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, Result<T, StoreError>>,
 {
+    pass(step, "before").await?;
     let mut transaction = pool.begin().await.step(step)?;
     match work(&mut transaction).await {
         Ok(done) => {
+            pass(step, "commit").await?;
             transaction.commit().await.step(step)?;
+            pass(step, "after").await?;
             Ok(done)
         }
         Err(error) => {
@@ -191,6 +194,12 @@ where
             Err(error)
         }
     }
+}
+
+/// A failpoint looks like a server that is gone.
+pub(crate) async fn pass(step: &'static str, place: &str) -> Result<(), StoreError> {
+    let passed = payfleet_failpoint::pass(step, place).await;
+    passed.map_err(|injected| sqlx::Error::Io(std::io::Error::other(injected))).step(step)
 }
 
 /// Runs a future of the driver to its end whatever becomes of the caller.

@@ -1,6 +1,6 @@
 //! Guard G1: the right to work on a batch for a while.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use payfleet_domain::{AttemptNo, BatchFacts, BatchId, Epoch, PayoutId, RunId, TenantId};
 use sqlx::Row;
@@ -10,16 +10,13 @@ use uuid::Uuid;
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 
-/// The right itself: valid only with the batch's newest epoch, and only until `deadline`.
-#[derive(Debug, Clone, Copy)]
+/// The right itself: valid only with the batch's newest epoch, and only until the database's clock says that it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Of which batch.
     pub batch: BatchId,
     /// Which of its leases this is.
     pub epoch: Epoch,
-    /// When to stop believing in it, by the worker's own steady clock. Counted from before the request was sent, so it is never later than what the
-    /// database thinks.
-    pub deadline: Instant,
 }
 
 /// A batch as its new lessee finds it.
@@ -63,7 +60,6 @@ impl Store {
         worker: &str,
         ttl: Duration,
     ) -> Result<Option<LeasedBatch>, StoreError> {
-        let asked = Instant::now();
         let worker = worker.to_owned();
         self.transaction("lease_acquire", move |tx| {
             let worker = worker.clone();
@@ -93,11 +89,7 @@ impl Store {
                 let Some(row) = row else { return Ok(None) };
                 let read = "lease_acquire";
                 Ok(Some(LeasedBatch {
-                    lease: Lease {
-                        batch,
-                        epoch: Epoch(row.try_get("lease_epoch").step(read)?),
-                        deadline: asked + ttl,
-                    },
+                    lease: Lease { batch, epoch: Epoch(row.try_get("lease_epoch").step(read)?) },
                     tenant: TenantId(row.try_get("tenant_id").step(read)?),
                     run: RunId(row.try_get("run_id").step(read)?),
                     run_key: row.try_get("key").step(read)?,
@@ -123,9 +115,8 @@ impl Store {
         .await
     }
 
-    /// Renews leases that are still valid, all in one statement. Returns those that were renewed, with their new deadline; whoever is missing was lost.
+    /// Renews leases that are still valid, all in one statement. Returns those that were renewed; whoever is missing was lost.
     pub async fn leases_renew(&self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
-        let asked = Instant::now();
         let (batches, epochs): (Vec<i64>, Vec<i32>) = leases.iter().map(|(batch, epoch)| (batch.0, epoch.0)).unzip();
         self.transaction("leases_renew", move |tx| {
             let (batches, epochs) = (batches.clone(), epochs.clone());
@@ -147,10 +138,7 @@ impl Store {
                 .fetch_all(tx)
                 .await
                 .step("leases_renew")?;
-                Ok(renewed
-                    .into_iter()
-                    .map(|(id, epoch)| Lease { batch: BatchId(id), epoch: Epoch(epoch), deadline: asked + ttl })
-                    .collect())
+                Ok(renewed.into_iter().map(|(id, epoch)| Lease { batch: BatchId(id), epoch: Epoch(epoch) }).collect())
             })
         })
         .await

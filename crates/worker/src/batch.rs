@@ -1,7 +1,7 @@
 //! The way of one batch: lease (G1), decide, intent (G2), submit, record (G3, G4). Two transactions with the call between them; none is open during a
 //! call.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use payfleet_domain::{
     AttemptNo, BatchId, BatchKey, BatchState, HoldReason, NextStep, Outcome, PayoutId, PayoutState, Rail, next_step,
@@ -32,13 +32,27 @@ pub enum Worked {
     Split,
 }
 
+impl Worked {
+    /// The word in logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Worked::NotFree => "not_free",
+            Worked::Recorded(state) => state.as_str(),
+            Worked::Postponed => "postponed",
+            Worked::Held(_) => "held",
+            Worked::Split => "split",
+        }
+    }
+}
+
 impl Worker {
     /// Does what a batch needs next. Errors are of the database; the batch is then as it was left, and its lease runs out by itself.
     pub async fn work_on(&self, batch: BatchId) -> Result<Worked, StoreError> {
-        let Some(leased) = self.store.lease_acquire(batch, &self.name, self.options.lease_ttl).await? else {
+        let asked = self.clock.now();
+        let Some(leased) = self.record.lease_acquire(batch, &self.name, self.options.lease_ttl).await? else {
             return Ok(Worked::NotFree);
         };
-        let held = self.leases.hold(leased.lease);
+        let held = self.leases.hold(leased.lease, asked + self.options.lease_ttl);
         let rail = Rail::named(&leased.rail).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
         let Some(adapter) = self.registry.adapter(rail.name) else {
             tracing::error!(%batch, rail = rail.name, "this worker has no access to the rail; leaving the batch to others");
@@ -69,7 +83,7 @@ impl Worker {
             }
             NextStep::Split => {
                 tracing::warn!(%batch, payouts = leased.facts.payouts, "every worker on it died; splitting it");
-                let split = self.store.batch_split(leased.lease).await?;
+                let split = self.record.batch_split(leased.lease).await?;
                 Ok(split.map_or(Worked::NotFree, |()| Worked::Split))
             }
             NextStep::Hold(reason) => self.hold(&leased, reason).await,
@@ -84,12 +98,12 @@ impl Worker {
     }
 
     async fn postpone(&self, leased: &LeasedBatch, wait: Duration) -> Result<Worked, StoreError> {
-        self.store.lease_release(leased.lease, wait).await?;
+        self.record.lease_release(leased.lease, wait).await?;
         Ok(Worked::Postponed)
     }
 
     async fn hold(&self, leased: &LeasedBatch, reason: HoldReason) -> Result<Worked, StoreError> {
-        match self.store.batch_hold(leased.lease, reason).await? {
+        match self.record.batch_hold(leased.lease, reason).await? {
             None => Ok(Worked::NotFree),
             Some(payouts) => {
                 tracing::warn!(batch = %leased.lease.batch, payouts, %reason, "held for two people");
@@ -105,8 +119,8 @@ impl Worker {
         if self.shutdown.is_requested() {
             return self.postpone(line.batch, Duration::ZERO).await;
         }
-        let intended = Instant::now();
-        let intent = match self.store.intent_write(held.lease, &self.name, line.rail, looked_up).await? {
+        let intended = self.clock.now();
+        let intent = match self.record.intent_write(held.lease, &self.name, line.rail, looked_up).await? {
             Ok(intent) => intent,
             Err(refused) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
@@ -114,14 +128,15 @@ impl Worker {
             }
         };
         let answers = line.submit(held, &intent.orders, intent.expires_at, intended).await;
-        let recorded = self.record(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
+        let recorded =
+            self.record_outcomes(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
         Ok(Worked::Recorded(recorded?.state))
     }
 
     /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of its class.
     async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
-        let orders = self.store.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
+        let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
         let findings = line.look_up(&orders, line.batch.facts.now).await;
         let (mut known, mut unanswered) = (Vec::new(), 0_usize);
         for (payout, finding) in findings {
@@ -133,7 +148,7 @@ impl Worker {
         }
         let everything_known = known.len() == orders.len();
         if !known.is_empty() {
-            let recorded = self.record(line, None, known, false, everything_known).await?;
+            let recorded = self.record_outcomes(line, None, known, false, everything_known).await?;
             if everything_known {
                 return Ok(Worked::Recorded(recorded.state));
             }
@@ -152,7 +167,7 @@ impl Worker {
 
     /// Asks for news of accepted payments.
     async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
-        let orders = self.store.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
+        let orders = self.record.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
         let findings = line.look_up(&orders, line.batch.facts.now).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
@@ -162,12 +177,12 @@ impl Worker {
                 Finding::NotFound | Finding::Unanswered => None,
             })
             .collect();
-        let recorded = self.record(line, None, known, false, true).await?;
+        let recorded = self.record_outcomes(line, None, known, false, true).await?;
         Ok(Worked::Recorded(recorded.state))
     }
 
     /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is away. Each try is idempotent.
-    async fn record(
+    async fn record_outcomes(
         &self,
         line: &Line<'_>,
         attempt: Option<AttemptNo>,
@@ -193,12 +208,13 @@ impl Worker {
         };
         let mut failures = 0;
         let recorded = loop {
-            match self.store.outcomes_record(report.clone()).await {
+            match self.record.outcomes_record(report.clone()).await {
                 Ok(recorded) => break recorded,
                 Err(error) if error.is_outage() => {
                     failures += 1;
                     tracing::warn!(batch = %report.batch, %error, "what the rail answered cannot be recorded yet; trying again");
-                    tokio::time::sleep(self.backoff.wait(failures, rand::random()).min(Duration::from_secs(2))).await;
+                    let wait = self.backoff.wait(failures, self.clock.jitter());
+                    self.clock.sleep(wait.min(Duration::from_secs(2))).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -221,7 +237,7 @@ impl Worker {
     }
 
     fn wait_after_failure(&self, leased: &LeasedBatch) -> Duration {
-        self.backoff.wait(leased.failures.saturating_add(1), rand::random())
+        self.backoff.wait(leased.failures.saturating_add(1), self.clock.jitter())
     }
 
     /// How long to wait until asking for news of accepted payments: a quarter of the time that they took so far.

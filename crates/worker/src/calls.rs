@@ -52,7 +52,8 @@ impl Line<'_> {
         intended: Instant,
     ) -> Answers {
         let may_send = || {
-            held.is_valid() && !self.worker.shutdown.is_requested() && intended.elapsed() < self.rail.request_lifetime
+            let now = self.worker.clock.now();
+            held.is_valid(now) && !self.worker.shutdown.is_requested() && now < intended + self.rail.request_lifetime
         };
         match self.rail.key_unit {
             KeyUnit::Payout => {
@@ -95,12 +96,21 @@ impl Line<'_> {
         let Ok(_permit) = self.worker.calls.acquire().await else {
             return Answer::All(Outcome::NotExecuted); // the semaphore is never closed; and nothing was sent
         };
-        self.worker.paces.permit(&self.worker.queue, self.rail, &call.account.name).await;
+        self.worker
+            .paces
+            .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &call.account.name)
+            .await;
         if !may_send() {
+            return Answer::All(Outcome::NotExecuted);
+        }
+        if payfleet_failpoint::pass("submit", "before").await.is_err() {
             return Answer::All(Outcome::NotExecuted);
         }
         let started = Instant::now();
         let answer = self.adapter.submit(call).await;
+        if payfleet_failpoint::pass("submit", "after").await.is_err() {
+            return Answer::All(Outcome::Unknown); // as if the answer had been lost
+        }
         metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "submit")
             .record(started.elapsed());
         answer
@@ -116,7 +126,10 @@ impl Line<'_> {
         let findings: Vec<Vec<Finding>> = stream::iter(pieces)
             .map(|piece| async move {
                 let Ok(_permit) = self.worker.calls.acquire().await else { return unanswered(&piece) };
-                self.worker.paces.permit(&self.worker.queue, self.rail, &self.account.name).await;
+                self.worker
+                    .paces
+                    .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &self.account.name)
+                    .await;
                 let started = Instant::now();
                 let findings = self.adapter.look_up(&self.call(&piece, now)).await;
                 metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "look_up")

@@ -1,15 +1,17 @@
 //! The worker: leases batches, pays them, records what became of them. It cannot plan.
 //!
 //! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards; [`leases`] keeps
-//! what is held; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when nothing else does.
+//! what is held; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when nothing else does. [`ports`] is what all
+//! this needs of the world.
 
 pub mod batch;
 pub mod calls;
 pub mod leases;
 mod options;
 mod pace;
+pub mod ports;
 mod reader;
-mod sweep;
+pub mod sweep;
 
 use std::sync::Arc;
 
@@ -27,21 +29,57 @@ use tokio::sync::Semaphore;
 use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
 use crate::pace::Paces;
+use crate::ports::{Clock, Hints, SystemClock, SystemOfRecord};
 
 /// Everything that the steps of the work need.
 pub struct Worker {
-    pub(crate) store: Store,
-    pub(crate) queue: Queue,
+    pub(crate) record: Arc<dyn SystemOfRecord>,
+    pub(crate) hints: Arc<dyn Hints>,
     pub(crate) registry: Registry,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) leases: Arc<LeaseBook>,
     pub(crate) paces: Paces,
     pub(crate) calls: Semaphore,
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Shutdown,
-    pub(crate) readiness: Readiness,
     pub(crate) options: Options,
     /// One name for each process that ever ran: two that share one would take each other's hints for their own.
     pub(crate) name: String,
+}
+
+/// A worker and what only its process has: connections to the servers themselves, and what it says of its own state.
+struct Process {
+    worker: Arc<Worker>,
+    store: Store,
+    queue: Queue,
+    readiness: Readiness,
+}
+
+impl Worker {
+    /// A worker in this world.
+    pub fn new(
+        name: String,
+        options: Options,
+        record: Arc<dyn SystemOfRecord>,
+        hints: Arc<dyn Hints>,
+        registry: Registry,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> Worker {
+        Worker {
+            record,
+            hints,
+            registry,
+            clock,
+            leases: Arc::default(),
+            paces: Paces::new(&options.rate_limit),
+            calls: Semaphore::new(options.calls.into()),
+            backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
+            shutdown,
+            options,
+            name,
+        }
+    }
 }
 
 /// Why a worker did not start, or had to end.
@@ -101,19 +139,16 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         Registry::new(&RailsConfig { sandbox_url: options.sandbox_url.clone(), call_timeout: options.call_timeout })?;
     let started_at = OffsetDateTime::now_utc();
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
-    let worker = Arc::new(Worker {
-        name: format!("{host}-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple()),
-        leases: Arc::default(),
-        paces: Paces::new(&options.rate_limit),
-        calls: Semaphore::new(options.calls.into()),
-        backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
-        shutdown: shutdown.clone(),
-        readiness,
-        store,
-        queue,
-        registry,
+    let worker = Arc::new(Worker::new(
+        format!("{host}-{}-{}", std::process::id(), uuid::Uuid::new_v4().simple()),
         options,
-    });
+        Arc::new(store.clone()),
+        Arc::new(queue.clone()),
+        registry,
+        Arc::new(SystemClock),
+        shutdown,
+    ));
+    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
 
     tokio::spawn(async move {
@@ -122,29 +157,30 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         }
     });
     let renewing = tokio::spawn(leases::renew(worker.clone()));
-    let sweeping = tokio::spawn(sweep::sweep(worker.clone()));
-    let beating = tokio::spawn(beat(worker.clone(), started_at));
+    let sweeping = tokio::spawn(sweep::sweep(process.clone()));
+    let beating = tokio::spawn(beat(process.clone(), started_at));
 
     // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
-    reader::read(worker.clone()).await;
+    reader::read(process.clone()).await;
 
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
     beating.abort();
     if sweeping.await.is_err() {
         tracing::error!("the sweeper ended abnormally");
     }
-    match worker.queue.retire(&worker.registry.names(), &worker.name).await {
+    match process.queue.retire(&worker.registry.names(), &worker.name).await {
         Ok(stayed) if stayed.is_empty() => {}
         Ok(stayed) => tracing::info!(rails = ?stayed, "left hints behind for others"),
         Err(error) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
     }
-    worker.store.close().await;
+    process.store.close().await;
     tracing::info!(worker = worker.name, "stopped");
     Ok(())
 }
 
 /// Says now and then that this worker lives, for the status screen. Nothing depends on it.
-async fn beat(worker: Arc<Worker>, started_at: OffsetDateTime) {
+async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
+    let worker = &process.worker;
     const EVERY: std::time::Duration = std::time::Duration::from_secs(2);
     loop {
         let beat = WorkerBeat {
@@ -154,7 +190,7 @@ async fn beat(worker: Arc<Worker>, started_at: OffsetDateTime) {
             batches_in_flight: u32::try_from(worker.leases.len()).unwrap_or(u32::MAX),
             draining: worker.shutdown.is_requested(),
         };
-        if let Err(error) = worker.queue.heartbeat(&beat, EVERY * 3).await {
+        if let Err(error) = process.queue.heartbeat(&beat, EVERY * 3).await {
             tracing::debug!(%error, "no heartbeat");
         }
         tokio::time::sleep(EVERY).await;

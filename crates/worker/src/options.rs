@@ -18,7 +18,7 @@ Example:
   payfleet-worker --database-url postgres://payfleet@db/payfleet --redis-url redis://redis/ --sandbox-url http://sandbox:8090";
 
 /// Leases batches of payouts, pays them through their rails, and records what became of them.
-#[derive(Debug, clap::Parser)]
+#[derive(Debug, Clone, clap::Parser)]
 #[command(name = "payfleet-worker", version, after_help = AFTER_HELP)]
 pub struct Options {
     #[command(flatten)]

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use payfleet_domain::Rail;
-use payfleet_queue::Queue;
 
 use crate::RateLimit;
+use crate::ports::{Clock, Hints};
 
 /// Calls that may be made without asking again.
 type Granted = Arc<tokio::sync::Mutex<u32>>;
@@ -32,7 +32,7 @@ impl Paces {
     /// Waits until one call may be made. Asks for a twentieth of a second's calls at a time, so that Redis is not asked for every call.
     ///
     /// A courtesy, not a guard of money: while Redis cannot be asked, this process goes on at a tenth of the rate.
-    pub(crate) async fn permit(&self, queue: &Queue, rail: &'static Rail, account: &str) {
+    pub(crate) async fn permit(&self, hints: &dyn Hints, clock: &dyn Clock, rail: &'static Rail, account: &str) {
         let Some(per_sec) = self.calls_per_sec(rail) else { return };
         let granted = {
             let mut all = self.granted.lock().unwrap_or_else(PoisonError::into_inner); // one operation, always whole
@@ -41,12 +41,12 @@ impl Paces {
         let mut granted = granted.lock().await;
         while *granted == 0 {
             let calls = (per_sec / 20).max(1);
-            match queue.rate_permit(rail.name, account, calls, per_sec).await {
+            match hints.rate_permit(rail.name, account, calls, per_sec).await {
                 Ok(Duration::ZERO) => *granted = calls,
-                Ok(wait) => tokio::time::sleep(wait).await,
+                Ok(wait) => clock.sleep(wait).await,
                 Err(error) => {
                     tracing::warn!(rail = rail.name, %error, "no rate permit; going on at a tenth of the rate");
-                    tokio::time::sleep(Duration::from_secs(10) / per_sec).await;
+                    clock.sleep(Duration::from_secs(10) / per_sec).await;
                     *granted = 1;
                 }
             }

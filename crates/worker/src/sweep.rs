@@ -8,7 +8,7 @@ use std::time::Duration;
 use payfleet_queue::Hint;
 use payfleet_store::{CloseVerdict, StoreError, SweepLock};
 
-use crate::Worker;
+use crate::{Process, Worker};
 
 /// Hints in a rail's stream, at most and at least. How many there are in between follows from how fast they are used up (see [`Window`]).
 const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
@@ -21,18 +21,19 @@ const IDLE: Duration = Duration::from_secs(1);
 const FOLLOWER: Duration = Duration::from_secs(3);
 
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
-pub(crate) async fn sweep(worker: Arc<Worker>) {
+pub(crate) async fn sweep(process: Arc<Process>) {
+    let worker = &process.worker;
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
     while !worker.shutdown.is_requested() {
         lock = match lock {
             Some(lock) => lock.is_held().await,
-            None => worker.store.sweep_lock().await.unwrap_or_else(|error| {
+            None => process.store.sweep_lock().await.unwrap_or_else(|error| {
                 tracing::debug!(%error, "no answer about the sweeper's lock");
                 None
             }),
         };
-        let pause = match (&lock, worker.store_answers(lock.is_some()).await) {
+        let pause = match (&lock, process.store_answers(lock.is_some()).await) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
                 Ok(true) => BUSY,
                 Ok(false) => IDLE,
@@ -54,7 +55,7 @@ pub(crate) async fn sweep(worker: Arc<Worker>) {
 /// How many hints of a rail there should be: twice as many as were used up since the last sweep. A fast rail never runs dry between two
 /// sweeps, and behind a slow one no long line forms in which a run that comes later would have to wait.
 #[derive(Debug, Default)]
-struct Window {
+pub struct Window {
     hinted: usize,
 }
 
@@ -65,9 +66,9 @@ impl Window {
 }
 
 /// The windows of all rails, kept while this worker is the sweeper.
-type Windows = HashMap<&'static str, Window>;
+pub type Windows = HashMap<&'static str, Window>;
 
-impl Worker {
+impl Process {
     /// Keeps the readiness true to what Postgres and Redis say.
     async fn store_answers(&self, sweeping: bool) -> bool {
         // The sweeper has just used its connection.
@@ -86,16 +87,18 @@ impl Worker {
             }
         }
     }
+}
 
+impl Worker {
     /// One sweep. Returns whether anything is open.
-    async fn sweep_once(&self, windows: &mut Windows) -> Result<bool, StoreError> {
-        let begun = self.store.runs_begin().await?;
+    pub async fn sweep_once(&self, windows: &mut Windows) -> Result<bool, StoreError> {
+        let begun = self.record.runs_begin().await?;
         if begun > 0 {
             tracing::info!(runs = begun, "runs begun");
         }
-        let open = self.store.rails_open().await?;
+        let open = self.record.rails_open().await?;
         for rail in self.registry.names().into_iter().filter(|rail| open.iter().any(|name| name == rail)) {
-            let hinted = match self.queue.outstanding(rail, *WINDOW.end()).await {
+            let hinted = match self.hints.outstanding(rail, *WINDOW.end()).await {
                 Ok(hinted) => hinted,
                 Err(error) => {
                     tracing::warn!(rail, %error, "nothing can be hinted at");
@@ -109,12 +112,12 @@ impl Worker {
             if room == 0 {
                 continue;
             }
-            let due = self.store.batches_due(rail, hinted.batches, i64::try_from(room).unwrap_or(0)).await?;
+            let due = self.record.batches_due(rail, hinted.batches, i64::try_from(room).unwrap_or(0)).await?;
             let hints: Vec<Hint> = due.into_iter().map(|batch| Hint { batch }).collect();
             if hints.is_empty() {
                 continue;
             }
-            match self.queue.publish(rail, &hints).await {
+            match self.hints.publish(rail, &hints).await {
                 Ok(()) => {
                     window.hinted += hints.len();
                     tracing::debug!(rail, hints = hints.len(), "hinted again");
@@ -122,13 +125,13 @@ impl Worker {
                 Err(error) => tracing::warn!(rail, %error, "nothing can be hinted at"),
             }
         }
-        for run in self.store.runs_to_cancel().await? {
-            if let Err(error) = self.store.run_cancel(run).await {
+        for run in self.record.runs_to_cancel().await? {
+            if let Err(error) = self.record.run_cancel(run).await {
                 tracing::warn!(%run, %error, "a batch of a cancelled run could not be cancelled");
             }
         }
-        for run in self.store.runs_closable().await? {
-            match self.store.run_close(run).await? {
+        for run in self.record.runs_closable().await? {
+            match self.record.run_close(run).await? {
                 CloseVerdict::Settled => tracing::info!(%run, "settled: everybody is accounted for"),
                 CloseVerdict::NotYet => {}
                 CloseVerdict::NotBalanced(difference) => {

@@ -121,6 +121,11 @@ impl Reconciliation {
         &self.run
     }
 
+    /// Where the run is.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// How many lines were read.
     pub fn lines(&self) -> i64 {
         self.lines

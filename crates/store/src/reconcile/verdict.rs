@@ -5,7 +5,7 @@ use sqlx::{Connection, Row};
 
 use super::compare::kind;
 use super::{Discrepancy, Reconciliation};
-use crate::connect::{Step, StoreError};
+use crate::connect::{Step, StoreError, pass};
 
 /// What became of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,7 @@ impl Reconciliation {
     /// Writes what was found, and moves the run if it is settled, in one transaction under the run's row lock. `statement` says where the lines came
     /// from.
     pub async fn verdict_write(&mut self, statement: &str) -> Result<Verdict, StoreError> {
+        pass("verdict_write", "before").await?;
         let mut tx = self.connection.begin().await.step("verdict_write")?;
         let state: String =
             sqlx::query_scalar("-- verdict_lock\nSELECT state FROM run WHERE id = $1 FOR NO KEY UPDATE")
@@ -61,7 +62,9 @@ impl Reconciliation {
         .await
         .step("run_verdict")?
         .rows_affected();
+        pass("verdict_write", "commit").await?;
         tx.commit().await.step("verdict_write")?;
+        pass("verdict_write", "after").await?;
         let state = if moved == 1 { wanted } else { state.parse().map_err(StoreError::Broken)? };
         Ok(Verdict { reconciliation, state })
     }

@@ -1,0 +1,271 @@
+//! What must hold of every payout, account and run, whatever failed on the way: the promise, each part as one named function. The reconciler judges
+//! statements with them, and the simulator and the chaos harness judge a rail's own journal with the same ones.
+
+use std::collections::BTreeMap;
+
+use crate::{DiscrepancyKind, PayoutState};
+
+/// What the references under which a payout was proven to be paid say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// There is no proof of payment beside the rail's list.
+    None,
+    /// All name one payment.
+    OnePayment,
+    /// They name several.
+    SeveralPayments,
+}
+
+/// What our record and a rail's list of payments (its statement, or a test rail's journal) say of one payout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PayoutFacts {
+    /// Where it stands by our record.
+    pub state: PayoutState,
+    /// Payments of it on the list.
+    pub payments: u32,
+    /// What evidence kept beside the payout, together with its own reference and those on the list, proves.
+    pub proof: Proof,
+    /// The list says that its money came back.
+    pub returned: bool,
+    /// And that it was the payment which we know of that came back.
+    pub ours_returned: bool,
+    /// The list names another reference than our record.
+    pub reference_differs: bool,
+    /// The list names another amount than the plan.
+    pub amount_differs: bool,
+    /// The list names another currency than the plan.
+    pub currency_differs: bool,
+    /// The list names another destination than the plan.
+    pub destination_differs: bool,
+    /// The rail lists its payments at all.
+    pub is_listed: bool,
+}
+
+impl PayoutFacts {
+    /// A payout in this state that the rail paid so often, as planned and under the reference that we know.
+    pub fn as_planned(state: PayoutState, payments: u32) -> PayoutFacts {
+        let returned = state == PayoutState::Returned;
+        PayoutFacts {
+            state,
+            payments,
+            proof: Proof::None,
+            returned,
+            ours_returned: returned,
+            reference_differs: false,
+            amount_differs: false,
+            currency_differs: false,
+            destination_differs: false,
+            is_listed: true,
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        matches!(self.state, PayoutState::Paid | PayoutState::Returned)
+    }
+
+    /// By our record it was not paid and nothing is under way.
+    fn is_unpaid(&self) -> bool {
+        matches!(self.state, PayoutState::Refused | PayoutState::Cancelled | PayoutState::Planned)
+    }
+}
+
+/// No affiliate is paid twice for one run.
+pub fn paid_at_most_once(facts: &PayoutFacts) -> bool {
+    facts.payments < 2 && facts.proof != Proof::SeveralPayments
+}
+
+/// What counts as not paid was not paid: nothing is refused, cancelled or still to be sent that the rail has paid.
+pub fn unpaid_is_unpaid(facts: &PayoutFacts) -> bool {
+    let was_paid = facts.payments > 0 || facts.proof != Proof::None;
+    !(facts.is_unpaid() && was_paid) || !paid_at_most_once(facts)
+}
+
+/// What counts as paid was paid.
+pub fn settled_is_paid(facts: &PayoutFacts) -> bool {
+    !(facts.is_settled() && facts.payments == 0 && facts.is_listed)
+}
+
+/// The amount that was planned was paid.
+pub fn amount_is_planned(facts: &PayoutFacts) -> bool {
+    !facts.amount_differs || facts.is_unpaid()
+}
+
+/// The currency that was planned was paid.
+pub fn currency_is_planned(facts: &PayoutFacts) -> bool {
+    !facts.currency_differs || facts.is_unpaid()
+}
+
+/// The destination that was planned was paid.
+pub fn destination_is_planned(facts: &PayoutFacts) -> bool {
+    !facts.destination_differs || facts.is_unpaid()
+}
+
+/// A payment can be followed to the rail by its reference.
+pub fn reference_is_known(facts: &PayoutFacts) -> bool {
+    !(facts.is_settled() && facts.payments == 1 && paid_at_most_once(facts) && facts.reference_differs)
+}
+
+/// Money that came back is recorded as returned, and no other is.
+pub fn return_is_recorded(facts: &PayoutFacts) -> bool {
+    if facts.is_settled() {
+        facts.payments == 0 || (facts.state == PayoutState::Returned) == facts.ours_returned
+    } else {
+        !(facts.is_unpaid() && facts.returned && facts.payments == 0 && facts.proof == Proof::None)
+    }
+}
+
+/// The invariants of a payout, each with what it is called when it is broken; in the order of reports.
+pub const OF_A_PAYOUT: [(DiscrepancyKind, fn(&PayoutFacts) -> bool); 8] = [
+    (DiscrepancyKind::PaidTwice, paid_at_most_once),
+    (DiscrepancyKind::PaidUnrecorded, unpaid_is_unpaid),
+    (DiscrepancyKind::NotOnStatement, settled_is_paid),
+    (DiscrepancyKind::AmountDiffers, amount_is_planned),
+    (DiscrepancyKind::CurrencyDiffers, currency_is_planned),
+    (DiscrepancyKind::DestinationDiffers, destination_is_planned),
+    (DiscrepancyKind::ReferenceDiffers, reference_is_known),
+    (DiscrepancyKind::ReturnUnrecorded, return_is_recorded),
+];
+
+/// What is broken about a payout.
+pub fn broken(facts: &PayoutFacts) -> Vec<DiscrepancyKind> {
+    OF_A_PAYOUT.iter().filter(|(_, holds)| !holds(facts)).map(|(kind, _)| *kind).collect()
+}
+
+/// The transfers of a payout, as the ledger has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TransferFacts {
+    /// Its money was reserved.
+    pub reserved: bool,
+    /// And paid out.
+    pub settled: bool,
+    /// Or released.
+    pub released: bool,
+    /// And came back.
+    pub returned: bool,
+    /// Every one of them has the payout's amount and currency.
+    pub amounts_agree: bool,
+}
+
+/// The ledger says what the state says: reserved, then settled or released, then returned, each at most once and with the whole amount.
+pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bool {
+    let (settled, released, returned) = match state {
+        PayoutState::Paid => (true, false, false),
+        PayoutState::Returned => (true, false, true),
+        PayoutState::Refused | PayoutState::Cancelled => (false, true, false),
+        PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => {
+            (false, false, false)
+        }
+    };
+    let due = TransferFacts { reserved: true, settled, released, returned, amounts_agree: true };
+    *transfers == due
+}
+
+/// What happened to one account in one run; minor units of one currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AccountFacts {
+    /// There is a payout or an exclusion.
+    pub is_decided: bool,
+    /// Earned in the run's window, less what payout and exclusion took of it.
+    pub missing: i64,
+    /// The balance before the run, as of its creation.
+    pub opening_low: i64,
+    /// The same as of the end of its planning: money released in between was perhaps in time for it.
+    pub opening_high: i64,
+    /// The balance, less everything that ever moved it.
+    pub residual: i64,
+}
+
+impl AccountFacts {
+    /// What neither payout nor exclusion took.
+    pub fn skipped(&self) -> i64 {
+        if self.is_decided { self.missing } else { self.missing + self.opening_low }
+    }
+}
+
+/// Everything that was due to the account is in a payout or an exclusion: nobody is left out.
+pub fn nobody_is_skipped(facts: &AccountFacts) -> bool {
+    facts.skipped() == 0 || (!facts.is_decided && facts.missing + facts.opening_high == 0)
+}
+
+/// The balance is the sum of its history. What was skipped is missing from the balance too; that is the same difference, not another one.
+pub fn balance_is_its_history(facts: &AccountFacts) -> bool {
+    let explained = facts.residual + facts.missing == 0 || facts.residual + facts.skipped() == 0;
+    facts.residual == 0 || (!nobody_is_skipped(facts) && explained)
+}
+
+/// How many accounts, and the sum of their amounts in minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Total {
+    /// How many.
+    pub accounts: i64,
+    /// How much.
+    pub amount_minor: i128,
+}
+
+/// Guard G5 as a rule: whoever had money due at the cutoff is paid, refused, returned, held or cancelled, or excluded with a reason; counts and sums
+/// add up to what was due. Both in one currency.
+pub fn run_adds_up(due: Total, accounted_for: Total) -> bool {
+    due == accounted_for
+}
+
+/// Money in the ledger sums to zero in every currency.
+pub fn ledger_sums_to_zero(sums: &BTreeMap<String, i128>) -> bool {
+    sums.values().all(|sum| *sum == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_as_it_should_be_breaks_nothing() {
+        for state in PayoutState::ALL {
+            let paid = matches!(state, PayoutState::Paid | PayoutState::Returned);
+            assert_eq!(broken(&PayoutFacts::as_planned(state, u32::from(paid))), [], "{state}");
+        }
+        // The outcome of these is not known, so that the rail may have paid or not.
+        for state in [PayoutState::Unknown, PayoutState::Held, PayoutState::Accepted] {
+            assert_eq!(broken(&PayoutFacts::as_planned(state, 1)), [], "{state}");
+        }
+    }
+
+    #[test]
+    fn each_difference_breaks_its_own_invariant() {
+        use DiscrepancyKind as K;
+        use PayoutState as S;
+        let paid = PayoutFacts::as_planned(S::Paid, 1);
+        for (facts, kind) in [
+            (PayoutFacts { payments: 2, ..paid }, K::PaidTwice),
+            (PayoutFacts { proof: Proof::SeveralPayments, ..paid }, K::PaidTwice),
+            (PayoutFacts::as_planned(S::Refused, 1), K::PaidUnrecorded),
+            (PayoutFacts { payments: 0, ..paid }, K::NotOnStatement),
+            (PayoutFacts { amount_differs: true, ..paid }, K::AmountDiffers),
+            (PayoutFacts { currency_differs: true, ..paid }, K::CurrencyDiffers),
+            (PayoutFacts { destination_differs: true, ..paid }, K::DestinationDiffers),
+            (PayoutFacts { reference_differs: true, ..paid }, K::ReferenceDiffers),
+            (PayoutFacts { returned: true, ours_returned: true, ..paid }, K::ReturnUnrecorded),
+        ] {
+            assert_eq!(broken(&facts), [kind], "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_ledger_follows_the_state() {
+        let paid = TransferFacts { reserved: true, settled: true, amounts_agree: true, ..TransferFacts::default() };
+        assert!(ledger_follows_state(PayoutState::Paid, &paid));
+        for state in PayoutState::ALL {
+            assert_eq!(ledger_follows_state(state, &paid), state == PayoutState::Paid);
+        }
+        assert!(!ledger_follows_state(PayoutState::Paid, &TransferFacts { amounts_agree: false, ..paid }));
+    }
+
+    #[test]
+    fn nobody_with_money_due_is_left_out() {
+        let fine = AccountFacts { is_decided: true, missing: 0, opening_low: 500, opening_high: 500, residual: 0 };
+        assert!(nobody_is_skipped(&fine) && balance_is_its_history(&fine));
+        assert!(!nobody_is_skipped(&AccountFacts { missing: 1, ..fine }));
+        assert!(!nobody_is_skipped(&AccountFacts { is_decided: false, ..fine }));
+        assert!(nobody_is_skipped(&AccountFacts { is_decided: false, opening_high: 0, ..fine }), "released too late");
+        assert!(!balance_is_its_history(&AccountFacts { residual: -1, ..fine }));
+    }
+}

@@ -1,0 +1,167 @@
+//! A system of record as the simulator drives it: one whole operation at a time, at a time of the simulator's choosing. Two kinds: [`crate::memory`],
+//! and the real store over a real Postgres, [`crate::postgres`].
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use payfleet_domain::{
+    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementLine, TenantId,
+};
+use payfleet_store::{
+    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
+    Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StoreError, Verdict,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// An affiliate of the scenario, with what it earned in each period.
+#[derive(Debug, Clone)]
+pub struct Affiliate {
+    /// Also its destination.
+    pub name: String,
+    /// On which rail it is paid; `None` is no method.
+    pub rail: Option<&'static str>,
+    /// Minor units, by period; negative is a clawback.
+    pub earned: Vec<i64>,
+}
+
+/// What is in the system of record at the beginning.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub affiliates: Vec<Affiliate>,
+    /// The months that are paid, in order.
+    pub periods: Vec<&'static str>,
+    /// Payouts in a batch, at most.
+    pub batch_size: u32,
+    /// Affiliates in a planning transaction.
+    pub chunk: i64,
+}
+
+/// A run as it ended.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    pub id: RunId,
+    pub key: Uuid,
+    pub state: RunState,
+    pub created_at: OffsetDateTime,
+    pub planned_at: Option<OffsetDateTime>,
+    /// How many of the scenario's affiliates its plan has gone through.
+    pub planned_up_to: usize,
+    pub is_paused: bool,
+}
+
+/// A payout as it ended.
+#[derive(Debug, Clone)]
+pub struct PayoutEnd {
+    pub id: PayoutId,
+    /// Its place in the scenario.
+    pub affiliate: usize,
+    pub amount_minor: i64,
+    pub carried_minor: i64,
+    pub state: PayoutState,
+    pub reference: Option<String>,
+    /// Kind (0 reserve, 2 settle, 3 release, 4 return), amount, instant.
+    pub transfers: Vec<(u8, i64, OffsetDateTime)>,
+}
+
+/// An exclusion.
+#[derive(Debug, Clone)]
+pub struct ExclusionEnd {
+    pub run: RunId,
+    pub affiliate: usize,
+    pub amount_minor: i64,
+    pub carried_minor: i64,
+}
+
+/// Everything that the invariants are about, as it ended.
+#[derive(Debug, Clone, Default)]
+pub struct Ended {
+    /// In the order of their windows.
+    pub runs: Vec<RunEnd>,
+    pub payouts: Vec<PayoutEnd>,
+    pub exclusions: Vec<ExclusionEnd>,
+    /// Balances, by affiliate.
+    pub carried: Vec<i64>,
+    /// Batches that are neither done, held, split nor cancelled.
+    pub batches_open: usize,
+}
+
+/// One whole operation after the other; `now` is the database's clock.
+pub trait Backend: Send {
+    /// Sets the database's clock.
+    fn clock(&mut self, now: OffsetDateTime);
+    fn tenant(&self) -> TenantId;
+
+    fn run_create(&mut self, new: NewRun) -> Result<(RunRow, bool), RunCreateError>;
+    fn plan_chunk(&mut self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError>;
+    fn runs_begin(&mut self) -> Result<u64, StoreError>;
+    fn rails_open(&mut self) -> Result<Vec<String>, StoreError>;
+    fn batches_due(
+        &mut self,
+        rail: &'static str,
+        hinted: HashSet<BatchId>,
+        limit: i64,
+    ) -> Result<Vec<BatchId>, StoreError>;
+    fn runs_to_cancel(&mut self) -> Result<Vec<RunId>, StoreError>;
+    fn run_cancel(&mut self, run: RunId) -> Result<u64, RunChangeError>;
+    fn run_pause(&mut self, run: RunId) -> Result<(), RunChangeError>;
+    fn run_resume(&mut self, run: RunId) -> Result<(), RunChangeError>;
+    fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError>;
+    fn run_close(&mut self, run: RunId) -> Result<CloseVerdict, StoreError>;
+    fn run_find(&mut self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+    fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError>;
+
+    fn lease_acquire(
+        &mut self,
+        batch: BatchId,
+        worker: &str,
+        ttl: Duration,
+    ) -> Result<Option<LeasedBatch>, StoreError>;
+    fn leases_renew(&mut self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
+    fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError>;
+    fn intent_write(
+        &mut self,
+        lease: Lease,
+        worker: &str,
+        rail: &'static Rail,
+        looked_up: bool,
+    ) -> Result<Result<Intent, IntentRefused>, StoreError>;
+    fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
+    fn outcomes_record(&mut self, report: Report) -> Result<Recorded, StoreError>;
+    fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
+    fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
+
+    /// Opens a reconciliation; `None` while another of the run is open.
+    fn session_open(&mut self, run: RunId) -> Result<Option<SessionId>, StoreError>;
+    /// Forgets a reconciliation, as the end of its connection does.
+    fn session_end(&mut self, session: SessionId);
+    fn session_accounts(&mut self, session: SessionId) -> Result<Vec<StatementAccount>, StoreError>;
+    fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError>;
+    fn session_match(&mut self, session: SessionId) -> Result<(), StoreError>;
+    fn session_apply(&mut self, session: SessionId) -> Result<Applied, StoreError>;
+    fn session_open_batches(&mut self, session: SessionId) -> Result<Vec<OpenBatches>, StoreError>;
+    fn session_compare(
+        &mut self,
+        session: SessionId,
+        without_statement: &[&str],
+        unknown_after: Duration,
+    ) -> Result<Compared, StoreError>;
+    fn session_compare_open(
+        &mut self,
+        session: SessionId,
+        unknown_after: Duration,
+    ) -> Result<Compared, StoreError>;
+    fn session_restart(&mut self, session: SessionId) -> Result<RunRow, StoreError>;
+    fn session_verdict(&mut self, session: SessionId, statement: &str) -> Result<Verdict, StoreError>;
+
+    /// The run of the scenario's period at this place; a number that no run has, while there is none.
+    fn run_at(&mut self, place: usize) -> RunId;
+    /// Whether a batch of the run is open.
+    fn is_open(&mut self, run: RunId) -> bool;
+    /// Everything, for the judge.
+    fn ended(&mut self) -> Ended;
+}
+
+/// A reconciliation of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);

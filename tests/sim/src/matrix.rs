@@ -1,0 +1,118 @@
+//! The fault matrix: every step of the protocol under every fault. A cell is hit when the fault strikes at that step, right before or right after it was
+//! done.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Mutex;
+
+/// The arrows of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    Plan,
+    Publish,
+    Read,
+    Lease,
+    Intent,
+    Call,
+    Record,
+    Acknowledge,
+    Reclaim,
+    Sweep,
+    Close,
+    Reconcile,
+}
+
+/// What can go wrong at any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    CrashBefore,
+    CrashAfter,
+    PausePastLease,
+    PartitionFromRedis,
+    PartitionFromPostgres,
+    PartitionFromRail,
+    /// What was asked arrives twice.
+    Duplicate,
+    /// What was asked is done, and the answer lost.
+    Lost,
+    Flushall,
+    StaleFailover,
+    PostgresRestart,
+    /// The rail takes the payment and does not answer in time.
+    TimeoutAfterAccept,
+    RateLimited,
+    ServerError,
+    Malformed,
+    ClockStep,
+}
+
+pub const STEPS: [Step; 12] = [
+    Step::Plan,
+    Step::Publish,
+    Step::Read,
+    Step::Lease,
+    Step::Intent,
+    Step::Call,
+    Step::Record,
+    Step::Acknowledge,
+    Step::Reclaim,
+    Step::Sweep,
+    Step::Close,
+    Step::Reconcile,
+];
+
+pub const FAULTS: [Fault; 16] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::PausePastLease,
+    Fault::PartitionFromRedis,
+    Fault::PartitionFromPostgres,
+    Fault::PartitionFromRail,
+    Fault::Duplicate,
+    Fault::Lost,
+    Fault::Flushall,
+    Fault::StaleFailover,
+    Fault::PostgresRestart,
+    Fault::TimeoutAfterAccept,
+    Fault::RateLimited,
+    Fault::ServerError,
+    Fault::Malformed,
+    Fault::ClockStep,
+];
+
+/// How often each cell was hit, over many seeds.
+#[derive(Debug, Default)]
+pub struct Matrix(Mutex<BTreeMap<(Step, Fault), u64>>);
+
+impl Matrix {
+    /// Marks a cell.
+    pub fn hit(&self, step: Step, fault: Fault) {
+        *self.cells().entry((step, fault)).or_default() += 1;
+    }
+
+    /// The cells that were never hit.
+    pub fn unhit(&self) -> Vec<(Step, Fault)> {
+        let cells = self.cells();
+        let all = STEPS.iter().flat_map(|step| FAULTS.iter().map(|fault| (*step, *fault)));
+        all.filter(|cell| !cells.contains_key(cell)).collect()
+    }
+
+    fn cells(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Step, Fault), u64>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) // counters, always whole
+    }
+}
+
+impl fmt::Display for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = self.cells();
+        write!(f, "{:<22}", "")?;
+        STEPS.iter().try_for_each(|step| write!(f, "{:>12}", format!("{step:?}").to_lowercase()))?;
+        for fault in FAULTS {
+            write!(f, "\n{:<22}", format!("{fault:?}"))?;
+            for step in STEPS {
+                write!(f, "{:>12}", cells.get(&(step, fault)).copied().unwrap_or(0))?;
+            }
+        }
+        writeln!(f)
+    }
+}

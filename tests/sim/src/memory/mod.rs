@@ -1,0 +1,289 @@
+//! A system of record in memory: the store's operations written down a second time, plainly, with the rules of `domain`. Over the same seed it must come
+//! to the same end as the real store (see [`crate::postgres`]).
+
+mod outcomes;
+mod runs;
+mod session;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use payfleet_domain::{
+    AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, Money, PayoutId, PayoutState, Rail, RunId, RunState,
+    TenantId,
+};
+use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, RunRow, StoreError};
+use time::OffsetDateTime;
+
+use crate::backend::{Scenario, SessionId};
+
+pub use session::Session;
+
+#[derive(Debug, Clone)]
+struct Run {
+    row: RunRow,
+    paused: bool,
+    cursor: usize,
+    next_place: i64,
+    planned_at: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Clone)]
+struct Payout {
+    run: RunId,
+    affiliate: usize,
+    amount_minor: i64,
+    carried_minor: i64,
+    state: PayoutState,
+    reference: Option<String>,
+    settled_at: Option<OffsetDateTime>,
+    /// Kind and instant: 0 reserve, 2 settle, 3 release, 4 return.
+    transfers: BTreeMap<u8, OffsetDateTime>,
+    /// Proofs of payment that contradict what is settled.
+    proofs: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Attempt {
+    opened_at: OffsetDateTime,
+    may_arrive_until: OffsetDateTime,
+    result: Option<&'static str>,
+}
+
+impl Attempt {
+    fn is_alive(&self) -> bool {
+        matches!(self.result, None | Some("unknown"))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Batch {
+    run: RunId,
+    rail: &'static Rail,
+    first: PayoutId,
+    last: PayoutId,
+    parent: Option<BatchId>,
+    state: BatchState,
+    available_at: Option<OffsetDateTime>,
+    epoch: Epoch,
+    lease_until: Option<OffsetDateTime>,
+    first_sent_at: Option<OffsetDateTime>,
+    stalled_leases: i32,
+    unknown_attempts: i32,
+    failures: u32,
+    attempts: BTreeMap<i32, Attempt>,
+    /// Attempts so far; inherited by halves.
+    attempt: i32,
+}
+
+impl Batch {
+    fn payouts(&self) -> i32 {
+        (self.last.0 - self.first.0 + 1) as i32
+    }
+
+    fn has(&self, payout: PayoutId) -> bool {
+        self.first <= payout && payout <= self.last
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Exclusion {
+    run: RunId,
+    affiliate: usize,
+    amount_minor: i64,
+    carried_minor: i64,
+}
+
+/// The whole of it.
+pub struct Memory {
+    scenario: Scenario,
+    now: OffsetDateTime,
+    runs: BTreeMap<RunId, Run>,
+    batches: BTreeMap<BatchId, Batch>,
+    payouts: BTreeMap<PayoutId, Payout>,
+    exclusions: Vec<Exclusion>,
+    /// By affiliate.
+    carried: Vec<i64>,
+    sessions: BTreeMap<SessionId, Session>,
+    sessions_opened: u64,
+}
+
+/// Reads as "free" and as "due": `-infinity` of the schema.
+fn is_past(instant: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
+    instant.is_none_or(|instant| instant < now)
+}
+
+impl Memory {
+    pub fn new(scenario: Scenario) -> Memory {
+        let carried = vec![0; scenario.affiliates.len()];
+        Memory {
+            scenario,
+            now: crate::EPOCH,
+            runs: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            payouts: BTreeMap::new(),
+            exclusions: Vec::new(),
+            carried,
+            sessions: BTreeMap::new(),
+            sessions_opened: 0,
+        }
+    }
+
+    pub(super) fn currency() -> Currency {
+        "EUR".parse().expect("a code of ISO 4217")
+    }
+
+    fn batch(&mut self, id: BatchId) -> Result<&mut Batch, StoreError> {
+        self.batches.get_mut(&id).ok_or_else(|| StoreError::Broken(format!("batch {id} does not exist")))
+    }
+
+    fn in_batch(&self, batch: &Batch) -> Vec<PayoutId> {
+        self.payouts.range(batch.first..=batch.last).map(|(id, _)| *id).collect()
+    }
+
+    fn orders_in(&self, first: PayoutId, last: PayoutId, states: &[PayoutState]) -> Vec<Order> {
+        let wanted = self.payouts.range(first..=last).filter(|(_, payout)| states.contains(&payout.state));
+        wanted
+            .map(|(id, payout)| {
+                let affiliate = &self.scenario.affiliates[payout.affiliate];
+                Order {
+                    payout: *id,
+                    affiliate: affiliate.name.clone(),
+                    amount: Money { minor: payout.amount_minor, currency: Memory::currency() },
+                    destination: affiliate.name.clone(),
+                }
+            })
+            .collect()
+    }
+
+    /// G1.
+    pub(super) fn acquire(&mut self, id: BatchId, ttl: Duration) -> Result<Option<LeasedBatch>, StoreError> {
+        let now = self.now;
+        let Some(batch) = self.batches.get_mut(&id) else { return Ok(None) };
+        let run = &self.runs[&batch.run];
+        let may_work = run.row.state == RunState::Paying
+            || run.row.state == RunState::Cancelled && batch.state != BatchState::Ready;
+        let is_due = batch.available_at.is_none_or(|at| at <= now);
+        if !batch.state.is_open() || !is_due || !is_past(batch.lease_until, now) || run.paused || !may_work {
+            return Ok(None);
+        }
+        batch.epoch = Epoch(batch.epoch.0 + 1);
+        batch.lease_until = Some(now + ttl);
+        batch.stalled_leases += 1;
+        let alive = batch.attempts.values().filter(|attempt| attempt.is_alive());
+        Ok(Some(LeasedBatch {
+            lease: Lease { batch: id, epoch: batch.epoch },
+            tenant: TenantId(1),
+            run: batch.run,
+            run_key: run.row.key,
+            rail: batch.rail.name.to_owned(),
+            account: "shop".to_owned(),
+            credential: None,
+            first: batch.first,
+            last: batch.last,
+            facts: BatchFacts {
+                state: batch.state,
+                payouts: batch.payouts(),
+                attempt: AttemptNo(batch.attempt),
+                first_sent_at: batch.first_sent_at,
+                may_arrive_until: alive.map(|attempt| attempt.may_arrive_until).max(),
+                stalled_leases: batch.stalled_leases,
+                unknown_attempts: batch.unknown_attempts,
+                now,
+            },
+            failures: batch.failures,
+        }))
+    }
+
+    pub(super) fn renew(&mut self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Vec<Lease> {
+        let now = self.now;
+        let mut renewed = Vec::new();
+        for (id, epoch) in leases {
+            if let Some(batch) = self.batches.get_mut(&id)
+                && batch.epoch == epoch
+                && !is_past_or_now(batch.lease_until, now)
+            {
+                batch.lease_until = Some(now + ttl);
+                renewed.push(Lease { batch: id, epoch });
+            }
+        }
+        renewed
+    }
+
+    pub(super) fn release(&mut self, lease: Lease, available_in: Duration) {
+        let now = self.now;
+        if let Some(batch) = self.batches.get_mut(&lease.batch)
+            && batch.epoch == lease.epoch
+            && !is_past_or_now(batch.lease_until, now)
+        {
+            batch.lease_until = None;
+            batch.stalled_leases = 0;
+            batch.available_at = Some(now + available_in);
+        }
+    }
+
+    /// G2.
+    pub(super) fn intend(
+        &mut self,
+        lease: Lease,
+        rail: &'static Rail,
+        looked_up: bool,
+    ) -> Result<Result<Intent, IntentRefused>, StoreError> {
+        let now = self.now;
+        let runs = &self.runs;
+        let batch = self.batches.get_mut(&lease.batch).filter(|batch| batch.epoch == lease.epoch);
+        let Some(batch) = batch else { return Ok(Err(IntentRefused::LeaseLost)) };
+        let run = &runs[&batch.run];
+        let may_go_on = run.row.state == RunState::Paying
+            || run.row.state == RunState::Cancelled && batch.state == BatchState::Sending;
+        if run.paused || !may_go_on {
+            return Ok(Err(IntentRefused::RunStopped));
+        }
+        if rail.needs_dead_requests() && looked_up {
+            for attempt in batch.attempts.values_mut() {
+                if attempt.is_alive() && attempt.may_arrive_until < now {
+                    attempt.result = Some("superseded");
+                }
+            }
+        }
+        if is_past_or_now(batch.lease_until, now) {
+            return Ok(Err(IntentRefused::LeaseLost));
+        }
+        let is_safe = match batch.state {
+            BatchState::Ready => true,
+            BatchState::Sending => {
+                rail.resend_window().is_some() && rail.key_is_certain(batch.first_sent_at, now)
+                    || rail.needs_dead_requests() && !batch.attempts.values().any(Attempt::is_alive)
+            }
+            _ => false,
+        };
+        if !is_safe {
+            return Ok(Err(IntentRefused::NotSafe));
+        }
+        batch.state = BatchState::Sending;
+        batch.attempt += 1;
+        batch.first_sent_at = batch.first_sent_at.or(Some(now));
+        let attempt = AttemptNo(batch.attempt);
+        let opened = Attempt { opened_at: now, may_arrive_until: now + rail.dead_after(), result: None };
+        batch.attempts.insert(batch.attempt, opened);
+        let (first, last) = (batch.first, batch.last);
+        let states: &[PayoutState] = match rail.key_unit {
+            payfleet_domain::KeyUnit::Payout => &[PayoutState::Planned, PayoutState::Unknown],
+            payfleet_domain::KeyUnit::Batch => &PayoutState::ALL,
+        };
+        let orders = self.orders_in(first, last, states);
+        if orders.is_empty() {
+            return Err(StoreError::Broken(format!("batch {} has nothing to send", lease.batch)));
+        }
+        Ok(Ok(Intent { attempt, expires_at: now + rail.request_lifetime, orders }))
+    }
+
+    fn not_balanced() -> NotBalanced {
+        NotBalanced { currency: "EUR".to_owned(), payouts: (0, 0), exclusions: (0, 0) }
+    }
+}
+
+/// Not `> now`, as the schema's conditions have it.
+fn is_past_or_now(instant: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
+    instant.is_none_or(|instant| instant <= now)
+}

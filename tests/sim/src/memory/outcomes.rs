@@ -1,0 +1,323 @@
+//! Guards G3 and G4, splits and holds, as `store` has them.
+
+use payfleet_domain::{
+    AttemptNo, BatchId, BatchState, HoldReason, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState, RefusalCode,
+    RefusalKind, RefusalVerdict, RunId, refusal_verdict,
+};
+use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
+
+use super::{Batch, Memory};
+
+type News<'a> = Vec<(PayoutId, &'a str)>;
+
+impl Memory {
+    fn can(&self, payout: PayoutId, event: PayoutEvent) -> bool {
+        self.payouts.get(&payout).is_some_and(|payout| payout.state.after(event).is_ok())
+    }
+
+    /// G4. How many were settled, and how many proofs contradict.
+    pub(super) fn settle(&mut self, news: &[(PayoutId, &str)]) -> (u64, u64) {
+        let (mut settled, mut alarms) = (0, 0);
+        for (id, reference) in news {
+            let may = self.can(*id, PayoutEvent::Pay);
+            let now = self.now;
+            let Some(payout) = self.payouts.get_mut(id) else { continue };
+            if may {
+                payout.state = PayoutState::Paid;
+                payout.reference = Some((*reference).to_owned());
+                payout.settled_at = Some(now);
+                payout.transfers.insert(2, now);
+                settled += 1;
+            } else if payout.reference.as_deref() != Some(reference) {
+                alarms += u64::from(payout.proofs.insert((*reference).to_owned()));
+            }
+        }
+        (settled, alarms)
+    }
+
+    pub(super) fn give_back(&mut self, news: &[(PayoutId, &str)]) -> u64 {
+        let mut returned = 0;
+        for (id, reference) in news {
+            if !self.can(*id, PayoutEvent::Return) {
+                continue;
+            }
+            let now = self.now;
+            let Some(payout) = self.payouts.get_mut(id) else { continue };
+            if payout.state != PayoutState::Paid {
+                payout.reference = Some((*reference).to_owned());
+                payout.transfers.insert(2, now);
+            }
+            payout.state = PayoutState::Returned;
+            payout.settled_at = payout.settled_at.or(Some(now));
+            payout.transfers.insert(4, now);
+            self.carried[payout.affiliate] += payout.amount_minor;
+            returned += 1;
+        }
+        returned
+    }
+
+    fn accept(&mut self, news: &[(PayoutId, &str)]) {
+        for (id, reference) in news {
+            if self.can(*id, PayoutEvent::Accept)
+                && let Some(payout) = self.payouts.get_mut(id)
+            {
+                payout.state = PayoutState::Accepted;
+                payout.reference = Some((*reference).to_owned());
+            }
+        }
+    }
+
+    /// Refusals and cancellations: the money is due again.
+    pub(super) fn set_free(&mut self, ids: &[PayoutId], to: PayoutState, event: PayoutEvent) -> u64 {
+        let mut freed = 0;
+        for id in ids {
+            if !self.can(*id, event) {
+                continue;
+            }
+            let now = self.now;
+            let Some(payout) = self.payouts.get_mut(id) else { continue };
+            payout.state = to;
+            payout.reference = None;
+            payout.transfers.insert(3, now);
+            self.carried[payout.affiliate] += payout.amount_minor;
+            freed += 1;
+        }
+        freed
+    }
+
+    fn move_all(&mut self, ids: &[PayoutId], event: PayoutEvent) -> u64 {
+        let mut moved = 0;
+        for id in ids {
+            if let Some(payout) = self.payouts.get_mut(id)
+                && let Ok(state) = payout.state.after(event)
+            {
+                payout.state = state;
+                moved += 1;
+            }
+        }
+        moved
+    }
+
+    fn is_alive(&self, batch: &Batch, than: Option<AttemptNo>) -> bool {
+        let opened = than.and_then(|n| batch.attempts.get(&n.0)).map_or(self.now, |attempt| attempt.opened_at);
+        let others = batch.attempts.iter().filter(|(n, _)| than.is_none_or(|than| than.0 != **n));
+        others.into_iter().any(|(_, attempt)| attempt.is_alive() && attempt.may_arrive_until > opened)
+    }
+
+    pub(super) fn record(&mut self, report: &Report) -> Result<Recorded, StoreError> {
+        let batch = self.batch(report.batch)?.clone();
+        if report.outcomes.iter().any(|(id, _)| !batch.has(*id)) {
+            return Err(StoreError::Broken("a stray payout".to_owned()));
+        }
+        fn pick(report: &Report, which: fn(&Outcome) -> Option<&str>) -> News<'_> {
+            report.outcomes.iter().filter_map(|(id, outcome)| which(outcome).map(|word| (*id, word))).collect()
+        }
+        let paid_news = pick(report, |outcome| match outcome {
+            Outcome::Paid(reference) => Some(&reference.0),
+            _ => None,
+        });
+        let (paid, alarms) = self.settle(&paid_news);
+        let returned = pick(report, |outcome| match outcome {
+            Outcome::Returned(reference) => Some(&reference.0),
+            _ => None,
+        });
+        self.give_back(&returned);
+        let accepted = pick(report, |outcome| match outcome {
+            Outcome::Accepted(reference) => Some(&reference.0),
+            _ => None,
+        });
+        self.accept(&accepted);
+        let refusals = pick(report, |outcome| match outcome {
+            Outcome::Refused(code) => Some(code.as_str()),
+            _ => None,
+        });
+        let mut lost: Vec<PayoutId> =
+            report.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Unknown).map(|(id, _)| *id).collect();
+        let refused_ids: Vec<PayoutId> = refusals.iter().map(|(id, _)| *id).collect();
+        let (mut refused, mut split) = (0, false);
+        if !refusals.is_empty() {
+            let verdict = match report.attempt {
+                None => match report.epoch == batch.epoch && (batch.rail.pins_refusals || !self.is_alive(&batch, None)) {
+                    true => RefusalVerdict::Final,
+                    false => RefusalVerdict::StillUnknown,
+                },
+                Some(attempt) => {
+                    let newest = attempt.0 == batch.attempt && batch.state != BatchState::Split;
+                    let older = match self.is_alive(&batch, Some(attempt)) {
+                        true => OlderAttempts::MayStillArrive,
+                        false => OlderAttempts::AllDead,
+                    };
+                    refusal_verdict(batch.rail, newest, older)
+                }
+            };
+            let payees =
+                refusals.iter().all(|(_, code)| RefusalCode::new(code).kind() == RefusalKind::Payee);
+            let one_may_spoil = batch.payouts() > 1 && batch.state == BatchState::Sending && payees;
+            match verdict {
+                RefusalVerdict::Final if report.refused_whole && one_may_spoil => split = true,
+                RefusalVerdict::Final => {
+                    refused = self.set_free(&refused_ids, PayoutState::Refused, PayoutEvent::Refuse);
+                }
+                RefusalVerdict::StillUnknown => lost.extend(&refused_ids),
+            }
+        }
+        self.move_all(&lost, PayoutEvent::LoseTrack);
+        if let Some(attempt) = report.attempt {
+            let none_executed = report.outcomes.iter().all(|(_, outcome)| *outcome == Outcome::NotExecuted);
+            let result = match (lost.is_empty(), none_executed) {
+                (false, _) => "unknown",
+                (true, true) => "not_executed",
+                (true, false) => "answered",
+            };
+            for (id, other) in &mut self.batches {
+                if (*id == report.batch || other.parent == Some(report.batch))
+                    && let Some(open) = other.attempts.get_mut(&attempt.0)
+                    && open.result.is_none()
+                {
+                    open.result = Some(result);
+                }
+            }
+        }
+        if alarms > 0 {
+            self.alarm(batch.run);
+        }
+        let state = if split {
+            let unknown = self.in_batch(&batch);
+            self.move_all(&unknown, PayoutEvent::Clear);
+            self.halve(report.batch, BatchState::Ready)?;
+            BatchState::Split
+        } else {
+            self.advance(report, !lost.is_empty())?
+        };
+        Ok(Recorded { paid, refused, alarms, state })
+    }
+
+    pub(super) fn alarm(&mut self, run: RunId) {
+        if let Some(run) = self.runs.get_mut(&run)
+            && run.row.state.is_open()
+            && !run.paused
+        {
+            run.paused = true;
+            run.row.pause_reason = Some("double payment".to_owned());
+        }
+    }
+
+    fn advance(&mut self, report: &Report, lost_track: bool) -> Result<BatchState, StoreError> {
+        let now = self.now;
+        let batch = self.batch(report.batch)?.clone();
+        let states: Vec<PayoutState> = self.in_batch(&batch).iter().map(|id| self.payouts[id].state).collect();
+        let count = |state: PayoutState| states.iter().filter(|other| **other == state).count();
+        let alive = batch.attempts.values().filter(|attempt| attempt.is_alive()).count();
+        let unknown = count(PayoutState::Unknown);
+        let is_lessee = report.epoch == batch.epoch;
+        let next = if !batch.state.is_open() && batch.state != BatchState::Held {
+            batch.state
+        } else if count(PayoutState::Planned) + unknown > 0 {
+            if is_lessee && unknown + alive == 0 { BatchState::Ready } else { batch.state }
+        } else if count(PayoutState::Accepted) > 0 {
+            BatchState::Accepted
+        } else if count(PayoutState::Held) > 0 {
+            BatchState::Held
+        } else {
+            BatchState::Done
+        };
+        if next != batch.state {
+            batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
+        }
+        let progressed =
+            report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
+        let batch = self.batch(report.batch)?;
+        if matches!(next, BatchState::Done | BatchState::Accepted) {
+            batch.attempts.values_mut().filter(|attempt| attempt.is_alive()).for_each(|attempt| attempt.result = Some("superseded"));
+        }
+        batch.state = next;
+        batch.first_sent_at = match next {
+            BatchState::Accepted => batch.first_sent_at.or(Some(now)),
+            BatchState::Ready => None,
+            _ => batch.first_sent_at,
+        };
+        batch.unknown_attempts += i32::from(lost_track);
+        if is_lessee {
+            batch.stalled_leases = 0;
+            batch.failures = if progressed { 0 } else { batch.failures + 1 };
+            if report.release {
+                batch.available_at = Some(now + report.available_in);
+                batch.lease_until = None;
+            }
+        }
+        Ok(next)
+    }
+
+    pub(super) fn split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
+        let batch = self.batch(lease.batch)?.clone();
+        if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+            return Ok(Err(SplitRefused::LeaseLost));
+        }
+        self.halve(lease.batch, batch.state)?;
+        Ok(Ok(()))
+    }
+
+    fn halve(&mut self, id: BatchId, halves: BatchState) -> Result<(), StoreError> {
+        let batch = self.batch(id)?.clone();
+        batch.state.to(BatchState::Split).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
+        if batch.payouts() < 2 {
+            return Err(StoreError::Broken(format!("batch {id} cannot be split")));
+        }
+        let middle = PayoutId(batch.first.0 + i64::from(batch.payouts() / 2));
+        for (first, last) in [(batch.first, PayoutId(middle.0 - 1)), (middle, batch.last)] {
+            let is_new = halves == BatchState::Ready;
+            let half = Batch {
+                first,
+                last,
+                parent: Some(id),
+                state: halves,
+                available_at: None,
+                epoch: payfleet_domain::Epoch(0),
+                lease_until: None,
+                first_sent_at: if is_new { None } else { batch.first_sent_at },
+                stalled_leases: 0,
+                attempts: if is_new { Default::default() } else { batch.attempts.clone() },
+                attempt: if is_new { 0 } else { batch.attempt },
+                ..batch.clone()
+            };
+            let next = self.batches.last_key_value().map_or(1, |(id, _)| id.0 + 1);
+            self.batches.insert(BatchId(next), half);
+        }
+        let batch = self.batch(id)?;
+        batch.state = BatchState::Split;
+        batch.lease_until = None;
+        Ok(())
+    }
+
+    pub(super) fn hold(&mut self, lease: Lease, _reason: HoldReason) -> Result<Option<u64>, StoreError> {
+        let batch = self.batch(lease.batch)?.clone();
+        if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+            return Ok(None);
+        }
+        let payouts = self.in_batch(&batch);
+        let held = self.move_all(&payouts, PayoutEvent::Hold);
+        self.settle_held(lease.batch);
+        Ok(Some(held))
+    }
+
+    /// Moves a batch with nothing unanswered to where its payouts say.
+    pub(super) fn settle_held(&mut self, id: BatchId) {
+        let Some(batch) = self.batches.get(&id) else { return };
+        let states: Vec<PayoutState> = self.in_batch(batch).iter().map(|id| self.payouts[id].state).collect();
+        let any = |wanted: &[PayoutState]| states.iter().any(|state| wanted.contains(state));
+        let is_over = matches!(batch.state, BatchState::Split | BatchState::Cancelled);
+        if is_over || any(&[PayoutState::Planned, PayoutState::Unknown]) {
+            return;
+        }
+        let next = match (any(&[PayoutState::Accepted]), any(&[PayoutState::Held])) {
+            (true, _) => BatchState::Accepted,
+            (false, true) => BatchState::Held,
+            (false, false) => BatchState::Done,
+        };
+        if let Some(batch) = self.batches.get_mut(&id) {
+            batch.state = next;
+            batch.stalled_leases = 0;
+            batch.lease_until = None;
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Planning, closing, stopping: runs as `store` has them. And the operations as the simulator calls them.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use payfleet_domain::invariant::{Total, run_adds_up};
+use payfleet_domain::{
+    BatchId, BatchState, Epoch, HoldReason, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, StatementLine,
+    TenantId,
+};
+use payfleet_store::{
+    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
+    PlanProgress, Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
+    StoreError, Verdict,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Batch, Exclusion, Memory, Payout, Run, is_past};
+use crate::backend::{Backend, Ended, ExclusionEnd, PayoutEnd, RunEnd, SessionId};
+
+/// A minimum of 1.00.
+const MINIMUM_MINOR: i64 = 100;
+
+impl Memory {
+    fn run(&mut self, id: RunId) -> Result<&mut Run, StoreError> {
+        self.runs.get_mut(&id).ok_or_else(|| StoreError::Broken(format!("run {id} does not exist")))
+    }
+
+    fn create(&mut self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        let period = new.period.to_string();
+        let same = |run: &&Run| run.row.period == period && run.row.sequence == new.sequence;
+        if let Some(run) = self.runs.values().find(same) {
+            return Ok((run.row.clone(), false));
+        }
+        let last = self.runs.values().next_back();
+        if let Some(last) = last.filter(|last| last.row.state == RunState::Planning) {
+            return Err(RunCreateError::StillPlanning(last.row.id));
+        }
+        let id = RunId(last.map_or(1, |last| last.row.id.0 + 1));
+        let row = RunRow {
+            id,
+            tenant: TenantId(1),
+            tenant_name: "shop".to_owned(),
+            key: Uuid::from_u128(id.0 as u128),
+            period,
+            sequence: new.sequence,
+            ordinal: last.map_or(1, |last| last.row.ordinal + 1),
+            opens_after: last.map(|last| last.row.cutoff),
+            cutoff: new.period.cutoff(),
+            minimum: new.minimum,
+            state: RunState::Planning,
+            pause_reason: None,
+            payouts: 0,
+            created_at: self.now,
+            paying_at: None,
+            settled_at: None,
+        };
+        let run = Run { row: row.clone(), paused: false, cursor: 0, next_place: 0, planned_at: None };
+        self.runs.insert(id, run);
+        Ok((row, true))
+    }
+
+    /// What a run has earned for an affiliate: that of its own period.
+    pub(super) fn earned(&self, run: RunId, affiliate: usize) -> i64 {
+        let ordinal = self.runs[&run].row.ordinal;
+        self.scenario.affiliates[affiliate].earned.get(ordinal as usize - 1).copied().unwrap_or(0)
+    }
+
+    fn plan(&mut self, id: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        let (now, everybody) = (self.now, self.scenario.affiliates.len());
+        let run = self.run(id)?;
+        if run.row.state != RunState::Planning {
+            return Ok(Planned::Complete);
+        }
+        if run.paused {
+            return Ok(Planned::Paused);
+        }
+        let from = run.cursor;
+        if from == everybody {
+            run.row.state = RunState::Planned;
+            run.planned_at = Some(now);
+            return Ok(Planned::Complete);
+        }
+        let up_to = everybody.min(from + chunk as usize);
+        run.cursor = up_to;
+        let mut paid: Vec<(&'static str, usize, i64, i64)> = Vec::new();
+        for affiliate in from..up_to {
+            let carried_minor = self.carried[affiliate];
+            let amount_minor = carried_minor + self.earned(id, affiliate);
+            let rail = self.scenario.affiliates[affiliate].rail;
+            match rail.filter(|_| amount_minor >= MINIMUM_MINOR) {
+                Some(rail) => {
+                    paid.push((rail, affiliate, amount_minor, carried_minor));
+                    self.carried[affiliate] = 0;
+                }
+                None => {
+                    if amount_minor != 0 {
+                        self.exclusions.push(Exclusion { run: id, affiliate, amount_minor, carried_minor });
+                    }
+                    self.carried[affiliate] = amount_minor;
+                }
+            }
+        }
+        paid.sort_unstable();
+        let mut open: Option<(&'static str, u32)> = None;
+        for (name, affiliate, amount_minor, carried_minor) in paid {
+            let rail = Rail::named(name).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
+            let run = self.run(id)?;
+            let payout = PayoutId((id.0 << 32) + run.next_place);
+            run.next_place += 1;
+            run.row.payouts += 1;
+            let transfers = [(0, now)].into_iter().collect();
+            self.payouts.insert(
+                payout,
+                Payout {
+                    run: id,
+                    affiliate,
+                    amount_minor,
+                    carried_minor,
+                    state: PayoutState::Planned,
+                    reference: None,
+                    settled_at: None,
+                    transfers,
+                    proofs: Default::default(),
+                },
+            );
+            let size = rail.payouts_per_batch.min(batch_size);
+            match &mut open {
+                Some((current, filled)) if *current == name && *filled < size => {
+                    *filled += 1;
+                    if let Some((_, batch)) = self.batches.iter_mut().next_back() {
+                        batch.last = payout;
+                    }
+                }
+                _ => {
+                    open = Some((name, 1));
+                    let next = BatchId(self.batches.last_key_value().map_or(1, |(id, _)| id.0 + 1));
+                    self.batches.insert(
+                        next,
+                        Batch {
+                            run: id,
+                            rail,
+                            first: payout,
+                            last: payout,
+                            parent: None,
+                            state: BatchState::Ready,
+                            available_at: None,
+                            epoch: Epoch(0),
+                            lease_until: None,
+                            first_sent_at: None,
+                            stalled_leases: 0,
+                            unknown_attempts: 0,
+                            failures: 0,
+                            attempts: Default::default(),
+                            attempt: 0,
+                        },
+                    );
+                }
+            }
+        }
+        let progress = PlanProgress { cursor: up_to as i64, end: everybody as i64, accounts: (up_to - from) as i64 };
+        Ok(Planned::Chunk(progress))
+    }
+
+    pub(super) fn has_open(&self, run: RunId) -> bool {
+        self.batches.values().any(|batch| batch.run == run && batch.state.is_open())
+    }
+
+    /// What was due, and what is accounted for.
+    fn totals(&self, run: RunId) -> (Total, Total) {
+        let total = |amounts: Vec<i64>| Total {
+            accounts: amounts.len() as i64,
+            amount_minor: amounts.into_iter().map(i128::from).sum(),
+        };
+        let payouts = || self.payouts.values().filter(|payout| payout.run == run);
+        let due = payouts().map(|payout| payout.amount_minor).collect();
+        let accounted =
+            payouts().filter(|payout| payout.state.is_accounted_for()).map(|payout| payout.amount_minor).collect();
+        (total(due), total(accounted))
+    }
+
+    /// G5.
+    pub(super) fn close(&mut self, id: RunId) -> Result<CloseVerdict, StoreError> {
+        let (now, open) = (self.now, self.has_open(id));
+        let (due, accounted) = self.totals(id);
+        let run = self.run(id)?;
+        if run.row.state != RunState::Paying || run.paused || open {
+            return Ok(CloseVerdict::NotYet);
+        }
+        if !run_adds_up(due, accounted) {
+            run.paused = true;
+            return Ok(CloseVerdict::NotBalanced(Memory::not_balanced()));
+        }
+        run.row.state = RunState::Settled;
+        run.row.settled_at = Some(now);
+        Ok(CloseVerdict::Settled)
+    }
+
+    fn illegal(&self, id: RunId, wanted: &'static str) -> RunChangeError {
+        match self.runs.get(&id) {
+            None => RunChangeError::Unknown(id),
+            Some(run) => RunChangeError::Illegal { run: id, state: run.row.state, wanted },
+        }
+    }
+}
+
+impl Backend for Memory {
+    fn clock(&mut self, now: OffsetDateTime) {
+        self.now = now;
+    }
+
+    fn tenant(&self) -> TenantId {
+        TenantId(1)
+    }
+
+    fn run_create(&mut self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.create(new)
+    }
+
+    fn plan_chunk(&mut self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        self.plan(run, chunk, batch_size)
+    }
+
+    fn runs_begin(&mut self) -> Result<u64, StoreError> {
+        let now = self.now;
+        let planned = self.runs.values_mut().filter(|run| run.row.state == RunState::Planned && !run.paused);
+        Ok(planned
+            .map(|run| {
+                run.row.state = RunState::Paying;
+                run.row.paying_at = Some(now);
+            })
+            .count() as u64)
+    }
+
+    fn rails_open(&mut self) -> Result<Vec<String>, StoreError> {
+        let open = self.batches.values().filter(|batch| batch.state.is_open());
+        let mut rails: Vec<String> = open.map(|batch| batch.rail.name.to_owned()).collect();
+        rails.sort();
+        rails.dedup();
+        Ok(rails)
+    }
+
+    fn batches_due(
+        &mut self,
+        rail: &'static str,
+        hinted: HashSet<BatchId>,
+        limit: i64,
+    ) -> Result<Vec<BatchId>, StoreError> {
+        let now = self.now;
+        let is_due = |(id, batch): &(&BatchId, &Batch)| {
+            let run = &self.runs[&batch.run];
+            let may = run.row.state == RunState::Paying
+                || run.row.state == RunState::Cancelled && batch.state != BatchState::Ready;
+            batch.rail.name == rail
+                && batch.state.is_open()
+                && batch.available_at.is_none_or(|at| at <= now)
+                && is_past(batch.lease_until, now)
+                && may
+                && !run.paused
+                && !hinted.contains(id)
+        };
+        let mut turns = std::collections::BTreeMap::<RunId, i64>::new();
+        let mut due: Vec<(i64, RunId, BatchId)> = Vec::new();
+        for (id, batch) in self.batches.iter().filter(is_due) {
+            let turn = turns.entry(batch.run).or_default();
+            *turn += 1;
+            due.push((*turn, batch.run, *id));
+        }
+        due.sort_unstable();
+        Ok(due.into_iter().take(limit.max(0) as usize).map(|(_, _, id)| id).collect())
+    }
+
+    fn runs_to_cancel(&mut self) -> Result<Vec<RunId>, StoreError> {
+        let ready = |run: &&Run| {
+            self.batches.values().any(|batch| batch.run == run.row.id && batch.state == BatchState::Ready)
+        };
+        let cancelled = self.runs.values().filter(|run| run.row.state == RunState::Cancelled);
+        Ok(cancelled.filter(ready).map(|run| run.row.id).collect())
+    }
+
+    fn run_cancel(&mut self, id: RunId) -> Result<u64, RunChangeError> {
+        let may = self.runs.get(&id).is_some_and(|run| {
+            run.row.state == RunState::Cancelled || run.row.state.to(RunState::Cancelled).is_ok()
+        });
+        if !may {
+            return Err(self.illegal(id, "cancelled"));
+        }
+        let run = self.run(id)?;
+        run.row.state = RunState::Cancelled;
+        run.row.pause_reason = None;
+        run.paused = false;
+        let ready: Vec<BatchId> = self
+            .batches
+            .iter()
+            .filter(|(_, batch)| batch.run == id && batch.state == BatchState::Ready)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut cancelled = 0;
+        for batch in ready {
+            let (first, last) = (self.batches[&batch].first, self.batches[&batch].last);
+            let payouts: Vec<PayoutId> = (first.0..=last.0).map(PayoutId).collect();
+            cancelled += self.set_free(&payouts, PayoutState::Cancelled, PayoutEvent::Cancel);
+            let batch = self.batch(batch)?;
+            batch.state = BatchState::Cancelled;
+            batch.lease_until = None;
+        }
+        Ok(cancelled)
+    }
+
+    fn run_pause(&mut self, id: RunId) -> Result<(), RunChangeError> {
+        match self.runs.get_mut(&id).filter(|run| run.row.state.is_open()) {
+            None => Err(self.illegal(id, "paused")),
+            Some(run) => {
+                run.paused = true;
+                run.row.pause_reason.get_or_insert_with(|| "a person".to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    fn run_resume(&mut self, id: RunId) -> Result<(), RunChangeError> {
+        match self.runs.get_mut(&id).filter(|run| run.row.state.is_open()) {
+            None => Err(self.illegal(id, "resumed")),
+            Some(run) => {
+                run.paused = false;
+                run.row.pause_reason = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError> {
+        let paying = self.runs.values().filter(|run| run.row.state == RunState::Paying && !run.paused);
+        Ok(paying.filter(|run| !self.has_open(run.row.id)).map(|run| run.row.id).collect())
+    }
+
+    fn run_close(&mut self, run: RunId) -> Result<CloseVerdict, StoreError> {
+        self.close(run)
+    }
+
+    fn run_find(&mut self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        Ok(self.runs.get(&run).map(|run| run.row.clone()))
+    }
+
+    fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError> {
+        let accepted = |run: RunId| {
+            self.batches.values().any(|batch| batch.run == run && batch.state == BatchState::Accepted)
+        };
+        let wanted = self.runs.values().filter(|run| match run.row.state {
+            RunState::Settled => true,
+            RunState::Paying | RunState::Cancelled => accepted(run.row.id),
+            _ => false,
+        });
+        Ok(wanted.map(|run| run.row.id).collect())
+    }
+
+    fn lease_acquire(&mut self, batch: BatchId, _: &str, ttl: Duration) -> Result<Option<LeasedBatch>, StoreError> {
+        self.acquire(batch, ttl)
+    }
+
+    fn leases_renew(&mut self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        Ok(self.renew(leases, ttl))
+    }
+
+    fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
+        self.release(lease, available_in);
+        Ok(())
+    }
+
+    fn intent_write(
+        &mut self,
+        lease: Lease,
+        _: &str,
+        rail: &'static Rail,
+        looked_up: bool,
+    ) -> Result<Result<Intent, IntentRefused>, StoreError> {
+        self.intend(lease, rail, looked_up)
+    }
+
+    fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
+        let (first, last) = (self.batch(batch)?.first, self.batch(batch)?.last);
+        Ok(self.orders_in(first, last, states))
+    }
+
+    fn outcomes_record(&mut self, report: Report) -> Result<Recorded, StoreError> {
+        self.record(&report)
+    }
+
+    fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
+        self.split(lease)
+    }
+
+    fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
+        self.hold(lease, reason)
+    }
+
+    fn session_open(&mut self, run: RunId) -> Result<Option<SessionId>, StoreError> {
+        self.open_session(run)
+    }
+
+    fn session_end(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    fn session_accounts(&mut self, session: SessionId) -> Result<Vec<StatementAccount>, StoreError> {
+        self.accounts(session)
+    }
+
+    fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError> {
+        self.session(session)?.lines.push(line.clone());
+        Ok(())
+    }
+
+    fn session_match(&mut self, session: SessionId) -> Result<(), StoreError> {
+        self.match_lines(session)
+    }
+
+    fn session_apply(&mut self, session: SessionId) -> Result<Applied, StoreError> {
+        self.apply(session)
+    }
+
+    fn session_open_batches(&mut self, session: SessionId) -> Result<Vec<OpenBatches>, StoreError> {
+        self.open_batches(session)
+    }
+
+    fn session_compare(
+        &mut self,
+        session: SessionId,
+        _without_statement: &[&str],
+        _unknown_after: Duration,
+    ) -> Result<Compared, StoreError> {
+        self.compare(session)
+    }
+
+    fn session_compare_open(&mut self, _: SessionId, _: Duration) -> Result<Compared, StoreError> {
+        Ok(Compared { discrepancies: 0, newer_than_statement: 0, summary: Default::default() })
+    }
+
+    fn session_restart(&mut self, session: SessionId) -> Result<RunRow, StoreError> {
+        self.restart(session)
+    }
+
+    fn session_verdict(&mut self, session: SessionId, _statement: &str) -> Result<Verdict, StoreError> {
+        self.conclude(session)
+    }
+
+    fn run_at(&mut self, place: usize) -> RunId {
+        RunId(place as i64 + 1)
+    }
+
+    fn is_open(&mut self, run: RunId) -> bool {
+        self.has_open(run)
+    }
+
+    fn ended(&mut self) -> Ended {
+        let runs = self.runs.values().map(|run| RunEnd {
+            id: run.row.id,
+            key: run.row.key,
+            state: run.row.state,
+            created_at: run.row.created_at,
+            planned_at: run.planned_at,
+            planned_up_to: run.cursor,
+            is_paused: run.paused,
+        });
+        let payouts = self.payouts.iter().map(|(id, payout)| PayoutEnd {
+            id: *id,
+            affiliate: payout.affiliate,
+            amount_minor: payout.amount_minor,
+            carried_minor: payout.carried_minor,
+            state: payout.state,
+            reference: payout.reference.clone(),
+            transfers: payout.transfers.iter().map(|(kind, at)| (*kind, payout.amount_minor, *at)).collect(),
+        });
+        let exclusions = self.exclusions.iter().map(|excluded| ExclusionEnd {
+            run: excluded.run,
+            affiliate: excluded.affiliate,
+            amount_minor: excluded.amount_minor,
+            carried_minor: excluded.carried_minor,
+        });
+        Ended {
+            runs: runs.collect(),
+            payouts: payouts.collect(),
+            exclusions: exclusions.collect(),
+            carried: self.carried.clone(),
+            batches_open: self.batches.values().filter(|batch| batch.state.is_open()).count(),
+        }
+    }
+}

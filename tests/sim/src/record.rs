@@ -1,0 +1,288 @@
+//! A process's way to the system of record: each operation an arrow, on which faults strike.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutState, Rail, RunId, StatementLine};
+use payfleet_store::{
+    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
+    Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StoreError, Verdict,
+};
+
+use crate::backend::{Backend, SessionId};
+use crate::matrix::Step;
+use crate::scheduler::ProcessId;
+use crate::world::{Gone, Server, World};
+
+/// A process's way to the system of record.
+#[derive(Clone)]
+pub struct SimRecord {
+    pub world: World,
+    pub process: ProcessId,
+}
+
+/// An error that no fault explains is a broken invariant.
+trait Unexplained {
+    fn unexplained(&self) -> Option<String>;
+}
+
+impl Unexplained for StoreError {
+    fn unexplained(&self) -> Option<String> {
+        (!self.is_outage()).then(|| self.to_string())
+    }
+}
+
+impl Unexplained for RunChangeError {
+    fn unexplained(&self) -> Option<String> {
+        match self {
+            RunChangeError::Store(error) => error.unexplained(),
+            _ => None,
+        }
+    }
+}
+
+impl Unexplained for RunCreateError {
+    fn unexplained(&self) -> Option<String> {
+        match self {
+            RunCreateError::Store(error) => error.unexplained(),
+            _ => None,
+        }
+    }
+}
+
+impl SimRecord {
+    async fn arrow<T, E>(
+        &self,
+        step: Step,
+        mut operation: impl FnMut(&mut dyn Backend) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError> + Unexplained,
+    {
+        let gone = |gone: Gone| E::from(StoreError::from(gone));
+        let arrow = self.world.before(self.process, step, Server::Postgres).await.map_err(gone)?;
+        let mut result = operation(self.world.backend().as_mut());
+        if arrow.is_duplicated {
+            result = operation(self.world.backend().as_mut());
+        }
+        if let Err(error) = &result
+            && let Some(what) = error.unexplained()
+        {
+            self.world.broken(format!("{step:?}: {what}"));
+        }
+        self.world.after(self.process, step, Server::Postgres, arrow).await.map_err(gone)?;
+        result
+    }
+
+    pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.arrow(Step::Plan, |backend| backend.run_create(new)).await
+    }
+
+    pub async fn runs_to_reconcile(&self) -> Result<Vec<RunId>, StoreError> {
+        self.arrow(Step::Reconcile, |backend| backend.runs_to_reconcile()).await
+    }
+
+    pub async fn run_find(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        self.arrow(Step::Reconcile, |backend| backend.run_find(run)).await
+    }
+
+    /// Opens a reconciliation, which ends with the result.
+    pub async fn session_open(&self, run: RunRow) -> Result<Option<SimSession>, StoreError> {
+        let arrow = self.world.before(self.process, Step::Reconcile, Server::Postgres).await?;
+        // Guarded before anything can cut this short: a connection's end ends its session.
+        let session = self.world.backend().session_open(run.id)?;
+        let session = session.map(|id| SimSession { record: self.clone(), id, run });
+        self.world.after(self.process, Step::Reconcile, Server::Postgres, arrow).await?;
+        Ok(session)
+    }
+
+    async fn due(&self, rail: &'static str, hinted: HashSet<BatchId>, limit: i64) -> Result<Vec<BatchId>, StoreError> {
+        self.arrow(Step::Sweep, |backend| backend.batches_due(rail, hinted.clone(), limit)).await
+    }
+}
+
+#[async_trait]
+impl payfleet_worker::ports::SystemOfRecord for SimRecord {
+    async fn lease_acquire(
+        &self,
+        batch: BatchId,
+        worker: &str,
+        ttl: Duration,
+    ) -> Result<Option<LeasedBatch>, StoreError> {
+        self.arrow(Step::Lease, |backend| backend.lease_acquire(batch, worker, ttl)).await
+    }
+
+    async fn leases_renew(&self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
+        self.arrow(Step::Lease, |backend| backend.leases_renew(leases.clone(), ttl)).await
+    }
+
+    async fn lease_release(&self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
+        self.arrow(Step::Lease, |backend| backend.lease_release(lease, available_in)).await
+    }
+
+    async fn intent_write(
+        &self,
+        lease: Lease,
+        worker: &str,
+        rail: &'static Rail,
+        looked_up: bool,
+    ) -> Result<Result<Intent, IntentRefused>, StoreError> {
+        self.arrow(Step::Intent, |backend| backend.intent_write(lease, worker, rail, looked_up)).await
+    }
+
+    async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
+        self.arrow(Step::Lease, |backend| backend.orders_read(batch, states)).await
+    }
+
+    async fn outcomes_record(&self, report: Report) -> Result<Recorded, StoreError> {
+        self.arrow(Step::Record, |backend| backend.outcomes_record(report.clone())).await
+    }
+
+    async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
+        self.arrow(Step::Record, |backend| backend.batch_split(lease)).await
+    }
+
+    async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
+        self.arrow(Step::Record, |backend| backend.batch_hold(lease, reason)).await
+    }
+
+    async fn runs_begin(&self) -> Result<u64, StoreError> {
+        self.arrow(Step::Sweep, |backend| backend.runs_begin()).await
+    }
+
+    async fn rails_open(&self) -> Result<Vec<String>, StoreError> {
+        self.arrow(Step::Sweep, |backend| backend.rails_open()).await
+    }
+
+    async fn batches_due(
+        &self,
+        rail: &'static str,
+        hinted: HashSet<BatchId>,
+        limit: i64,
+    ) -> Result<Vec<BatchId>, StoreError> {
+        self.due(rail, hinted, limit).await
+    }
+
+    async fn runs_to_cancel(&self) -> Result<Vec<RunId>, StoreError> {
+        self.arrow(Step::Sweep, |backend| backend.runs_to_cancel()).await
+    }
+
+    async fn run_cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
+        self.arrow(Step::Sweep, |backend| backend.run_cancel(run)).await
+    }
+
+    async fn runs_closable(&self) -> Result<Vec<RunId>, StoreError> {
+        self.arrow(Step::Close, |backend| backend.runs_closable()).await
+    }
+
+    async fn run_close(&self, run: RunId) -> Result<CloseVerdict, StoreError> {
+        self.arrow(Step::Close, |backend| backend.run_close(run)).await
+    }
+}
+
+#[async_trait]
+impl payfleet_coordinator::ports::SystemOfRecord for SimRecord {
+    async fn plan_chunk(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        self.arrow(Step::Plan, |backend| backend.plan_chunk(run, chunk, batch_size)).await
+    }
+
+    async fn plan_chunk_paused(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
+        self.arrow(Step::Plan, |backend| backend.plan_chunk(run, chunk, batch_size)).await
+    }
+
+    async fn rails_open(&self) -> Result<Vec<String>, StoreError> {
+        self.arrow(Step::Publish, |backend| backend.rails_open()).await
+    }
+
+    async fn batches_due(
+        &self,
+        rail: &'static str,
+        hinted: HashSet<BatchId>,
+        limit: i64,
+    ) -> Result<Vec<BatchId>, StoreError> {
+        self.due(rail, hinted, limit).await
+    }
+}
+
+/// One reconciliation. Its end is the end of its connection.
+pub struct SimSession {
+    record: SimRecord,
+    id: SessionId,
+    run: RunRow,
+}
+
+impl Drop for SimSession {
+    fn drop(&mut self) {
+        self.record.world.backend().session_end(self.id);
+    }
+}
+
+#[async_trait]
+impl payfleet_reconciler::ports::Session for SimSession {
+    fn run(&self) -> &RunRow {
+        &self.run
+    }
+
+    async fn accounts(&mut self) -> Result<Vec<StatementAccount>, StoreError> {
+        let id = self.id;
+        self.record.arrow(Step::Reconcile, |backend| backend.session_accounts(id)).await
+    }
+
+    async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError> {
+        // No arrow of its own: lines are buffered, and sent with the match.
+        self.record.world.backend().session_line(self.id, line)
+    }
+
+    async fn lines_match(&mut self) -> Result<(), StoreError> {
+        // Not repeated: a session that breaks is opened anew.
+        let arrow = self.record.world.before(self.record.process, Step::Reconcile, Server::Postgres).await?;
+        let matched = self.record.world.backend().session_match(self.id);
+        self.record.world.after(self.record.process, Step::Reconcile, Server::Postgres, arrow).await?;
+        matched
+    }
+
+    async fn evidence_apply(&mut self) -> Result<Applied, StoreError> {
+        let id = self.id;
+        self.record.arrow(Step::Reconcile, |backend| backend.session_apply(id)).await
+    }
+
+    async fn run_close(&mut self) -> Result<CloseVerdict, StoreError> {
+        let run = self.run.id;
+        self.record.arrow(Step::Close, |backend| backend.run_close(run)).await
+    }
+
+    async fn batches_open(&mut self) -> Result<Vec<OpenBatches>, StoreError> {
+        let id = self.id;
+        self.record.arrow(Step::Reconcile, |backend| backend.session_open_batches(id)).await
+    }
+
+    async fn compare(&mut self, without_statement: &[&str], unknown_after: Duration) -> Result<Compared, StoreError> {
+        let arrow = self.record.world.before(self.record.process, Step::Reconcile, Server::Postgres).await?;
+        let compared = self.record.world.backend().session_compare(self.id, without_statement, unknown_after);
+        self.record.world.after(self.record.process, Step::Reconcile, Server::Postgres, arrow).await?;
+        compared
+    }
+
+    async fn compare_open(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
+        let arrow = self.record.world.before(self.record.process, Step::Reconcile, Server::Postgres).await?;
+        let compared = self.record.world.backend().session_compare_open(self.id, unknown_after);
+        self.record.world.after(self.record.process, Step::Reconcile, Server::Postgres, arrow).await?;
+        compared
+    }
+
+    async fn restart(&mut self) -> Result<(), StoreError> {
+        let id = self.id;
+        self.run = self.record.arrow(Step::Reconcile, |backend| backend.session_restart(id)).await?;
+        Ok(())
+    }
+
+    async fn verdict_write(&mut self, statement: &str) -> Result<Verdict, StoreError> {
+        let id = self.id;
+        self.record.arrow(Step::Reconcile, |backend| backend.session_verdict(id, statement)).await
+    }
+
+    async fn run_read(&mut self) -> Result<Option<RunRow>, StoreError> {
+        self.record.run_find(self.run.id).await
+    }
+}

@@ -1,0 +1,268 @@
+//! The world of one seed: the servers, the faults, and the arrows of the protocol on which they strike.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use payfleet_store::StoreError;
+use time::OffsetDateTime;
+
+use crate::EPOCH;
+use crate::backend::Backend;
+use crate::matrix::{FAULTS, Fault, Matrix, Step};
+use crate::queue::Streams;
+use crate::rail::Rails;
+use crate::scheduler::{ProcessId, Scheduler};
+
+/// Leases of the simulated fleet; short, so that a seed sees many.
+pub const LEASE_TTL: Duration = Duration::from_secs(2);
+
+/// Whom an arrow goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Server {
+    Postgres,
+    Redis,
+    Rail,
+}
+
+/// A server that does not answer.
+#[derive(Debug)]
+pub struct Gone;
+
+impl From<Gone> for StoreError {
+    fn from(_: Gone) -> StoreError {
+        let source = sqlx::Error::Io(std::io::Error::other("simulated"));
+        StoreError::Unreachable { place: "nowhere".to_owned(), source }
+    }
+}
+
+/// What was drawn for one arrow.
+#[derive(Debug, Default)]
+pub struct Arrow {
+    pub is_duplicated: bool,
+    is_lost: bool,
+    crashes_after: bool,
+}
+
+/// Which faults there are in this seed, and how often.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    pub faults: Vec<Fault>,
+    /// In thousandths of arrows.
+    pub rate: u64,
+    /// When peace begins.
+    pub until: Duration,
+}
+
+impl Profile {
+    /// By lot: some kinds of faults, some rate.
+    pub fn draw(scheduler: &Scheduler) -> Profile {
+        let faults: Vec<Fault> = FAULTS.into_iter().filter(|_| scheduler.chance(600)).collect();
+        let rate = [0, 5, 15, 40, 80][scheduler.below(5) as usize];
+        Profile { faults, rate, until: scheduler.millis(2_000, 20_000) }
+    }
+}
+
+#[derive(Default)]
+struct Trouble {
+    is_peace: bool,
+    /// How far the database's clock is from the true time, in milliseconds.
+    database_ahead: i64,
+    postgres_down_until: Duration,
+    /// A process that cannot reach a server.
+    partitions: BTreeMap<(ProcessId, Server), Duration>,
+    weather: Option<(Fault, Duration)>,
+    broken: Vec<String>,
+}
+
+struct Inner {
+    backend: Mutex<Box<dyn Backend>>,
+    streams: Mutex<Streams>,
+    rails: Mutex<Rails>,
+    trouble: Mutex<Trouble>,
+    profile: Profile,
+}
+
+/// A handle to it.
+#[derive(Clone)]
+pub struct World {
+    pub scheduler: Scheduler,
+    pub matrix: Arc<Matrix>,
+    inner: Arc<Inner>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner) // a panic ends the seed anyway
+}
+
+impl World {
+    pub fn new(scheduler: Scheduler, matrix: Arc<Matrix>, backend: Box<dyn Backend>, profile: Profile) -> World {
+        let inner = Inner {
+            backend: Mutex::new(backend),
+            streams: Mutex::default(),
+            rails: Mutex::default(),
+            trouble: Mutex::default(),
+            profile,
+        };
+        World { scheduler, matrix, inner: Arc::new(inner) }
+    }
+
+    pub fn rails(&self) -> MutexGuard<'_, Rails> {
+        lock(&self.inner.rails)
+    }
+
+    pub fn streams(&self) -> MutexGuard<'_, Streams> {
+        lock(&self.inner.streams)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        lock(&self.inner.trouble)
+    }
+
+    /// The backend, with its clock set.
+    pub fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
+        let now = self.database_now();
+        let mut backend = lock(&self.inner.backend);
+        backend.clock(now);
+        backend
+    }
+
+    pub fn database_now(&self) -> OffsetDateTime {
+        EPOCH + self.scheduler.now() + time::Duration::milliseconds(self.trouble().database_ahead)
+    }
+
+    pub fn profile(&self) -> &Profile {
+        &self.inner.profile
+    }
+
+    pub fn is_peace(&self) -> bool {
+        self.trouble().is_peace
+    }
+
+    /// No more faults, and every server answers.
+    pub fn make_peace(&self) {
+        self.scheduler.note(|| "peace".to_owned());
+        let mut trouble = self.trouble();
+        trouble.is_peace = true;
+        trouble.postgres_down_until = Duration::ZERO;
+        trouble.partitions.clear();
+        trouble.weather = None;
+        drop(trouble);
+        self.scheduler.continue_all();
+    }
+
+    /// What is wrong with the rails at the moment.
+    pub fn weather(&self) -> Option<Fault> {
+        let now = self.scheduler.now();
+        self.trouble().weather.filter(|(_, until)| *until > now).map(|(fault, _)| fault)
+    }
+
+    /// An error that no fault explains.
+    pub fn broken(&self, what: String) {
+        self.scheduler.note(|| format!("!! {what}"));
+        self.trouble().broken.push(what);
+    }
+
+    pub fn all_broken(&self) -> Vec<String> {
+        self.trouble().broken.clone()
+    }
+
+    fn is_gone(&self, process: ProcessId, server: Server) -> bool {
+        let now = self.scheduler.now();
+        let trouble = self.trouble();
+        let is_down = server == Server::Postgres && trouble.postgres_down_until > now;
+        is_down || trouble.partitions.get(&(process, server)).is_some_and(|until| *until > now)
+    }
+
+    /// Right before a step is done. Every await of the fleet passes here, and here it may end.
+    pub async fn before(&self, process: ProcessId, step: Step, server: Server) -> Result<Arrow, Gone> {
+        let scheduler = &self.scheduler;
+        let wait = if scheduler.chance(50) { scheduler.millis(1, 400) } else { scheduler.millis(0, 4) };
+        scheduler.sleep(wait).await;
+        let mut arrow = Arrow::default();
+        let profile = &self.inner.profile;
+        if !self.is_peace() && !profile.faults.is_empty() && scheduler.chance(profile.rate) {
+            let fault = profile.faults[scheduler.below(profile.faults.len() as u64) as usize];
+            self.strike(fault, process, step, &mut arrow).await;
+        }
+        if self.is_gone(process, server) {
+            scheduler.sleep(scheduler.millis(20, 300)).await;
+            return Err(Gone);
+        }
+        Ok(arrow)
+    }
+
+    /// Right after it was done.
+    pub async fn after(&self, process: ProcessId, step: Step, server: Server, arrow: Arrow) -> Result<(), Gone> {
+        if arrow.crashes_after {
+            self.matrix.hit(step, Fault::CrashAfter);
+            self.crash(process, step, "after").await;
+        }
+        if arrow.is_lost {
+            self.matrix.hit(step, Fault::Lost);
+            let name = self.scheduler.name(process);
+            self.scheduler.note(|| format!("{name}: the answer to {step:?} is lost"));
+            self.scheduler.sleep(self.scheduler.millis(20, 300)).await;
+            return Err(Gone);
+        }
+        // An answer can be lost by what happened to the server meanwhile.
+        if self.is_gone(process, server) {
+            return Err(Gone);
+        }
+        Ok(())
+    }
+
+    async fn crash(&self, process: ProcessId, step: Step, when: &str) {
+        let name = self.scheduler.name(process);
+        self.scheduler.note(|| format!("{name} is killed {when} {step:?}"));
+        self.scheduler.kill(process);
+        self.scheduler.never().await;
+    }
+
+    async fn strike(&self, fault: Fault, process: ProcessId, step: Step, arrow: &mut Arrow) {
+        let scheduler = &self.scheduler;
+        let now = scheduler.now();
+        let name = scheduler.name(process);
+        match fault {
+            Fault::CrashAfter => arrow.crashes_after = true,
+            Fault::Lost => arrow.is_lost = true,
+            Fault::Duplicate => {
+                arrow.is_duplicated = true;
+                // A rail's request is doubled only where the rail takes it for what it is.
+                if step != Step::Call {
+                    self.matrix.hit(step, fault);
+                }
+            }
+            _ => {
+                self.matrix.hit(step, fault);
+                scheduler.note(|| format!("{fault:?} at {step:?} of {name}"));
+            }
+        }
+        match fault {
+            Fault::CrashBefore => self.crash(process, step, "before").await,
+            Fault::PausePastLease => {
+                scheduler.stop(process, LEASE_TTL + scheduler.millis(10, 6_000));
+                scheduler.sleep(Duration::ZERO).await;
+            }
+            Fault::PartitionFromRedis => self.part(process, Server::Redis),
+            Fault::PartitionFromPostgres => self.part(process, Server::Postgres),
+            Fault::PartitionFromRail => self.part(process, Server::Rail),
+            Fault::Flushall => self.streams().flush_all(),
+            Fault::StaleFailover => self.streams().fail_over(),
+            Fault::PostgresRestart => self.trouble().postgres_down_until = now + scheduler.millis(200, 3_000),
+            Fault::TimeoutAfterAccept | Fault::RateLimited | Fault::ServerError | Fault::Malformed => {
+                self.trouble().weather = Some((fault, now + scheduler.millis(100, 4_000)));
+            }
+            Fault::ClockStep => {
+                let step = scheduler.below(60_000) as i64 - 20_000;
+                self.trouble().database_ahead += step;
+            }
+            Fault::CrashAfter | Fault::Lost | Fault::Duplicate => {}
+        }
+    }
+
+    fn part(&self, process: ProcessId, server: Server) {
+        let until = self.scheduler.now() + self.scheduler.millis(100, 5_000);
+        self.trouble().partitions.insert((process, server), until);
+    }
+}
