@@ -29,14 +29,15 @@ async fn a_request_on_its_way_is_not_taken_for_dead_because_the_clock_of_the_dat
         (sending > 0).then_some(())
     })
     .await;
-    assert!(clock::step(&seen, Duration::from_secs(120), true).await);
+    assert!(clock::step(&seen, 120_000).await);
     // Else the hint that the first worker has not yet acknowledged keeps others away by chance.
     fleet.redis.flush_all().await;
     let _other = fleet.worker(&["--database-url", &database]);
     fleet.settled(run, LONG).await;
     tokio::time::sleep(Duration::from_secs(6)).await; // whatever still is on its way arrives, or has expired
-    let tries: Vec<(i64, i32, i32, String, String, String, Option<String>)> = sqlx::query_as("SELECT batch_id, n, epoch, worker, opened_at::text, closed_at::text, result FROM attempt ORDER BY 1,2").fetch_all(&seen).await.unwrap();
-    println!("{tries:#?} {}", fleet.stats().await);
-    println!("{}", fleet.worker_logs());
+    assert!(
+        fleet.worker_logs().contains("did not say what became of them"),
+        "the other one asked while they were on their way"
+    );
     fleet.assert_paid_exactly_once().await;
 }

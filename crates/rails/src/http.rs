@@ -8,6 +8,8 @@ use std::time::Duration;
 use payfleet_domain::{Outcome, RefusalCode};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use crate::{Account, Call, Finding, RegistryError};
 
@@ -47,7 +49,12 @@ pub(crate) enum Cause {
     /// The rail said no.
     Refused(RefusalCode),
     /// A lookup: the rail does not know it.
-    NotFound,
+    NotFound {
+        /// When it said so, by its own clock.
+        at: Option<OffsetDateTime>,
+    },
+    /// A lookup: the rail does not know it yet, and by its own clock an older request can still arrive.
+    TooEarly,
     /// The key was used for another body. Whatever that was, it may have been paid.
     KeyReused,
     /// An earlier request under the same key is still being worked on.
@@ -103,7 +110,8 @@ impl Cause {
             Cause::Unfit(_) | Cause::Unbuildable | Cause::Unconnected => Outcome::NotExecuted,
             Cause::RateLimited | Cause::Expired | Cause::Unauthorised => Outcome::NotExecuted,
             Cause::Refused(code) => Outcome::Refused(code.clone()),
-            Cause::NotFound
+            Cause::NotFound { .. }
+            | Cause::TooEarly
             | Cause::KeyReused
             | Cause::InProgress
             | Cause::TimedOut
@@ -119,8 +127,9 @@ impl Cause {
     /// The same for a question: only the documented "not found" is an answer.
     pub(crate) fn finding(&self) -> Finding {
         match self {
-            Cause::NotFound => Finding::NotFound,
+            Cause::NotFound { .. } => Finding::NotFound,
             Cause::Unfit(_)
+            | Cause::TooEarly
             | Cause::Unbuildable
             | Cause::Unconnected
             | Cause::RateLimited
@@ -149,7 +158,8 @@ impl Cause {
             Cause::Expired => "the request arrived after its expiry",
             Cause::Unauthorised => "the credential was not accepted",
             Cause::Refused(_) => "refused",
-            Cause::NotFound => "not found",
+            Cause::NotFound { .. } => "not found",
+            Cause::TooEarly => "not found, but an older request can still arrive",
             Cause::KeyReused => "the key was used for another body",
             Cause::InProgress => "an earlier request under the key is in progress",
             Cause::TimedOut => "no complete answer in time",
@@ -182,7 +192,9 @@ impl Cause {
                 tracing::warn!(rail, account, %batch, reason, "a call without an answer that counts")
             }
             Cause::Refused(code) => tracing::debug!(rail, account, %batch, %code, "refused"),
-            Cause::RateLimited | Cause::NotFound => tracing::debug!(rail, account, %batch, reason, "answered"),
+            Cause::RateLimited | Cause::NotFound { .. } | Cause::TooEarly => {
+                tracing::debug!(rail, account, %batch, reason, "answered")
+            }
         }
     }
 
@@ -200,7 +212,13 @@ impl Cause {
         }
     }
 
-    fn of_status(status: StatusCode, body: &[u8], documented: Documented, call: &Call<'_>) -> Cause {
+    fn of_status(
+        status: StatusCode,
+        at: Option<OffsetDateTime>,
+        body: &[u8],
+        documented: Documented,
+        call: &Call<'_>,
+    ) -> Cause {
         let detail = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
         if let Some(ErrorDetail { key: Some(key), .. }) = &detail
             && !call.instructions.iter().any(|instruction| instruction.key.as_str() == key)
@@ -215,7 +233,7 @@ impl Cause {
             (400, Some("invalid_item")) if documented.refuses_requests => {
                 Cause::Refused(RefusalCode::new("invalid_item"))
             }
-            (404, Some("not_found")) if documented.not_found => Cause::NotFound,
+            (404, Some("not_found")) if documented.not_found => Cause::NotFound { at },
             (409, Some("expired")) => Cause::Expired,
             (409, Some("key_reused")) => Cause::KeyReused,
             (409, Some("in_progress")) => Cause::InProgress,
@@ -285,7 +303,7 @@ impl Http {
     ) -> Result<Vec<u8>, Cause> {
         let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len();
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
-        let status = response.status();
+        let (status, at) = (response.status(), clock_of(&response));
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -300,7 +318,7 @@ impl Http {
         if documented.success.contains(&status.as_u16()) {
             Ok(body)
         } else {
-            Err(Cause::of_status(status, &body, documented, call))
+            Err(Cause::of_status(status, at, &body, documented, call))
         }
     }
 
@@ -319,6 +337,12 @@ impl Http {
             None => request,
         }
     }
+}
+
+/// The server's clock when it began to answer, to the second that had begun.
+fn clock_of(response: &reqwest::Response) -> Option<OffsetDateTime> {
+    let date = response.headers().get(reqwest::header::DATE)?.to_str().ok()?;
+    OffsetDateTime::parse(date, &Rfc2822).ok()
 }
 
 /// What went wrong on the way to a statement, for its error.

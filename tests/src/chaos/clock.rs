@@ -42,9 +42,8 @@ pub fn connect(address: SocketAddr) -> PgPool {
     options.acquire_timeout(Duration::from_secs(2)).connect_lazy(&url(address)).expect("a valid URL")
 }
 
-/// Steps it. Returns whether Postgres did.
-pub async fn step(database: &PgPool, by: Duration, forward: bool) -> bool {
-    let seconds = by.as_secs_f64() * if forward { 1.0 } else { -1.0 };
-    let update = sqlx::query("UPDATE sim.clock SET ahead = ahead + make_interval(secs => $1)").bind(seconds);
+/// Steps it, forward or, with a negative number, back. Returns whether Postgres did.
+pub async fn step(database: &PgPool, by_ms: i64) -> bool {
+    let update = sqlx::query("UPDATE sim.clock SET ahead = ahead + $1 * interval '1 millisecond'").bind(by_ms);
     update.execute(database).await.is_ok()
 }

@@ -16,13 +16,18 @@ use super::world::{Data, Rail, USUAL, World};
 use super::{clock, recovery};
 use crate::proxy::{Proxy, Weather};
 
-/// Of each minute.
-const QUIET: Duration = Duration::from_secs(18);
+/// Of each minute: longer than a recovery may take, by the aftermath of the storm before and time for some kills.
+const QUIET: Duration = Duration::from_secs(24);
 const MINUTE: Duration = Duration::from_secs(60);
 /// What is drawn from is drawn from completely in so long.
 const BAG: Duration = Duration::from_secs(180);
 /// The last faults come early enough that their end is before the end.
 const MARGIN: Duration = Duration::from_secs(6);
+/// How wrong the database's clock may become, about. What was promised by a clock that was ahead is kept until the true time is there, so this is also
+/// how long things may stand still after it was set right.
+const CLOCK_AHEAD_MS: i64 = 30_000;
+/// Less than a request of any rail lives, or none would arrive in time.
+const CLOCK_BEHIND_MS: i64 = 2_500;
 
 #[derive(Debug, Clone, Copy)]
 enum Blow {
@@ -102,8 +107,8 @@ pub async fn data(world: Arc<World>, mut data: Data, mut generator: Pcg64, ends:
         (Blow::PostgresCrash, 4),
         (Blow::RedisCrash, 3),
         (Blow::Failover, 2),
-        (Blow::ClockForward, 2),
-        (Blow::ClockBack, 1),
+        (Blow::ClockForward, 3),
+        (Blow::ClockBack, 3),
         (Blow::PoolExhausted, 1),
     ];
     if data.disk.is_some() {
@@ -111,11 +116,11 @@ pub async fn data(world: Arc<World>, mut data: Data, mut generator: Pcg64, ends:
     }
     bag.extend(LINKS.into_iter().flat_map(|weather| [(Blow::PostgresLink(weather), 1), (Blow::RedisLink(weather), 1)]));
     let blows = filled(ends - begins, &bag, &mut generator);
-    let mut flushes = begins + QUIET / 2;
+    let mut flushes = begins + QUIET / 3;
     for (moment, blow) in moments(begins, ends, QUIET, blows.len()).into_iter().zip(blows) {
-        while flushes < moment {
+        if flushes < moment {
             flush(&world, &data, flushes, ends).await;
-            flushes += MINUTE / 2 - Duration::from_secs(13); // twice in each quiet part, roughly
+            flushes += MINUTE / 2;
         }
         tokio::time::sleep_until(moment.into()).await;
         let number = world.outages.begin();
@@ -145,8 +150,20 @@ pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends:
     bag.extend(LINKS.into_iter().map(|weather| (Blow::RailLink(weather), 2)));
     let blows = filled(ends - begins, &bag, &mut generator);
     let mut misbehaviour = MISBEHAVIOUR.iter().cycle();
-    for (moment, blow) in moments(begins, ends, Duration::ZERO, blows.len()).into_iter().zip(blows) {
+    // A rail that hangs keeps the places of all workers taken, so its bad times are outages too; they end with the storm of each minute.
+    let mut bad_times: Option<(usize, u64)> = None;
+    for (moment, blow) in moments(begins, ends, QUIET, blows.len()).into_iter().zip(blows) {
+        let minute = (moment - begins).as_secs() / MINUTE.as_secs();
+        if let Some((number, of_minute)) = bad_times
+            && of_minute < minute
+        {
+            world.misbehave(RESET).await;
+            world.misbehave(USUAL).await;
+            world.outages.end(number);
+            bad_times = None;
+        }
         tokio::time::sleep_until(moment.into()).await;
+        bad_times.get_or_insert_with(|| (world.outages.begin(), minute));
         match blow {
             Blow::RailCrash => {
                 rail.kill();
@@ -167,9 +184,11 @@ pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends:
             }
         }
     }
-    world.to_rail.set(Weather::Fair);
     for faults in [RESET, r#"{"latency_ms": 5}"#] {
         assert!(world.misbehave(faults).await, "the sandbox takes {faults}");
+    }
+    if let Some((number, _)) = bad_times {
+        world.outages.end(number);
     }
     rail
 }
@@ -203,16 +222,13 @@ async fn strike(world: &World, data: &mut Data, blow: Blow, generator: &mut Pcg6
         }
         Blow::Failover => failover(world, data, generator).await,
         Blow::ClockForward => {
-            let by = Duration::from_secs(generator.random_range(10..150));
-            if clock::step(&world.database, by, true).await {
-                world.table.count(Fault::ClockForward);
-            }
+            // Further than a lease and than a request lives.
+            let by = generator.random_range(9_000..=CLOCK_AHEAD_MS.max(data.ahead_ms + 10_000) - data.ahead_ms);
+            step(world, data, by, Fault::ClockForward).await;
         }
         Blow::ClockBack => {
-            let by = Duration::from_millis(generator.random_range(1_000..9_000));
-            if clock::step(&world.database, by, false).await {
-                world.table.count(Fault::ClockBack);
-            }
+            let by = generator.random_range(1_000..=data.ahead_ms.max(0) + CLOCK_BEHIND_MS);
+            step(world, data, -by, Fault::ClockBack).await;
         }
         Blow::DiskFull => disk_full(world, data, generator).await,
         Blow::PoolExhausted => {
@@ -228,6 +244,13 @@ async fn strike(world: &World, data: &mut Data, blow: Blow, generator: &mut Pcg6
         Blow::PostgresLink(weather) => turn(world, &world.to_postgres, weather, generator, 2_500).await,
         Blow::RedisLink(weather) => turn(world, &world.to_redis, weather, generator, 2_500).await,
         Blow::RailCrash | Blow::RailLink(_) | Blow::RailMisbehaves => {}
+    }
+}
+
+async fn step(world: &World, data: &mut Data, by_ms: i64, fault: Fault) {
+    if clock::step(&world.database, by_ms).await {
+        data.ahead_ms += by_ms;
+        world.table.count(fault);
     }
 }
 

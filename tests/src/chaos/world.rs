@@ -59,6 +59,8 @@ pub struct Servers {
 pub struct Data {
     pub postgres: Postgres,
     pub redis: [Redis; 2],
+    /// How far the database's clock is ahead.
+    pub ahead_ms: i64,
     /// After Postgres, which lives on it.
     pub disk: Option<Disk>,
 }
@@ -135,7 +137,7 @@ impl World {
         let migrated = migrated.expect("the coordinator runs");
         assert!(migrated.status.success(), "migrate: {}", String::from_utf8_lossy(&migrated.stderr));
         clock::install(&world.database).await;
-        (Arc::new(world), Servers { rail, data: Data { postgres, redis, disk } })
+        (Arc::new(world), Servers { rail, data: Data { postgres, redis, ahead_ms: 0, disk } })
     }
 
     /// Where logs and the journal are.

@@ -83,6 +83,11 @@ impl Adapter for SandboxLookup {
     async fn look_up(&self, call: &Call<'_>) -> Vec<Finding> {
         match self.ask(call).await {
             Ok(finding) => vec![finding],
+            // Expiry is the rail's to enforce, by its own clock; so it is by that clock that the older requests must have expired. Ours may have
+            // been stepped since they were sent.
+            Err(Cause::NotFound { at }) if at.is_none_or(|at| at <= call.expires_at) => {
+                unfound(&Cause::TooEarly, self.rail.name, call)
+            }
             Err(cause) => unfound(&cause, self.rail.name, call),
         }
     }

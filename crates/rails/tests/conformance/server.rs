@@ -96,7 +96,9 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>
         match next_act(&script) {
             Act::DropUnread | Act::DropRead => return,
             Act::Reply(status, body) => {
-                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+                // As servers do, and later than the expiry of our calls.
+                let date = "date: Sat, 03 Jan 2026 00:00:00 GMT";
+                let head = format!("HTTP/1.1 {status} X\r\n{date}\r\ncontent-length: {}\r\n\r\n", body.len());
                 if stream.write_all((head + &body).as_bytes()).await.is_err() {
                     return;
                 }
