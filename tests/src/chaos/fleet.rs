@@ -26,6 +26,7 @@ const TERMINATIONS_A_MINUTE: f64 = 4.0;
 /// A worker, and what is being done to it.
 pub struct Slot {
     process: Process,
+    started: Instant,
     stopped: bool,
 }
 
@@ -33,7 +34,7 @@ fn start(world: &World) -> Slot {
     let admin = format!("127.0.0.1:{}", free_port());
     // Short waits after failures, so that there is much to disturb. Leases and their renewal are as shipped.
     let arguments = ["--backoff-first", "100ms", "--backoff-longest", "2s", "--admin-listen", &admin];
-    Slot { process: world.start_program("payfleet-worker", &arguments), stopped: false }
+    Slot { process: world.start_program("payfleet-worker", &arguments), started: Instant::now(), stopped: false }
 }
 
 /// Starts all workers.
@@ -45,9 +46,13 @@ pub fn start_all(world: &World) {
 /// Takes one that runs out of the fleet, and puts another one into its place at once.
 fn replace(world: &World, generator: &mut Pcg64) -> Option<Process> {
     let mut workers = world.workers.lock().unwrap_or_else(PoisonError::into_inner);
-    let running: Vec<usize> =
-        (0..workers.len()).filter(|n| !workers[*n].stopped && workers[*n].process.ended().is_none()).collect();
-    let chosen = *running.get(generator.random_range(0..running.len().max(1)))?;
+    let running = workers.iter_mut().enumerate().filter(|(_, slot)| !slot.stopped);
+    let mut running: Vec<(Instant, usize)> =
+        running.filter_map(|(n, slot)| slot.process.ended().is_none().then_some((slot.started, n))).collect();
+    // Those that have come to work, if there are any: on a slow machine kills would else strike none but those that start.
+    running.sort();
+    running.truncate(running.len().div_ceil(2));
+    let (_, chosen) = *running.get(generator.random_range(0..running.len().max(1)))?;
     Some(std::mem::replace(&mut workers[chosen], start(world)).process)
 }
 

@@ -14,9 +14,11 @@ use crate::servers::Redis;
 const LONGEST: Duration = Duration::from_secs(90);
 /// Connections are made again and waits after failures end before an outage is quite over.
 const AFTERMATH: Duration = Duration::from_secs(4);
+/// A later recovery is told, with what it waits for.
+const PROMISED: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// When Postgres, Redis or a clock was disturbed.
+/// When Postgres, Redis, a clock or the rail was disturbed.
 #[derive(Debug, Default)]
 pub struct Outages {
     all: Mutex<Vec<(Instant, Option<Instant>)>>,
@@ -57,20 +59,24 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
         rows.iter().map(|row| (row.get::<i64, _>("id"), row.get::<i32, _>("lease_epoch"))).unzip();
     let watching = world.clone();
     let watch = async move {
+        let mut late = false;
         loop {
             tokio::time::sleep(LOOK).await;
-            let left = sqlx::query_scalar::<_, i64>(
-                "SELECT count(*) FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS had (id, epoch) USING (id)
+            let left = sqlx::query_scalar::<_, String>(
+                "SELECT concat_ws(' ', b.id, b.rail, b.state, b.lease_epoch, 'leased until', b.lease_until, 'available', b.available_at,
+                                  'run', r.state, r.pause_reason, 'now', clock_timestamp())
+                   FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS had (id, epoch) USING (id) JOIN run r ON r.id = b.run_id
                   WHERE b.lease_epoch = had.epoch AND b.state IN ('ready', 'sending', 'accepted')",
             );
-            let left = left.bind(&batches).bind(&epochs).fetch_one(&watching.database).await;
+            let left = left.bind(&batches).bind(&epochs).fetch_all(&watching.database).await;
             let took = killed.elapsed();
-            if took > LONGEST || left.is_ok_and(|left| left == 0) {
-                let undisturbed = !watching.outages.any_between(killed, killed + took);
+            if took > PROMISED && !std::mem::replace(&mut late, took > PROMISED) {
+                println!("process {process} was killed {took:.1?} ago, and nobody has yet {left:?}");
+            }
+            if took > LONGEST || left.is_ok_and(|left| left.is_empty()) {
+                // What comes after the promise is broken excuses nothing.
+                let undisturbed = !watching.outages.any_between(killed, killed + took.min(PROMISED));
                 watching.table.measured(Watch::Kill, took, undisturbed);
-                if undisturbed && took > Duration::from_secs(15) {
-                    eprintln!("process {process} was killed {took:?} ago; it had {batches:?} in epochs {epochs:?}");
-                }
                 return;
             }
         }
