@@ -66,7 +66,9 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
                 "SELECT concat_ws(' ', b.id, b.rail, b.state, b.lease_epoch, 'leased until', b.lease_until, 'available', b.available_at,
                                   'run', r.state, r.pause_reason, 'now', clock_timestamp())
                    FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS had (id, epoch) USING (id) JOIN run r ON r.id = b.run_id
-                  WHERE b.lease_epoch = had.epoch AND b.state IN ('ready', 'sending', 'accepted')",
+                  WHERE b.lease_epoch = had.epoch AND b.state IN ('ready', 'sending', 'accepted')
+                    AND b.lease_until > '-infinity' -- else the dead one's last transaction has given it back
+                ",
             );
             let left = left.bind(&batches).bind(&epochs).fetch_all(&watching.database).await;
             let took = killed.elapsed();
