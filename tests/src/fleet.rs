@@ -69,7 +69,7 @@ pub struct RunReport {
 
 /// Where the programs are. `cargo test` does not build binaries of other packages, so they are built here, once for each test process, unless
 /// scripts/test has done it and says where: a cargo within a cargo sees another environment, and builds dependencies again for it.
-fn bin() -> &'static Path {
+pub(crate) fn bin() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     BIN.get_or_init(|| {
         if let Some(programs) = std::env::var_os("PAYFLEET_TEST_PROGRAMS") {

@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness that cannot go on should stop there and say where
 
+pub mod chaos;
 mod fleet;
 pub mod hostile;
 pub mod oracle;
 mod process;
+pub mod proxy;
 mod servers;
 
 pub use fleet::{Fleet, FleetOptions, RunReport, Worker};

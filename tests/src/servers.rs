@@ -1,5 +1,6 @@
 //! Postgres and Redis of a test's own: on a free port, in a folder that goes with them.
 
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +17,7 @@ pub struct Postgres {
     process: Option<Process>,
     folder: TempDir,
     port: u16,
+    settings: Vec<String>,
 }
 
 fn postgres_bin() -> &'static Path {
@@ -76,7 +78,12 @@ fn own(path: &Path) {
 impl Postgres {
     /// A fresh cluster with an empty database `payfleet`.
     pub async fn start() -> Postgres {
-        let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir().expect("a temporary folder");
+        Postgres::start_in(&std::env::temp_dir(), &[]).await
+    }
+
+    /// The same with its data somewhere below `place`, and with settings of its own (`name=value`).
+    pub async fn start_in(place: &Path, settings: &[&str]) -> Postgres {
+        let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir_in(place).expect("a temporary folder");
         own(folder.path());
         let status = unprivileged(&mut Command::new("cp"))
             .arg("-a")
@@ -86,7 +93,8 @@ impl Postgres {
             .status()
             .expect("cp runs");
         assert!(status.success(), "the template cluster could not be copied");
-        let mut postgres = Postgres { process: None, folder, port: free_port() };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut postgres = Postgres { process: None, folder, port: free_port(), settings };
         postgres.restart().await;
         let admin = sqlx::PgPool::connect(&postgres.url("postgres")).await.expect("Postgres answers");
         sqlx::query("CREATE DATABASE payfleet").execute(&admin).await.expect("a database can be made");
@@ -97,6 +105,16 @@ impl Postgres {
     /// Where a database of it is.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Whether it runs; it may have ended by itself when its disk was full.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
     }
 
     /// kill -9 of the whole server: its children end with it.
@@ -118,6 +136,7 @@ impl Postgres {
             "unix_socket_directories=",
         ]);
         command.args(["-c", "max_connections=200", "-c", "shared_buffers=128MB"]);
+        command.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
         // After a kill -9 the old children may hold the shared memory for a moment, and the server refuses to start.
         let log = self.folder.path().join("log");
         let url = self.url("postgres");
@@ -171,9 +190,23 @@ impl Redis {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Copies another one from now on, or, with `None`, is on its own from now on, with what it has.
+    pub async fn replicate(&self, master: Option<&Redis>) {
+        let (host, port) = master
+            .map_or(("NO".to_owned(), "ONE".to_owned()), |master| ("127.0.0.1".to_owned(), master.port.to_string()));
+        let mut connection = self.connection().await.expect("Redis answers");
+        let command = deadpool_redis::redis::cmd("REPLICAOF").arg(host).arg(port).to_owned();
+        let _: () = command.query_async(&mut connection).await.expect("REPLICAOF is allowed");
     }
 
     /// Starts it (again) and waits until it answers.

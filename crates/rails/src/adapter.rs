@@ -69,7 +69,7 @@ pub struct Call<'a> {
     /// What to pay, or what to ask for.
     pub instructions: &'a [Instruction],
     /// After this instant the request must not be executed any more. Told to the rails that enforce it and have no key; under a
-    /// key it would make a repeated request a different one.
+    /// key it would make a repeated request a different one. Of a lookup: after this instant no older request can be executed any more.
     pub expires_at: OffsetDateTime,
 }
 

@@ -7,12 +7,12 @@ use crate::{Answer, Call, Finding, StatementStream, sandbox};
 
 /// What the sandbox rail's adapter concludes from this answer to a submission.
 pub fn submitted(rail: &'static str, call: &Call<'_>, status: u16, body: &[u8]) -> Answer {
-    sandbox::submitted(rail, call, &Reply { status, body: body.to_owned() })
+    sandbox::submitted(rail, call, &Reply { status, at: None, body: body.to_owned() })
 }
 
 /// What the adapter concludes from this answer to a question; of the rails that can be asked.
 pub fn looked_up(rail: &'static str, call: &Call<'_>, status: u16, body: &[u8]) -> Vec<Finding> {
-    sandbox::looked_up(rail, call, &Reply { status, body: body.to_owned() })
+    sandbox::looked_up(rail, call, &Reply { status, at: None, body: body.to_owned() })
 }
 
 /// The lines of a statement that comes in these pieces.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use payfleet_domain::{Outcome, RefusalCode};
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use crate::{Account, Call, Finding, RegistryError};
 
@@ -56,7 +58,12 @@ pub(crate) enum Cause {
     /// The rail said no.
     Refused(RefusalCode),
     /// A lookup: the rail does not know it.
-    NotFound,
+    NotFound {
+        /// When it said so, by its own clock.
+        at: Option<OffsetDateTime>,
+    },
+    /// A lookup: the rail does not know it yet, and by its own clock an older request can still arrive.
+    TooEarly,
     /// The key was used for another body. Whatever that was, it may have been paid.
     KeyReused,
     /// An earlier request under the same key is still being worked on.
@@ -80,6 +87,8 @@ pub(crate) enum Cause {
 /// A whole answer.
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// When, by the rail's own clock.
+    pub(crate) at: Option<OffsetDateTime>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -88,7 +97,7 @@ impl Reply {
     pub(crate) fn success(&self, call: &Call<'_>, documented: Documented) -> Result<&[u8], Cause> {
         match documented.success.contains(&self.status) {
             true => Ok(&self.body),
-            false => Err(Cause::of_status(self.status, &self.body, documented, call)),
+            false => Err(Cause::of_status(self.status, self.at, &self.body, documented, call)),
         }
     }
 }
@@ -128,7 +137,8 @@ impl Cause {
             Cause::Unfit(_) | Cause::Unbuildable | Cause::Unconnected => Outcome::NotExecuted,
             Cause::RateLimited | Cause::Expired | Cause::Unauthorised => Outcome::NotExecuted,
             Cause::Refused(code) => Outcome::Refused(code.clone()),
-            Cause::NotFound
+            Cause::NotFound { .. }
+            | Cause::TooEarly
             | Cause::KeyReused
             | Cause::InProgress
             | Cause::TimedOut
@@ -144,8 +154,9 @@ impl Cause {
     /// The same for a question: only the documented "not found" is an answer.
     pub(crate) fn finding(&self) -> Finding {
         match self {
-            Cause::NotFound => Finding::NotFound,
+            Cause::NotFound { .. } => Finding::NotFound,
             Cause::Unfit(_)
+            | Cause::TooEarly
             | Cause::Unbuildable
             | Cause::Unconnected
             | Cause::RateLimited
@@ -174,7 +185,8 @@ impl Cause {
             Cause::Expired => "the request arrived after its expiry",
             Cause::Unauthorised => "the credential was not accepted",
             Cause::Refused(_) => "refused",
-            Cause::NotFound => "not found",
+            Cause::NotFound { .. } => "not found",
+            Cause::TooEarly => "not found, but an older request can still arrive",
             Cause::KeyReused => "the key was used for another body",
             Cause::InProgress => "an earlier request under the key is in progress",
             Cause::TimedOut => "no complete answer in time",
@@ -207,7 +219,9 @@ impl Cause {
                 tracing::warn!(rail, account, %batch, reason, "a call without an answer that counts")
             }
             Cause::Refused(code) => tracing::debug!(rail, account, %batch, %code, "refused"),
-            Cause::RateLimited | Cause::NotFound => tracing::debug!(rail, account, %batch, reason, "answered"),
+            Cause::RateLimited | Cause::NotFound { .. } | Cause::TooEarly => {
+                tracing::debug!(rail, account, %batch, reason, "answered")
+            }
         }
     }
 
@@ -225,7 +239,13 @@ impl Cause {
         }
     }
 
-    fn of_status(status: u16, body: &[u8], documented: Documented, call: &Call<'_>) -> Cause {
+    fn of_status(
+        status: u16,
+        at: Option<OffsetDateTime>,
+        body: &[u8],
+        documented: Documented,
+        call: &Call<'_>,
+    ) -> Cause {
         let detail = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
         if let Some(ErrorDetail { key: Some(key), .. }) = &detail
             && !call.instructions.iter().any(|instruction| instruction.key.as_str() == key)
@@ -240,7 +260,7 @@ impl Cause {
             (400, Some("invalid_item")) if documented.refuses_requests => {
                 Cause::Refused(RefusalCode::new("invalid_item"))
             }
-            (404, Some("not_found")) if documented.not_found => Cause::NotFound,
+            (404, Some("not_found")) if documented.not_found => Cause::NotFound { at },
             (409, Some("expired")) => Cause::Expired,
             (409, Some("key_reused")) => Cause::KeyReused,
             (409, Some("in_progress")) => Cause::InProgress,
@@ -309,7 +329,7 @@ impl Http {
     pub(crate) async fn send(&self, request: RequestBuilder, call: &Call<'_>) -> Result<Reply, Cause> {
         let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len();
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
-        let status = response.status();
+        let (status, at) = (response.status(), clock_of(&response));
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -321,7 +341,7 @@ impl Http {
                 Ok(None) => break,
             }
         }
-        Ok(Reply { status: status.as_u16(), body })
+        Ok(Reply { status: status.as_u16(), at, body })
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -339,6 +359,12 @@ impl Http {
             None => request,
         }
     }
+}
+
+/// The server's clock when it began to answer, to the second that had begun.
+fn clock_of(response: &reqwest::Response) -> Option<OffsetDateTime> {
+    let date = response.headers().get(reqwest::header::DATE)?.to_str().ok()?;
+    OffsetDateTime::parse(date, &Rfc2822).ok()
 }
 
 /// What went wrong on the way to a statement, for its error.

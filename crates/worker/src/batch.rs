@@ -137,7 +137,7 @@ impl Worker {
     async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
         let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
-        let findings = line.look_up(&orders, line.batch.facts.now).await;
+        let findings = line.look_up(&orders).await;
         let (mut known, mut unanswered) = (Vec::new(), 0_usize);
         for (payout, finding) in findings {
             match finding {
@@ -169,7 +169,7 @@ impl Worker {
     /// Asks for news of accepted payments.
     async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
         let orders = self.record.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
-        let findings = line.look_up(&orders, line.batch.facts.now).await;
+        let findings = line.look_up(&orders).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
             .filter_map(|(payout, finding)| match finding {

@@ -118,7 +118,10 @@ impl Line<'_> {
     }
 
     /// Asks the rail what became of payments. Sends no money, so it needs no intent.
-    pub(crate) async fn look_up(&self, orders: &[Order], now: OffsetDateTime) -> Vec<(PayoutId, Finding)> {
+    pub(crate) async fn look_up(&self, orders: &[Order]) -> Vec<(PayoutId, Finding)> {
+        // When the last of the requests that were sent expires; where none was, it has.
+        let margin = self.rail.dead_after() - self.rail.request_lifetime;
+        let expired_at = self.batch.facts.may_arrive_until.map_or(OffsetDateTime::UNIX_EPOCH, |dead| dead - margin);
         let instructions: Vec<Instruction> = orders.iter().map(|order| self.instruction(order)).collect();
         let pieces: Vec<Vec<Instruction>> = match self.rail.key_unit {
             KeyUnit::Payout => instructions.into_iter().map(|instruction| vec![instruction]).collect(),
@@ -132,7 +135,7 @@ impl Line<'_> {
                     .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &self.account.name)
                     .await;
                 let started = Instant::now();
-                let findings = self.adapter.look_up(&self.call(&piece, now)).await;
+                let findings = self.adapter.look_up(&self.call(&piece, expired_at)).await;
                 metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "look_up")
                     .record(started.elapsed());
                 if findings.len() == piece.len() { findings } else { unanswered(&piece) }

@@ -94,14 +94,15 @@ impl Worker {
     }
 }
 
-/// Takes over hints of workers that died with them. The lease in Postgres says whether there is work; a hint for a batch that somebody works on is
-/// simply used up.
+/// Takes over hints of workers that died or hang with them. The lease in Postgres says whether there is work; a hint for a batch that somebody works on
+/// is simply used up. So they are taken over long before a lease ends: Redis gives hints to a stopped process too, through the read that it had begun,
+/// and until somebody takes it over such a hint keeps the sweeper from hinting again.
 async fn claim_forgotten(process: Arc<Process>, places: Arc<Semaphore>, work: TaskTracker) {
     let worker = &process.worker;
     loop {
         tokio::time::sleep((worker.options.lease_ttl / 8).min(Duration::from_secs(2))).await;
         for rail in worker.registry.names() {
-            match process.queue.claim_forgotten(rail, &worker.name, worker.options.lease_ttl, 16).await {
+            match process.queue.claim_forgotten(rail, &worker.name, worker.options.lease_ttl / 4, 16).await {
                 Ok(deliveries) => {
                     for delivery in deliveries {
                         start(worker, &places, &work, delivery).await;

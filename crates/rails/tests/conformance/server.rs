@@ -134,8 +134,10 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Seen>>
     }
 }
 
+/// With a date, as servers do: later than the expiry of our calls.
 fn reply(status: u16, body: &str) -> String {
-    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    let date = "date: Sat, 03 Jan 2026 00:00:00 GMT";
+    format!("HTTP/1.1 {status} X\r\n{date}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
