@@ -438,6 +438,55 @@ async fn the_parts_of_a_split_batch_end_with_it() {
 }
 
 #[tokio::test]
+async fn a_half_that_has_all_its_answers_is_done() {
+    for whole in [false, true] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", "sandbox-payout", 2).await;
+        let run = db.run(tenant, "2026-01", 2).await;
+        let leased = db.lease(db.batches(run).await[0]).await;
+        let intent = db.intent(&leased).await;
+        let mut news = report(&leased, &intent, paid);
+        news.outcomes.truncate(1);
+        news.release = false;
+        db.store.outcomes_record(news).await.unwrap();
+        let again = db.intent(&leased).await;
+        match whole {
+            true => {
+                let refused = Report { refused_whole: true, ..report(&leased, &again, refused) };
+                db.store.outcomes_record(refused).await.map(drop).unwrap();
+            }
+            false => db.store.batch_split(leased.lease).await.unwrap().unwrap(),
+        }
+        assert_eq!(db.states(run).await, "paid 1, planned 1");
+        let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+        assert_eq!(states, format!("split done {}", if whole { "ready" } else { "sending" }));
+        db.pay(db.batches(run).await[1], paid).await;
+        assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+        db.assert_ledger().await;
+        db.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn people_decide_about_the_part_that_has_the_payout() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    db.store.batch_split(leased.lease).await.unwrap().unwrap();
+    let halves = db.batches(run).await;
+    let half = db.lease(halves[1]).await;
+    db.store.batch_hold(half.lease, HoldReason::Poison).await.unwrap();
+    for person in ["ann", "bob"] {
+        db.store.hold_decide(half.first, Decision::NotPaid, person).await.unwrap();
+    }
+    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+    assert_eq!(states, "split ready done");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn one_payout_cannot_be_split_and_what_is_refused_whole_starts_anew() {
     let db = Db::new().await;
     let tenant = db.tenant("t", "sandbox-batch", 2).await;
@@ -706,7 +755,9 @@ async fn imports_of_one_tenant_take_turns() {
     });
     let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                     WHERE NOT l.granted AND a.datname = current_database()";
+    let since = std::time::Instant::now();
     while db.scalar::<i64>(waiting).await < 2 {
+        assert!(since.elapsed() < Duration::from_secs(30), "nobody waits");
         tokio::task::yield_now().await;
     }
     keeper.commit().await.unwrap();
