@@ -53,7 +53,7 @@ pub const MUTANTS: &[Mutant] = &[
         )],
         "spares a lock; the UPDATE looks at the time again",
     ),
-    needed(&[("leases_renew", "b.id = mine.id AND b.lease_until > clock_timestamp()", "b.id = mine.id")]),
+    needed(&[("leases_renew", "b.id = mine.id AND mine.lease_until > clock_timestamp()", "b.id = mine.id")]),
     needed(&[("leases_renew", "ORDER BY b.id FOR NO KEY UPDATE OF b", "")]),
     needed(&[("lease_release", "AND lease_epoch = $2", "AND $2::int IS NOT NULL")]),
     needed(&[("lease_release", "AND lease_until > clock_timestamp()", "")]),
