@@ -71,6 +71,18 @@ pub(crate) async fn batch_lock(tx: &mut PgConnection, batch: BatchId) -> Result<
     })
 }
 
+/// What a batch was split into.
+pub(crate) async fn batch_halves(tx: &mut PgConnection, run: i64, batch: BatchId) -> Result<Vec<BatchId>, StoreError> {
+    let halves: Vec<i64> =
+        sqlx::query_scalar("-- batch_parts\nSELECT id FROM batch WHERE run_id = $1 AND parent_id = $2 ORDER BY id")
+            .bind(run)
+            .bind(batch.0)
+            .fetch_all(tx)
+            .await
+            .step("batch_parts")?;
+    Ok(halves.into_iter().map(BatchId).collect())
+}
+
 /// The payouts of a range in one of these states, in order.
 pub(crate) async fn orders_in(
     tx: &mut PgConnection,

@@ -207,6 +207,9 @@ pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Resu
         "-- batch_settle_held
          UPDATE batch b
             SET state = now.state, stalled_leases = 0, lease_until = '-infinity', lease_owner = NULL,
+                -- A part of a split batch may be answered by what was sent before it was one.
+                first_sent_at = CASE now.state WHEN 'accepted' THEN coalesce(b.first_sent_at, clock_timestamp()) ELSE b.first_sent_at END,
+                attempt = CASE now.state WHEN 'accepted' THEN greatest(b.attempt, 1) ELSE b.attempt END,
                 closed_at = CASE now.state WHEN 'accepted' THEN NULL ELSE coalesce(b.closed_at, clock_timestamp()) END
            FROM (SELECT CASE WHEN bool_or(p.state = 'accepted') THEN 'accepted' WHEN bool_or(p.state = 'held') THEN 'held' ELSE 'done' END AS state,
                         bool_or(p.state IN ('planned', 'unknown')) AS unanswered

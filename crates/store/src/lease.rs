@@ -121,15 +121,16 @@ impl Store {
         self.transaction("leases_renew", move |tx| {
             let (batches, epochs) = (batches.clone(), epochs.clone());
             Box::pin(async move {
+                // The time is looked at again in what the locks have let through: of the table itself it might be before they were waited for.
                 // Locked in one order, or two workers that renew sets with a common stale batch could wait for each other.
                 let renewed: Vec<(i64, i32)> = sqlx::query_as(
                     "-- leases_renew
                      WITH mine AS (
-                       SELECT b.id FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS held (id, epoch) ON b.id = held.id
+                       SELECT b.id, b.lease_until FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS held (id, epoch) ON b.id = held.id
                         WHERE b.lease_epoch = held.epoch AND b.lease_until > clock_timestamp()
                         ORDER BY b.id FOR NO KEY UPDATE OF b)
                      UPDATE batch b SET lease_until = clock_timestamp() + $3
-                       FROM mine WHERE b.id = mine.id AND b.lease_until > clock_timestamp()
+                       FROM mine WHERE b.id = mine.id AND mine.lease_until > clock_timestamp()
                   RETURNING b.id, b.lease_epoch",
                 )
                 .bind(batches)

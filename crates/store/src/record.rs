@@ -11,7 +11,7 @@ use payfleet_domain::{
 };
 use sqlx::{PgConnection, Row};
 
-use crate::batch::{LockedBatch, batch_lock};
+use crate::batch::{LockedBatch, batch_halves, batch_lock};
 use crate::connect::{Step, Store, StoreError};
 use crate::hold::batch_settle_held;
 use crate::lease::interval;
@@ -161,15 +161,9 @@ async fn parts_lock(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Vec<Lo
     let mut parts = Vec::new();
     let mut split = Vec::from_iter((batch.state == BatchState::Split).then_some(batch.id));
     while let Some(parent) = split.pop() {
-        let halves: Vec<i64> =
-            sqlx::query_scalar("-- batch_parts\nSELECT id FROM batch WHERE run_id = $1 AND parent_id = $2 ORDER BY id")
-                .bind(batch.run)
-                .bind(parent.0)
-                .fetch_all(&mut *tx)
-                .await
-                .step("batch_parts")?;
+        let halves = batch_halves(tx, batch.run, parent).await?;
         for half in halves {
-            let half = batch_lock(tx, BatchId(half)).await?;
+            let half = batch_lock(tx, half).await?;
             match half.state {
                 BatchState::Split => split.push(half.id),
                 _ => parts.push(half),

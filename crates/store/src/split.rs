@@ -3,8 +3,9 @@
 use payfleet_domain::BatchState;
 use sqlx::PgConnection;
 
-use crate::batch::{LockedBatch, batch_lock};
+use crate::batch::{LockedBatch, batch_halves, batch_lock};
 use crate::connect::{Step, Store, StoreError};
+use crate::hold::batch_settle_held;
 use crate::lease::Lease;
 
 /// Why a batch was not split.
@@ -89,8 +90,12 @@ async fn split(tx: &mut PgConnection, batch: &LockedBatch, halves: BatchState) -
          UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL WHERE id = $1",
     )
     .bind(batch.id.0)
-    .execute(tx)
+    .execute(&mut *tx)
     .await
     .step("batch_split")?;
+    for half in batch_halves(tx, batch.run, batch.id).await? {
+        // All of a half may have its answer already; then nothing of it is left to do.
+        batch_settle_held(tx, half.0).await?;
+    }
     Ok(())
 }

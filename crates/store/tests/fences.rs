@@ -8,7 +8,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use payfleet_domain::{BatchId, BatchState, HoldReason, Outcome, PayoutId, Rail, Reference, RunId, RunState};
-use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused, LeasedBatch, NewRun, Planned, Report};
+use payfleet_store::{
+    CloseVerdict, CommissionRow, CommissionRows, Decision, Feed, HoldError, IntentRefused, LeasedBatch, NewRun,
+    Planned, Report,
+};
 use support::{Db, TTL, paid, refused, report, unknown};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -156,6 +159,7 @@ async fn who_is_not_done_with_a_batch_keeps_its_lease() {
     (news.release, news.available_in) = (false, HOUR);
     news.outcomes.truncate(1);
     db.store.outcomes_record(news).await.unwrap();
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "half of it is under way");
     assert!(try_lease(&db, batch).await.is_none());
     db.expire_lease(batch).await;
     let new = db.lease(batch).await;
@@ -276,6 +280,7 @@ async fn g4_proof_after_a_refusal_or_twice_is_one_alarm_and_news_never_goes_back
     assert_eq!(db.states(run).await, "paid 2, planned 2, refused 2", "paid stays paid");
     db.pay(batches[2], paid).await;
     assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "settled once");
     db.record(&leased, &intent, |_| Outcome::Paid(Reference("another".into()))).await;
     let found = db.store.run_find(run).await.unwrap().unwrap();
     assert_eq!((found.state, found.pause_reason), (RunState::Settled, None), "what is over is not paused");
@@ -433,6 +438,55 @@ async fn the_parts_of_a_split_batch_end_with_it() {
 }
 
 #[tokio::test]
+async fn a_half_that_has_all_its_answers_is_done() {
+    for whole in [false, true] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", "sandbox-payout", 2).await;
+        let run = db.run(tenant, "2026-01", 2).await;
+        let leased = db.lease(db.batches(run).await[0]).await;
+        let intent = db.intent(&leased).await;
+        let mut news = report(&leased, &intent, paid);
+        news.outcomes.truncate(1);
+        news.release = false;
+        db.store.outcomes_record(news).await.unwrap();
+        let again = db.intent(&leased).await;
+        match whole {
+            true => {
+                let refused = Report { refused_whole: true, ..report(&leased, &again, refused) };
+                db.store.outcomes_record(refused).await.map(drop).unwrap();
+            }
+            false => db.store.batch_split(leased.lease).await.unwrap().unwrap(),
+        }
+        assert_eq!(db.states(run).await, "paid 1, planned 1");
+        let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+        assert_eq!(states, format!("split done {}", if whole { "ready" } else { "sending" }));
+        db.pay(db.batches(run).await[1], paid).await;
+        assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+        db.assert_ledger().await;
+        db.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn people_decide_about_the_part_that_has_the_payout() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    db.store.batch_split(leased.lease).await.unwrap().unwrap();
+    let halves = db.batches(run).await;
+    let half = db.lease(halves[1]).await;
+    db.store.batch_hold(half.lease, HoldReason::Poison).await.unwrap();
+    for person in ["ann", "bob"] {
+        db.store.hold_decide(half.first, Decision::NotPaid, person).await.unwrap();
+    }
+    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+    assert_eq!(states, "split ready done");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
 async fn one_payout_cannot_be_split_and_what_is_refused_whole_starts_anew() {
     let db = Db::new().await;
     let tenant = db.tenant("t", "sandbox-batch", 2).await;
@@ -447,6 +501,13 @@ async fn one_payout_cannot_be_split_and_what_is_refused_whole_starts_anew() {
     assert_eq!((half.facts.state, half.facts.attempt.0, half.facts.first_sent_at), (BatchState::Ready, 0, None));
     assert!(db.store.batch_split(half.lease).await.is_err());
     assert_eq!(db.batches(run).await, halves);
+    // The rail contradicts itself: what it had refused whole it has accepted.
+    db.record(&leased, &intent, accepted).await;
+    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+    assert_eq!(states, "split accepted accepted");
+    db.record(&leased, &intent, paid).await;
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
     db.drop().await;
 }
 
@@ -519,6 +580,10 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
         "UPDATE payout SET amount_minor = amount_minor + 1 WHERE id = (SELECT max(id) FROM payout)",
         "DELETE FROM payout WHERE id = (SELECT max(id) FROM payout)",
         "UPDATE payout SET currency = 'USD' WHERE id = (SELECT max(id) FROM payout)",
+        "WITH gone AS (DELETE FROM payout WHERE id = (SELECT max(id) FROM payout) RETURNING amount_minor)
+         UPDATE payout SET amount_minor = amount_minor + (SELECT amount_minor FROM gone) WHERE id = (SELECT min(id) FROM payout)",
+        "INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, settled_at, tenant_id, currency, state, reference)
+         SELECT id + 1, run_id, affiliate_id, method_id, amount_minor, 0, now(), tenant_id, 'USD', 'paid', 'r' FROM payout ORDER BY id DESC LIMIT 1",
         "DELETE FROM exclusion",
         "UPDATE exclusion SET amount_minor = amount_minor - 1",
         "UPDATE payout SET state = 'unknown', settled_at = NULL WHERE id = (SELECT max(id) FROM payout)",
@@ -635,5 +700,69 @@ async fn what_one_currency_gives_back_stays_in_it() {
     let carried: String =
         db.scalar("SELECT string_agg(currency || ' ' || carried_minor, ', ' ORDER BY currency) FROM account").await;
     assert_eq!(carried, "EUR 1051, USD 7701");
+    db.drop().await;
+}
+
+/// One commission of affiliate `a1`.
+fn file(id: &str, earned_at: time::OffsetDateTime) -> tokio::sync::mpsc::Receiver<Feed<CommissionRows>> {
+    let mut rows = CommissionRows::default();
+    rows.push(&CommissionRow {
+        line: 2,
+        id,
+        affiliate: "a1",
+        order_ref: "",
+        amount: payfleet_domain::Money { minor: 500, currency: "EUR".parse().unwrap() },
+        earned_at,
+    });
+    let (sender, receiver) = tokio::sync::mpsc::channel(2);
+    assert!(sender.try_send(Feed::Rows(rows)).is_ok() && sender.try_send(Feed::End).is_ok());
+    receiver
+}
+
+#[tokio::test]
+async fn a_commission_is_its_tenants_and_the_cutoff_itself_is_in_the_window() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    db.tenant("u", "sandbox-payout", 3).await;
+    let new = NewRun { tenant, period: "2026-01".parse().unwrap(), sequence: 1, minimum: "1".parse().unwrap() };
+    let (run, _) = db.store.run_create(new).await.unwrap();
+    let imported = db.store.commissions_import("t", file("edge", run.cutoff)).await.unwrap();
+    assert_eq!(imported.new, 1, "the other tenant's a1 is somebody else");
+    let late: Option<i32> = db.scalar("SELECT late_for FROM commission WHERE external_id = 'edge'").await;
+    assert_eq!(late, Some(2), "known after its window was fixed");
+    while db.store.plan_chunk(run.id, 1, 2).await.unwrap() != Planned::Complete {}
+    db.store.runs_begin().await.unwrap();
+    for batch in db.batches(run.id).await {
+        db.pay(batch, paid).await;
+    }
+    assert_eq!(db.store.run_close(run.id).await.unwrap(), CloseVerdict::Settled, "all chunks are counted");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn imports_of_one_tenant_take_turns() {
+    let db = Db::new().await;
+    db.tenant("t", "sandbox-payout", 1).await;
+    db.change("DELETE FROM account WHERE tenant_id = $1", 1).await;
+    let mut keeper = db.sql.begin().await.unwrap();
+    // Whoever inserts waits: an account's row is made by neither before both have looked for it, unless one waits for the other's end.
+    sqlx::query("LOCK TABLE commission IN SHARE MODE").execute(&mut *keeper).await.unwrap();
+    let at = time::macros::datetime!(2026-01-20 00:00 UTC);
+    let imports = ["one", "two"].map(|id| {
+        let store = db.store.clone();
+        tokio::spawn(async move { store.commissions_import("t", file(id, at)).await.unwrap().new })
+    });
+    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                    WHERE NOT l.granted AND a.datname = current_database()";
+    let since = std::time::Instant::now();
+    while db.scalar::<i64>(waiting).await < 2 {
+        assert!(since.elapsed() < Duration::from_secs(30), "nobody waits");
+        tokio::task::yield_now().await;
+    }
+    keeper.commit().await.unwrap();
+    for import in imports {
+        assert_eq!(import.await.unwrap(), 1);
+    }
     db.drop().await;
 }

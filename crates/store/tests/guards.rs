@@ -396,7 +396,10 @@ async fn a_late_refusal_makes_nothing_unknown_of_a_batch_that_was_proven_unsent(
     assert_eq!(db.store.outcomes_record(whole).await.unwrap().state, BatchState::Split);
     db.record(&old, &first, refused).await;
     assert_eq!(db.states(run).await, "planned 4");
-    assert_eq!(db.store.run_cancel(run).await.unwrap(), 4, "or two would be unknown in a cancelled batch, for ever");
+    assert_eq!(db.store.run_cancel(run).await.unwrap(), 4, "or they would be unknown in cancelled batches, for ever");
+    assert_eq!(db.record(&old, &first, paid).await.alarms, 4, "proof still counts");
+    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+    assert_eq!(states, "split cancelled cancelled");
     db.assert_ledger().await;
     db.drop().await;
 }

@@ -53,7 +53,9 @@ async fn gate(db: &Db, table: &str) -> PgConnection {
 async fn until_waiting(db: &Db, sessions: i64) {
     let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                     WHERE NOT l.granted AND a.datname = current_database()";
+    let since = std::time::Instant::now();
     while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&db.sql).await.unwrap() < sessions {
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "nobody waits");
         tokio::task::yield_now().await;
     }
 }

@@ -116,6 +116,26 @@ async fn nothing_sent_yet() {
     explore_pairs("nothing sent yet", world, &ops).await;
 }
 
+/// A run of which everything is paid, and which can be closed.
+#[tokio::test]
+async fn all_paid() {
+    let (world, ops) = World::new(async |db| {
+        let (run, batch) = paying(db).await;
+        let leased = lease(db, batch, "w1").await;
+        let intent = db.intent(&leased).await;
+        db.record(&leased, &intent, paid).await;
+        let other = |_| Outcome::Paid(payfleet_domain::Reference("x".into()));
+        vec![
+            Op::Close(run),
+            Op::Pause(run),
+            Op::Cancel(run),
+            Op::Record("paid otherwise", said(&leased, &intent, other)),
+        ]
+    })
+    .await;
+    explore_pairs("all paid", world, &ops).await;
+}
+
 /// A batch of a paused run: whoever wants to send it locks its row, and leaves it as it was.
 #[tokio::test]
 async fn paused() {

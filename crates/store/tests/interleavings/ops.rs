@@ -250,6 +250,9 @@ fn together(ops: &[Op; 2], order: &Order<Did>, (mine, other): (usize, usize), to
         (Op::Lease(..), Did::Leased(Some(_)), Op::Renew(_), Did::Renewed(true)) => {
             assert!(first(other), "a lost lease was renewed after {told}");
         }
+        (Op::Close(_), Did::Closed(CloseVerdict::Settled), Op::Close(_), Did::Closed(verdict)) => {
+            assert_ne!(*verdict, CloseVerdict::Settled, "settled twice after {told}");
+        }
         (Op::Hold(_), Did::Held(Some(_)), Op::Intend(_), Did::Intended(Ok(_))) => {
             assert!(first(other), "an intent for what is held after {told}");
         }

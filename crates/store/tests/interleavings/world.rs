@@ -60,6 +60,7 @@ const WRONG: &str = "
     ('settled, and somebody is not accounted for', EXISTS (
       SELECT FROM run r JOIN payout p ON p.run_id = r.id WHERE r.state = 'settled' AND p.state IN ('planned', 'unknown', 'accepted'))
       OR EXISTS (SELECT FROM run r JOIN batch b ON b.run_id = r.id WHERE r.state = 'settled' AND b.state IN ('ready', 'sending', 'accepted'))),
+    ('settled while paused', EXISTS (SELECT FROM run WHERE state = 'settled' AND paused_at IS NOT NULL)),
     ('a run that does not count its payouts', EXISTS (
       SELECT FROM run r WHERE r.payouts <> (SELECT count(*) FROM payout p WHERE p.run_id = r.id)
         OR r.payouts <> (SELECT coalesce(sum(accounts), 0) FROM run_plan WHERE run_id = r.id AND verdict = 'pay'))),
