@@ -66,9 +66,13 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
     let payouts = || ended.payouts.iter().filter(|payout| payout.affiliate == affiliate);
     let decided: Vec<(RunId, i64, i64)> = payouts()
         .map(|payout| (payout.id.run(), payout.amount_minor, payout.carried_minor))
-        .chain(ended.exclusions.iter().filter(|excluded| excluded.affiliate == affiliate).map(|excluded| {
-            (excluded.run, excluded.amount_minor, excluded.carried_minor)
-        }))
+        .chain(
+            ended
+                .exclusions
+                .iter()
+                .filter(|excluded| excluded.affiliate == affiliate)
+                .map(|excluded| (excluded.run, excluded.amount_minor, excluded.carried_minor)),
+        )
         .collect();
     let ours = || decided.iter().filter(|(of, _, _)| *of == run.id);
     let missing = earned(run) - ours().map(|(_, amount, carried)| amount - carried).sum::<i64>();
