@@ -1,13 +1,16 @@
 //! Comparing what rails say that they paid with plan and ledger.
 //!
 //! A [`Reconciliation`] is one session of its own: the statement goes into temporary tables of that session, which nobody else sees and which
-//! end with it, and everything is compared there, set-based. It writes no money except through the guards of `record`, and its verdict only at the
+//! end with it, and everything is compared there, set-based: SQL finds the facts of what is not simply as it should be, the invariants of `domain`
+//! judge each combination of facts once, and SQL writes down what they said. It writes no money except through the guards of `record`, and its verdict only at the
 //! end. Dropping it half-way loses the temporary tables and nothing else.
 
 mod compare;
 mod due;
 mod evidence;
+mod ledger;
 mod lines;
+mod payouts;
 mod summary;
 mod verdict;
 
