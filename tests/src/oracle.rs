@@ -1,5 +1,5 @@
-//! The judge: what really happened, by the sandbox's journal, against what was planned. Of outcomes nothing that our database says is believed: it is
-//! judged too, by the same invariants as a statement.
+//! The judge: what really happened, by the sandbox's journal, against what was planned. Of outcomes nothing that our
+//! database says is believed: it is judged too, by the same invariants as a statement.
 
 use std::collections::{HashMap, HashSet};
 

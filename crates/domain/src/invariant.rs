@@ -1,5 +1,6 @@
-//! What must hold of every payout, account and run, whatever failed on the way: the promise, each part as one named function. The reconciler judges
-//! statements with them, and the simulator and the chaos harness judge a rail's own journal with the same ones.
+//! What must hold of every payout, account and run, whatever failed on the way: the promise, each part as one named
+//! function. The reconciler judges statements with them, and the simulator and the chaos harness judge a rail's own
+//! journal with the same ones.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +90,7 @@ pub fn paid_at_most_once(facts: &PayoutFacts) -> bool {
 /// What counts as not paid was not paid: nothing is refused, cancelled or still to be sent that the rail has paid.
 pub fn unpaid_is_unpaid(facts: &PayoutFacts) -> bool {
     let was_paid = facts.payments > 0 || facts.proof != Proof::None;
-    !(facts.is_unpaid() && was_paid) || !paid_at_most_once(facts)
+    !(facts.is_unpaid() && was_paid && paid_at_most_once(facts))
 }
 
 /// What counts as paid was paid.
@@ -126,8 +127,11 @@ pub fn return_is_recorded(facts: &PayoutFacts) -> bool {
     }
 }
 
+/// Whether something holds of a payout.
+pub type OfAPayout = fn(&PayoutFacts) -> bool;
+
 /// The invariants of a payout, each with what it is called when it is broken; in the order of reports.
-pub const OF_A_PAYOUT: [(DiscrepancyKind, fn(&PayoutFacts) -> bool); 8] = [
+pub const OF_A_PAYOUT: [(DiscrepancyKind, OfAPayout); 8] = [
     (DiscrepancyKind::PaidTwice, paid_at_most_once),
     (DiscrepancyKind::PaidUnrecorded, unpaid_is_unpaid),
     (DiscrepancyKind::NotOnStatement, settled_is_paid),
@@ -143,8 +147,8 @@ pub fn broken(facts: &PayoutFacts) -> Vec<DiscrepancyKind> {
     OF_A_PAYOUT.iter().filter(|(_, holds)| !holds(facts)).map(|(kind, _)| *kind).collect()
 }
 
-/// The outcome of a payment is known in time. A held payout has left the time limit behind: people decide about it. `is_late` says that it was
-/// sent for the first time longer ago than the limit.
+/// The outcome of a payment is known in time. A held payout has left the time limit behind: people decide about it.
+/// `is_late` says that it was sent for the first time longer ago than the limit.
 pub fn outcome_is_known_in_time(state: PayoutState, is_late: bool) -> bool {
     let waits = matches!(state, PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown);
     !(waits && is_late)
@@ -165,7 +169,8 @@ pub struct TransferFacts {
     pub amounts_agree: bool,
 }
 
-/// The ledger says what the state says: reserved, then settled or released, then returned, each at most once and with the whole amount.
+/// The ledger says what the state says: reserved, then settled or released, then returned, each at most once and with
+/// the whole amount.
 pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bool {
     let (settled, released, returned) = match state {
         PayoutState::Paid => (true, false, false),
@@ -207,7 +212,8 @@ pub fn nobody_is_skipped(facts: &AccountFacts) -> bool {
     facts.skipped() == 0 || (!facts.is_decided && was_too_late())
 }
 
-/// The balance is the sum of its history. What was skipped is missing from the balance too; that is the same difference, not another one.
+/// The balance is the sum of its history. What was skipped is missing from the balance too; that is the same
+/// difference, not another one.
 pub fn balance_is_its_history(facts: &AccountFacts) -> bool {
     let residual = i128::from(facts.residual);
     let explained = residual + i128::from(facts.missing) == 0 || residual + facts.skipped() == 0;
@@ -223,8 +229,8 @@ pub struct Total {
     pub amount_minor: i128,
 }
 
-/// Guard G5 as a rule: whoever had money due at the cutoff is paid, refused, returned, held or cancelled, or excluded with a reason; counts and sums
-/// add up to what was due. Both in one currency.
+/// Guard G5 as a rule: whoever had money due at the cutoff is paid, refused, returned, held or cancelled, or excluded
+/// with a reason; counts and sums add up to what was due. Both in one currency.
 pub fn run_adds_up(due: Total, accounted_for: Total) -> bool {
     due == accounted_for
 }

@@ -1,5 +1,5 @@
-//! Whether everybody's money is somewhere: what was due in the run's window against payouts and exclusions, and every account's balance against
-//! its whole history.
+//! Whether everybody's money is somewhere: what was due in the run's window against payouts and exclusions, and every
+//! account's balance against its whole history.
 
 use payfleet_domain::RunState;
 use payfleet_domain::invariant::{AccountFacts, Total, balance_is_its_history, nobody_is_skipped, run_adds_up};
@@ -10,16 +10,19 @@ use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::run::RunRow;
 
-/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 created_at, $9 planned_at; $10 and $11 ordinal and cutoff of
-/// the newest window that is planned for all accounts; $12 to $14 ordinal, cutoff and cursor of the one that is being planned, if there is one.
+/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 created_at, $9 planned_at;
+/// $10 and $11 ordinal and cutoff of the newest window that is planned for all accounts; $12 to $14 ordinal, cutoff and
+/// cursor of the one that is being planned, if there is one.
 ///
 /// - `missing`: commissions of this run's window that no payout or exclusion of it has claimed.
-/// - `opening_low`, `opening_high`: the balance before the run, as of its creation and of the end of its planning: money released in between was
-///   perhaps in time for it. Needed only for accounts without a decision: with a balance of zero there is none.
+/// - `opening_low`, `opening_high`: the balance before the run, as of its creation and of the end of its planning:
+///   money released in between was perhaps in time for it. Needed only for accounts without a decision: with a balance
+///   of zero there is none.
 /// - `residual`: by how much the balance is not commissions in closed windows - reserved + released + returned.
 ///
-/// One pass over everything that ever happened to an account, and one group for each: joins of totals took three times as long. Accounts of which
-/// every number is as it should be are left out; a test asserts that no invariant could say anything about them.
+/// One pass over everything that ever happened to an account, and one group for each: joins of totals took three times
+/// as long. Accounts of which every number is as it should be are left out; a test asserts that no invariant could say
+/// anything about them.
 const ACCOUNTS: &str = "-- compare_accounts
 WITH flow AS (
   SELECT affiliate_id, currency, CASE place WHEN 0 THEN amount_minor ELSE 0 END AS missing, CASE place WHEN -1 THEN amount_minor ELSE 0 END AS low,

@@ -1,5 +1,5 @@
-//! Transfers against states. There are few combinations of the two: all are judged beforehand, and SQL finds the payouts that have none of the good
-//! ones, in one pass and without a word of its own about which those are.
+//! Transfers against states. There are few combinations of the two: all are judged beforehand, and SQL finds the
+//! payouts that have none of the good ones, in one pass and without a word of its own about which those are.
 
 use payfleet_domain::PayoutState;
 use payfleet_domain::invariant::{TransferFacts, ledger_follows_state};

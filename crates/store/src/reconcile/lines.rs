@@ -12,12 +12,14 @@ use crate::connect::{Step, StoreError};
 /// Lines are handed to Postgres in pieces of about this size; all that the program keeps of a statement.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the run: with the lowest and
-/// the highest of its references, since to know whether two differ takes no more. `total` is `sum` with a state of eight bytes: a third of the
-/// memory and time where there is one group for each account, and an error where a sum does not fit.
+/// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the
+/// run: with the lowest and the highest of its references, since to know whether two differ takes no more. `total` is
+/// `sum` with a state of eight bytes: a third of the memory and time where there is one group for each account, and an
+/// error where a sum does not fit.
 ///
-/// What is not simply as it should be waits to be judged: payouts in `odd`, with each combination of their facts once in `combination`, and accounts
-/// in `suspect`. Such tables are made here since in a snapshot that is only read they can be filled, but not made.
+/// What is not simply as it should be waits to be judged: payouts in `odd`, with each combination of their facts once
+/// in `combination`, and accounts in `suspect`. Such tables are made here since in a snapshot that is only read they
+/// can be filled, but not made.
 pub(super) const TABLES: &str = "
   SET work_mem = '128MB'; SET jit = off;
   CREATE TEMP TABLE statement_line (line bigint, payout_id bigint, key text, reference text, amount_minor bigint, currency text,
@@ -50,7 +52,8 @@ macro_rules! derived_key {
     };
 }
 
-/// Values are kept only where they differ from the plan. OFFSET keeps Postgres from deriving the key once for each use of `genuine`.
+/// Values are kept only where they differ from the plan. OFFSET keeps Postgres from deriving the key once for each use
+/// of `genuine`.
 const TOLD: &str = concat!(
     "-- statement_told
 INSERT INTO told
@@ -78,8 +81,8 @@ SELECT payout_id, count(*) FILTER (WHERE NOT returned), count(*) FILTER (WHERE r
  GROUP BY payout_id"
 );
 
-/// Lines whose key is none of ours. The genuine ones of other runs are those runs' business; those of this run are looked through only where not
-/// all were matched.
+/// Lines whose key is none of ours. The genuine ones of other runs are those runs' business; those of this run are
+/// looked through only where not all were matched.
 const STRAYS: &str = concat!(
     "-- statement_strays
 INSERT INTO stray

@@ -9,8 +9,9 @@ use super::Reconciliation;
 use crate::batch::word;
 use crate::connect::{Step, StoreError};
 
-/// The facts of each payout that is not simply as it should be. What is left out here, nobody judges: payouts paid once and exactly as planned, and
-/// those unsettled of which neither statement nor evidence knows anything. A test asserts that no invariant could say anything about them.
+/// The facts of each payout that is not simply as it should be. What is left out here, nobody judges: payouts paid once
+/// and exactly as planned, and those unsettled of which neither statement nor evidence knows anything. A test asserts
+/// that no invariant could say anything about them.
 const ODD: &str = "-- compare_odd
 WITH proof AS (
   SELECT payout_id, min(reference) AS low, max(reference) AS high FROM evidence
@@ -48,8 +49,8 @@ SELECT ROW (state, paid, proof, returned > 0, ours_returned, coalesce(low <> own
 const COMBINATIONS: &str = "-- compare_combinations
 INSERT INTO combination (facts) SELECT DISTINCT facts FROM odd RETURNING number, (facts).*";
 
-/// $1 to $3 are what is broken about which combination of facts, and at which place of the report it stands. A payment that the statement was too
-/// early for gets no kind.
+/// $1 to $3 are what is broken about which combination of facts, and at which place of the report it stands. A payment
+/// that the statement was too early for gets no kind.
 const BROKEN: &str = "-- compare_statement
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
 SELECT CASE WHEN o.is_newer AND v.kind IN ('not_on_statement', 'return_unrecorded') THEN '' ELSE v.kind END,
@@ -82,7 +83,8 @@ SELECT CASE WHEN o.is_newer AND v.kind IN ('not_on_statement', 'return_unrecorde
  ORDER BY v.place, o.id";
 
 impl Reconciliation {
-    /// Finds what the statement says otherwise. `silent` are the payouts whose payments stand on no statement, as ranges.
+    /// Finds what the statement says otherwise. `silent` are the payouts whose payments stand on no statement, as
+    /// ranges.
     pub(super) async fn payouts_compare(&mut self, silent: &str) -> Result<(), StoreError> {
         let (first, last) = self.run.id.payouts();
         let started_at = self.started_at;
