@@ -86,7 +86,8 @@ impl Store {
                 .step("run_balance")?;
                 for row in balances {
                     let payouts = (total(&row, "pay", "pay_minor")?, total(&row, "paid", "paid_minor")?);
-                    let exclusions = (total(&row, "exclude", "exclude_minor")?, total(&row, "excluded", "excluded_minor")?);
+                    let excluded = total(&row, "excluded", "excluded_minor")?;
+                    let exclusions = (total(&row, "exclude", "exclude_minor")?, excluded);
                     if run_adds_up(payouts.0, payouts.1) && run_adds_up(exclusions.0, exclusions.1) {
                         continue;
                     }

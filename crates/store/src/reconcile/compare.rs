@@ -14,6 +14,7 @@ use super::summary::{Summary, summary_read};
 use crate::connect::{Step, StoreError};
 use crate::lease::interval;
 
+/// A statement of the comparison that is being bound.
 pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// What the comparison found.
@@ -35,7 +36,8 @@ SELECT 'never_planned', CASE WHEN min(payout_id) BETWEEN $1 AND $2 THEN min(payo
        'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
   FROM stray GROUP BY key, reference ORDER BY min(line)";
 
-/// $3 are the states in which it is late. Batch by batch: a join of ranges from the other side would compare every payout with every batch.
+/// $3 are the states that wait for an outcome. Batch by batch: a join of ranges from the other side would compare every
+/// payout with every batch.
 const UNKNOWN: &str = "-- compare_unknown
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
 SELECT 'unknown_too_long', p.id, p.affiliate_id, p.currency, 'an outcome', p.state || ' since ' || to_char(b.first_sent_at, 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
