@@ -173,7 +173,7 @@ pub fn reconciler(world: &World) -> ProcessId {
     let world = world.clone();
     world.scheduler.clone().spawn(process, async move {
         loop {
-            world.scheduler.sleep(world.scheduler.millis(1_000, 6_000)).await;
+            world.scheduler.sleep(world.scheduler.millis(2_000, 9_000)).await;
             for run in record.runs_to_reconcile().await.unwrap_or_default() {
                 if let Ok(Some(row)) = record.run_find(run).await
                     && let Ok(Some(session)) = record.session_open(row).await
