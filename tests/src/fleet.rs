@@ -55,6 +55,7 @@ pub struct Worker {
     pub process: Process,
     /// Its admin port.
     pub admin: u16,
+    log: PathBuf,
 }
 
 /// What the reconciler said.
@@ -252,14 +253,19 @@ impl Fleet {
 
     /// Starts a worker.
     pub fn worker(&mut self, arguments: &[&str]) -> Worker {
+        self.worker_armed("", arguments)
+    }
+
+    /// Starts a worker with these failpoints.
+    pub fn worker_armed(&mut self, failpoints: &str, arguments: &[&str]) -> Worker {
         self.workers_started += 1;
         let admin = free_port();
         let mut command = self.program("payfleet-worker");
         // Short waits, so that tests of failures take seconds. Leases and their renewal are as shipped.
-        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]);
+        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]).env("PAYFLEET_FAILPOINTS", failpoints);
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).args(arguments);
         let log = self.folder.path().join(format!("worker-{}.log", self.workers_started));
-        Worker { process: Process::start("payfleet-worker", &mut command, &log), admin }
+        Worker { process: Process::start("payfleet-worker", &mut command, &log), admin, log }
     }
 
     /// Several workers.
@@ -362,6 +368,11 @@ impl Worker {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// kill -9.

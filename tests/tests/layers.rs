@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("coordinator", &["domain", "store", "queue", "runtime"]),
     ("worker", &["domain", "failpoint", "store", "queue", "rails", "runtime"]),
-    ("reconciler", &["domain", "store", "rails", "runtime"]),
+    ("reconciler", &["domain", "failpoint", "store", "rails", "runtime"]),
     ("sandbox", &["domain", "runtime"]),
 ];
 

@@ -88,7 +88,10 @@ mod armed {
             match failpoint.action {
                 Action::Crash => std::process::abort(),
                 Action::Error => return Err(Injected()),
-                Action::Delay(wait) => tokio::time::sleep(wait).await,
+                Action::Delay(wait) => {
+                    tokio::time::sleep(wait).await;
+                    tracing::warn!(step, place, "the delay is over");
+                }
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! Getting a statement into a session: from the rails of the run, or from files.
 
 use futures_util::StreamExt;
-use payfleet_rails::{Account, Credential};
+use payfleet_domain::Rail;
+use payfleet_rails::{Account, Credential, StatementError};
 use payfleet_runtime::secret::rail_credential;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::StatementAccount;
@@ -59,7 +60,9 @@ async fn ask(
     };
     let from = session.run().created_at - BEFORE_THE_RUN;
     let account = Account { name: account.account.clone(), credential };
+    pass(adapter.rail(), &account, "before").await?;
     let mut lines = adapter.statement(&account, from).await?;
+    pass(adapter.rail(), &account, "after").await?;
     loop {
         let line = tokio::select! {
             line = lines.next() => line,
@@ -70,6 +73,16 @@ async fn ask(
             Some(line) => session.line_add(&line?).await?,
         }
     }
+}
+
+/// A failpoint looks like a rail that cannot be reached.
+async fn pass(rail: &'static Rail, account: &Account, place: &str) -> Result<(), StatementError> {
+    let passed = payfleet_failpoint::pass("statement", place).await;
+    passed.map_err(|_| StatementError::Unreachable {
+        rail: rail.name,
+        account: account.name.clone(),
+        why: "a failpoint made it fail",
+    })
 }
 
 fn interrupted(session: &dyn Session, shutdown: &Shutdown) -> Result<(), ReconcileError> {

@@ -6,7 +6,7 @@ use payfleet_domain::{BatchId, RunId};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
-use crate::connect::{Step, Store, StoreError, detached};
+use crate::connect::{Step, Store, StoreError, detached, pass};
 
 /// The advisory lock under which one sweeper at a time works.
 const SWEEP_LOCK: i64 = 0x5046_0002;
@@ -82,6 +82,7 @@ impl Store {
     ) -> Result<Vec<BatchId>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
+            pass("batches_due", "before").await?;
             let hinted: Vec<i64> = hinted.into_iter().map(|batch| batch.0).collect();
             let rows: Vec<i64> = sqlx::query_scalar(
                 "-- batches_due
@@ -102,6 +103,7 @@ impl Store {
             .fetch_all(&pool)
             .await
             .step("batches_due")?;
+            pass("batches_due", "after").await?;
             Ok(rows.into_iter().map(BatchId).collect())
         })
         .await

@@ -134,8 +134,14 @@ impl Line<'_> {
                     .paces
                     .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &self.account.name)
                     .await;
+                if payfleet_failpoint::pass("look_up", "before").await.is_err() {
+                    return unanswered(&piece);
+                }
                 let started = Instant::now();
                 let findings = self.adapter.look_up(&self.call(&piece, expired_at)).await;
+                if payfleet_failpoint::pass("look_up", "after").await.is_err() {
+                    return unanswered(&piece);
+                }
                 metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "look_up")
                     .record(started.elapsed());
                 if findings.len() == piece.len() { findings } else { unanswered(&piece) }
