@@ -184,6 +184,11 @@ pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bo
     *transfers == due
 }
 
+/// How far the database's clock may have been stepped while a run was planned. Money that was released so close to the planning was perhaps in time for
+/// it and perhaps not: the order of their instants proves nothing. (The simulator found affiliates called skipped whose refused payout had been
+/// recorded by a clock that was put back; their money was due in the next run, as it should be.)
+pub const CLOCK_ERROR: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// What happened to one account in one run; minor units of one currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountFacts {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{
-    AccountFacts, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
+    AccountFacts, CLOCK_ERROR, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
     every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, run_adds_up,
 };
 use payfleet_domain::{Movement, PayoutId, RunId, RunState};
@@ -93,8 +93,8 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
     AccountFacts {
         is_decided: ours().next().is_some(),
         missing,
-        opening_low: opening(Some(run.created_at)),
-        opening_high: opening(run.planned_at),
+        opening_low: opening(Some(run.created_at - CLOCK_ERROR)),
+        opening_high: opening(run.planned_at.map(|planned_at| planned_at + CLOCK_ERROR)),
         residual: ended.carried[affiliate] - history,
     }
 }

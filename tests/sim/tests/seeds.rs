@@ -18,6 +18,13 @@ use payfleet_sim::{Story, scenario, tell};
 
 const THREADS: u64 = 2;
 
+/// Seeds that once ended wrong, and what they found.
+const KEPT: [(u64, &str); 3] = [
+    (220, "a clock of the database that stays behind that of a rail without keys makes every request too late"),
+    (3398, "a refusal recorded by a clock that was put back looked as if its money had been skipped"),
+    (6147, "the same, of another rail and with a returned payment"),
+];
+
 fn number(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok();
     given.map_or(default, |given| given.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
@@ -145,6 +152,15 @@ fn difference(memory: &str, real: &str) -> String {
         lines.collect::<Vec<_>>().join("\n")
     };
     format!("in memory:\n{}\nover Postgres:\n{}", around(memory), around(real))
+}
+
+#[test]
+fn kept_seeds_end_well() {
+    let matrix = Arc::new(Matrix::default());
+    for (seed, found) in KEPT {
+        let story = in_memory(seed, &matrix);
+        assert!(story.wrong.is_empty(), "seed {seed} ({found}): {:#?}\n{}", story.wrong, story.text);
+    }
 }
 
 #[test]

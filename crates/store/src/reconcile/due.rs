@@ -2,7 +2,9 @@
 //! account's balance against its whole history.
 
 use payfleet_domain::RunState;
-use payfleet_domain::invariant::{AccountFacts, Total, balance_is_its_history, nobody_is_skipped, run_adds_up};
+use payfleet_domain::invariant::{
+    AccountFacts, CLOCK_ERROR, Total, balance_is_its_history, nobody_is_skipped, run_adds_up,
+};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
@@ -10,7 +12,7 @@ use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::run::RunRow;
 
-/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 created_at, $9 planned_at;
+/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 created_at, $9 planned_at (each with room for a clock that was stepped);
 /// $10 and $11 ordinal and cutoff of the newest window that is planned for all accounts; $12 to $14 ordinal, cutoff and
 /// cursor of the one that is being planned, if there is one.
 ///
@@ -120,8 +122,8 @@ pub(super) async fn accounts_compare(connection: &mut PgConnection, run: &RunRow
         .bind(run.cutoff)
         .bind(run.id.payouts().0.0)
         .bind(run.id.payouts().1.0)
-        .bind(run.created_at)
-        .bind(planned_at)
+        .bind(run.created_at - CLOCK_ERROR)
+        .bind(planned_at.map(|planned_at| planned_at + CLOCK_ERROR))
         .bind(closed.map(|window| window.1))
         .bind(closed.map(|window| window.2))
         .bind(planning.map(|window| window.1))
