@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use payfleet_domain::invariant::ledger_sums_to_zero;
 use rustix::process::Signal;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
@@ -346,13 +347,14 @@ impl Fleet {
         let report = self.reconcile(run, &[]);
         assert_eq!(report.code, 0, "{}\n{}", report.stdout, report.stderr);
         assert_eq!(self.state(run).await, "reconciled");
-        let sums: Vec<String> = sqlx::query_scalar(
-            "SELECT currency || ' ' || sum(amount_minor) FROM ledger_entry GROUP BY currency HAVING sum(amount_minor) <> 0",
-        )
-        .fetch_all(&self.database)
-        .await
-        .expect("the ledger can be read");
-        assert!(sums.is_empty(), "the ledger does not sum to zero: {sums:?}");
+        let sums: Vec<(String, String)> =
+            sqlx::query_as("SELECT currency::text, sum(amount_minor)::text FROM ledger_entry GROUP BY currency")
+                .fetch_all(&self.database)
+                .await
+                .expect("the ledger can be read");
+        let sums =
+            sums.into_iter().map(|(currency, sum)| (currency, sum.parse().expect("a sum is a number"))).collect();
+        assert!(ledger_sums_to_zero(&sums), "the ledger does not sum to zero: {sums:?}");
     }
 }
 

@@ -1,7 +1,10 @@
-//! The judge: what really happened, by the sandbox's journal, against what was planned. What our database says of outcomes counts for nothing here.
+//! The judge: what really happened, by the sandbox's journal, against what was planned. Of outcomes nothing that our
+//! database says is believed: it is judged too, by the same invariants as a statement.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use payfleet_domain::DiscrepancyKind;
+use payfleet_domain::invariant::{PaymentFacts, PayoutFacts, broken, every_payment_is_planned};
 use serde::Deserialize;
 use sqlx::{PgPool, Row};
 
@@ -44,7 +47,7 @@ pub struct Verdict {
     pub paid_once: usize,
     /// Payouts with more than one payment.
     pub twice: Vec<i64>,
-    /// Payments that nobody planned, or with another amount, currency or destination.
+    /// Payments that nobody planned, or with another amount, currency or destination, or that our database denies.
     pub wrong: Vec<String>,
     /// Planned payouts without a payment, with the state that our database gives them.
     pub unpaid: Vec<(i64, String)>,
@@ -73,28 +76,90 @@ pub async fn planned(database: &PgPool, run: i64) -> Vec<PlannedPayout> {
 
 /// Holds the journal against the plans of some runs, which must be all that the journal is about.
 pub fn judge(planned: &[PlannedPayout], journal: &[Movement]) -> Verdict {
-    let mut payments: HashMap<i64, Vec<&Movement>> = HashMap::new();
+    let mut movements: HashMap<i64, Vec<&Movement>> = HashMap::new();
     let mut verdict = Verdict { planned: planned.len(), ..Verdict::default() };
-    let known: HashMap<i64, &PlannedPayout> = planned.iter().map(|payout| (payout.id, payout)).collect();
-    for movement in journal.iter().filter(|movement| movement.event == "paid") {
+    let known: HashSet<i64> = planned.iter().map(|payout| payout.id).collect();
+    for movement in journal.iter().filter(|movement| movement.event != "refused") {
         let id = movement.key.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(-1);
-        match known.get(&id) {
-            Some(payout)
-                if payout.amount_minor == movement.amount_minor
-                    && payout.currency == movement.currency
-                    && payout.destination == movement.destination =>
-            {
-                payments.entry(id).or_default().push(movement);
-            }
-            _ => verdict.wrong.push(movement.key.clone()),
+        if every_payment_is_planned(&PaymentFacts { is_planned: known.contains(&id) }) {
+            movements.entry(id).or_default().push(movement);
+        } else {
+            verdict.wrong.push(movement.key.clone());
         }
     }
     for payout in planned {
-        match payments.get(&payout.id).map_or(0, Vec::len) {
+        let movements = movements.remove(&payout.id).unwrap_or_default();
+        let facts = facts(payout, &movements);
+        let broken = broken(&facts);
+        if broken.contains(&DiscrepancyKind::PaidTwice) {
+            verdict.twice.push(payout.id);
+        }
+        // One that counts as paid and was not is told by its state.
+        let wrong =
+            |kind: &&DiscrepancyKind| !matches!(kind, DiscrepancyKind::PaidTwice | DiscrepancyKind::NotOnStatement);
+        let told = |kind: &DiscrepancyKind| format!("{}, {}: {kind}", payout.id, payout.state);
+        verdict.wrong.extend(broken.iter().filter(wrong).map(told));
+        match facts.payments {
             0 => verdict.unpaid.push((payout.id, payout.state.clone())),
-            1 => verdict.paid_once += 1,
-            _ => verdict.twice.push(payout.id),
+            1 if broken.is_empty() => verdict.paid_once += 1,
+            _ => {}
         }
     }
     verdict
+}
+
+fn facts(payout: &PlannedPayout, movements: &[&Movement]) -> PayoutFacts {
+    let is_back = movements.iter().any(|movement| movement.event == "returned");
+    let state = payout.state.parse().expect("our database has our words");
+    PayoutFacts {
+        returned: is_back,
+        ours_returned: is_back,
+        amount_differs: movements.iter().any(|movement| movement.amount_minor != payout.amount_minor),
+        currency_differs: movements.iter().any(|movement| movement.currency != payout.currency),
+        destination_differs: movements.iter().any(|movement| movement.destination != payout.destination),
+        ..PayoutFacts::as_planned(state, movements.iter().filter(|movement| movement.event == "paid").count() as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payout(state: &str) -> PlannedPayout {
+        let (currency, destination) = ("EUR".to_owned(), "ann@example.com".to_owned());
+        PlannedPayout { id: 7, amount_minor: 500, currency, destination, state: state.to_owned() }
+    }
+
+    fn movement(event: &str, amount_minor: i64) -> Movement {
+        let PlannedPayout { id, currency, destination, .. } = payout("paid");
+        Movement { key: format!("{id}-00"), amount_minor, currency, destination, event: event.to_owned() }
+    }
+
+    #[test]
+    fn what_really_happened_is_judged() {
+        let judged = |state: &str, journal: &[(&str, i64)]| {
+            let journal: Vec<Movement> = journal.iter().map(|(event, minor)| movement(event, *minor)).collect();
+            judge(&[payout(state)], &journal)
+        };
+        let fine = Verdict { planned: 1, paid_once: 1, ..Verdict::default() };
+        assert_eq!(judged("paid", &[("paid", 500)]), fine);
+        assert_eq!(judged("held", &[("paid", 500)]), fine);
+        assert_eq!(judged("returned", &[("paid", 500), ("returned", 500)]), fine);
+        let unpaid = |state: &str| Verdict { planned: 1, unpaid: vec![(7, state.to_owned())], ..Verdict::default() };
+        assert_eq!(judged("refused", &[("refused", 500)]), unpaid("refused"));
+        assert_eq!(judged("paid", &[]), unpaid("paid"));
+        assert_eq!(
+            judged("paid", &[("paid", 500), ("paid", 500)]),
+            Verdict { planned: 1, twice: vec![7], ..Verdict::default() }
+        );
+        for (state, journal, kind) in [
+            ("paid", &[("paid", 501)][..], "amount_differs"),
+            ("refused", &[("paid", 500)], "paid_unrecorded"),
+            ("paid", &[("paid", 500), ("returned", 500)], "return_unrecorded"),
+        ] {
+            assert_eq!(judged(state, journal).wrong, [format!("7, {state}: {kind}")]);
+        }
+        let stranger = Movement { key: "8-00".to_owned(), ..movement("paid", 500) };
+        assert_eq!(judge(&[payout("held")], &[stranger]).wrong, ["8-00"]);
+    }
 }

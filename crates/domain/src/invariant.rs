@@ -1,9 +1,22 @@
-//! What must hold of every payout, account and run, whatever failed on the way: the promise, each part as one named function. The reconciler judges
-//! statements with them, and the simulator and the chaos harness judge a rail's own journal with the same ones.
+//! What must hold of every payout, account and run, whatever failed on the way: the promise, each part as one named
+//! function. The reconciler judges statements with them, and the simulator and the chaos harness judge a rail's own
+//! journal with the same ones.
 
 use std::collections::BTreeMap;
 
 use crate::{DiscrepancyKind, PayoutState};
+
+/// What is known of one payment on a rail's list, before anything else is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PaymentFacts {
+    /// Its key is that of a payout which some run planned.
+    pub is_planned: bool,
+}
+
+/// Nothing is paid that no run planned.
+pub fn every_payment_is_planned(facts: &PaymentFacts) -> bool {
+    facts.is_planned
+}
 
 /// What the references under which a payout was proven to be paid say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,7 +90,7 @@ pub fn paid_at_most_once(facts: &PayoutFacts) -> bool {
 /// What counts as not paid was not paid: nothing is refused, cancelled or still to be sent that the rail has paid.
 pub fn unpaid_is_unpaid(facts: &PayoutFacts) -> bool {
     let was_paid = facts.payments > 0 || facts.proof != Proof::None;
-    !(facts.is_unpaid() && was_paid) || !paid_at_most_once(facts)
+    !(facts.is_unpaid() && was_paid && paid_at_most_once(facts))
 }
 
 /// What counts as paid was paid.
@@ -114,8 +127,11 @@ pub fn return_is_recorded(facts: &PayoutFacts) -> bool {
     }
 }
 
+/// Whether something holds of a payout.
+pub type OfAPayout = fn(&PayoutFacts) -> bool;
+
 /// The invariants of a payout, each with what it is called when it is broken; in the order of reports.
-pub const OF_A_PAYOUT: [(DiscrepancyKind, fn(&PayoutFacts) -> bool); 8] = [
+pub const OF_A_PAYOUT: [(DiscrepancyKind, OfAPayout); 8] = [
     (DiscrepancyKind::PaidTwice, paid_at_most_once),
     (DiscrepancyKind::PaidUnrecorded, unpaid_is_unpaid),
     (DiscrepancyKind::NotOnStatement, settled_is_paid),
@@ -129,6 +145,13 @@ pub const OF_A_PAYOUT: [(DiscrepancyKind, fn(&PayoutFacts) -> bool); 8] = [
 /// What is broken about a payout.
 pub fn broken(facts: &PayoutFacts) -> Vec<DiscrepancyKind> {
     OF_A_PAYOUT.iter().filter(|(_, holds)| !holds(facts)).map(|(kind, _)| *kind).collect()
+}
+
+/// The outcome of a payment is known in time. A held payout has left the time limit behind: people decide about it.
+/// `is_late` says that it was sent for the first time longer ago than the limit.
+pub fn outcome_is_known_in_time(state: PayoutState, is_late: bool) -> bool {
+    let waits = matches!(state, PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown);
+    !(waits && is_late)
 }
 
 /// The transfers of a payout, as the ledger has them.
@@ -146,7 +169,8 @@ pub struct TransferFacts {
     pub amounts_agree: bool,
 }
 
-/// The ledger says what the state says: reserved, then settled or released, then returned, each at most once and with the whole amount.
+/// The ledger says what the state says: reserved, then settled or released, then returned, each at most once and with
+/// the whole amount.
 pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bool {
     let (settled, released, returned) = match state {
         PayoutState::Paid => (true, false, false),
@@ -177,20 +201,23 @@ pub struct AccountFacts {
 
 impl AccountFacts {
     /// What neither payout nor exclusion took.
-    pub fn skipped(&self) -> i64 {
-        if self.is_decided { self.missing } else { self.missing + self.opening_low }
+    pub fn skipped(&self) -> i128 {
+        if self.is_decided { self.missing.into() } else { i128::from(self.missing) + i128::from(self.opening_low) }
     }
 }
 
 /// Everything that was due to the account is in a payout or an exclusion: nobody is left out.
 pub fn nobody_is_skipped(facts: &AccountFacts) -> bool {
-    facts.skipped() == 0 || (!facts.is_decided && facts.missing + facts.opening_high == 0)
+    let was_too_late = || i128::from(facts.missing) + i128::from(facts.opening_high) == 0;
+    facts.skipped() == 0 || (!facts.is_decided && was_too_late())
 }
 
-/// The balance is the sum of its history. What was skipped is missing from the balance too; that is the same difference, not another one.
+/// The balance is the sum of its history. What was skipped is missing from the balance too; that is the same
+/// difference, not another one.
 pub fn balance_is_its_history(facts: &AccountFacts) -> bool {
-    let explained = facts.residual + facts.missing == 0 || facts.residual + facts.skipped() == 0;
-    facts.residual == 0 || (!nobody_is_skipped(facts) && explained)
+    let residual = i128::from(facts.residual);
+    let explained = residual + i128::from(facts.missing) == 0 || residual + facts.skipped() == 0;
+    residual == 0 || (!nobody_is_skipped(facts) && explained)
 }
 
 /// How many accounts, and the sum of their amounts in minor units.
@@ -202,8 +229,8 @@ pub struct Total {
     pub amount_minor: i128,
 }
 
-/// Guard G5 as a rule: whoever had money due at the cutoff is paid, refused, returned, held or cancelled, or excluded with a reason; counts and sums
-/// add up to what was due. Both in one currency.
+/// Guard G5 as a rule: whoever had money due at the cutoff is paid, refused, returned, held or cancelled, or excluded
+/// with a reason; counts and sums add up to what was due. Both in one currency.
 pub fn run_adds_up(due: Total, accounted_for: Total) -> bool {
     due == accounted_for
 }
@@ -247,6 +274,48 @@ mod tests {
         ] {
             assert_eq!(broken(&facts), [kind], "{facts:?}");
         }
+    }
+
+    /// A new kind does not compile here before it has an invariant, and an example that breaks it.
+    #[test]
+    fn each_kind_of_discrepancy_is_a_broken_invariant() {
+        use DiscrepancyKind as K;
+        use PayoutState as S;
+        let paid = PayoutFacts::as_planned(S::Paid, 1);
+        let account = AccountFacts { is_decided: true, missing: 0, opening_low: 0, opening_high: 0, residual: 0 };
+        for kind in K::ALL {
+            let is_of_a_payout = OF_A_PAYOUT.iter().filter(|(other, _)| *other == kind).count() == 1;
+            let (holds, of_a_payout) = match kind {
+                K::PaidTwice => (paid_at_most_once(&PayoutFacts { payments: 2, ..paid }), true),
+                K::PaidUnrecorded => (unpaid_is_unpaid(&PayoutFacts { state: S::Refused, ..paid }), true),
+                K::NotOnStatement => (settled_is_paid(&PayoutFacts { payments: 0, ..paid }), true),
+                K::AmountDiffers => (amount_is_planned(&PayoutFacts { amount_differs: true, ..paid }), true),
+                K::CurrencyDiffers => (currency_is_planned(&PayoutFacts { currency_differs: true, ..paid }), true),
+                K::DestinationDiffers => {
+                    (destination_is_planned(&PayoutFacts { destination_differs: true, ..paid }), true)
+                }
+                K::ReferenceDiffers => (reference_is_known(&PayoutFacts { reference_differs: true, ..paid }), true),
+                K::ReturnUnrecorded => (return_is_recorded(&PayoutFacts { ours_returned: true, ..paid }), true),
+                K::NeverPlanned => (every_payment_is_planned(&PaymentFacts { is_planned: false }), false),
+                // Of an account, and of the whole run where no account explains it.
+                K::Skipped => {
+                    let due = Total { accounts: 1, amount_minor: 1 };
+                    let of_run = run_adds_up(due, Total { accounts: 1, amount_minor: 0 });
+                    (nobody_is_skipped(&AccountFacts { missing: 1, ..account }) || of_run, false)
+                }
+                // Of a payout, of an account, and of all.
+                K::LedgerOutOfBalance => {
+                    let of_payout = ledger_follows_state(S::Paid, &TransferFacts::default());
+                    let of_account = balance_is_its_history(&AccountFacts { residual: 1, ..account });
+                    (of_payout || of_account || ledger_sums_to_zero(&BTreeMap::from([("EUR".to_owned(), 1)])), false)
+                }
+                K::UnknownTooLong => (outcome_is_known_in_time(S::Unknown, true), false),
+            };
+            assert!(!holds, "{kind} is seen");
+            assert_eq!(is_of_a_payout, of_a_payout, "{kind}");
+        }
+        assert!(outcome_is_known_in_time(S::Unknown, false) && outcome_is_known_in_time(S::Held, true));
+        assert!(every_payment_is_planned(&PaymentFacts { is_planned: true }));
     }
 
     #[test]

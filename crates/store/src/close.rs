@@ -1,7 +1,9 @@
 //! Guard G5: a run is settled only when everybody is accounted for.
 
+use payfleet_domain::invariant::{Total, run_adds_up};
 use payfleet_domain::{PayoutState, RunId};
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::connect::{Step, Store, StoreError};
 
@@ -55,7 +57,7 @@ impl Store {
                 let accounted: Vec<&str> =
                     PayoutState::ALL.iter().filter(|state| state.is_accounted_for()).map(PayoutState::as_str).collect();
                 let (first, last) = run.payouts();
-                let wrong = sqlx::query(
+                let balances = sqlx::query(
                     "-- run_balance
                      WITH plan AS (
                        SELECT currency, sum(accounts) FILTER (WHERE verdict = 'pay') AS pay,
@@ -68,26 +70,31 @@ impl Store {
                         WHERE id BETWEEN $2 AND $3 AND state = ANY($4) GROUP BY currency),
                      excluded AS (
                        SELECT currency, count(*) AS n, sum(amount_minor) AS minor FROM exclusion WHERE run_id = $1 GROUP BY currency)
-                     SELECT currency, coalesce(pay, 0)::bigint AS pay, coalesce(paid.n, 0) AS paid,
-                            coalesce(exclude, 0)::bigint AS exclude, coalesce(excluded.n, 0) AS excluded
+                     SELECT currency, coalesce(pay, 0)::bigint AS pay, coalesce(pay_minor, 0)::text AS pay_minor,
+                            coalesce(paid.n, 0) AS paid, coalesce(paid.minor, 0)::text AS paid_minor,
+                            coalesce(exclude, 0)::bigint AS exclude, coalesce(exclude_minor, 0)::text AS exclude_minor,
+                            coalesce(excluded.n, 0) AS excluded, coalesce(excluded.minor, 0)::text AS excluded_minor
                        FROM plan FULL JOIN paid USING (currency) FULL JOIN excluded USING (currency)
-                      WHERE (coalesce(pay, 0), coalesce(pay_minor, 0), coalesce(exclude, 0), coalesce(exclude_minor, 0))
-                         <> (coalesce(paid.n, 0), coalesce(paid.minor, 0), coalesce(excluded.n, 0), coalesce(excluded.minor, 0))
-                      ORDER BY currency LIMIT 1",
+                      ORDER BY currency",
                 )
                 .bind(run.0)
                 .bind(first.0)
                 .bind(last.0)
                 .bind(accounted)
-                .fetch_optional(&mut *tx)
+                .fetch_all(&mut *tx)
                 .await
                 .step("run_balance")?;
-                if let Some(row) = wrong {
-                    let count = |column: &str| row.try_get::<i64, _>(column).step("run_balance");
+                for row in balances {
+                    let payouts = (total(&row, "pay", "pay_minor")?, total(&row, "paid", "paid_minor")?);
+                    let excluded = total(&row, "excluded", "excluded_minor")?;
+                    let exclusions = (total(&row, "exclude", "exclude_minor")?, excluded);
+                    if run_adds_up(payouts.0, payouts.1) && run_adds_up(exclusions.0, exclusions.1) {
+                        continue;
+                    }
                     let difference = NotBalanced {
                         currency: row.try_get("currency").step("run_balance")?,
-                        payouts: (count("pay")?, count("paid")?),
-                        exclusions: (count("exclude")?, count("excluded")?),
+                        payouts: (payouts.0.accounts, payouts.1.accounts),
+                        exclusions: (exclusions.0.accounts, exclusions.1.accounts),
                     };
                     sqlx::query(
                         "-- run_unbalanced
@@ -109,4 +116,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// Reads how many there are, and their sum: as text, since it may be more than a bigint.
+pub(crate) fn total(row: &PgRow, accounts: &str, minor: &str) -> Result<Total, StoreError> {
+    let text: String = row.try_get(minor).step("row_read")?;
+    let amount_minor = text.parse().map_err(|error| StoreError::Broken(format!("a sum of `{text}`: {error}")))?;
+    Ok(Total { accounts: row.try_get(accounts).step("row_read")?, amount_minor })
 }

@@ -111,12 +111,8 @@ pub trait Backend: Send {
     fn run_find(&mut self, run: RunId) -> Result<Option<RunRow>, StoreError>;
     fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError>;
 
-    fn lease_acquire(
-        &mut self,
-        batch: BatchId,
-        worker: &str,
-        ttl: Duration,
-    ) -> Result<Option<LeasedBatch>, StoreError>;
+    fn lease_acquire(&mut self, batch: BatchId, worker: &str, ttl: Duration)
+    -> Result<Option<LeasedBatch>, StoreError>;
     fn leases_renew(&mut self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
     fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError>;
     fn intent_write(
@@ -146,11 +142,7 @@ pub trait Backend: Send {
         without_statement: &[&str],
         unknown_after: Duration,
     ) -> Result<Compared, StoreError>;
-    fn session_compare_open(
-        &mut self,
-        session: SessionId,
-        unknown_after: Duration,
-    ) -> Result<Compared, StoreError>;
+    fn session_compare_open(&mut self, session: SessionId, unknown_after: Duration) -> Result<Compared, StoreError>;
     fn session_restart(&mut self, session: SessionId) -> Result<RunRow, StoreError>;
     fn session_verdict(&mut self, session: SessionId, statement: &str) -> Result<Verdict, StoreError>;
 

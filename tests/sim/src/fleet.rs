@@ -51,9 +51,7 @@ impl Clock for SimClock {
 fn registry(world: &World, process: ProcessId) -> Registry {
     let adapters = RAILS.into_iter().filter_map(|name| Rail::named(name).ok());
     Registry::of(
-        adapters
-            .map(|rail| Arc::new(SimAdapter { world: world.clone(), process, rail }) as Arc<dyn Adapter>)
-            .collect(),
+        adapters.map(|rail| Arc::new(SimAdapter { world: world.clone(), process, rail }) as Arc<dyn Adapter>).collect(),
     )
 }
 
@@ -61,8 +59,16 @@ fn options() -> Options {
     static OPTIONS: OnceLock<Options> = OnceLock::new();
     let ttl = format!("{}ms", LEASE_TTL.as_millis());
     let parse = || {
-        Options::try_parse_from(["payfleet-worker", "--lease-ttl", &ttl, "--backoff-first", "100ms", "--backoff-longest", "2s"])
-            .expect("a command line")
+        Options::try_parse_from([
+            "payfleet-worker",
+            "--lease-ttl",
+            &ttl,
+            "--backoff-first",
+            "100ms",
+            "--backoff-longest",
+            "2s",
+        ])
+        .expect("a command line")
     };
     OPTIONS.get_or_init(parse).clone()
 }
@@ -94,7 +100,7 @@ pub fn worker(world: &World, number: usize) -> (ProcessId, Shutdown) {
                 {
                     world.broken(format!("sweep: {error}"));
                 }
-                world.scheduler.sleep(world.scheduler.millis(500, 2_000)).await;
+                world.scheduler.sleep(world.scheduler.millis(700, 3_000)).await;
             }
         }
     });
@@ -145,13 +151,16 @@ pub fn coordinator(world: &World, scenario: &Scenario, period: &'static str) -> 
         let minimum = Decimal::ONE;
         let period = period.parse().expect("a period of the scenario");
         let Ok((run, _)) = record.run_create(NewRun { tenant, period, sequence: 1, minimum }).await else { return };
-        if run.state == payfleet_domain::RunState::Planning && complete(&record, run.id, args, OnPause::Stop).await.is_err() {
+        if run.state == payfleet_domain::RunState::Planning
+            && complete(&record, run.id, args, OnPause::Stop).await.is_err()
+        {
             return;
         }
         let begun = SystemOfRecord::runs_begin(&record).await;
         if begun.is_ok() {
             // Whatever goes wrong here, the sweeper will do it.
-            let _ = payfleet_coordinator::hints::publish(&record, &hints as &dyn payfleet_coordinator::ports::Hints).await;
+            let _ =
+                payfleet_coordinator::hints::publish(&record, &hints as &dyn payfleet_coordinator::ports::Hints).await;
         }
     });
     process
@@ -164,7 +173,7 @@ pub fn reconciler(world: &World) -> ProcessId {
     let world = world.clone();
     world.scheduler.clone().spawn(process, async move {
         loop {
-            world.scheduler.sleep(world.scheduler.millis(500, 4_000)).await;
+            world.scheduler.sleep(world.scheduler.millis(2_000, 9_000)).await;
             for run in record.runs_to_reconcile().await.unwrap_or_default() {
                 if let Ok(Some(row)) = record.run_find(run).await
                     && let Ok(Some(session)) = record.session_open(row).await

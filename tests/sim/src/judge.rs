@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{
-    AccountFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken, ledger_follows_state,
-    ledger_sums_to_zero, nobody_is_skipped, run_adds_up,
+    AccountFacts, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
+    every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, run_adds_up,
 };
 use payfleet_domain::{Movement, PayoutId, RunId, RunState};
 
@@ -66,9 +66,13 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
     let payouts = || ended.payouts.iter().filter(|payout| payout.affiliate == affiliate);
     let decided: Vec<(RunId, i64, i64)> = payouts()
         .map(|payout| (payout.id.run(), payout.amount_minor, payout.carried_minor))
-        .chain(ended.exclusions.iter().filter(|excluded| excluded.affiliate == affiliate).map(|excluded| {
-            (excluded.run, excluded.amount_minor, excluded.carried_minor)
-        }))
+        .chain(
+            ended
+                .exclusions
+                .iter()
+                .filter(|excluded| excluded.affiliate == affiliate)
+                .map(|excluded| (excluded.run, excluded.amount_minor, excluded.carried_minor)),
+        )
         .collect();
     let ours = || decided.iter().filter(|(of, _, _)| *of == run.id);
     let missing = earned(run) - ours().map(|(_, amount, carried)| amount - carried).sum::<i64>();
@@ -99,9 +103,11 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
 pub fn journal(ended: &Ended, entries: &[Entry], wrong: &mut Vec<String>) {
     let mut by_payout = BTreeMap::<PayoutId, Vec<&Entry>>::new();
     for entry in entries {
-        match ended.payouts.iter().find(|payout| payout.id == entry.payout) {
-            None => wrong.push(format!("{} was paid and never planned", entry.payout)),
-            Some(_) => by_payout.entry(entry.payout).or_default().push(entry),
+        let is_planned = ended.payouts.iter().any(|payout| payout.id == entry.payout);
+        if every_payment_is_planned(&PaymentFacts { is_planned }) {
+            by_payout.entry(entry.payout).or_default().push(entry);
+        } else {
+            wrong.push(format!("{} was paid and never planned", entry.payout));
         }
     }
     for payout in &ended.payouts {

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use payfleet_domain::{
-    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementLine, TenantId,
-};
+use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementLine, TenantId};
 use payfleet_store::{
     Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
     Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, Store,
@@ -66,7 +64,8 @@ impl Database {
         let (tenant, affiliates) = self.runtime.block_on(async {
             let tenant = self.store.tenant_ensure(&format!("seed-{seed}"), None).await.unwrap();
             for rail in RAILS {
-                let row = TenantRail { method: rail.into(), rail: rail.into(), account: "shop".into(), credential: None };
+                let row =
+                    TenantRail { method: rail.into(), rail: rail.into(), account: "shop".into(), credential: None };
                 self.store.tenant_rail_set(tenant, row).await.unwrap();
             }
             let mut ids = Vec::new();
@@ -333,11 +332,7 @@ impl Backend for Postgres {
         self.with(session, async |session| session.compare(without_statement, unknown_after).await)
     }
 
-    fn session_compare_open(
-        &mut self,
-        session: SessionId,
-        unknown_after: Duration,
-    ) -> Result<Compared, StoreError> {
+    fn session_compare_open(&mut self, session: SessionId, unknown_after: Duration) -> Result<Compared, StoreError> {
         self.with(session, async |session| session.compare_open(unknown_after).await)
     }
 
@@ -383,7 +378,11 @@ impl Backend for Postgres {
         let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, OffsetDateTime)>>::new();
         for row in &transfers {
             let kind: i16 = row.get("kind");
-            by_payout.entry(row.get("payout_id")).or_default().push((kind as u8, row.get("amount_minor"), row.get("at")));
+            by_payout.entry(row.get("payout_id")).or_default().push((
+                kind as u8,
+                row.get("amount_minor"),
+                row.get("at"),
+            ));
         }
         let run = |row: &sqlx::postgres::PgRow| {
             let state: String = row.get("state");

@@ -51,7 +51,13 @@ impl Streams {
         Outstanding { entries: entries.len(), batches: entries.into_iter().collect() }
     }
 
-    fn deliver(&mut self, now: Duration, rail: &str, count: usize, is_wanted: impl Fn(Option<Duration>) -> bool) -> Vec<Delivery> {
+    fn deliver(
+        &mut self,
+        now: Duration,
+        rail: &str,
+        count: usize,
+        is_wanted: impl Fn(Option<Duration>) -> bool,
+    ) -> Vec<Delivery> {
         let stream = self.streams.entry(rail.to_owned()).or_default();
         let wanted = stream.iter_mut().filter(|(_, (_, given))| is_wanted(*given)).take(count);
         wanted

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use payfleet_domain::{
-    KeyUnit, Movement, Outcome, PayoutId, Rail, RailClass, Reference, RefusalCode, StatementLine,
-};
+use payfleet_domain::{KeyUnit, Movement, Outcome, PayoutId, Rail, RailClass, Reference, RefusalCode, StatementLine};
 use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementStream};
 use time::OffsetDateTime;
 

@@ -52,11 +52,7 @@ impl Unexplained for RunCreateError {
 }
 
 impl SimRecord {
-    async fn arrow<T, E>(
-        &self,
-        step: Step,
-        mut operation: impl FnMut(&mut dyn Backend) -> Result<T, E>,
-    ) -> Result<T, E>
+    async fn arrow<T, E>(&self, step: Step, mut operation: impl FnMut(&mut dyn Backend) -> Result<T, E>) -> Result<T, E>
     where
         E: From<StoreError> + Unexplained,
     {

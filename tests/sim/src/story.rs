@@ -130,8 +130,8 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
         coordinator: None,
         reconciler: fleet::reconciler(&world),
     };
-    let second_at = scheduler.millis(500, 15_000);
-    let night_at = scheduler.chance(100).then(|| scheduler.millis(500, 10_000));
+    let second_at = scheduler.millis(500, 8_000);
+    let night_at = scheduler.chance(100).then(|| scheduler.millis(500, 6_000));
     let (mut had_night, mut is_peace) = (false, false);
     loop {
         scheduler.sleep(scheduler.millis(100, 900)).await;

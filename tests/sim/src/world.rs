@@ -59,7 +59,7 @@ impl Profile {
     pub fn draw(scheduler: &Scheduler) -> Profile {
         let faults: Vec<Fault> = FAULTS.into_iter().filter(|_| scheduler.chance(600)).collect();
         let rate = [2, 10, 30, 60, 120][scheduler.below(5) as usize];
-        Profile { faults, rate, until: scheduler.millis(2_000, 15_000) }
+        Profile { faults, rate, until: scheduler.millis(1_000, 9_000) }
     }
 }
 
@@ -184,7 +184,8 @@ impl World {
         let mut arrow = Arrow::default();
         let profile = &self.inner.profile;
         // Most arrows are those of sweeps and reads, to which little can happen.
-        let rate = if matches!(step, Step::Sweep | Step::Read | Step::Reclaim) { profile.rate / 4 } else { profile.rate };
+        let rate =
+            if matches!(step, Step::Sweep | Step::Read | Step::Reclaim) { profile.rate / 4 } else { profile.rate };
         if !self.is_peace() && !profile.faults.is_empty() && scheduler.chance(rate) {
             let fault = profile.faults[scheduler.below(profile.faults.len() as u64) as usize];
             self.strike(fault, process, step, &mut arrow).await;

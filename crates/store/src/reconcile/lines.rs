@@ -12,9 +12,14 @@ use crate::connect::{Step, StoreError};
 /// Lines are handed to Postgres in pieces of about this size; all that the program keeps of a statement.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the run: with the lowest and
-/// the highest of its references, since to know whether two differ takes no more. `total` is `sum` with a state of eight bytes: a third of the
-/// memory and time where there is one group for each account, and an error where a sum does not fit.
+/// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the
+/// run: with the lowest and the highest of its references, since to know whether two differ takes no more. `total` is
+/// `sum` with a state of eight bytes: a third of the memory and time where there is one group for each account, and an
+/// error where a sum does not fit.
+///
+/// What is not simply as it should be waits to be judged: payouts in `odd`, with each combination of their facts once
+/// in `combination`, and accounts in `suspect`. Such tables are made here since in a snapshot that is only read they
+/// can be filled, but not made.
 pub(super) const TABLES: &str = "
   SET work_mem = '128MB'; SET jit = off;
   CREATE TEMP TABLE statement_line (line bigint, payout_id bigint, key text, reference text, amount_minor bigint, currency text,
@@ -24,9 +29,18 @@ pub(super) const TABLES: &str = "
     clean_back text, amount_minor bigint, currency text, destination text);
   CREATE TEMP TABLE finding (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payout_id bigint, affiliate_id bigint,
     affiliate text, currency text, expected text, found text);
+  CREATE TYPE pg_temp.payout_facts AS (state text, payments int, proof text, returned boolean, ours_returned boolean, reference_differs boolean,
+    amount_differs boolean, currency_differs boolean, destination_differs boolean, is_listed boolean);
+  CREATE TEMP TABLE odd (facts pg_temp.payout_facts, id bigint, affiliate_id bigint, tenant_id int, currency text, amount_minor bigint,
+    method_id bigint, own text, low text, high text, back_low text, other_amount bigint, other_currency text, other_destination text,
+    proof_low text, proof_high text, is_newer boolean);
+  CREATE TEMP TABLE combination (number int GENERATED ALWAYS AS IDENTITY, facts pg_temp.payout_facts);
+  CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint, currency text, is_decided boolean,
+    missing bigint, opening_low bigint, opening_high bigint, residual bigint);
   CREATE AGGREGATE pg_temp.total (bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0')";
 
-pub(super) const TRUNCATE: &str = "TRUNCATE statement_line, stray, told, finding RESTART IDENTITY";
+pub(super) const TRUNCATE: &str =
+    "TRUNCATE statement_line, stray, told, finding, odd, combination, suspect RESTART IDENTITY";
 
 /// A payout's key, as `PayoutKey::derive` computes it: a test holds the two against each other.
 macro_rules! derived_key {
@@ -38,7 +52,8 @@ macro_rules! derived_key {
     };
 }
 
-/// Values are kept only where they differ from the plan. OFFSET keeps Postgres from deriving the key once for each use of `genuine`.
+/// Values are kept only where they differ from the plan. OFFSET keeps Postgres from deriving the key once for each use
+/// of `genuine`.
 const TOLD: &str = concat!(
     "-- statement_told
 INSERT INTO told
@@ -66,8 +81,8 @@ SELECT payout_id, count(*) FILTER (WHERE NOT returned), count(*) FILTER (WHERE r
  GROUP BY payout_id"
 );
 
-/// Lines whose key is none of ours. The genuine ones of other runs are those runs' business; those of this run are looked through only where not
-/// all were matched.
+/// Lines whose key is none of ours. The genuine ones of other runs are those runs' business; those of this run are
+/// looked through only where not all were matched.
 const STRAYS: &str = concat!(
     "-- statement_strays
 INSERT INTO stray

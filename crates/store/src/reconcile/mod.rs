@@ -1,13 +1,17 @@
 //! Comparing what rails say that they paid with plan and ledger.
 //!
-//! A [`Reconciliation`] is one session of its own: the statement goes into temporary tables of that session, which nobody else sees and which
-//! end with it, and everything is compared there, set-based. It writes no money except through the guards of `record`, and its verdict only at the
-//! end. Dropping it half-way loses the temporary tables and nothing else.
+//! A [`Reconciliation`] is one session of its own: the statement goes into temporary tables of that session, which
+//! nobody else sees and which end with it, and everything is compared there, set-based: SQL finds the facts of what is
+//! not simply as it should be, the invariants of `domain` judge each combination of facts once, and SQL writes down
+//! what they said. It writes no money except through the guards of `record`, and its verdict only at the end. Dropping
+//! it half-way loses the temporary tables and nothing else.
 
 mod compare;
 mod due;
 mod evidence;
+mod ledger;
 mod lines;
+mod payouts;
 mod summary;
 mod verdict;
 
@@ -63,7 +67,8 @@ pub struct Reconciliation {
     store: Store,
     connection: PgConnection,
     run: RunRow,
-    /// Before this, by the database's clock, the statement had not been asked for: what was settled later may be missing from it.
+    /// Before this, by the database's clock, the statement had not been asked for: what was settled later may be
+    /// missing from it.
     started_at: OffsetDateTime,
     buffer: String,
     lines: i64,
@@ -94,7 +99,8 @@ impl Store {
         .await
     }
 
-    /// Runs for which a statement may bring news: settled and not yet compared, or with payments that only a statement can finish.
+    /// Runs for which a statement may bring news: settled and not yet compared, or with payments that only a statement
+    /// can finish.
     pub async fn runs_to_reconcile(&self) -> Result<Vec<RunId>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Row};
 
 use super::Reconciliation;
 use crate::batch::{currency, word};
+use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::lease::interval;
 use crate::run::RunRow;
@@ -73,15 +74,13 @@ pub(super) async fn summary_read(
     let lines = rows
         .iter()
         .map(|row| {
-            let minor: String = row.try_get("minor").step(read)?;
+            let sum = total(row, "accounts", "minor")?;
             Ok(SummaryLine {
                 currency: currency(row, "currency")?,
                 what: row.try_get("what").step(read)?,
                 reason: row.try_get("reason").step(read)?,
-                accounts: row.try_get("accounts").step(read)?,
-                amount_minor: minor
-                    .parse()
-                    .map_err(|error| StoreError::Broken(format!("a sum of `{minor}`: {error}")))?,
+                accounts: sum.accounts,
+                amount_minor: sum.amount_minor,
             })
         })
         .collect::<Result<_, StoreError>>()?;

@@ -1,8 +1,8 @@
 //! Guards G3 and G4, splits and holds, as `store` has them.
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, HoldReason, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState, RefusalCode,
-    RefusalKind, RefusalVerdict, RunId, refusal_verdict,
+    AttemptNo, BatchId, BatchState, HoldReason, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState,
+    RefusalCode, RefusalKind, RefusalVerdict, RunId, refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
@@ -137,7 +137,8 @@ impl Memory {
         let (mut refused, mut split) = (0, false);
         if !refusals.is_empty() {
             let verdict = match report.attempt {
-                None => match report.epoch == batch.epoch && (batch.rail.pins_refusals || !self.is_alive(&batch, None)) {
+                None => match report.epoch == batch.epoch && (batch.rail.pins_refusals || !self.is_alive(&batch, None))
+                {
                     true => RefusalVerdict::Final,
                     false => RefusalVerdict::StillUnknown,
                 },
@@ -150,8 +151,7 @@ impl Memory {
                     refusal_verdict(batch.rail, newest, older)
                 }
             };
-            let payees =
-                refusals.iter().all(|(_, code)| RefusalCode::new(code).kind() == RefusalKind::Payee);
+            let payees = refusals.iter().all(|(_, code)| RefusalCode::new(code).kind() == RefusalKind::Payee);
             let one_may_spoil = batch.payouts() > 1 && batch.state == BatchState::Sending && payees;
             match verdict {
                 RefusalVerdict::Final if report.refused_whole && one_may_spoil => split = true,
@@ -260,7 +260,11 @@ impl Memory {
             report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
         let batch = self.batch(report.batch)?;
         if matches!(next, BatchState::Done | BatchState::Accepted) {
-            batch.attempts.values_mut().filter(|attempt| attempt.is_alive()).for_each(|attempt| attempt.result = Some("superseded"));
+            batch
+                .attempts
+                .values_mut()
+                .filter(|attempt| attempt.is_alive())
+                .for_each(|attempt| attempt.result = Some("superseded"));
         }
         batch.state = next;
         batch.first_sent_at = match next {

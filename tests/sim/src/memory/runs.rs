@@ -272,17 +272,17 @@ impl Backend for Memory {
     }
 
     fn runs_to_cancel(&mut self) -> Result<Vec<RunId>, StoreError> {
-        let ready = |run: &&Run| {
-            self.batches.values().any(|batch| batch.run == run.row.id && batch.state == BatchState::Ready)
-        };
+        let ready =
+            |run: &&Run| self.batches.values().any(|batch| batch.run == run.row.id && batch.state == BatchState::Ready);
         let cancelled = self.runs.values().filter(|run| run.row.state == RunState::Cancelled);
         Ok(cancelled.filter(ready).map(|run| run.row.id).collect())
     }
 
     fn run_cancel(&mut self, id: RunId) -> Result<u64, RunChangeError> {
-        let may = self.runs.get(&id).is_some_and(|run| {
-            run.row.state == RunState::Cancelled || run.row.state.to(RunState::Cancelled).is_ok()
-        });
+        let may = self
+            .runs
+            .get(&id)
+            .is_some_and(|run| run.row.state == RunState::Cancelled || run.row.state.to(RunState::Cancelled).is_ok());
         if !may {
             return Err(self.illegal(id, "cancelled"));
         }
@@ -344,9 +344,8 @@ impl Backend for Memory {
     }
 
     fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError> {
-        let accepted = |run: RunId| {
-            self.batches.values().any(|batch| batch.run == run && batch.state == BatchState::Accepted)
-        };
+        let accepted =
+            |run: RunId| self.batches.values().any(|batch| batch.run == run && batch.state == BatchState::Accepted);
         let wanted = self.runs.values().filter(|run| match run.row.state {
             RunState::Settled => true,
             RunState::Paying | RunState::Cancelled => accepted(run.row.id),

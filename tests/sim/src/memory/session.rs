@@ -40,14 +40,8 @@ impl Memory {
         }
         self.sessions_opened += 1;
         let id = SessionId(self.sessions_opened);
-        let session = Session {
-            run,
-            started_at: self.now,
-            lines: Vec::new(),
-            told: BTreeMap::new(),
-            strays: 0,
-            found: 0,
-        };
+        let session =
+            Session { run, started_at: self.now, lines: Vec::new(), told: BTreeMap::new(), strays: 0, found: 0 };
         self.sessions.insert(id, session);
         Ok(Some(id))
     }
@@ -58,7 +52,8 @@ impl Memory {
             self.batches.values().filter(|batch| batch.run == run).map(|batch| batch.rail.name).collect();
         rails.sort_unstable();
         rails.dedup();
-        let account = |rail: &str| StatementAccount { rail: rail.to_owned(), account: "shop".to_owned(), credential: None };
+        let account =
+            |rail: &str| StatementAccount { rail: rail.to_owned(), account: "shop".to_owned(), credential: None };
         Ok(rails.into_iter().map(account).collect())
     }
 
@@ -104,9 +99,8 @@ impl Memory {
     pub(super) fn apply(&mut self, id: SessionId) -> Result<Applied, StoreError> {
         let (run, told) = (self.session(id)?.run, self.session(id)?.told.clone());
         let mut applied = Applied::default();
-        let open = |state: PayoutState| {
-            matches!(state, PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held)
-        };
+        let open =
+            |state: PayoutState| matches!(state, PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held);
         let mut news: Vec<(PayoutId, String)> = Vec::new();
         for (payout, told) in &told {
             let clean = told.paid.iter().filter(|line| self.is_as_planned(*payout, line));
@@ -193,8 +187,7 @@ impl Memory {
             reference_differs: listed().next().is_some_and(|reference| Some(reference) != own),
             amount_differs: lines().any(|line| line.amount_minor != known.amount_minor),
             currency_differs: lines().any(|line| line.currency != "EUR"),
-            destination_differs: lines()
-                .any(|line| line.destination != self.scenario.affiliates[known.affiliate].name),
+            destination_differs: lines().any(|line| line.destination != self.scenario.affiliates[known.affiliate].name),
             is_listed: true,
         }
     }

@@ -1,0 +1,158 @@
+//! The seeds: kept ones and fresh ones, in memory and over Postgres.
+//!
+//! `PAYFLEET_SIM_SEEDS` (20,000) and `PAYFLEET_SIM_POSTGRES_SEEDS` (500) say how many; `PAYFLEET_SIM_FROM` is the first of them, and is drawn if it is
+//! not given. A seed that fails is told as a story; told again with `PAYFLEET_SIM_FROM=<seed> PAYFLEET_SIM_SEEDS=1`, it is the same one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use payfleet_domain::PayoutState;
+use payfleet_sim::backend::Backend;
+use payfleet_sim::matrix::Matrix;
+use payfleet_sim::memory::Memory;
+use payfleet_sim::postgres::Database;
+use payfleet_sim::{Story, scenario, tell};
+
+const THREADS: u64 = 2;
+
+fn number(name: &str, default: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(default, |given| given.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Fresh seeds for each run, told at its beginning.
+fn first_seed() -> u64 {
+    number("PAYFLEET_SIM_FROM", u64::from(rand::random::<u32>()))
+}
+
+fn in_memory(seed: u64, matrix: &Arc<Matrix>) -> Story {
+    let scenario = scenario(seed);
+    tell(seed, matrix.clone(), &scenario, Box::new(Memory::new(scenario.clone())))
+}
+
+/// Plays seeds on two threads, and fails with the first story that ends wrong. Each thread has a
+/// world of its own.
+fn play<W>(what: &str, from: u64, count: u64, world: impl Fn() -> W + Sync, story: impl Fn(&W, u64) -> Story + Sync) {
+    println!("{what}: {count} seeds from {from}");
+    let (next, figures, began) = (AtomicU64::new(0), Figures::default(), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let world = world();
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    if place >= count {
+                        break;
+                    }
+                    let story = story(&world, from + place);
+                    assert!(story.wrong.is_empty(), "seed {}: {:#?}\n{}", story.seed, story.wrong, story.text);
+                    figures.add(&story);
+                }
+            });
+        }
+    });
+    println!("{what}: {count} seeds in {:.1?}: {figures}", began.elapsed());
+}
+
+/// What all stories came to.
+#[derive(Default)]
+struct Figures {
+    payouts: AtomicU64,
+    paid: AtomicU64,
+    refused: AtomicU64,
+    held: AtomicU64,
+    returned: AtomicU64,
+    cancelled: AtomicU64,
+    longest_peace: AtomicU64,
+}
+
+impl Figures {
+    fn add(&self, story: &Story) {
+        for payout in &story.ended.payouts {
+            self.payouts.fetch_add(1, Ordering::Relaxed);
+            let counter = match payout.state {
+                PayoutState::Paid => &self.paid,
+                PayoutState::Refused => &self.refused,
+                PayoutState::Held => &self.held,
+                PayoutState::Returned => &self.returned,
+                PayoutState::Cancelled => &self.cancelled,
+                PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown => continue,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        // A night may be slept through in peace too; it is no part of what peace takes.
+        if story.peace < Duration::from_secs(3600) {
+            self.longest_peace.fetch_max(story.peace.as_secs(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        write!(
+            f,
+            "payouts {}, twice 0, skipped 0, paid {}, refused {}, held {}, returned {}, cancelled {}; longest peace {} s",
+            of(&self.payouts),
+            of(&self.paid),
+            of(&self.refused),
+            of(&self.held),
+            of(&self.returned),
+            of(&self.cancelled),
+            of(&self.longest_peace)
+        )
+    }
+}
+
+#[test]
+fn every_seed_in_memory_ends_well_and_every_cell_of_the_fault_matrix_is_hit() {
+    let matrix = Arc::new(Matrix::default());
+    let count = number("PAYFLEET_SIM_SEEDS", 20_000);
+    play("in memory", first_seed(), count, || (), |(), seed| in_memory(seed, &matrix));
+    println!("{matrix}");
+    let unhit = matrix.unhit();
+    assert!(unhit.is_empty() || count < 5_000, "cells of the fault matrix that were not hit: {unhit:?}");
+}
+
+#[test]
+fn the_same_seeds_over_postgres_end_as_in_memory() {
+    let matrix = Arc::new(Matrix::default());
+    let count = number("PAYFLEET_SIM_POSTGRES_SEEDS", 500);
+    play("over Postgres", first_seed(), count, Database::create, |database, seed| {
+        let scenario = scenario(seed);
+        let backend: Box<dyn Backend> = Box::new(database.load(seed, &scenario));
+        let real = tell(seed, matrix.clone(), &scenario, backend);
+        let memory = in_memory(seed, &matrix);
+        let is_same = memory.fingerprint == real.fingerprint && ends(&memory) == ends(&real);
+        assert!(is_same, "seed {seed} goes another way:\n{}", difference(&memory.text, &real.text));
+        real
+    });
+}
+
+/// How every payout ended. Their numbers differ, as runs have other numbers in a database that has seen other seeds.
+fn ends(story: &Story) -> Vec<(PayoutState, i64, Option<String>)> {
+    story.ended.payouts.iter().map(|payout| (payout.state, payout.amount_minor, payout.reference.clone())).collect()
+}
+
+/// Where two stories part.
+fn difference(memory: &str, real: &str) -> String {
+    let common = memory.lines().zip(real.lines()).take_while(|(memory, real)| memory == real).count();
+    let around = |story: &str| {
+        let lines = story.lines().skip(common.saturating_sub(8)).take(12);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    format!("in memory:\n{}\nover Postgres:\n{}", around(memory), around(real))
+}
+
+#[test]
+fn a_seed_tells_the_same_story_every_time() {
+    let matrix = Arc::new(Matrix::default());
+    for seed in 0..200 {
+        let (first, second) = (in_memory(seed, &matrix), in_memory(seed, &matrix));
+        assert_eq!(first.fingerprint, second.fingerprint, "seed {seed}");
+        assert_eq!(first.text, second.text);
+    }
+}
