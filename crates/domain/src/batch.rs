@@ -111,8 +111,25 @@ mod tests {
                 assert!(from.to(to).is_err(), "{from} {to}");
             }
         }
-        for state in BatchState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
+    }
+
+    #[test]
+    fn these_moves_are_legal_and_no_others() {
+        use BatchState::*;
+        let legal: [(BatchState, &[BatchState]); 7] = [
+            (Ready, &[Sending, Accepted, Done, Held, Split, Cancelled]),
+            (Sending, &[Ready, Sending, Accepted, Done, Held, Split]),
+            (Accepted, &[Accepted, Done, Held]),
+            (Done, &[]),
+            (Held, &[Accepted, Done]),
+            (Split, &[]),
+            (Cancelled, &[]),
+        ];
+        for (from, targets) in legal {
+            let found: Vec<BatchState> = BatchState::ALL.into_iter().filter(|to| from.to(*to) == Ok(*to)).collect();
+            assert_eq!(found, targets, "{from}");
+            assert_eq!(from.is_open(), matches!(from, Ready | Sending | Accepted), "{from}");
         }
+        assert_eq!(Done.to(Ready), Err(IllegalBatchMove { from: Done, to: Ready }));
     }
 }

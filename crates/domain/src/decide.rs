@@ -286,6 +286,62 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_used_in_the_first_half_of_its_horizon_and_not_at_its_end() {
+        let (key, half) = (rail("sandbox-payout"), Duration::from_secs(12 * 3600));
+        assert_eq!(key.resend_window(), Some(half));
+        assert_eq!(rail("sandbox-batch").resend_window(), Some(Duration::from_secs(15 * 24 * 3600)));
+        assert!(key.key_is_certain(Some(NOW - half + Duration::from_nanos(1)), NOW));
+        assert!(!key.key_is_certain(Some(NOW - half), NOW));
+        assert!(key.key_is_certain(None, NOW));
+        for name in ["sandbox-lookup", "sandbox-file"] {
+            assert_eq!(rail(name).resend_window(), None, "{name}");
+            assert!(!rail(name).key_is_certain(Some(NOW), NOW), "{name}");
+            assert!(rail(name).key_is_certain(None, NOW), "{name}: what was never sent can be recognised by no one");
+        }
+    }
+
+    #[test]
+    fn a_lookup_waits_until_the_request_is_dead_and_is_not_repeated_for_ever() {
+        let lookup = rail("sandbox-lookup");
+        let dead_now = BatchFacts { may_arrive_until: Some(NOW), ..sent(Duration::ZERO) };
+        assert_eq!(next_step(lookup, &dead_now), NextStep::LookUp);
+        assert_eq!(next_step(lookup, &BatchFacts { may_arrive_until: None, ..dead_now }), NextStep::LookUp);
+        let asked = |unknown_attempts| next_step(lookup, &BatchFacts { unknown_attempts, ..dead_now });
+        assert_eq!(asked(UNKNOWN_ATTEMPTS_MAX - 1), NextStep::LookUp);
+        assert_eq!(asked(UNKNOWN_ATTEMPTS_MAX), NextStep::Hold(HoldReason::BudgetExhausted));
+        for rail in RAILS {
+            let asks = matches!(rail.class, RailClass::Lookup | RailClass::KeyAndLookup { .. });
+            assert_eq!(rail.can_be_looked_up(), asks, "{}", rail.name);
+            assert_eq!(rail.needs_dead_requests(), rail.class == RailClass::Lookup, "{}", rail.name);
+        }
+    }
+
+    #[test]
+    fn accepted_payments_are_followed_where_the_rail_can_be_asked_and_never_held_back() {
+        for rail in RAILS {
+            for stalled_leases in [1, STALLED_LEASES_MAX + 1] {
+                let accepted =
+                    BatchFacts { state: BatchState::Accepted, stalled_leases, ..sent(Duration::from_secs(1)) };
+                let expected = if rail.can_be_looked_up() { NextStep::Follow } else { NextStep::Nothing };
+                assert_eq!(next_step(rail, &accepted), expected, "{} {stalled_leases}", rail.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_suspected_only_after_its_last_lease() {
+        for rail in RAILS {
+            let ready = |stalled_leases, payouts| {
+                let facts = BatchFacts { state: BatchState::Ready, payouts, stalled_leases, ..sent(Duration::ZERO) };
+                stall_step(rail, &facts)
+            };
+            assert_eq!(ready(STALLED_LEASES_MAX, 500), None, "{}", rail.name);
+            assert_eq!(ready(STALLED_LEASES_MAX + 1, 2), Some(NextStep::Split), "{}", rail.name);
+            assert_eq!(ready(STALLED_LEASES_MAX + 1, 1), Some(NextStep::Hold(HoldReason::Poison)), "{}", rail.name);
+        }
+    }
+
+    #[test]
     fn waits_grow_and_end() {
         let backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(60) };
         assert_eq!(backoff.wait(1, 1.0), Duration::from_millis(500));

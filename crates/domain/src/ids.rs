@@ -52,3 +52,16 @@ impl RunId {
         (PayoutId(self.0 << 32), PayoutId((self.0 << 32) | 0xffff_ffff))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payout_knows_its_run_and_a_run_its_payouts() {
+        let (first, last) = RunId(3).payouts();
+        assert_eq!((first, last), (PayoutId(12_884_901_888), PayoutId(17_179_869_183)));
+        assert_eq!((first.run(), last.run()), (RunId(3), RunId(3)));
+        assert_eq!((PayoutId(first.0 - 1).run(), PayoutId(last.0 + 1).run()), (RunId(2), RunId(4)));
+    }
+}

@@ -113,5 +113,17 @@ mod tests {
         for wrong in ["", "12", "x-0000000000000000", "012-0000000000000000", "12-00", "-1-0000000000000000"] {
             assert!(wrong.parse::<PayoutKey>().is_err(), "{wrong}");
         }
+        assert_eq!(key.to_string().parse(), Ok(key));
+    }
+
+    #[test]
+    fn a_batch_key_is_fixed_and_names_its_range() {
+        let run = Uuid::from_u128(7);
+        let (first, last) = (PayoutId((3 << 32) | 41), PayoutId((3 << 32) | 42));
+        let key = BatchKey::derive(run, first, last);
+        assert_eq!(key.as_str(), "12884901929-42-e797d6cb5b15b7a9", "a key must never change between versions");
+        assert_eq!(key.to_string(), key.as_str());
+        assert_ne!(key, BatchKey::derive(run, first, first));
+        assert_ne!(key, BatchKey::derive(Uuid::from_u128(8), first, last));
     }
 }

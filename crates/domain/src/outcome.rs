@@ -89,6 +89,17 @@ mod tests {
         assert_eq!(RefusalCode::new("Account Closed!\n").as_str(), "account_closed__");
         assert_eq!(RefusalCode::new("").as_str(), "unspecified");
         assert_eq!(RefusalCode::new(&"x".repeat(500)).as_str().len(), 64);
-        assert_eq!(RefusalCode::new("insufficient_funds").kind(), RefusalKind::Payer);
+    }
+
+    #[test]
+    fn a_code_says_who_must_act() {
+        for code in ["account_closed", "invalid_destination", "invalid_item", "receiver_unregistered", "name_mismatch"]
+        {
+            assert_eq!(RefusalCode::new(code).kind(), RefusalKind::Payee, "{code}");
+        }
+        for code in ["insufficient_funds", "payer_suspended"] {
+            assert_eq!(RefusalCode::new(code).kind(), RefusalKind::Payer, "{code}");
+        }
+        assert_eq!(RefusalCode::new("never heard of").kind(), RefusalKind::Policy);
     }
 }

@@ -75,6 +75,15 @@ mod tests {
         assert_eq!(normal("paypal", "  "), Err(DestinationError::Empty));
         assert_eq!(normal("paypal", "ann"), Err(DestinationError::Email));
         assert_eq!(normal("paypal", "a\nb@example.com"), Err(DestinationError::Malformed));
+        for text in ["@example.com", "ann@example", "ann@example.com@example.com", "ann b@example.com"] {
+            assert_eq!(normal("paypal", text), Err(DestinationError::Email), "{text}");
+        }
         assert!(matches!(normal("sepa", "DE44500105175407324932"), Err(DestinationError::Iban(_))));
+    }
+
+    #[test]
+    fn an_address_of_any_method_has_254_characters_at_most() {
+        assert_eq!(normal("other", &"X".repeat(254)), Ok("x".repeat(254)));
+        assert_eq!(normal("other", &"X".repeat(255)), Err(DestinationError::Malformed));
     }
 }

@@ -168,9 +168,31 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_back() {
-        for state in PayoutState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
+    fn these_moves_are_legal_and_no_others() {
+        use PayoutState::*;
+        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 8] = [
+            (PayoutEvent::Accept, Accepted, &[Planned, Unknown, Held]),
+            (PayoutEvent::Pay, Paid, &[Planned, Accepted, Unknown, Held]),
+            (PayoutEvent::Refuse, Refused, &[Planned, Accepted, Unknown, Held]),
+            (PayoutEvent::LoseTrack, Unknown, &[Planned]),
+            (PayoutEvent::Clear, Planned, &[Unknown]),
+            (PayoutEvent::Hold, Held, &[Planned, Unknown]),
+            (PayoutEvent::Return, Returned, &[Planned, Accepted, Paid, Unknown, Held]),
+            (PayoutEvent::Cancel, Cancelled, &[Planned]),
+        ];
+        for (event, to, sources) in legal {
+            let found: Vec<PayoutState> =
+                PayoutState::ALL.into_iter().filter(|from| from.after(event) == Ok(to)).collect();
+            assert_eq!(found, sources, "{event:?}");
+            let words: Vec<&str> = sources.iter().map(PayoutState::as_str).collect();
+            assert_eq!(PayoutState::sources(event), words, "{event:?}");
         }
+    }
+
+    #[test]
+    fn a_run_closes_over_what_ends_by_itself_no_more() {
+        use PayoutState::*;
+        let accounted = PayoutState::ALL.into_iter().filter(|state| state.is_accounted_for());
+        assert_eq!(accounted.collect::<Vec<_>>(), [Paid, Refused, Held, Returned, Cancelled]);
     }
 }

@@ -62,4 +62,11 @@ mod tests {
             assert!(cutoff(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_period_is_shown_as_it_is_written() {
+        for text in ["2011-11", "0099-01"] {
+            assert_eq!(text.parse::<Period>().map(|period| period.to_string()), Ok(text.to_owned()));
+        }
+    }
 }

@@ -166,3 +166,30 @@ impl RailClass {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_dead_after_its_lifetime_and_half_as_much_again() {
+        let lookup = Rail::named("sandbox-lookup").expect("a rail of this build");
+        assert_eq!(lookup.dead_after(), Duration::from_millis(7_500));
+        assert_eq!(days(2), Duration::from_secs(172_800));
+    }
+
+    #[test]
+    fn a_rail_that_names_currencies_pays_no_others() {
+        let [eur, jpy]: [Currency; 2] = ["EUR", "JPY"].map(|code| code.parse().expect("a code of ISO 4217"));
+        let euros = Rail { currencies: &["EUR"], ..RAILS[0] };
+        assert!(euros.pays(eur) && !euros.pays(jpy));
+        assert!(RAILS[0].pays(jpy), "none named is all");
+    }
+
+    #[test]
+    fn an_unknown_rail_is_told_which_there_are() {
+        let told = Rail::named("paper").map_err(|unknown| unknown.to_string());
+        let names = "sandbox-payout, sandbox-batch, sandbox-lookup, sandbox-file, null";
+        assert_eq!(told, Err(format!("`paper` is not a rail of this build; there are: {names}")));
+    }
+}

@@ -107,8 +107,24 @@ mod tests {
     fn only_the_reconciler_reconciles_and_only_what_is_settled() {
         assert_eq!(RunState::sources(RunState::Reconciled), ["settled", "reconciled", "discrepant"]);
         assert_eq!(RunState::sources(RunState::Cancelled), ["planned", "paying"]);
-        for state in RunState::ALL {
-            assert_eq!(state.as_str().parse(), Ok(state));
+    }
+
+    #[test]
+    fn these_moves_are_legal_and_no_others() {
+        use RunState::*;
+        let legal: [(RunState, &[RunState]); 7] = [
+            (Planning, &[Planned]),
+            (Planned, &[Paying, Cancelled]),
+            (Paying, &[Settled, Cancelled]),
+            (Settled, &[Reconciled, Discrepant]),
+            (Reconciled, &[Reconciled, Discrepant]),
+            (Discrepant, &[Reconciled, Discrepant]),
+            (Cancelled, &[]),
+        ];
+        for (from, targets) in legal {
+            let found: Vec<RunState> = RunState::ALL.into_iter().filter(|to| from.to(*to) == Ok(*to)).collect();
+            assert_eq!(found, targets, "{from}");
+            assert_eq!(from.is_open(), matches!(from, Planning | Planned | Paying), "{from}");
         }
     }
 }

@@ -149,6 +149,28 @@ async fn paused() {
     explore_pairs("paused", world, &ops).await;
 }
 
+/// A batch that was sent once, of a run that was cancelled since: it is sent again only as long as the first request may have paid.
+#[tokio::test]
+async fn cancelled() {
+    let (world, ops) = World::new(async |db| {
+        let (run, batch) = paying(db).await;
+        let leased = lease(db, batch, "w1").await;
+        let intent = db.intent(&leased).await;
+        db.store.run_cancel(run).await.unwrap();
+        let not_executed = said(&leased, &intent, |_| Outcome::NotExecuted);
+        vec![
+            Op::Intend(leased.lease),
+            Op::Record("paid", said(&leased, &intent, paid)),
+            Op::Record("not executed", not_executed.clone()),
+            Op::Record("not executed, going on", Report { release: false, ..not_executed }),
+            Op::Cancel(run),
+            Op::Sweep,
+        ]
+    })
+    .await;
+    explore_pairs("cancelled", world, &ops).await;
+}
+
 /// A batch that was sent once, and whose worker may be late.
 #[tokio::test]
 async fn sent_once() {

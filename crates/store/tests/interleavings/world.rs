@@ -48,6 +48,11 @@ const WRONG: &str = "
       OR EXISTS (SELECT FROM part WHERE state = 'ready' AND payout_state = 'unknown')),
     ('cancelled, and perhaps sent', EXISTS (
       SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE payout_state = 'cancelled' AND a.result IS DISTINCT FROM 'not_executed')),
+    ('sent again for a cancelled run, when nothing was under way', EXISTS (
+      SELECT FROM attempt a JOIN batch b ON b.id = a.batch_id JOIN run r ON r.id = b.run_id
+       WHERE r.state = 'cancelled' AND a.n > 1 AND NOT EXISTS (
+         SELECT FROM attempt l WHERE l.batch_id = a.batch_id AND l.n < a.n
+            AND (l.result IS NULL OR l.result = 'unknown' OR l.closed_at > a.opened_at)))),
     ('a payout without an answer in a closed batch', EXISTS (
       SELECT FROM part WHERE state IN ('done', 'held', 'cancelled') AND payout_state IN ('planned', 'unknown'))),
     ('done, and a payout is not final', EXISTS (SELECT FROM part WHERE state = 'done' AND payout_state IN ('accepted', 'held'))),

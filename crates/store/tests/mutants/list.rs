@@ -172,21 +172,10 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("run_open_batches", "'ready', 'sending', 'accepted'", "'ready', 'accepted'")]),
     needed(&[("run_open_batches", "'ready', 'sending', 'accepted'", "'ready', 'sending'")]),
     needed(&[("run_balance", "state = ANY($4)", "$4::text[] IS NOT NULL")]),
-    needed(&[(
-        "run_balance",
-        "coalesce(paid.n, 0), coalesce(paid.minor, 0)",
-        "coalesce(pay, 0), coalesce(paid.minor, 0)",
-    )]),
-    needed(&[(
-        "run_balance",
-        "coalesce(paid.n, 0), coalesce(paid.minor, 0)",
-        "coalesce(paid.n, 0), coalesce(pay_minor, 0)",
-    )]),
-    needed(&[(
-        "run_balance",
-        "coalesce(excluded.n, 0), coalesce(excluded.minor, 0))",
-        "coalesce(exclude, 0), coalesce(exclude_minor, 0))",
-    )]),
+    needed(&[("run_balance", "coalesce(paid.n, 0) AS paid", "coalesce(pay, 0)::bigint AS paid")]),
+    needed(&[("run_balance", "coalesce(paid.minor, 0)::text", "coalesce(pay_minor, 0)::text")]),
+    needed(&[("run_balance", "coalesce(excluded.n, 0) AS excluded", "coalesce(exclude, 0)::bigint AS excluded")]),
+    needed(&[("run_balance", "coalesce(excluded.minor, 0)::text", "coalesce(exclude_minor, 0)::text")]),
     needed(&[("run_balance", "plan FULL JOIN paid", "plan LEFT JOIN paid")]),
     needed(&[("plan_lock", "FOR NO KEY UPDATE", "")]),
     equal(

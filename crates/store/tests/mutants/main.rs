@@ -2,7 +2,8 @@
 //!
 //! Nothing is compiled: a proxy between the tests and Postgres rewrites the statements on their way. Takes about a quarter of an hour:
 //! `cargo test -p payfleet-store --no-run && cargo test -p payfleet-store --test mutants -- --ignored --nocapture`
-//! `PAYFLEET_TEST_MUTANTS=lease_,intent_` tries only those whose statement's name begins so, `PAYFLEET_TEST_SUITES=import,guards` only these tests.
+//! `PAYFLEET_TEST_MUTANTS=lease_,intent_` tries only those whose statement's name begins so, `PAYFLEET_TEST_SUITES=import,guards` only these tests,
+//! `PAYFLEET_TEST_SUITES=interleavings/paused` only those of them whose names have this.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,9 +25,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use wire::{Message, Proxy, Session};
 
 /// The quickest first.
-const SUITES: &str = "import,guards,fences,cancel,interleavings,reconcile";
-/// A mutant may make a test wait for ever.
-const LIMIT: Duration = Duration::from_secs(600);
+const SUITES: &str = "import,guards,fences,cancel,planning,interleavings,reconcile";
+/// A mutant may make a test wait for ever; and a busy machine takes its time.
+const LIMIT: Duration = Duration::from_secs(1800);
 const AT_ONCE: usize = 4;
 
 /// Rewrites what passes, and remembers which databases were made, since a test that is stopped drops none.
@@ -155,8 +156,9 @@ async fn judge(mutant: &'static Mutant, server: &str) -> Fate {
 
 /// Runs a suite until its first failure.
 async fn run(suite: &str, url: &str) -> Fate {
-    let mut child = tokio::process::Command::new(program(suite))
-        .arg("--test-threads=2")
+    let (program_of, only) = suite.split_once('/').unwrap_or((suite, ""));
+    let mut child = tokio::process::Command::new(program(program_of))
+        .args(["--test-threads=2", only])
         .env("PAYFLEET_TEST_POSTGRES", url)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())

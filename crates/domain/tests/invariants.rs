@@ -1,0 +1,136 @@
+//! Where one invariant ends and the next begins: each difference is reported once, under the name that explains it.
+
+use std::collections::BTreeMap;
+
+use payfleet_domain::invariant::{
+    AccountFacts, PayoutFacts, Proof, Total, TransferFacts, balance_is_its_history, broken, ledger_follows_state,
+    ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time, run_adds_up,
+};
+use payfleet_domain::{DiscrepancyKind as Kind, PayoutState as State};
+
+#[test]
+fn a_payment_that_nobody_recorded_is_not_called_anything_else() {
+    for state in [State::Refused, State::Cancelled, State::Planned] {
+        let unpaid = PayoutFacts::as_planned(state, 0);
+        let paid = PayoutFacts { payments: 1, ..unpaid };
+        assert_eq!(broken(&paid), [Kind::PaidUnrecorded], "{state}");
+        assert_eq!(broken(&PayoutFacts { proof: Proof::OnePayment, ..unpaid }), [Kind::PaidUnrecorded], "{state}");
+        assert_eq!(broken(&PayoutFacts { payments: 2, ..unpaid }), [Kind::PaidTwice], "{state}");
+        assert_eq!(broken(&PayoutFacts { proof: Proof::SeveralPayments, ..unpaid }), [Kind::PaidTwice], "{state}");
+        let all_differs = PayoutFacts {
+            amount_differs: true,
+            currency_differs: true,
+            destination_differs: true,
+            reference_differs: true,
+            ..paid
+        };
+        assert_eq!(broken(&all_differs), [Kind::PaidUnrecorded], "{state}: nothing was planned to compare it with");
+    }
+}
+
+#[test]
+fn what_a_rail_does_not_list_is_not_missed() {
+    for state in [State::Paid, State::Returned] {
+        let absent = PayoutFacts { is_listed: false, ..PayoutFacts::as_planned(state, 0) };
+        assert_eq!(broken(&absent), [], "{state}");
+        assert_eq!(broken(&PayoutFacts { is_listed: true, ..absent }), [Kind::NotOnStatement], "{state}");
+        let told_otherwise = PayoutFacts { reference_differs: true, ours_returned: false, ..absent };
+        assert_eq!(broken(&told_otherwise), [], "{state}: a list without the payment says nothing of it");
+    }
+}
+
+#[test]
+fn a_reference_is_compared_where_one_payment_was_recorded() {
+    let differs = |facts: PayoutFacts| broken(&PayoutFacts { reference_differs: true, ..facts });
+    let paid = PayoutFacts::as_planned(State::Paid, 1);
+    assert_eq!(differs(paid), [Kind::ReferenceDiffers]);
+    assert_eq!(differs(PayoutFacts::as_planned(State::Returned, 1)), [Kind::ReferenceDiffers]);
+    assert_eq!(differs(PayoutFacts { proof: Proof::OnePayment, ..paid }), [Kind::ReferenceDiffers]);
+    assert_eq!(differs(PayoutFacts { payments: 2, ..paid }), [Kind::PaidTwice]);
+    assert_eq!(differs(PayoutFacts { proof: Proof::SeveralPayments, ..paid }), [Kind::PaidTwice]);
+    assert_eq!(differs(PayoutFacts::as_planned(State::Unknown, 1)), []);
+}
+
+#[test]
+fn money_that_came_back_is_recorded() {
+    let returned = |state, payments, proof| {
+        let facts = PayoutFacts::as_planned(state, payments);
+        broken(&PayoutFacts { proof, returned: true, ours_returned: false, ..facts })
+    };
+    assert_eq!(returned(State::Returned, 1, Proof::None), [Kind::ReturnUnrecorded], "another payment came back");
+    assert_eq!(returned(State::Paid, 1, Proof::None), [], "another payment came back, and we say so");
+    for state in [State::Refused, State::Cancelled, State::Planned] {
+        assert_eq!(returned(state, 0, Proof::None), [Kind::ReturnUnrecorded], "{state}");
+        assert_eq!(returned(state, 1, Proof::None), [Kind::PaidUnrecorded], "{state}");
+        assert_eq!(returned(state, 0, Proof::OnePayment), [Kind::PaidUnrecorded], "{state}");
+    }
+    for state in [State::Accepted, State::Unknown, State::Held] {
+        assert_eq!(returned(state, 0, Proof::None), [], "{state}: nobody says yet what became of it");
+    }
+}
+
+#[test]
+fn an_outcome_is_waited_for_only_so_long() {
+    for state in State::ALL {
+        let waits = matches!(state, State::Planned | State::Accepted | State::Unknown);
+        assert_eq!(outcome_is_known_in_time(state, true), !waits, "{state}");
+        assert!(outcome_is_known_in_time(state, false), "{state}");
+    }
+}
+
+#[test]
+fn each_state_has_its_transfers_and_no_others() {
+    let reserved = TransferFacts { reserved: true, amounts_agree: true, ..TransferFacts::default() };
+    for state in State::ALL {
+        let due = match state {
+            State::Planned | State::Accepted | State::Unknown | State::Held => reserved,
+            State::Paid => TransferFacts { settled: true, ..reserved },
+            State::Refused | State::Cancelled => TransferFacts { released: true, ..reserved },
+            State::Returned => TransferFacts { settled: true, returned: true, ..reserved },
+        };
+        assert!(ledger_follows_state(state, &due), "{state}");
+        for wrong in [
+            TransferFacts { reserved: false, ..due },
+            TransferFacts { settled: !due.settled, ..due },
+            TransferFacts { released: !due.released, ..due },
+            TransferFacts { returned: !due.returned, ..due },
+            TransferFacts { amounts_agree: false, ..due },
+        ] {
+            assert!(!ledger_follows_state(state, &wrong), "{state} {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn an_account_that_nobody_decided_about_is_owed_all_of_its_balance() {
+    let left_out = AccountFacts { is_decided: false, missing: 3, opening_low: 4, opening_high: 5, residual: 0 };
+    assert_eq!(left_out.skipped(), 7);
+    assert_eq!(AccountFacts { is_decided: true, ..left_out }.skipped(), 3);
+    assert!(!nobody_is_skipped(&left_out));
+    let nothing_due = AccountFacts { missing: -4, ..left_out };
+    assert!(nobody_is_skipped(&nothing_due));
+    let released_too_late = AccountFacts { missing: -5, ..left_out };
+    assert!(nobody_is_skipped(&released_too_late));
+    assert!(!nobody_is_skipped(&AccountFacts { is_decided: true, ..released_too_late }));
+}
+
+#[test]
+fn a_balance_lacks_what_was_skipped_and_nothing_else() {
+    let left_out = AccountFacts { is_decided: false, missing: 3, opening_low: 4, opening_high: 6, residual: 0 };
+    let holds = |residual| balance_is_its_history(&AccountFacts { residual, ..left_out });
+    assert_eq!([0, -3, -7].map(holds), [true; 3], "as it was, less what was earned, less all of it");
+    assert_eq!([3, 7, -4, -1, 1].map(holds), [false; 5]);
+    let released_too_late = AccountFacts { missing: -6, residual: 6, ..left_out };
+    assert!(nobody_is_skipped(&released_too_late) && !balance_is_its_history(&released_too_late));
+}
+
+#[test]
+fn counts_and_sums_add_up() {
+    let due = Total { accounts: 2, amount_minor: 300 };
+    assert!(run_adds_up(due, due));
+    assert!(!run_adds_up(due, Total { accounts: 1, ..due }));
+    assert!(!run_adds_up(due, Total { amount_minor: 299, ..due }));
+    let sums = |eur, jpy| BTreeMap::from([("EUR".to_owned(), eur), ("JPY".to_owned(), jpy)]);
+    assert!(ledger_sums_to_zero(&sums(0, 0)));
+    assert!(!ledger_sums_to_zero(&sums(1, -1)), "currencies are not added to each other");
+}
