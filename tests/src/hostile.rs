@@ -15,8 +15,11 @@ use payfleet_reconciler::{CsvStatement, ReconcileError};
 use time::macros::datetime;
 use uuid::Uuid;
 
+/// What is thrown at one reader.
+pub type Target = fn(&[u8]);
+
 /// The fuzz targets by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
+pub const TARGETS: &[(&str, Target)] =
     &[("hint", hint), ("csv", csv), ("statement", statement), ("rail_answer", rail_answer), ("words", words)];
 
 /// A stream entry. What is read as a hint is written with the same meaning.
