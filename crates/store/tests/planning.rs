@@ -199,7 +199,7 @@ fn verdict(affiliate: &Affiliate, amount: i64, minimum: i64) -> Result<usize, &'
         let (min, max) = method.limits;
         if !method.usable {
             Some("method_unusable")
-        } else if !METHODS[method.kind].1.is_some_and(|rail| Rail::named(rail).is_ok()) {
+        } else if METHODS[method.kind].1.is_none_or(|rail| Rail::named(rail).is_err()) {
             Some("no_rail")
         } else if min.is_some_and(|min| amount < min) || max.is_some_and(|max| amount > max) {
             Some("outside_limits")
@@ -323,7 +323,9 @@ impl Tenant<'_> {
 
     /// What the plan says.
     async fn decisions(&self, run: RunId) -> BTreeMap<Account, Decision> {
-        let rows: Vec<(i64, String, i64, i64, Option<i16>, Option<String>)> = sqlx::query_as(
+        /// Affiliate, currency, amount, carried; the method's priority, or the reason of an exclusion.
+        type Decided = (i64, String, i64, i64, Option<i16>, Option<String>);
+        let rows: Vec<Decided> = sqlx::query_as(
             "SELECT p.affiliate_id, p.currency::text, p.amount_minor, p.carried_minor, m.priority, NULL
                FROM payout p JOIN payout_method m ON m.id = p.method_id AND m.affiliate_id = p.affiliate_id WHERE p.run_id = $1
              UNION ALL
