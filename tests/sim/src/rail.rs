@@ -61,6 +61,8 @@ pub struct Request {
     batch_key: String,
     instructions: Vec<Instruction>,
     expires_at: OffsetDateTime,
+    /// When it was made.
+    begun: Duration,
 }
 
 impl Rails {
@@ -73,6 +75,11 @@ impl Rails {
     fn execute(&mut self, scheduler: &Scheduler, world: &World, request: &Request) -> Answer {
         let now = scheduler.now();
         let rail = request.rail;
+        // The assumption of every class: a request leaves and arrives within its lifetime or never, also if its process was stopped on the way. A rail
+        // without keys enforces it below, by its own clock; for the others it is what connections and time-outs make true.
+        if now > request.begun + rail.request_lifetime && rail.class != RailClass::Lookup {
+            return Answer::All(Outcome::Unknown);
+        }
         let (horizon, key) = match (rail.class, rail.key_unit) {
             (RailClass::Key { horizon } | RailClass::KeyAndLookup { horizon }, KeyUnit::Batch) => {
                 (Some(horizon), request.batch_key.clone())
@@ -287,6 +294,7 @@ impl Adapter for SimAdapter {
             batch_key: call.batch_key.as_str().to_owned(),
             instructions: call.instructions.to_vec(),
             expires_at: call.expires_at,
+            begun: self.world.scheduler.now(),
         };
         let Ok(arrow) = self.world.before(self.process, Step::Call, Server::Rail).await else {
             return Answer::All(Outcome::NotExecuted); // no connection, so no request
