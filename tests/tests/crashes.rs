@@ -122,6 +122,7 @@ async fn a_coordinator_killed_while_planning_is_run_again_and_plans_everybody_on
 }
 
 async fn cursor(fleet: &Fleet) -> i64 {
-    let cursor = sqlx::query_scalar("SELECT coalesce(max(plan_cursor), -1) FROM run").fetch_one(&fleet.database);
+    let cursor = sqlx::query_scalar("SELECT coalesce(max(n), -1)::bigint FROM plan_chunk WHERE is_planned")
+        .fetch_one(&fleet.database);
     cursor.await.unwrap()
 }

@@ -7,8 +7,8 @@ use payfleet_store::Store;
 use crate::cli::Cli;
 use crate::failure::{Failure, chain};
 
-/// Commands do one thing at a time; the second connection is for what is asked meanwhile.
-const CONNECTIONS: u32 = 2;
+/// At most. Commands do one thing at a time and open one, and a second for what is asked meanwhile; only planning uses more (`--connections`).
+const CONNECTIONS: u32 = 64;
 
 /// Postgres, whatever its schema.
 pub async fn open_store(cli: &Cli) -> Result<Store, Failure> {

@@ -1,6 +1,8 @@
-//! Planning a run to its end, chunk by chunk. Every chunk is a transaction of the store's own, so this may be interrupted anywhere and gone on
-//! with by anybody.
+//! Planning a run to its end, chunk by chunk, several at once. Every chunk is a transaction of the store's own, so this may be interrupted anywhere
+//! and gone on with by anybody.
 
+use futures_util::future::try_join_all;
+use indicatif::ProgressBar;
 use payfleet_domain::RunId;
 use payfleet_store::{Planned, RunRow, Store};
 
@@ -34,23 +36,36 @@ pub async fn complete(
     args: PlanArgs,
     on_pause: OnPause,
 ) -> Result<Planning, Failure> {
-    let bar = progress::steps(0, &format!("planning run {run}"));
-    let planning = loop {
+    let bar = progress::spinner(&format!("planning run {run}"));
+    let sessions = (0..args.connections).map(|_| session(store, run, args, on_pause, &bar));
+    let ended = try_join_all(sessions).await?;
+    bar.finish_and_clear();
+    // A session that found nothing left ended with the plan, whatever the others met.
+    Ok(if ended.contains(&Planning::Complete) { Planning::Complete } else { Planning::Paused })
+}
+
+/// What one connection does: the next chunk that nobody is at, until there is none.
+async fn session(
+    store: &dyn SystemOfRecord,
+    run: RunId,
+    args: PlanArgs,
+    on_pause: OnPause,
+    bar: &ProgressBar,
+) -> Result<Planning, Failure> {
+    loop {
         let planned = match on_pause {
             OnPause::Stop => store.plan_chunk(run, args.chunk, args.batch_size).await?,
             OnPause::GoOn => store.plan_chunk_paused(run, args.chunk, args.batch_size).await?,
         };
         match planned {
             Planned::Chunk(chunk) => {
-                bar.set_length(chunk.end.unsigned_abs());
-                bar.set_position(chunk.cursor.unsigned_abs());
+                bar.inc(chunk.accounts.unsigned_abs());
+                bar.set_message(format!("planning run {run}: {} accounts", bar.position()));
             }
-            Planned::Complete => break Planning::Complete,
-            Planned::Paused => break Planning::Paused,
+            Planned::Complete => return Ok(Planning::Complete),
+            Planned::Paused => return Ok(Planning::Paused),
         }
-    };
-    bar.finish_and_clear();
-    Ok(planning)
+    }
 }
 
 /// Why nothing goes on, and how it would.

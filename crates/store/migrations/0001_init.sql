@@ -110,8 +110,7 @@ CREATE TABLE run (
     CHECK (state IN ('planning', 'planned', 'paying', 'settled', 'reconciled', 'discrepant', 'cancelled')),
   paused_at    timestamptz,
   pause_reason text,
-  -- Planning has gone through all affiliates up to this one.
-  plan_cursor  bigint NOT NULL DEFAULT 0,
+  -- Known when the plan is complete.
   payouts      bigint NOT NULL DEFAULT 0 CHECK (payouts BETWEEN 0 AND 4294967295),
   created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
   planned_at   timestamptz,
@@ -132,16 +131,34 @@ CREATE TABLE run (
   FOREIGN KEY (tenant_id, previous, opens_after) REFERENCES run (tenant_id, ordinal, cutoff)
 );
 
--- What the plan decided, counted while it was made: `verdict` is `pay` or the reason code of an exclusion. What G5 measures the outcomes against.
+-- The parts of a run's plan: the affiliates after_affiliate (excluded) to up_to (included). Each is planned in one transaction, several at once,
+-- and only if it was not; together they are everybody, since each begins where the one before ended. The payouts of a part have the places from
+-- first_place on, so that no part waits for another to know its numbers.
+CREATE TABLE plan_chunk (
+  run_id          bigint NOT NULL,
+  n               int NOT NULL CHECK (n > 0),
+  tenant_id       int NOT NULL,
+  after_affiliate bigint NOT NULL,
+  up_to           bigint NOT NULL CHECK (up_to > after_affiliate),
+  first_place     bigint NOT NULL CHECK (first_place BETWEEN 0 AND 4294967295),
+  accounts        bigint NOT NULL CHECK (accounts >= 0),
+  is_planned      boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (run_id, n),
+  UNIQUE (run_id, after_affiliate),
+  FOREIGN KEY (tenant_id, run_id) REFERENCES run (tenant_id, id)
+);
+
+-- What the plan decided, counted while each part of it was made: `verdict` is `pay` or the reason code of an exclusion. What G5 measures the
+-- outcomes against.
 CREATE TABLE run_plan (
   run_id       bigint NOT NULL,
-  tenant_id    int NOT NULL,
+  chunk        int NOT NULL,
   currency     char(3) NOT NULL,
   verdict      text NOT NULL,
   accounts     bigint NOT NULL CHECK (accounts > 0),
   amount_minor numeric NOT NULL,
-  PRIMARY KEY (run_id, currency, verdict),
-  FOREIGN KEY (tenant_id, run_id) REFERENCES run (tenant_id, id)
+  PRIMARY KEY (run_id, chunk, currency, verdict),
+  FOREIGN KEY (run_id, chunk) REFERENCES plan_chunk (run_id, n)
 );
 
 CREATE TABLE exclusion (
@@ -195,6 +212,7 @@ CREATE TABLE batch (
   FOREIGN KEY (tenant_id, run_id) REFERENCES run (tenant_id, id)
 ) WITH (fillfactor = 50);
 CREATE INDEX batch_of_run ON batch (run_id, id);
+CREATE INDEX batch_halves ON batch (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX batch_open ON batch (rail, run_id, id) WHERE state IN ('ready', 'sending', 'accepted');
 
 -- One try at submitting a batch, committed before the call is made.
@@ -238,7 +256,8 @@ CREATE TABLE payout (
   CHECK ((state IN ('refused', 'held')) = (code IS NOT NULL)),
   CHECK ((state IN ('paid', 'returned')) = (settled_at IS NOT NULL)),
   UNIQUE (run_id, affiliate_id, currency)
-) WITH (fillfactor = 70);
+-- An outcome makes the row longer, and its new version fits beside the old one, or both indexes grow with it.
+) WITH (fillfactor = 40);
 
 -- What was said about a payment beyond the first success, which the payout itself keeps: what contradicts it, comes later, or frees money.
 CREATE TABLE evidence (

@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod batch;
+mod chunk;
 mod close;
 mod connect;
 mod hold;

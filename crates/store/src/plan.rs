@@ -1,5 +1,5 @@
 //! Planning: who is paid what in a run, and why the others are not. Set-based SQL over chunks of affiliates in key order, one transaction each, so
-//! that a crash resumes at the cursor and memory does not depend on how many there are.
+//! that a crash loses a chunk at most and memory does not depend on how many there are. Which chunk is planned next is in `chunk`.
 //!
 //! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). The same query decides for the plan
 //! and for a dry run.
@@ -13,6 +13,7 @@ use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::batch::{currency, word};
+use crate::chunk::{chunk_done, chunk_lock, cut, plan_complete};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::run::NewRun;
 
@@ -32,11 +33,9 @@ pub struct PlanLine {
 /// What planning a chunk did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanProgress {
-    /// The last affiliate that is planned; chunks go up by their numbers.
-    pub cursor: i64,
-    /// The highest number there is, for showing progress.
-    pub end: i64,
-    /// Accounts looked at in this chunk.
+    /// The affiliates that it covered, by their numbers: excluded, included.
+    pub affiliates: (i64, i64),
+    /// Accounts looked at.
     pub accounts: i64,
 }
 
@@ -94,8 +93,8 @@ impl Rules {
     }
 }
 
-/// The window of a run and the affiliates of a chunk.
-struct Chunk {
+/// The window of a run and some of its affiliates.
+struct Part {
     tenant: i32,
     ordinal: i32,
     opens_after: Option<OffsetDateTime>,
@@ -161,7 +160,8 @@ const DECIDED: &str = "
 
 impl Store {
     /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
-    /// moves the cursor. Two coordinators at once take turns on the run's row. `chunk` is the number of accounts in it, about.
+    /// marks the chunk as planned. May be called on several connections at once, which plan different chunks. `chunk` is the number of accounts in one,
+    /// about; the run's first call decides.
     pub async fn plan_chunk(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
         self.transaction("plan_chunk", move |tx| Box::pin(plan_chunk(tx, run, chunk, batch_size, true))).await
     }
@@ -186,8 +186,8 @@ impl Store {
             let rules = Rules::new(new.minimum, u32::MAX)?;
             let mut lines: std::collections::BTreeMap<(Currency, String), (i64, i128)> = Default::default();
             let mut after = 0;
-            while let Some((up_to, _)) = chunk_end(&mut tx, new.tenant.0, after, chunk).await? {
-                let part = Chunk {
+            while let Some(up_to) = chunk_end(&mut tx, new.tenant.0, after, chunk).await? {
+                let part = Part {
                     tenant: new.tenant.0,
                     ordinal: last.map_or(1, |(ordinal, _)| ordinal + 1),
                     opens_after: last.map(|(_, cutoff)| cutoff),
@@ -226,8 +226,8 @@ impl Store {
         detached(async move {
             let rows = sqlx::query(
                 "-- plan_lines
-                 SELECT currency, verdict, accounts, amount_minor::text AS minor FROM run_plan WHERE run_id = $1
-                  ORDER BY currency, verdict",
+                 SELECT currency, verdict, sum(accounts)::bigint AS accounts, sum(amount_minor)::text AS minor FROM run_plan WHERE run_id = $1
+                  GROUP BY currency, verdict ORDER BY currency, verdict",
             )
             .bind(run.0)
             .fetch_all(&pool)
@@ -251,43 +251,36 @@ fn line_read(row: &sqlx::postgres::PgRow, minor: &str) -> Result<PlanLine, Store
 
 fn bind<'q>(
     query: sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>,
-    chunk: &Chunk,
+    part: &Part,
     rules: &Rules,
 ) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
     query
         // Planned anew for each chunk: a plan that is kept forgets how many affiliates lie between $5 and $6, and takes minutes.
         .persistent(false)
-        .bind(chunk.tenant)
-        .bind(chunk.opens_after)
-        .bind(chunk.cutoff)
-        .bind(chunk.ordinal)
-        .bind(chunk.after)
-        .bind(chunk.up_to)
+        .bind(part.tenant)
+        .bind(part.opens_after)
+        .bind(part.cutoff)
+        .bind(part.ordinal)
+        .bind(part.after)
+        .bind(part.up_to)
         .bind(rules.currencies.clone())
         .bind(rules.minimums.clone())
         .bind(rules.rails.clone())
 }
 
-/// The last affiliate of the chunk after `after`, and the highest one there is.
-async fn chunk_end(
-    tx: &mut PgConnection,
-    tenant: i32,
-    after: i64,
-    chunk: i64,
-) -> Result<Option<(i64, i64)>, StoreError> {
-    let (up_to, end): (Option<i64>, Option<i64>) = sqlx::query_as(
+/// The last affiliate of the next `size` accounts after `after`.
+async fn chunk_end(tx: &mut PgConnection, tenant: i32, after: i64, size: i64) -> Result<Option<i64>, StoreError> {
+    sqlx::query_scalar(
         "-- plan_chunk_end
-         SELECT (SELECT max(affiliate_id) FROM (SELECT affiliate_id FROM account WHERE tenant_id = $1 AND affiliate_id > $2
-                  ORDER BY tenant_id, affiliate_id LIMIT $3) AS next),
-                (SELECT max(affiliate_id) FROM account WHERE tenant_id = $1)",
+         SELECT max(affiliate_id) FROM (
+           SELECT affiliate_id FROM account WHERE tenant_id = $1 AND affiliate_id > $2 ORDER BY tenant_id, affiliate_id LIMIT $3) AS next",
     )
     .bind(tenant)
     .bind(after)
-    .bind(chunk)
+    .bind(size)
     .fetch_one(tx)
     .await
-    .step("plan_chunk_end")?;
-    Ok(up_to.zip(end))
+    .step("plan_chunk_end")
 }
 
 async fn plan_chunk(
@@ -298,41 +291,34 @@ async fn plan_chunk(
     heeds_pause: bool,
 ) -> Result<Planned, StoreError> {
     let row = sqlx::query(
-        "-- plan_lock
-         SELECT tenant_id, ordinal, opens_after, cutoff, minimum, state, paused_at IS NOT NULL AS paused, plan_cursor, payouts
-           FROM run WHERE id = $1 FOR NO KEY UPDATE",
+        "-- plan_run
+         SELECT tenant_id, ordinal, opens_after, cutoff, minimum, state, paused_at IS NOT NULL AS paused FROM run WHERE id = $1",
     )
     .bind(run.0)
     .fetch_optional(&mut *tx)
     .await
-    .step("plan_lock")?
+    .step("plan_run")?
     .ok_or_else(|| StoreError::Broken(format!("run {run} does not exist")))?;
-    let read = "plan_lock";
+    let read = "plan_run";
     if word::<RunState>(&row, "state")? != RunState::Planning {
         return Ok(Planned::Complete);
     }
     if heeds_pause && row.try_get("paused").step(read)? {
         return Ok(Planned::Paused);
     }
-    let tenant: i32 = row.try_get("tenant_id").step(read)?;
-    let after: i64 = row.try_get("plan_cursor").step(read)?;
-    let planned: i64 = row.try_get("payouts").step(read)?;
-    let Some((up_to, end)) = chunk_end(tx, tenant, after, size).await? else {
-        sqlx::query("-- plan_complete\nUPDATE run SET state = 'planned', planned_at = clock_timestamp() WHERE id = $1")
-            .bind(run.0)
-            .execute(tx)
-            .await
-            .step("plan_complete")?;
+    cut(tx, run, size).await?;
+    let Some(chunk) = chunk_lock(tx, run).await? else {
+        plan_complete(tx, run).await?;
         return Ok(Planned::Complete);
     };
     let rules = Rules::new(row.try_get("minimum").step(read)?, batch_size)?;
-    let chunk = Chunk {
-        tenant,
+    let part = Part {
+        tenant: row.try_get("tenant_id").step(read)?,
         ordinal: row.try_get("ordinal").step(read)?,
         opens_after: row.try_get("opens_after").step(read)?,
         cutoff: row.try_get("cutoff").step(read)?,
-        after,
-        up_to,
+        after: chunk.after,
+        up_to: chunk.up_to,
     };
     // Numbered in the order of rail account and currency, so that every batch is one range of numbers.
     let sql = format!(
@@ -362,25 +348,25 @@ async fn plan_chunk(
                        FROM judged) AS moved
               WHERE a.tenant_id = $1 AND a.affiliate_id = moved.affiliate_id AND a.currency = moved.currency AND moved.minor <> 0),
            counted AS (
-             INSERT INTO run_plan AS plan (run_id, tenant_id, currency, verdict, accounts, amount_minor)
-             SELECT $10, $1, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict
-                 ON CONFLICT (run_id, currency, verdict)
-                 DO UPDATE SET accounts = plan.accounts + excluded.accounts, amount_minor = plan.amount_minor + excluded.amount_minor)
-         SELECT (SELECT count(*) FROM due) AS accounts, (SELECT count(*) FROM numbered) AS payouts"
+             INSERT INTO run_plan (run_id, chunk, currency, verdict, accounts, amount_minor)
+             SELECT $10, $12, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict)
+         SELECT count(*) AS payouts FROM numbered"
     );
-    let row = bind(sqlx::query(sqlx::AssertSqlSafe(sql)), &chunk, &rules)
+    let row = bind(sqlx::query(sqlx::AssertSqlSafe(sql)), &part, &rules)
         .bind(run.0)
-        .bind(planned)
+        .bind(chunk.first_place)
+        .bind(chunk.n)
         .fetch_one(&mut *tx)
         .await
         .step("plan_chunk")?;
     let payouts: i64 = row.try_get("payouts").step("plan_chunk")?;
-    sqlx::query("-- plan_advance\nUPDATE run SET plan_cursor = $2, payouts = payouts + $3 WHERE id = $1")
-        .bind(run.0)
-        .bind(up_to)
-        .bind(payouts)
-        .execute(tx)
-        .await
-        .step("plan_advance")?;
-    Ok(Planned::Chunk(PlanProgress { cursor: up_to, end, accounts: row.try_get("accounts").step("plan_chunk")? }))
+    if payouts > chunk.accounts {
+        // Their numbers would be those of the next chunk's payouts.
+        return Err(StoreError::Broken(format!(
+            "chunk {} of run {run} has {payouts} payouts of {} accounts",
+            chunk.n, chunk.accounts
+        )));
+    }
+    chunk_done(tx, run, chunk.n).await?;
+    Ok(Planned::Chunk(PlanProgress { affiliates: (chunk.after, chunk.up_to), accounts: chunk.accounts }))
 }

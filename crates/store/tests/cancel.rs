@@ -144,7 +144,8 @@ const STATE: &str = "
     SELECT format('batch %s %s %s epoch %s attempt %s owner %s free %s', run_id, first_payout_id, state, lease_epoch, attempt, lease_owner, lease_until = '-infinity') FROM batch
     UNION ALL SELECT format('payout %s %s %s %s', id, state, reference, code) FROM payout
     UNION ALL SELECT format('attempt %s %s', n, result) FROM attempt
-    UNION ALL SELECT format('run %s %s %s %s %s', tenant_id, ordinal, state, pause_reason, plan_cursor) FROM run
+    UNION ALL SELECT format('run %s %s %s %s', tenant_id, ordinal, state, pause_reason) FROM run
+    UNION ALL SELECT format('chunk %s %s %s', run_id, n, is_planned) FROM plan_chunk
     UNION ALL SELECT format('transfer %s %s', payout_id, kind) FROM transfer
     UNION ALL SELECT format('evidence %s %s', payout_id, says) FROM evidence
     UNION ALL SELECT format('hold %s %s %s', payout_id, proposal, resolution) FROM hold

@@ -480,7 +480,7 @@ async fn follow(db: &Db, name: &str, world: &World) {
         let run = run.id;
         // The first chunk; then what happens in between meets affiliates of which some are planned and the others are not.
         let cursor = match db.store.plan_chunk(run, handling.chunk, handling.batch_size).await.unwrap() {
-            Planned::Chunk(progress) => progress.cursor,
+            Planned::Chunk(progress) => progress.affiliates.1,
             _ => 0,
         };
         let mut decided = BTreeMap::new();

@@ -22,6 +22,7 @@ const ROWS: &str = "
   INSERT INTO account (tenant_id, affiliate_id, currency) VALUES (1, 1, 'EUR'), (1, 2, 'EUR');
   INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
   VALUES (1, '2026-01', 1, 1, NULL, '2026-02-01Z', 1), (1, '2026-02', 1, 2, '2026-02-01Z', '2026-03-01Z', 1), (2, '2026-01', 1, 1, NULL, '2026-02-01Z', 1);
+  INSERT INTO plan_chunk VALUES (1, 1, 1, 0, 5, 0, 2), (1, 2, 1, 5, 9, 2, 2);
   INSERT INTO run_plan VALUES (1, 1, 'EUR', 'pay', 1, 100);
   INSERT INTO exclusion VALUES (1, 1, 'USD', 1, 'on_hold', 5, 0), (1, 2, 'USD', 1, 'on_hold', 5, 0);
   INSERT INTO batch (tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
@@ -220,6 +221,16 @@ const RULES: &[(&str, &[&str])] = &[
     ("payout_pkey", &["UPDATE payout SET id = 4294967296 WHERE id = 4294967297"]),
     ("payout_run_id_affiliate_id_currency_key", &["UPDATE payout SET affiliate_id = 1 WHERE id = 4294967297"]),
     ("payout_state_check", &["UPDATE payout SET state = 'x' WHERE id = 4294967296"]),
+    ("plan_chunk_accounts_check", &["UPDATE plan_chunk SET accounts = -1 WHERE n = 2"]),
+    ("plan_chunk_check", &["UPDATE plan_chunk SET up_to = after_affiliate WHERE n = 2"]),
+    (
+        "plan_chunk_first_place_check",
+        &["UPDATE plan_chunk SET first_place = -1 WHERE n = 2", "UPDATE plan_chunk SET first_place = 4294967296 WHERE n = 2"],
+    ),
+    ("plan_chunk_n_check", &["UPDATE plan_chunk SET n = 0 WHERE n = 2"]),
+    ("plan_chunk_pkey", &["UPDATE plan_chunk SET n = 1 WHERE n = 2"]),
+    ("plan_chunk_run_id_after_affiliate_key", &["UPDATE plan_chunk SET after_affiliate = 0 WHERE n = 2"]),
+    ("plan_chunk_tenant_id_run_id_fkey", &["UPDATE plan_chunk SET tenant_id = 2 WHERE n = 2"]),
     (
         "reconciliation_pkey",
         &["INSERT INTO reconciliation (id, tenant_id, run_id, statement, lines, discrepancies) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 's', 1, 1)"],
@@ -258,7 +269,7 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("run_plan_accounts_check", &["UPDATE run_plan SET accounts = 0"]),
     ("run_plan_pkey", &["INSERT INTO run_plan SELECT * FROM run_plan"]),
-    ("run_plan_tenant_id_run_id_fkey", &["UPDATE run_plan SET tenant_id = 2"]),
+    ("run_plan_run_id_chunk_fkey", &["UPDATE run_plan SET chunk = 3", "UPDATE run_plan SET run_id = 2"]),
     ("run_sequence_check", &["UPDATE run SET sequence = 0 WHERE id = 1"]),
     ("run_state_check", &["UPDATE run SET state = 'x', planned_at = now(), paying_at = now() WHERE id = 1"]),
     ("run_tenant_id_fkey", &["UPDATE run SET tenant_id = 99 WHERE id = 3"]),

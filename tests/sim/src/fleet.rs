@@ -144,7 +144,7 @@ pub fn worker(world: &World, number: usize) -> (ProcessId, Shutdown) {
 pub fn coordinator(world: &World, scenario: &Scenario, period: &'static str) -> ProcessId {
     let process = world.scheduler.process("coordinator");
     let (record, hints) = (SimRecord { world: world.clone(), process }, SimHints { world: world.clone(), process });
-    let args = PlanArgs { chunk: scenario.chunk, batch_size: scenario.batch_size };
+    let args = PlanArgs { chunk: scenario.chunk, batch_size: scenario.batch_size, connections: 1 };
     let tenant = world.backend().tenant();
     let world = world.clone();
     world.scheduler.clone().spawn(process, async move {

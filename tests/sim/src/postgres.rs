@@ -367,7 +367,7 @@ impl Backend for Postgres {
         let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
             let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
             (
-                all("SELECT id, key, state, created_at, planned_at, paused_at IS NOT NULL AS paused, plan_cursor FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
+                all("SELECT id, key, state, created_at, planned_at, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
                 all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference FROM payout WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
                 all("SELECT payout_id, kind, amount_minor, at FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
                 all("SELECT run_id, affiliate_id, amount_minor, carried_minor FROM exclusion WHERE tenant_id = $1 ORDER BY run_id, affiliate_id").await.unwrap(),
@@ -386,14 +386,14 @@ impl Backend for Postgres {
         }
         let run = |row: &sqlx::postgres::PgRow| {
             let state: String = row.get("state");
-            let cursor: i64 = row.get("plan_cursor");
+            let planned_up_to: i64 = row.get("planned_up_to");
             RunEnd {
                 id: RunId(row.get("id")),
                 key: row.get("key"),
                 state: state.parse().expect("a state"),
                 created_at: row.get("created_at"),
                 planned_at: row.get("planned_at"),
-                planned_up_to: self.affiliates.iter().filter(|id| **id <= cursor).count(),
+                planned_up_to: planned_up_to as usize,
                 is_paused: row.get("paused"),
             }
         };

@@ -14,7 +14,7 @@ use crate::run::RunRow;
 
 /// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 created_at, $9 planned_at (each with room for a clock that was stepped);
 /// $10 and $11 ordinal and cutoff of the newest window that is planned for all accounts; $12 to $14 ordinal, cutoff and
-/// cursor of the one that is being planned, if there is one.
+/// planned affiliates of the one that is being planned, if there is one.
 ///
 /// - `missing`: commissions of this run's window that no payout or exclusion of it has claimed.
 /// - `opening_low`, `opening_high`: the balance before the run, as of its creation and of the end of its planning:
@@ -36,11 +36,11 @@ WITH flow AS (
        WHERE tenant_id = $1 AND late_for IS NULL
          AND due_month <= (extract(year FROM greatest($11, $13::timestamptz) AT TIME ZONE 'UTC') * 12
                            + extract(month FROM greatest($11, $13) AT TIME ZONE 'UTC') - 1)::int
-         AND (due_at <= $11 OR due_at <= $13 AND affiliate_id <= $14)
+         AND (due_at <= $11 OR due_at <= $13 AND affiliate_id <@ $14::int8multirange)
       UNION ALL
       SELECT affiliate_id, currency, amount_minor, sign(late_for - $3)::int
         FROM commission
-       WHERE tenant_id = $1 AND late_for IS NOT NULL AND (late_for <= $10 OR late_for <= $12 AND affiliate_id <= $14)) AS c
+       WHERE tenant_id = $1 AND late_for IS NOT NULL AND (late_for <= $10 OR late_for <= $12 AND affiliate_id <@ $14::int8multirange)) AS c
   UNION ALL
   SELECT p.affiliate_id, p.currency, 0, CASE WHEN p.run_id < $2 AND (t.kind = 0 OR t.at <= $8) THEN moved ELSE 0 END,
          CASE WHEN p.run_id < $2 AND (t.kind = 0 OR t.at <= $9) THEN moved ELSE 0 END, -moved, 0
@@ -81,7 +81,8 @@ WITH written AS (
   SELECT currency, reason, count(*), sum(amount_minor) FROM exclusion WHERE run_id = $1 GROUP BY currency, reason)
 SELECT currency::text AS currency, verdict, coalesce(p.accounts, 0) AS planned, coalesce(p.amount_minor, 0)::text AS planned_minor,
        coalesce(w.accounts, 0) AS written, coalesce(w.amount_minor, 0)::text AS written_minor
-  FROM (SELECT * FROM run_plan WHERE run_id = $1) AS p FULL JOIN written w USING (currency, verdict)
+  FROM (SELECT currency, verdict, sum(accounts)::bigint AS accounts, sum(amount_minor) AS amount_minor
+          FROM run_plan WHERE run_id = $1 GROUP BY currency, verdict) AS p FULL JOIN written w USING (currency, verdict)
  WHERE NOT EXISTS (SELECT FROM finding f WHERE f.kind = 'skipped' AND f.currency = coalesce(p.currency, w.currency))
  ORDER BY currency, verdict";
 
@@ -101,16 +102,19 @@ pub(super) async fn accounts_compare(connection: &mut PgConnection, run: &RunRow
             .fetch_one(&mut *connection)
             .await
             .step("run_planned_at")?;
-    let windows: Vec<(String, i32, OffsetDateTime, i64)> = sqlx::query_as(
+    let windows: Vec<(String, i32, OffsetDateTime, String)> = sqlx::query_as(
         "-- windows_newest
-         SELECT state, ordinal, cutoff, plan_cursor FROM run WHERE tenant_id = $1 ORDER BY ordinal DESC LIMIT 2",
+         SELECT state, ordinal, cutoff,
+                (SELECT coalesce(range_agg(int8range(after_affiliate, up_to, '(]')), '{}')::text FROM plan_chunk
+                  WHERE run_id = r.id AND is_planned)
+           FROM run r WHERE tenant_id = $1 ORDER BY ordinal DESC LIMIT 2",
     )
     .bind(run.tenant.0)
     .fetch_all(&mut *connection)
     .await
     .step("windows_newest")?;
     // Only the newest can be in planning: the next one waits for it.
-    let is_planning = |window: &&(String, i32, OffsetDateTime, i64)| window.0 == RunState::Planning.as_str();
+    let is_planning = |window: &&(String, i32, OffsetDateTime, String)| window.0 == RunState::Planning.as_str();
     let planning = windows.iter().find(is_planning);
     let closed = windows.iter().find(|window| !is_planning(window));
     let started = std::time::Instant::now();
@@ -128,7 +132,7 @@ pub(super) async fn accounts_compare(connection: &mut PgConnection, run: &RunRow
         .bind(closed.map(|window| window.2))
         .bind(planning.map(|window| window.1))
         .bind(planning.map(|window| window.2))
-        .bind(planning.map(|window| window.3))
+        .bind(planning.map(|window| window.3.as_str()))
         .execute(&mut *connection)
         .await
         .step("compare_accounts")?;

@@ -67,8 +67,13 @@ const WRONG: &str = "
       OR EXISTS (SELECT FROM run r JOIN batch b ON b.run_id = r.id WHERE r.state = 'settled' AND b.state IN ('ready', 'sending', 'accepted'))),
     ('settled while paused', EXISTS (SELECT FROM run WHERE state = 'settled' AND paused_at IS NOT NULL)),
     ('a run that does not count its payouts', EXISTS (
-      SELECT FROM run r WHERE r.payouts <> (SELECT count(*) FROM payout p WHERE p.run_id = r.id)
-        OR r.payouts <> (SELECT coalesce(sum(accounts), 0) FROM run_plan WHERE run_id = r.id AND verdict = 'pay'))),
+      SELECT FROM run r, LATERAL (SELECT count(*) AS n FROM payout p WHERE p.run_id = r.id) AS written
+       WHERE r.state <> 'planning' AND r.payouts <> written.n
+          OR written.n <> (SELECT coalesce(sum(accounts), 0) FROM run_plan WHERE run_id = r.id AND verdict = 'pay'))),
+    ('a plan whose parts are not everybody', EXISTS (
+      SELECT FROM run r WHERE r.state <> 'planning' AND EXISTS (SELECT FROM plan_chunk c WHERE c.run_id = r.id AND NOT c.is_planned)
+          OR EXISTS (SELECT FROM plan_chunk c WHERE c.run_id = r.id
+                      AND c.after_affiliate <> coalesce((SELECT up_to FROM plan_chunk b WHERE b.run_id = r.id AND b.n = c.n - 1), 0)))),
     ('held without a hold, or the reverse', EXISTS (
       SELECT FROM payout p FULL JOIN (SELECT * FROM hold WHERE resolved_at IS NULL) h ON h.payout_id = p.id
        WHERE (p.state = 'held') IS DISTINCT FROM (h.id IS NOT NULL))),

@@ -177,7 +177,11 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("run_balance", "coalesce(excluded.n, 0) AS excluded", "coalesce(exclude, 0)::bigint AS excluded")]),
     needed(&[("run_balance", "coalesce(excluded.minor, 0)::text", "coalesce(exclude_minor, 0)::text")]),
     needed(&[("run_balance", "plan FULL JOIN paid", "plan LEFT JOIN paid")]),
-    needed(&[("plan_lock", "FOR NO KEY UPDATE", "")]),
+    needed(&[("plan_cut_lock", "FOR NO KEY UPDATE", "")]),
+    needed(&[("plan_chunk_free", "FOR NO KEY UPDATE SKIP LOCKED", "")]),
+    needed(&[("plan_chunk_free", "AND NOT is_planned", "")]),
+    needed(&[("plan_chunk_left", "FOR NO KEY UPDATE", "")]),
+    needed(&[("plan_complete", "AND state = 'planning'", "")]),
     equal(
         &[("plan_chunk", "AND c.due_at <= $3 ", "")],
         "a cutoff is the end of a month, and no later months are read; true as long as it is",
@@ -205,11 +209,6 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("plan_chunk", "d.amount_minor < m.min_minor OR ", "")]),
     needed(&[("plan_chunk", "OR d.amount_minor > m.max_minor", "")]),
     needed(&[("plan_chunk", "obstacle IS NOT NULL, priority", "priority")]),
-    needed(&[(
-        "plan_chunk",
-        "accounts = plan.accounts + excluded.accounts, amount_minor = plan.amount_minor + excluded.amount_minor",
-        "accounts = excluded.accounts, amount_minor = excluded.amount_minor",
-    )]),
     needed(&[
         (
             "plan_chunk",

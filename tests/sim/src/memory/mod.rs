@@ -24,7 +24,6 @@ struct Run {
     row: RunRow,
     paused: bool,
     cursor: usize,
-    next_place: i64,
     planned_at: Option<OffsetDateTime>,
 }
 

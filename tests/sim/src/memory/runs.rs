@@ -56,7 +56,7 @@ impl Memory {
             paying_at: None,
             settled_at: None,
         };
-        let run = Run { row: row.clone(), paused: false, cursor: 0, next_place: 0, planned_at: None };
+        let run = Run { row: row.clone(), paused: false, cursor: 0, planned_at: None };
         self.runs.insert(id, run);
         Ok((row, true))
     }
@@ -103,12 +103,13 @@ impl Memory {
             }
         }
         paid.sort_unstable();
+        let mut next_place = from as i64;
         let mut open: Option<(&'static str, u32)> = None;
         for (name, affiliate, amount_minor, carried_minor) in paid {
             let rail = Rail::named(name).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
             let run = self.run(id)?;
-            let payout = PayoutId((id.0 << 32) + run.next_place);
-            run.next_place += 1;
+            let payout = PayoutId((id.0 << 32) + next_place);
+            next_place += 1;
             run.row.payouts += 1;
             let transfers = [(0, now)].into_iter().collect();
             self.payouts.insert(
@@ -159,8 +160,7 @@ impl Memory {
                 }
             }
         }
-        let progress = PlanProgress { cursor: up_to as i64, end: everybody as i64, accounts: (up_to - from) as i64 };
-        Ok(Planned::Chunk(progress))
+        Ok(Planned::Chunk(PlanProgress { affiliates: (from as i64, up_to as i64), accounts: (up_to - from) as i64 }))
     }
 
     pub(super) fn has_open(&self, run: RunId) -> bool {
