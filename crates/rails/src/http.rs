@@ -8,6 +8,7 @@ use std::time::Duration;
 use payfleet_domain::{Outcome, RefusalCode};
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -246,7 +247,7 @@ impl Cause {
         documented: Documented,
         call: &Call<'_>,
     ) -> Cause {
-        let detail = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
+        let detail = json::<ErrorBody>(body).map(|body| body.error);
         if let Some(ErrorDetail { key: Some(key), .. }) = &detail
             && !call.instructions.iter().any(|instruction| instruction.key.as_str() == key)
         {
@@ -370,6 +371,12 @@ fn clock_of(response: &reqwest::Response) -> Option<OffsetDateTime> {
 /// What went wrong on the way to a statement, for its error.
 pub(crate) fn transport_reason(error: &reqwest::Error) -> &'static str {
     Cause::of_transport(error).reason()
+}
+
+/// Reads JSON. All of it must be UTF-8: serde_json does not look into the strings of fields that nobody asks for, and what is garbled in one place
+/// is believed in none.
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 #[cfg(test)]

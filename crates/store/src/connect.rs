@@ -130,17 +130,6 @@ impl Store {
         Ok(Store { pool, place })
     }
 
-    /// Whether Postgres answers.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        let pool = self.pool.clone();
-        let place = self.place.clone();
-        detached(async move {
-            pool.execute("-- ping\nSELECT 1").await.map_err(|source| StoreError::Unreachable { place, source })?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Ends all connections, after the statements under way.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -12,7 +12,7 @@ use crate::connect::{Step, Store, StoreError, detached, pass};
 const SWEEP_LOCK: i64 = 0x5046_0002;
 
 /// How long a sweeper may be silent. It pings before each sweep, at least every second.
-const SILENCE: &str = "SET idle_session_timeout = '5s'";
+const SILENCE: &str = "SET idle_session_timeout = '3s'";
 
 /// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right. A process that is stopped, or cut
 /// off, keeps its connection; so the server ends the session when nothing was heard on it for [`SILENCE`].

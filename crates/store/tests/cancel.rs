@@ -101,14 +101,14 @@ async fn a_cancelled_begin_loses_the_next_write_unless_the_connection_is_cleared
     db.drop().await;
 }
 
-/// Turns the store's ping into the beginning of a transaction that nobody ends.
+/// Turns a question of the store into the beginning of a transaction that nobody ends.
 struct Forgetful;
 
 impl Session for Forgetful {
     fn to_server(&self, group: Vec<Message>) -> BoxFuture<'_, Vec<Message>> {
         Box::pin(async move {
             let forget = |message: Message| match message.statement() {
-                Some((_, sql)) if sql.starts_with("-- ping") => message.with_statement("BEGIN"),
+                Some((_, sql)) if sql.starts_with("-- rails_open") => message.with_statement("BEGIN"),
                 _ => message,
             };
             group.into_iter().map(forget).collect()
@@ -123,7 +123,7 @@ async fn the_stores_connections_are_cleared_before_use() {
     let store = Store::connect(&proxy.url, 1).await.unwrap();
     let open =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
-    store.ping().await.unwrap();
+    store.rails_open().await.unwrap();
     assert_eq!(db.scalar::<i64>(open).await, 1, "a transaction was left open");
     store.tenants_list().await.unwrap();
     assert_eq!(db.scalar::<i64>(open).await, 0, "whoever comes next is not in it");
@@ -313,7 +313,7 @@ async fn a_cancelled_caller_leaves_no_operation_half_done() {
             }
             stop.go.notify_one();
             // There is one connection: this waits until nobody uses it.
-            store.ping().await.unwrap();
+            store.rails_open().await.unwrap();
             let after: String = sqlx::query_scalar(STATE).fetch_one(&mut looker).await.unwrap();
             if after != whole {
                 assert_eq!(*name, "run_cancel", "cancelled at message {at}:\n{after}");

@@ -17,8 +17,9 @@ const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
 const BUSY: Duration = Duration::from_millis(200);
 /// While nothing is.
 const IDLE: Duration = Duration::from_secs(1);
-/// Between two tries to become the sweeper.
-const FOLLOWER: Duration = Duration::from_secs(3);
+/// Between two tries to become the sweeper. A sweeper that is stopped loses its lock after three seconds (see [`SweepLock`]); with this, and the ten
+/// of a lease, others have a killed worker's batches within fifteen seconds even if the sweeper hangs meanwhile.
+const FOLLOWER: Duration = Duration::from_millis(1_500);
 
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
 pub(crate) async fn sweep(process: Arc<Process>) {
@@ -26,14 +27,13 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
     while !worker.shutdown.is_requested() {
-        lock = match lock {
-            Some(lock) => lock.is_held().await,
-            None => process.store.sweep_lock().await.unwrap_or_else(|error| {
-                tracing::debug!(%error, "no answer about the sweeper's lock");
-                None
-            }),
+        let answered = match lock {
+            Some(held) => Ok(held.is_held().await),
+            None => process.store.sweep_lock().await,
         };
-        let pause = match (&lock, process.store_answers(lock.is_some()).await) {
+        let servers_answer = process.servers_answer(answered.as_ref().err()).await;
+        lock = answered.unwrap_or_default();
+        let pause = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
                 Ok(true) => BUSY,
                 Ok(false) => IDLE,
@@ -69,16 +69,14 @@ impl Window {
 pub type Windows = HashMap<&'static str, Window>;
 
 impl Process {
-    /// Keeps the readiness true to what Postgres and Redis say.
-    async fn store_answers(&self, sweeping: bool) -> bool {
-        // The sweeper has just used its connection.
-        let postgres = if sweeping { Ok(()) } else { self.store.ping().await };
+    /// Keeps the readiness true to what Postgres and Redis say. Postgres was just asked about the lock.
+    async fn servers_answer(&self, postgres: Option<&StoreError>) -> bool {
         match postgres {
-            Err(error) => {
+            Some(error) => {
                 self.readiness.set_not_ready(error.to_string());
                 false
             }
-            Ok(()) => {
+            None => {
                 match self.queue.ping().await {
                     Ok(()) => self.readiness.set_ready(),
                     Err(error) => self.readiness.set_not_ready(error.to_string()),

@@ -44,7 +44,7 @@ impl Problems {
         let mut lines: Vec<String> = self
             .first
             .iter()
-            .map(|problem| format!("{file}:{}:{}: {}", problem.line, problem.column, problem.what))
+            .map(|problem| format!("{file}:{}:{}: {}", problem.line, one_line(&problem.column), problem.what))
             .collect();
         let shown = self.first.len() as u64;
         lines.push(match (self.total, self.total - shown) {
@@ -53,5 +53,22 @@ impl Problems {
             (total, _) => format!("nothing was imported: {total} errors, of which these are the first {shown}"),
         });
         lines.join("\n")
+    }
+}
+
+/// A column is called what the file's header says, and a name in quotes may hold line breaks.
+fn one_line(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_whatever_its_column_is_called() {
+        let problem = Problem { line: 2, column: "na\r\nme".to_owned(), what: "is unknown".to_owned() };
+        let report = Problems::of(vec![problem], 1).report("f.csv");
+        assert_eq!(report, "f.csv:2:na\\r\\nme: is unknown\nnothing was imported: 1 error");
     }
 }

@@ -95,7 +95,7 @@ fn reference(id: &str) -> Result<Reference, Cause> {
 
 /// Reads a body. Why it cannot be read is not passed on: the reason could quote it.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
-    serde_json::from_slice(body).map_err(|_| Cause::Unreadable)
+    crate::http::json(body).ok_or(Cause::Unreadable)
 }
 
 /// The one instruction of a call on a rail whose key unit is the payout.

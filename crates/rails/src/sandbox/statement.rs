@@ -126,7 +126,7 @@ impl Reader {
             return Err(self.unreadable("longer than any line can be"));
         }
         // What exactly is wrong is not passed on: the reason could quote an address.
-        let wire: WireLine = serde_json::from_slice(line).map_err(|_| self.unreadable("not the fields of a line"))?;
+        let wire: WireLine = crate::http::json(line).ok_or_else(|| self.unreadable("not the fields of a line"))?;
         if self.last.is_some_and(|last| wire.line <= last) {
             return Err(self.unreadable("its number is not above the one before"));
         }
