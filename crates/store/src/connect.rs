@@ -88,7 +88,6 @@ impl<T> Step<T> for Result<T, sqlx::Error> {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pool: PgPool,
-    place: String,
 }
 
 impl Store {
@@ -126,8 +125,8 @@ impl Store {
             })
             .connect_with(options)
             .await
-            .map_err(|source| StoreError::Unreachable { place: place.clone(), source })?;
-        Ok(Store { pool, place })
+            .map_err(|source| StoreError::Unreachable { place, source })?;
+        Ok(Store { pool })
     }
 
     /// Ends all connections, after the statements under way.

@@ -130,19 +130,23 @@ const DECIDED: &str = "
        AND (a.carried_minor <> 0 OR e.minor IS NOT NULL)),
   rule AS (
     SELECT * FROM jsonb_to_recordset($9::jsonb) AS rule (rail text, payouts_per_batch int, currencies text[], max_minor bigint)),
+  -- The rail accounts of the tenant, numbered: affiliates carry the number, and not three words each.
+  way AS MATERIALIZED (
+    SELECT t.method, t.rail, t.account, t.credential, dense_rank() OVER (ORDER BY t.rail, t.account, t.credential) AS lane,
+           rule.rail IS NOT NULL AS is_known, rule.payouts_per_batch, rule.currencies, rule.max_minor
+      FROM tenant_rail t LEFT JOIN rule ON rule.rail = t.rail WHERE t.tenant_id = $1),
   candidate AS (
-    SELECT d.*, m.priority, m.id AS method_id, t.rail, t.account, t.credential, rule.payouts_per_batch,
+    SELECT d.*, m.priority, m.id AS method_id, way.lane, way.payouts_per_batch,
            CASE WHEN m.id IS NULL THEN 'no_method'
                 WHEN NOT m.usable THEN 'method_unusable'
-                WHEN rule.rail IS NULL THEN 'no_rail'
-                WHEN rule.currencies <> '{}' AND NOT d.currency::text = ANY(rule.currencies) THEN 'currency_unsupported'
-                WHEN d.amount_minor < m.min_minor OR d.amount_minor > m.max_minor OR d.amount_minor > rule.max_minor
+                WHEN way.is_known IS NOT TRUE THEN 'no_rail'
+                WHEN way.currencies <> '{}' AND NOT d.currency::text = ANY(way.currencies) THEN 'currency_unsupported'
+                WHEN d.amount_minor < m.min_minor OR d.amount_minor > m.max_minor OR d.amount_minor > way.max_minor
                   THEN 'outside_limits' END AS obstacle
       FROM due d
       LEFT JOIN payout_method m ON m.affiliate_id = d.affiliate_id AND m.tenant_id = $1 AND m.retired_at IS NULL
                                AND m.affiliate_id > $5 AND m.affiliate_id <= $6
-      LEFT JOIN tenant_rail t ON t.tenant_id = $1 AND t.method = m.method
-      LEFT JOIN rule ON rule.rail = t.rail),
+      LEFT JOIN way ON way.method = m.method),
   choice AS (
     SELECT DISTINCT ON (affiliate_id, currency) * FROM candidate
      ORDER BY affiliate_id, currency, obstacle IS NOT NULL, priority),
@@ -156,7 +160,7 @@ const DECIDED: &str = "
       FROM choice c
       JOIN affiliate f ON f.id = c.affiliate_id AND f.tenant_id = $1 AND f.id > $5 AND f.id <= $6
       LEFT JOIN unnest($7::text[], $8::bigint[]) AS minimum (currency, minor) ON minimum.currency = c.currency),
-  decided AS (SELECT * FROM judged WHERE verdict <> 'nothing_due')";
+  decided AS NOT MATERIALIZED (SELECT * FROM judged WHERE verdict <> 'nothing_due')";
 
 impl Store {
     /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
@@ -320,23 +324,26 @@ async fn plan_chunk(
         after: chunk.after,
         up_to: chunk.up_to,
     };
-    // Numbered in the order of rail account and currency, so that every batch is one range of numbers.
+    // Numbered in the order of rail account and currency, so that every batch is one range of numbers; and written as they come, in this order.
     let sql = format!(
         "-- plan_chunk\nWITH {DECIDED},
            numbered AS (
-             SELECT d.*, ($10::bigint << 32) + $11 + row_number() OVER (ORDER BY rail, account, credential, currency, affiliate_id) - 1 AS id,
-                    (row_number() OVER (PARTITION BY rail, account, credential, currency ORDER BY affiliate_id) - 1) / payouts_per_batch AS part
+             SELECT d.*, ($10::bigint << 32) + $11 + row_number() OVER (ORDER BY lane, currency, affiliate_id) - 1 AS id,
+                    (row_number() OVER (PARTITION BY lane, currency ORDER BY affiliate_id) - 1) / payouts_per_batch AS part
                FROM decided d WHERE verdict = 'pay'),
            paid AS (
              INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, tenant_id, currency)
-             SELECT id, $10, affiliate_id, method_id, amount_minor, carried_minor, $1, currency FROM numbered ORDER BY id),
+             SELECT id, $10, affiliate_id, method_id, amount_minor, carried_minor, $1, currency FROM numbered),
            reserved AS (
              INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-             SELECT id, 0, $1, amount_minor, currency FROM numbered ORDER BY id),
+             SELECT id, 0, $1, amount_minor, currency FROM numbered),
            batched AS (
              INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts, amount_minor)
-             SELECT $1, $10, rail, account, credential, currency, min(id), max(id), count(*), sum(amount_minor)
-               FROM numbered GROUP BY rail, account, credential, currency, part ORDER BY min(id)),
+             SELECT $1, $10, rail, account, credential, currency, first, last, payouts, amount_minor
+               FROM (SELECT lane, currency, min(id) AS first, max(id) AS last, count(*) AS payouts, sum(amount_minor) AS amount_minor
+                       FROM numbered GROUP BY lane, currency, part) AS b
+               JOIN (SELECT DISTINCT lane, rail, account, credential FROM way) AS w USING (lane) ORDER BY first
+             RETURNING payouts),
            excluded AS (
              INSERT INTO exclusion (run_id, affiliate_id, currency, tenant_id, reason, amount_minor, carried_minor)
              SELECT $10, affiliate_id, currency, $1, verdict, amount_minor, carried_minor FROM decided WHERE verdict <> 'pay'
@@ -350,7 +357,7 @@ async fn plan_chunk(
            counted AS (
              INSERT INTO run_plan (run_id, chunk, currency, verdict, accounts, amount_minor)
              SELECT $10, $12, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict)
-         SELECT count(*) AS payouts FROM numbered"
+         SELECT coalesce(sum(payouts), 0)::bigint AS payouts FROM batched"
     );
     let row = bind(sqlx::query(sqlx::AssertSqlSafe(sql)), &part, &rules)
         .bind(run.0)
