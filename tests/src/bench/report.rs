@@ -80,6 +80,7 @@ pub struct Figure {
 /// A statement that Postgres counted.
 #[derive(Debug, Clone, Serialize)]
 pub struct Statement {
+    pub case: &'static str,
     pub calls: i64,
     pub millis: f64,
     pub wal_bytes: i64,
@@ -129,6 +130,14 @@ impl Report {
         let figure = Figure { case, what, value, unit, goal, met };
         println!("  {}: {}{}", figure.what, unit.show(value), figure.verdict());
         self.figures.push(figure);
+    }
+
+    /// What Postgres did.
+    pub fn statements(&mut self, statements: Vec<Statement>) {
+        for statement in &statements {
+            println!("  {:9.1} ms {:6} × {}", statement.millis, statement.calls, statement.name());
+        }
+        self.statements.extend(statements);
     }
 
     /// A run.
@@ -203,10 +212,12 @@ fn run_cells(measured: &Measured) -> Vec<String> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut grid = grid(&RUN_COLUMNS);
-        grid.add_rows(self.runs.iter().map(run_cells));
-        writeln!(f, "{}", right(grid))?;
-        let mut grid = grid_of_goals();
+        if !self.runs.is_empty() {
+            let mut grid = grid(&RUN_COLUMNS);
+            grid.add_rows(self.runs.iter().map(run_cells));
+            writeln!(f, "{}", right(grid))?;
+        }
+        let mut grid = grid(&["case", "what", "goal", "measured", ""]);
         for figure in &self.figures {
             let Some(goal) = figure.goal else { continue };
             let met = if figure.met == Some(true) { "met" } else { "not met" };
@@ -226,10 +237,6 @@ fn grid(columns: &[&str]) -> Table {
     grid.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(columns);
     grid.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
     grid
-}
-
-fn grid_of_goals() -> Table {
-    grid(&["case", "what", "goal", "measured", ""])
 }
 
 fn right(mut grid: Table) -> Table {

@@ -79,10 +79,10 @@ impl Site {
         output("the coordinator", command).await
     }
 
-    /// Connections of the bench's own to a database.
+    /// A session of the bench's own in a database. It stays, so that what it asks is not counted when counting begins later.
     pub async fn open(&self, database: &str) -> PgPool {
-        let pool = PgPoolOptions::new().max_connections(2).connect(&self.postgres.url(database)).await;
-        pool.expect("the database answers")
+        let options = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        options.connect(&self.postgres.url(database)).await.expect("the database answers")
     }
 
     /// Runs statements in a database, each by itself unless the text says BEGIN.
@@ -95,7 +95,10 @@ impl Site {
         let file = tempfile::Builder::new().suffix(".sql").tempfile_in(self.folder()).expect("a temporary file");
         std::fs::write(file.path(), script).expect("the script can be written");
         let mut command = Command::new(postgres_bin().join("psql"));
-        command.args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", &self.postgres.url(database), "-f"]).arg(file.path());
+        command
+            .current_dir(self.folder())
+            .args(["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", &self.postgres.url(database), "-f"])
+            .arg(file.path());
         for (name, value) in variables {
             command.arg("-v").arg(format!("{name}={value}"));
         }

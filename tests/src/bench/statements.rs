@@ -29,7 +29,7 @@ pub async fn calls(site: &Site, database: &str) -> i64 {
 }
 
 /// Those that took the most time.
-pub async fn top(site: &Site, database: &str) -> Vec<Statement> {
+pub async fn top(site: &Site, database: &str, case: &'static str) -> Vec<Statement> {
     let rows = sqlx::query(
         "SELECT sum(calls)::bigint AS calls, sum(total_exec_time) AS millis, sum(wal_bytes)::bigint AS wal_bytes, query
            FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1
@@ -37,6 +37,7 @@ pub async fn top(site: &Site, database: &str) -> Vec<Statement> {
     );
     let rows = rows.bind(database).bind(LISTED).fetch_all(&site.admin).await.expect("statements are counted");
     let statement = |row: &sqlx::postgres::PgRow| Statement {
+        case,
         calls: row.get("calls"),
         millis: row.get("millis"),
         wal_bytes: row.get("wal_bytes"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bench::Bench;
 use crate::bench::report::{Goal, Unit};
 use crate::bench::run::workers_start;
-use crate::bench::statements::{calls, counted, not_counted};
+use crate::bench::statements::{calls, counted, not_counted, top};
 use crate::bench::usage::{cpu_secs, cpu_secs_of_family};
 
 const CASE: &str = "idle";
@@ -32,6 +32,7 @@ pub async fn measure(bench: &mut Bench) {
     tokio::time::sleep(WATCHED).await;
     let (after, servers_after, secs) = (spent(), servers(), since.elapsed().as_secs_f64());
     let calls = calls(site, &data.database).await - calls_before;
+    let statements = top(site, &data.database, CASE).await;
     drop(workers);
     not_counted(site, &data.database).await;
 
@@ -42,4 +43,5 @@ pub async fn measure(bench: &mut Bench) {
     report.shown(CASE, "Postgres and Redis, of one core", share(servers_after - servers_before), Unit::Percent);
     let per_sec = calls as f64 / secs;
     report.judged(CASE, "statements in all", per_sec, Unit::PerSecond, Goal::Below(20.0));
+    report.statements(statements);
 }

@@ -18,13 +18,10 @@ pub async fn measure(bench: &mut Bench) {
     take(site, &data, &mut workers, async |_| ()).await;
     let calls = calls(site, &data.database).await - before;
     drop(workers);
-    let statements = top(site, &data.database).await;
+    let statements = top(site, &data.database, CASE).await;
     not_counted(site, &data.database).await;
     data.reset(site).await;
     let report = &mut bench.report;
     report.shown(CASE, "statements per payout, of 100,000", calls as f64 / data.payouts as f64, Unit::Count);
-    for statement in &statements {
-        println!("  {:9.1} ms {:6} × {}", statement.millis, statement.calls, statement.name());
-    }
-    report.statements = statements;
+    report.statements(statements);
 }

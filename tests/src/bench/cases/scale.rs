@@ -51,7 +51,7 @@ pub async fn measure(bench: &mut Bench) {
 pub async fn one(bench: &mut Bench, size: u64, workers: usize) -> Measured {
     let affiliates = bench.size(size);
     let s = if workers == 1 { "" } else { "s" };
-    let label = format!("{} × 1, {workers} worker{s}", grouped(size));
+    let label = format!("{} × 1, {workers} worker{s}", grouped(affiliates));
     let plan = Plan { label: &label, workers, reference: true };
     let measured = if size == LARGE {
         let data = Data::make(&bench.site, "large", affiliates, Commissions::One, "2026-01").await;
