@@ -20,7 +20,8 @@ pub struct Postgres {
     settings: Vec<String>,
 }
 
-fn postgres_bin() -> &'static Path {
+/// The folder of the newest server's programs; the distributions keep it off the PATH.
+pub(crate) fn postgres_bin() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     BIN.get_or_init(|| {
         let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -81,7 +82,7 @@ impl Postgres {
         Postgres::start_in(&std::env::temp_dir(), &[]).await
     }
 
-    /// The same with its data somewhere below `place`, and with settings of its own (`name=value`).
+    /// The same with its data somewhere below `place`, and with settings of its own (`name=value`), which win over ours.
     pub async fn start_in(place: &Path, settings: &[&str]) -> Postgres {
         let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir_in(place).expect("a temporary folder");
         own(folder.path());
@@ -110,6 +111,11 @@ impl Postgres {
     /// Its address.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The number of its first process.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("it was not killed").id()
     }
 
     /// Whether it runs; it may have ended by itself when its disk was full.
@@ -198,6 +204,11 @@ impl Redis {
     /// kill -9.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("it was not killed").id()
     }
 
     /// Copies another one from now on, or, with `None`, is on its own from now on, with what it has.
