@@ -218,6 +218,45 @@ async fn g2_what_left_by_a_file_never_leaves_again_whatever_became_of_it() {
 }
 
 #[tokio::test]
+async fn g2_only_what_was_perhaps_sent_of_a_cancelled_run_is_sent_again() {
+    let db = Db::new().await;
+    let key = rail("sandbox-payout");
+    let tenant = db.tenant("t", key.name, 4).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(run).await;
+    let sent = db.lease(batches[0]).await;
+    db.intent(&sent).await;
+    let unsent = db.lease(batches[1]).await;
+    db.store.run_cancel(run).await.unwrap();
+    let stopped = db.store.intent_write(unsent.lease, "w", key, false).await.unwrap();
+    assert_eq!(stopped.unwrap_err(), IntentRefused::RunStopped);
+    assert_eq!(db.intent(&sent).await.attempt.0, 2);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn an_intent_says_until_when_its_request_may_arrive() {
+    let db = Db::new().await;
+    let lookup = rail("sandbox-lookup");
+    let tenant = db.tenant("t", lookup.name, 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let intent = db.intent(&leased).await;
+    let (opened, may_arrive_until): (time::OffsetDateTime, time::OffsetDateTime) =
+        sqlx::query_as("SELECT opened_at, may_arrive_until FROM attempt").fetch_one(&db.sql).await.unwrap();
+    assert_eq!(intent.expires_at, opened + lookup.request_lifetime);
+    assert_eq!(may_arrive_until, opened + lookup.dead_after());
+    db.drop().await;
+}
+
+#[test]
+fn a_refused_intent_says_why() {
+    let all = [IntentRefused::LeaseLost, IntentRefused::RunStopped, IntentRefused::NotSafe];
+    let words = ["the lease was lost", "the run is paused or cancelled", "sending again is not safe now"];
+    assert_eq!(all.map(|why| why.to_string()), words);
+}
+
+#[tokio::test]
 async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
     for tamper in [
         "UPDATE payout SET amount_minor = amount_minor + 1 WHERE id = (SELECT max(id) FROM payout)",
@@ -229,6 +268,7 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
          SELECT id + 1, run_id, affiliate_id, method_id, amount_minor, 0, now(), tenant_id, 'USD', 'paid', 'r' FROM payout ORDER BY id DESC LIMIT 1",
         "DELETE FROM exclusion",
         "UPDATE exclusion SET amount_minor = amount_minor - 1",
+        "UPDATE run_plan SET accounts = accounts + 1 WHERE verdict <> 'pay'",
         "UPDATE payout SET state = 'unknown', settled_at = NULL WHERE id = (SELECT max(id) FROM payout)",
     ] {
         let db = Db::new().await;

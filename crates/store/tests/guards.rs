@@ -364,6 +364,7 @@ async fn a_batch_whose_workers_keep_dying_is_split_with_all_that_is_known_of_it(
     assert_eq!(halves.len(), 2);
     let half = db.lease(halves[0]).await;
     assert_eq!((half.facts.state, half.facts.payouts, half.facts.attempt.0), (BatchState::Sending, 2, 1));
+    assert!(half.facts.may_arrive_until.is_some(), "the attempt may still arrive");
     // The first attempt's answer comes after all: success counts, refusal does not.
     let mut late = report(&first, &intent, refused);
     late.epoch = payfleet_domain::Epoch(1);

@@ -133,9 +133,9 @@ async fn g3_what_could_arrive_when_the_newest_was_opened_counts_after_it_is_dead
     assert_eq!(db.record(&new, &second, refused).await.refused, 0);
     let asked =
         looked_up(batch, new.lease.epoch, second.orders.iter().map(|o| (o.payout, refused(o.payout))).collect());
+    db.age(batch, 60).await;
     let stale = Report { epoch: old.lease.epoch, ..asked.clone() };
     assert_eq!(db.store.outcomes_record(stale).await.unwrap().refused, 0, "a lookup under an old lease proves nothing");
-    db.age(batch, 60).await;
     assert_eq!(db.store.outcomes_record(asked).await.unwrap().refused, 2, "a lookup after all have ended does");
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM attempt WHERE result IS NULL OR result = 'unknown'").await, 0);
     db.assert_ledger().await;
@@ -328,5 +328,90 @@ async fn a_hold_is_decided_while_the_rail_has_the_rest() {
     db.store.outcomes_record(other).await.unwrap();
     assert_eq!(db.states(run).await, "paid 1, refused 1");
     db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn news_of_a_payout_of_another_batch_changes_nothing() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 6).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let payouts = db.payouts(run).await;
+    let leased = db.lease(db.batches(run).await[1]).await;
+    let intent = db.intent(&leased).await;
+    for stray in [payouts[1], payouts[4]] {
+        let mut news = report(&leased, &intent, paid);
+        news.outcomes.push((stray, paid(stray)));
+        assert!(db.store.outcomes_record(news).await.is_err());
+    }
+    assert_eq!(db.states(run).await, "planned 6");
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn late_proof_ends_the_parts_of_parts_too() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 4).await;
+    let run = db.run(tenant, "2026-01", 4).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let intent = db.intent(&leased).await;
+    db.store.batch_split(leased.lease).await.unwrap().unwrap();
+    let half = db.lease(db.batches(run).await[0]).await;
+    db.store.batch_split(half.lease).await.unwrap().unwrap();
+    assert_eq!(db.record(&leased, &intent, paid).await.paid, 4);
+    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
+    assert_eq!(states, "split split done done done");
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn who_lost_the_lease_neither_splits_nor_holds() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    db.intent(&old).await;
+    db.expire_lease(batch).await;
+    db.lease(batch).await;
+    assert!(db.store.batch_split(old.lease).await.unwrap().is_err());
+    assert_eq!(db.store.batch_hold(old.lease, HoldReason::Poison).await.unwrap(), None);
+    assert_eq!(db.scalar::<String>("SELECT state FROM batch").await, "sending");
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn failures_are_counted_until_something_is_known() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batch = db.batches(run).await[0];
+    for (failures, outcome) in [(0, unknown as fn(PayoutId) -> Outcome), (1, |_| Outcome::NotExecuted), (2, accepted)] {
+        let leased = db.lease(batch).await;
+        assert_eq!(leased.failures, failures);
+        let intent = db.intent(&leased).await;
+        db.record(&leased, &intent, outcome).await;
+    }
+    assert_eq!(db.lease(batch).await.failures, 0);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn two_people_must_mean_the_same_payment() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-file", 1).await;
+    let run = db.run(tenant, "2026-01", 1).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let intent = db.intent(&leased).await;
+    db.record(&leased, &intent, unknown).await;
+    let leased = db.lease(leased.lease.batch).await;
+    db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap();
+    let says = |person, reference: &str| db.store.hold_decide(leased.first, Decision::Paid(reference.into()), person);
+    assert!(!says("ann", "bank-1").await.unwrap());
+    assert!(!says("bob", "bank-2").await.unwrap(), "this is another proposal");
+    assert!(says("ann", "bank-2").await.unwrap());
+    assert_eq!(db.scalar::<String>("SELECT reference FROM payout").await, "bank-2");
     db.drop().await;
 }
