@@ -1,4 +1,5 @@
-//! The conditions inside the guards, one by one, where the guards' own tests pass without them: found by taking each away (see `mutants`).
+//! The conditions inside the guards before a payment (plan, G1, G2) and at the end of a run (G5), one by one, where the guards' own tests pass without
+//! them: found by taking each away (see `mutants`). Those inside G3 and G4 are in `proofs`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,47 +8,11 @@ mod support;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use payfleet_domain::{BatchId, BatchState, HoldReason, Outcome, PayoutId, Rail, Reference, RunId, RunState};
-use payfleet_store::{
-    CloseVerdict, CommissionRow, CommissionRows, Decision, Feed, HoldError, IntentRefused, LeasedBatch, NewRun,
-    Planned, Report,
-};
-use support::{Db, TTL, paid, refused, report, unknown};
+use payfleet_domain::{BatchId, BatchState, HoldReason, Outcome};
+use payfleet_store::{CloseVerdict, CommissionRow, CommissionRows, Feed, IntentRefused, NewRun, Planned, Report};
+use support::{Db, TTL, paid, rail, refused, report, unknown};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn rail(name: &str) -> &'static Rail {
-    Rail::named(name).unwrap()
-}
-
-fn accepted(payout: PayoutId) -> Outcome {
-    Outcome::Accepted(Reference(format!("ref-{payout}")))
-}
-
-/// News that nobody's answer brought.
-fn looked_up(batch: BatchId, epoch: i32, outcomes: Vec<(PayoutId, Outcome)>) -> Report {
-    Report {
-        batch,
-        epoch: payfleet_domain::Epoch(epoch),
-        attempt: None,
-        outcomes,
-        refused_whole: false,
-        available_in: Duration::ZERO,
-        release: true,
-    }
-}
-
-/// A run that is planned and that the fleet has not begun.
-async fn planned(db: &Db, tenant: payfleet_domain::TenantId, period: &str, batch_size: u32) -> RunId {
-    let new = NewRun { tenant, period: period.parse().unwrap(), sequence: 1, minimum: "1".parse().unwrap() };
-    let (run, _) = db.store.run_create(new).await.unwrap();
-    while db.store.plan_chunk(run.id, 100, batch_size).await.unwrap() != Planned::Complete {}
-    run.id
-}
-
-async fn try_lease(db: &Db, batch: BatchId) -> Option<LeasedBatch> {
-    db.store.lease_acquire(batch, "w", TTL).await.unwrap()
-}
 
 async fn due(db: &Db, rail: &'static str) -> Vec<BatchId> {
     db.store.batches_due(rail, HashSet::new(), 100).await.unwrap()
@@ -58,9 +23,9 @@ async fn what_is_not_due_or_of_a_run_that_is_not_paying_is_neither_published_nor
     let db = Db::new().await;
     let name = "sandbox-payout";
     let tenant = db.tenant("t", name, 6).await;
-    let run = planned(&db, tenant, "2026-01", 2).await;
+    let run = db.planned(tenant, "2026-01", 2).await;
     let batches = db.batches(run).await;
-    assert!(try_lease(&db, batches[0]).await.is_none() && due(&db, name).await.is_empty(), "not begun");
+    assert!(db.try_lease(batches[0]).await.is_none() && due(&db, name).await.is_empty(), "not begun");
     db.store.run_pause(run, "a look").await.unwrap();
     assert_eq!(db.store.runs_begin().await.unwrap(), 0, "a paused run does not begin");
     db.store.run_resume(run).await.unwrap();
@@ -70,7 +35,7 @@ async fn what_is_not_due_or_of_a_run_that_is_not_paying_is_neither_published_nor
     let leased = db.lease(batches[0]).await;
     assert_eq!(due(&db, name).await, batches[1..], "a leased batch is not published");
     db.store.lease_release(leased.lease, HOUR).await.unwrap();
-    assert!(try_lease(&db, batches[0]).await.is_none() && due(&db, name).await == batches[1..], "not due");
+    assert!(db.try_lease(batches[0]).await.is_none() && due(&db, name).await == batches[1..], "not due");
     db.pay(batches[1], paid).await;
     assert_eq!(due(&db, name).await, [batches[2]], "a finished batch is not published");
     let leased = db.lease(batches[2]).await;
@@ -82,12 +47,12 @@ async fn what_is_not_due_or_of_a_run_that_is_not_paying_is_neither_published_nor
     db.expire_lease(batches[0]).await;
     // As if the cancelling program had died after its first transaction.
     db.change("UPDATE run SET state = 'cancelled' WHERE id = $1", run.0).await;
-    assert!(try_lease(&db, batches[0]).await.is_none(), "what was not sent is not touched any more");
+    assert!(db.try_lease(batches[0]).await.is_none(), "what was not sent is not touched any more");
     assert_eq!(due(&db, name).await, [batches[2]], "what was perhaps sent is followed to its end");
     assert_eq!(db.store.runs_to_cancel().await.unwrap(), [run]);
     db.store.run_cancel(run).await.unwrap();
     assert_eq!(db.store.runs_to_cancel().await.unwrap(), []);
-    assert!(try_lease(&db, batches[2]).await.is_some());
+    assert!(db.try_lease(batches[2]).await.is_some());
     let other = db.tenant("u", name, 2).await;
     db.run(other, "2026-01", 2).await;
     assert_eq!(db.store.runs_to_cancel().await.unwrap(), [], "a run that goes on is not cancelled");
@@ -104,7 +69,7 @@ async fn a_run_that_is_over_is_not_worked_on() {
     db.intent(&leased).await;
     db.expire_lease(batch).await;
     db.change("UPDATE run SET state = 'settled', settled_at = now() WHERE id = $1", run.0).await;
-    assert!(try_lease(&db, batch).await.is_none() && due(&db, "sandbox-file").await.is_empty());
+    assert!(db.try_lease(batch).await.is_none() && due(&db, "sandbox-file").await.is_empty());
     assert!(db.store.run_pause(run, "late").await.is_err());
     assert!(db.store.run_cancel(run).await.is_err());
     assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet);
@@ -133,7 +98,7 @@ async fn a_lease_knows_of_every_request_that_may_arrive() {
     assert_eq!(again.facts.stalled_leases, 2);
     db.record(&leased, &first, unknown).await;
     assert_eq!(db.scalar::<i32>("SELECT stalled_leases FROM batch").await, 2, "a late worker is no news of this one");
-    assert!(try_lease(&db, batch).await.is_none(), "nor does it give another's lease back");
+    assert!(db.try_lease(batch).await.is_none(), "nor does it give another's lease back");
     let second = db.intent(&again).await;
     db.record(&again, &second, unknown).await;
     let third = db.lease(batch).await;
@@ -143,7 +108,7 @@ async fn a_lease_knows_of_every_request_that_may_arrive() {
     assert_eq!((third.facts.unknown_attempts, third.facts.stalled_leases), (2, 1));
     db.expire_lease(batch).await;
     db.store.lease_release(third.lease, HOUR).await.unwrap();
-    assert!(try_lease(&db, batch).await.is_some(), "an ended lease cannot put the batch off");
+    assert!(db.try_lease(batch).await.is_some(), "an ended lease cannot put the batch off");
     db.drop().await;
 }
 
@@ -160,14 +125,14 @@ async fn who_is_not_done_with_a_batch_keeps_its_lease() {
     news.outcomes.truncate(1);
     db.store.outcomes_record(news).await.unwrap();
     assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "half of it is under way");
-    assert!(try_lease(&db, batch).await.is_none());
+    assert!(db.try_lease(batch).await.is_none());
     db.expire_lease(batch).await;
     let new = db.lease(batch).await;
     let late = Report { available_in: HOUR, ..report(&leased, &intent, unknown) };
     db.store.outcomes_record(late).await.unwrap();
     assert_eq!(db.store.leases_renew(vec![(batch, new.lease.epoch)], TTL).await.unwrap().len(), 1);
     db.change("UPDATE batch SET lease_until = '-infinity' WHERE id = $1", batch.0).await;
-    assert!(try_lease(&db, batch).await.is_some(), "a late worker does not put the batch off");
+    assert!(db.try_lease(batch).await.is_some(), "a late worker does not put the batch off");
     db.drop().await;
 }
 
@@ -253,325 +218,42 @@ async fn g2_what_left_by_a_file_never_leaves_again_whatever_became_of_it() {
 }
 
 #[tokio::test]
-async fn g4_proof_after_a_refusal_or_twice_is_one_alarm_and_news_never_goes_back() {
+async fn g2_only_what_was_perhaps_sent_of_a_cancelled_run_is_sent_again() {
     let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 6).await;
+    let key = rail("sandbox-payout");
+    let tenant = db.tenant("t", key.name, 4).await;
     let run = db.run(tenant, "2026-01", 2).await;
     let batches = db.batches(run).await;
-    let leased = db.lease(batches[0]).await;
-    let intent = db.intent(&leased).await;
-    assert_eq!(db.record(&leased, &intent, refused).await.refused, 2);
-    assert_eq!(db.record(&leased, &intent, refused).await.refused, 0, "again");
-    assert_eq!(db.record(&leased, &intent, paid).await.alarms, 2, "paid after it was refused");
-    assert_eq!(db.record(&leased, &intent, paid).await.alarms, 0, "the same proof again");
-    assert_eq!(db.states(run).await, "planned 4, refused 2");
-    let reason = db.store.run_find(run).await.unwrap().unwrap().pause_reason;
-    assert_eq!(reason.as_deref(), Some("double payment"));
-    db.store.run_resume(run).await.unwrap();
-    let leased = db.lease(batches[1]).await;
-    let intent = db.intent(&leased).await;
-    assert_eq!(db.record(&leased, &intent, accepted).await.state, BatchState::Accepted);
-    db.record(&leased, &intent, unknown).await;
-    assert_eq!(db.states(run).await, "accepted 2, planned 2, refused 2", "accepted stays accepted");
-    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "accepted is open");
-    db.record(&leased, &intent, paid).await;
-    db.record(&leased, &intent, accepted).await;
-    db.record(&leased, &intent, refused).await;
-    assert_eq!(db.states(run).await, "paid 2, planned 2, refused 2", "paid stays paid");
-    db.pay(batches[2], paid).await;
-    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
-    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "settled once");
-    db.record(&leased, &intent, |_| Outcome::Paid(Reference("another".into()))).await;
-    let found = db.store.run_find(run).await.unwrap().unwrap();
-    assert_eq!((found.state, found.pause_reason), (RunState::Settled, None), "what is over is not paused");
-    db.assert_ledger().await;
+    let sent = db.lease(batches[0]).await;
+    db.intent(&sent).await;
+    let unsent = db.lease(batches[1]).await;
+    db.store.run_cancel(run).await.unwrap();
+    let stopped = db.store.intent_write(unsent.lease, "w", key, false).await.unwrap();
+    assert_eq!(stopped.unwrap_err(), IntentRefused::RunStopped);
+    assert_eq!(db.intent(&sent).await.attempt.0, 2);
     db.drop().await;
 }
 
 #[tokio::test]
-async fn money_that_comes_back_is_proof_that_it_went_out() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 3).await;
-    let run = db.run(tenant, "2026-01", 3).await;
-    let batch = db.batches(run).await[0];
-    let leased = db.lease(batch).await;
-    let intent = db.intent(&leased).await;
-    let [one, two, three] = [0, 1, 2].map(|n| intent.orders[n].payout);
-    let mut news = report(&leased, &intent, paid);
-    news.outcomes = vec![(one, paid(one)), (two, Outcome::Unknown), (three, refused(three))];
-    db.store.outcomes_record(news).await.unwrap();
-    let back = |payout: PayoutId| (payout, Outcome::Returned(Reference(format!("back-{payout}"))));
-    for _ in 0..2 {
-        db.store.outcomes_record(looked_up(batch, 1, vec![back(one), back(two), back(three)])).await.unwrap();
-    }
-    assert_eq!(db.states(run).await, "refused 1, returned 2");
-    let references: Vec<String> =
-        sqlx::query_scalar("SELECT reference FROM payout WHERE state = 'returned' ORDER BY id")
-            .fetch_all(&db.sql)
-            .await
-            .unwrap();
-    assert_eq!(references, [format!("ref-{one}"), format!("back-{two}")], "the payment's own name is kept");
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn g3_an_older_request_counts_until_it_is_dead_or_answered() {
-    // The first attempt: how it ended, and how long before the second; and whether the second's refusal is final.
-    for (ended, age, last) in [(None, 0, false), (Some(unknown as fn(PayoutId) -> Outcome), 0, false), (None, 60, true)]
-    {
-        let db = Db::new().await;
-        let lookup = rail("sandbox-lookup");
-        let tenant = db.tenant("t", lookup.name, 2).await;
-        let run = db.run(tenant, "2026-01", 2).await;
-        let batch = db.batches(run).await[0];
-        let old = db.lease(batch).await;
-        let first = db.intent(&old).await;
-        if let Some(outcome) = ended {
-            db.record(&old, &first, outcome).await;
-        }
-        db.age(batch, 60).await;
-        db.expire_lease(batch).await;
-        let new = db.lease(batch).await;
-        let second = db.store.intent_write(new.lease, "w", lookup, true).await.unwrap().unwrap();
-        // As if the first were not known to have ended, and had been opened later.
-        sqlx::query(
-            "UPDATE attempt SET result = $2, closed_at = CASE WHEN $2 IS NULL THEN NULL ELSE closed_at END,
-                    opened_at = clock_timestamp() - interval '1 hour', may_arrive_until = clock_timestamp() + interval '1 hour' - $3::int * interval '90 seconds'
-              WHERE batch_id = $1 AND n = 1",
-        )
-        .bind(batch.0)
-        .bind(ended.map(|_| "unknown"))
-        .bind(age)
-        .execute(&db.sql)
-        .await
-        .unwrap();
-        let recorded = db.record(&new, &second, refused).await;
-        assert_eq!(recorded.refused == 2, last, "{age} s");
-        db.drop().await;
-    }
-}
-
-#[tokio::test]
-async fn g3_what_could_arrive_when_the_newest_was_opened_counts_after_it_is_dead() {
+async fn an_intent_says_until_when_its_request_may_arrive() {
     let db = Db::new().await;
     let lookup = rail("sandbox-lookup");
     let tenant = db.tenant("t", lookup.name, 2).await;
     let run = db.run(tenant, "2026-01", 2).await;
-    let batch = db.batches(run).await[0];
-    let old = db.lease(batch).await;
-    db.intent(&old).await;
-    db.age(batch, 60).await;
-    db.expire_lease(batch).await;
-    let new = db.lease(batch).await;
-    let second = db.store.intent_write(new.lease, "w", lookup, true).await.unwrap().unwrap();
-    // The first could arrive for a moment after the second was opened; by now it is dead.
-    db.change(
-        "UPDATE attempt a SET result = NULL, closed_at = NULL,
-                may_arrive_until = (SELECT opened_at + interval '1 microsecond' FROM attempt WHERE batch_id = $1 AND n = 2)
-          WHERE batch_id = $1 AND n = 1",
-        batch.0,
-    )
-    .await;
-    assert_eq!(db.record(&new, &second, refused).await.refused, 0);
-    let asked =
-        looked_up(batch, new.lease.epoch.0, second.orders.iter().map(|o| (o.payout, refused(o.payout))).collect());
-    let stale = Report { epoch: old.lease.epoch, ..asked.clone() };
-    assert_eq!(db.store.outcomes_record(stale).await.unwrap().refused, 0, "a lookup under an old lease proves nothing");
-    db.age(batch, 60).await;
-    assert_eq!(db.store.outcomes_record(asked).await.unwrap().refused, 2, "a lookup after all have ended does");
-    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM attempt WHERE result IS NULL OR result = 'unknown'").await, 0);
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn what_was_not_executed_after_all_is_as_if_it_had_never_been_sent() {
-    let db = Db::new().await;
-    let key = rail("sandbox-payout");
-    let tenant = db.tenant("t", key.name, 2).await;
-    let run = db.run(tenant, "2026-01", 2).await;
-    let batch = db.batches(run).await[0];
-    let old = db.lease(batch).await;
-    let first = db.intent(&old).await;
-    db.expire_lease(batch).await;
-    let new = db.lease(batch).await;
-    let second = db.intent(&new).await;
-    let not_executed = |_| Outcome::NotExecuted;
-    assert_eq!(db.record(&new, &second, not_executed).await.state, BatchState::Sending, "the first may still arrive");
-    let results = "SELECT string_agg(coalesce(result, '?'), ' ' ORDER BY n) FROM attempt";
-    assert_eq!(db.scalar::<String>(results).await, "? not_executed");
-    db.record(&old, &first, not_executed).await;
-    db.record(&new, &second, paid).await;
-    assert_eq!(db.scalar::<String>(results).await, "not_executed not_executed", "a closed attempt is not closed again");
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn the_parts_of_a_split_batch_end_with_it() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 5).await;
-    let run = db.run(tenant, "2026-01", 5).await;
-    let whole = db.batches(run).await[0];
-    let leased = db.lease(whole).await;
-    let intent = db.intent(&leased).await;
-    db.store.batch_split(leased.lease).await.unwrap().unwrap();
-    assert!(db.store.batch_split(leased.lease).await.unwrap().is_err(), "split already");
-    let halves = db.batches(run).await;
-    let half = db.lease(halves[1]).await;
-    assert!(half.facts.first_sent_at.is_some(), "the keys are as old as they were");
-    db.store.batch_hold(half.lease, HoldReason::Poison).await.unwrap();
-    let held = half.first;
-    assert!(!db.store.hold_decide(held, Decision::NotPaid, "ann").await.unwrap(), "found in the half that has it");
-    db.record(&leased, &intent, accepted).await;
-    let states: Vec<String> =
-        sqlx::query_scalar("SELECT state FROM batch ORDER BY id").fetch_all(&db.sql).await.unwrap();
-    assert_eq!(states, ["split", "accepted", "accepted"]);
-    assert!(db.store.holds_list(Some(run), 10).await.unwrap().is_empty(), "evidence overtakes people");
-    let open: i64 = db.scalar("SELECT count(*) FROM attempt WHERE result IS NULL").await;
-    assert_eq!(open, 0, "the halves' copies of the attempt are closed too");
-    db.record(&leased, &intent, paid).await;
-    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn a_half_that_has_all_its_answers_is_done() {
-    for whole in [false, true] {
-        let db = Db::new().await;
-        let tenant = db.tenant("t", "sandbox-payout", 2).await;
-        let run = db.run(tenant, "2026-01", 2).await;
-        let leased = db.lease(db.batches(run).await[0]).await;
-        let intent = db.intent(&leased).await;
-        let mut news = report(&leased, &intent, paid);
-        news.outcomes.truncate(1);
-        news.release = false;
-        db.store.outcomes_record(news).await.unwrap();
-        let again = db.intent(&leased).await;
-        match whole {
-            true => {
-                let refused = Report { refused_whole: true, ..report(&leased, &again, refused) };
-                db.store.outcomes_record(refused).await.map(drop).unwrap();
-            }
-            false => db.store.batch_split(leased.lease).await.unwrap().unwrap(),
-        }
-        assert_eq!(db.states(run).await, "paid 1, planned 1");
-        let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
-        assert_eq!(states, format!("split done {}", if whole { "ready" } else { "sending" }));
-        db.pay(db.batches(run).await[1], paid).await;
-        assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
-        db.assert_ledger().await;
-        db.drop().await;
-    }
-}
-
-#[tokio::test]
-async fn people_decide_about_the_part_that_has_the_payout() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 2).await;
-    let run = db.run(tenant, "2026-01", 2).await;
     let leased = db.lease(db.batches(run).await[0]).await;
-    db.store.batch_split(leased.lease).await.unwrap().unwrap();
-    let halves = db.batches(run).await;
-    let half = db.lease(halves[1]).await;
-    db.store.batch_hold(half.lease, HoldReason::Poison).await.unwrap();
-    for person in ["ann", "bob"] {
-        db.store.hold_decide(half.first, Decision::NotPaid, person).await.unwrap();
-    }
-    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
-    assert_eq!(states, "split ready done");
-    db.assert_ledger().await;
+    let intent = db.intent(&leased).await;
+    let (opened, may_arrive_until): (time::OffsetDateTime, time::OffsetDateTime) =
+        sqlx::query_as("SELECT opened_at, may_arrive_until FROM attempt").fetch_one(&db.sql).await.unwrap();
+    assert_eq!(intent.expires_at, opened + lookup.request_lifetime);
+    assert_eq!(may_arrive_until, opened + lookup.dead_after());
     db.drop().await;
 }
 
-#[tokio::test]
-async fn one_payout_cannot_be_split_and_what_is_refused_whole_starts_anew() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-batch", 2).await;
-    let run = db.run(tenant, "2026-01", 2).await;
-    let batch = db.batches(run).await[0];
-    let leased = db.lease(batch).await;
-    let intent = db.intent(&leased).await;
-    let whole = Report { refused_whole: true, ..report(&leased, &intent, refused) };
-    db.store.outcomes_record(whole).await.unwrap();
-    let halves = db.batches(run).await;
-    let half = db.lease(halves[0]).await;
-    assert_eq!((half.facts.state, half.facts.attempt.0, half.facts.first_sent_at), (BatchState::Ready, 0, None));
-    assert!(db.store.batch_split(half.lease).await.is_err());
-    assert_eq!(db.batches(run).await, halves);
-    // The rail contradicts itself: what it had refused whole it has accepted.
-    db.record(&leased, &intent, accepted).await;
-    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
-    assert_eq!(states, "split accepted accepted");
-    db.record(&leased, &intent, paid).await;
-    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn a_decision_and_a_late_proof_close_only_their_own_holds() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-file", 3).await;
-    let run = db.run(tenant, "2026-01", 3).await;
-    let batch = db.batches(run).await[0];
-    let leased = db.lease(batch).await;
-    let intent = db.intent(&leased).await;
-    let [one, two, three] = [0, 1, 2].map(|n| intent.orders[n].payout);
-    let mut first = report(&leased, &intent, paid);
-    first.outcomes = vec![(one, paid(one)), (two, Outcome::Unknown), (three, Outcome::Unknown)];
-    first.release = false;
-    db.store.outcomes_record(first).await.unwrap();
-    assert_eq!(
-        db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap(),
-        Some(2),
-        "what is paid is not held"
-    );
-    assert!(!db.store.hold_decide(two, Decision::NotPaid, "ann").await.unwrap());
-    assert!(db.store.hold_decide(two, Decision::NotPaid, "bob").await.unwrap());
-    assert!(matches!(db.store.hold_decide(two, Decision::NotPaid, "eve").await, Err(HoldError::NotHeld(_))));
-    assert_eq!(db.scalar::<String>("SELECT state FROM batch").await, "held");
-    // The proof names all; it is news of the third only.
-    db.record(&leased, &intent, |payout| Outcome::Accepted(Reference(format!("ref-{payout}")))).await;
-    let resolutions = "SELECT string_agg(coalesce(resolution, '?'), ' ' ORDER BY payout_id) FROM hold";
-    assert_eq!(db.scalar::<String>(resolutions).await, "not_paid evidence");
-    assert_eq!(db.scalar::<String>("SELECT state FROM batch").await, "accepted");
-    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet);
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn a_hold_is_decided_while_the_rail_has_the_rest() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 2).await;
-    let run = db.run(tenant, "2026-01", 2).await;
-    let batch = db.batches(run).await[0];
-    let leased = db.lease(batch).await;
-    let intent = db.intent(&leased).await;
-    let [one, two] = [0, 1].map(|n| intent.orders[n].payout);
-    let mut news = report(&leased, &intent, paid);
-    news.outcomes = vec![(one, accepted(one)), (two, Outcome::Unknown)];
-    news.release = false;
-    db.store.outcomes_record(news).await.unwrap();
-    db.store.batch_hold(leased.lease, HoldReason::Poison).await.unwrap();
-    assert_eq!(db.scalar::<String>("SELECT state FROM batch").await, "accepted", "the rail has one of them");
-    let mut other = report(&leased, &intent, paid);
-    other.outcomes = vec![(one, paid(one))];
-    assert_eq!(db.store.outcomes_record(other.clone()).await.unwrap().state, BatchState::Held);
-    assert_eq!(
-        db.store.holds_list(Some(run), 10).await.unwrap().len(),
-        1,
-        "news of one payout leaves the other's hold"
-    );
-    other.outcomes = vec![(one, paid(one)), (two, refused(two))];
-    other.attempt = None;
-    db.store.outcomes_record(other).await.unwrap();
-    assert_eq!(db.states(run).await, "paid 1, refused 1");
-    db.assert_ledger().await;
-    db.drop().await;
+#[test]
+fn a_refused_intent_says_why() {
+    let all = [IntentRefused::LeaseLost, IntentRefused::RunStopped, IntentRefused::NotSafe];
+    let words = ["the lease was lost", "the run is paused or cancelled", "sending again is not safe now"];
+    assert_eq!(all.map(|why| why.to_string()), words);
 }
 
 #[tokio::test]
@@ -586,6 +268,7 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
          SELECT id + 1, run_id, affiliate_id, method_id, amount_minor, 0, now(), tenant_id, 'USD', 'paid', 'r' FROM payout ORDER BY id DESC LIMIT 1",
         "DELETE FROM exclusion",
         "UPDATE exclusion SET amount_minor = amount_minor - 1",
+        "UPDATE run_plan SET accounts = accounts + 1 WHERE verdict <> 'pay'",
         "UPDATE payout SET state = 'unknown', settled_at = NULL WHERE id = (SELECT max(id) FROM payout)",
     ] {
         let db = Db::new().await;
@@ -633,7 +316,7 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     .execute(&db.sql)
     .await
     .unwrap();
-    let first = planned(&db, tenant, "2026-01", 10).await;
+    let first = db.planned(tenant, "2026-01", 10).await;
     let paid: Vec<(String, i64, String)> = sqlx::query_as(
         "SELECT a.external_id, p.amount_minor, m.destination FROM payout p JOIN affiliate a ON a.id = p.affiliate_id
            JOIN payout_method m ON m.id = p.method_id WHERE p.run_id = $1 ORDER BY 1",
@@ -656,7 +339,7 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
         "a1 on_hold, a2 method_unusable, a4 outside_limits, a5 outside_limits, a6 no_method, a7 below_minimum, a8 below_minimum"
     );
     db.assert_ledger().await;
-    let second = planned(&db, tenant, "2026-02", 10).await;
+    let second = db.planned(tenant, "2026-02", 10).await;
     let of_a8: i64 = sqlx::query_scalar(
         "SELECT amount_minor FROM payout WHERE run_id = $1 AND currency = 'EUR' AND amount_minor < 1000",
     )

@@ -6,13 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use payfleet_domain::{BatchState, HoldReason, NextStep, Outcome, Rail, Reference, RunState, next_step};
+use payfleet_domain::{BatchState, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
 use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused};
-use support::{Db, TTL, paid, refused, report, unknown};
-
-fn rail(name: &str) -> &'static Rail {
-    Rail::named(name).unwrap()
-}
+use support::{Db, TTL, accepted, looked_up, paid, rail, refused, report, unknown};
 
 #[tokio::test]
 async fn g1_a_lease_is_one_workers_until_it_ends() {
@@ -280,10 +276,9 @@ async fn not_executed_after_an_unknown_attempt_proves_nothing_about_the_first() 
 
 #[tokio::test]
 async fn g4_proof_counts_even_where_the_rail_had_said_that_nothing_was_executed() {
-    for (outcome, state) in [
-        (paid as fn(payfleet_domain::PayoutId) -> Outcome, BatchState::Done),
-        (|payout| Outcome::Accepted(Reference(format!("ref-{payout}"))), BatchState::Accepted),
-    ] {
+    for (outcome, state) in
+        [(paid as fn(payfleet_domain::PayoutId) -> Outcome, BatchState::Done), (accepted, BatchState::Accepted)]
+    {
         let db = Db::new().await;
         let tenant = db.tenant("t", "sandbox-batch", 2).await;
         let run = db.run(tenant, "2026-01", 10).await;
@@ -369,6 +364,7 @@ async fn a_batch_whose_workers_keep_dying_is_split_with_all_that_is_known_of_it(
     assert_eq!(halves.len(), 2);
     let half = db.lease(halves[0]).await;
     assert_eq!((half.facts.state, half.facts.payouts, half.facts.attempt.0), (BatchState::Sending, 2, 1));
+    assert!(half.facts.may_arrive_until.is_some(), "the attempt may still arrive");
     // The first attempt's answer comes after all: success counts, refusal does not.
     let mut late = report(&first, &intent, refused);
     late.epoch = payfleet_domain::Epoch(1);
@@ -438,15 +434,8 @@ async fn refused_returned_and_cancelled_money_is_due_again_once() {
             .fetch_one(&db.sql)
             .await
             .unwrap();
-    let news = payfleet_store::Report {
-        batch: batches[0],
-        epoch: payfleet_domain::Epoch(1),
-        attempt: None,
-        outcomes: vec![(payfleet_domain::PayoutId(payout), Outcome::Returned(Reference(reference)))],
-        refused_whole: false,
-        available_in: Duration::ZERO,
-        release: true,
-    };
+    let back = vec![(payfleet_domain::PayoutId(payout), Outcome::Returned(Reference(reference)))];
+    let news = looked_up(batches[0], payfleet_domain::Epoch(1), back);
     db.store.outcomes_record(news.clone()).await.unwrap();
     db.store.outcomes_record(news).await.unwrap();
     assert_eq!(db.store.run_cancel(first).await.unwrap(), 2);
@@ -495,7 +484,7 @@ async fn racing_workers_never_intend_under_a_lost_lease() {
                 if let Some(leased) =
                     store.lease_acquire(batch, &worker, Duration::from_millis(5 + n * 3)).await.unwrap()
                 {
-                    let rail = Rail::named("sandbox-payout").unwrap();
+                    let rail = rail("sandbox-payout");
                     if let Ok(intent) = store.intent_write(leased.lease, &worker, rail, false).await.unwrap() {
                         intended.push((leased.lease.epoch.0, intent.attempt.0));
                         let _ = enough.fetch_update(

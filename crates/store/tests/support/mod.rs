@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{BatchId, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
+use payfleet_domain::{BatchId, Epoch, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
 use payfleet_store::{Intent, LeasedBatch, NewRun, Planned, Recorded, Report, Store, TenantRail};
 use sqlx::{PgPool, Row};
 
@@ -75,13 +75,19 @@ impl Db {
         .unwrap();
     }
 
-    /// Creates and plans a run, and lets the fleet begin on it.
-    pub async fn run(&self, tenant: TenantId, period: &str, batch_size: u32) -> RunId {
+    /// A run that is planned and that the fleet has not begun.
+    pub async fn planned(&self, tenant: TenantId, period: &str, batch_size: u32) -> RunId {
         let new = NewRun { tenant, period: period.parse().unwrap(), sequence: 1, minimum: "1".parse().unwrap() };
         let (run, _) = self.store.run_create(new).await.unwrap();
         while self.store.plan_chunk(run.id, 7, batch_size).await.unwrap() != Planned::Complete {}
-        self.store.runs_begin().await.unwrap();
         run.id
+    }
+
+    /// Creates and plans a run, and lets the fleet begin on it.
+    pub async fn run(&self, tenant: TenantId, period: &str, batch_size: u32) -> RunId {
+        let run = self.planned(tenant, period, batch_size).await;
+        self.store.runs_begin().await.unwrap();
+        run
     }
 
     pub async fn batches(&self, run: RunId) -> Vec<BatchId> {
@@ -103,8 +109,12 @@ impl Db {
         ids.into_iter().map(PayoutId).collect()
     }
 
+    pub async fn try_lease(&self, batch: BatchId) -> Option<LeasedBatch> {
+        self.store.lease_acquire(batch, "w", TTL).await.unwrap()
+    }
+
     pub async fn lease(&self, batch: BatchId) -> LeasedBatch {
-        self.store.lease_acquire(batch, "w", TTL).await.unwrap().expect("the batch is free")
+        self.try_lease(batch).await.expect("the batch is free")
     }
 
     /// As if the lease's time were over.
@@ -129,8 +139,7 @@ impl Db {
     }
 
     pub async fn intent(&self, leased: &LeasedBatch) -> Intent {
-        let rail = Rail::named(&leased.rail).unwrap();
-        self.store.intent_write(leased.lease, "w", rail, false).await.unwrap().expect("it may be sent")
+        self.store.intent_write(leased.lease, "w", rail(&leased.rail), false).await.unwrap().expect("it may be sent")
     }
 
     pub async fn record(
@@ -209,6 +218,19 @@ pub fn report(leased: &LeasedBatch, intent: &Intent, outcome: impl Fn(PayoutId) 
         available_in: Duration::ZERO,
         release: true,
     }
+}
+
+/// News that nobody's answer brought.
+pub fn looked_up(batch: BatchId, epoch: Epoch, outcomes: Vec<(PayoutId, Outcome)>) -> Report {
+    Report { batch, epoch, attempt: None, outcomes, refused_whole: false, available_in: Duration::ZERO, release: true }
+}
+
+pub fn rail(name: &str) -> &'static Rail {
+    Rail::named(name).unwrap()
+}
+
+pub fn accepted(payout: PayoutId) -> Outcome {
+    Outcome::Accepted(Reference(format!("ref-{payout}")))
 }
 
 pub fn paid(payout: PayoutId) -> Outcome {
