@@ -23,6 +23,7 @@ impl Seconds {
 
 /// Affiliates and payouts of one of the two sessions.
 struct Half {
+    n: i64,
     after: i64,
     up_to: i64,
     first: i64,
@@ -44,8 +45,8 @@ pub async fn limit(site: &Site, data: &Data) -> Seconds {
     let middle = low + (high - low) / 2;
     let (first, half) = (run << 32, middle - low + 1);
     let halves = [
-        Half { after: low - 1, up_to: middle, first, end: first + half },
-        Half { after: middle, up_to: high, first: first + half, end: first + (1 << 32) },
+        Half { n: 1, after: low - 1, up_to: middle, first, end: first + half },
+        Half { n: 2, after: middle, up_to: high, first: first + half, end: first + (1 << 32) },
     ];
     let plan = both(site, data, include_str!("sql/limit_plan.sql"), run, tenant, &halves).await;
     sqlx::query("UPDATE run SET state = 'paying', planned_at = clock_timestamp(), paying_at = clock_timestamp()")
@@ -70,6 +71,7 @@ async fn both(site: &Site, data: &Data, script: &str, run: i64, tenant: i32, hal
     let session = async |half: &Half| {
         let numbers = [
             ("run", run),
+            ("n", half.n),
             ("tenant", tenant.into()),
             ("after", half.after),
             ("up_to", half.up_to),

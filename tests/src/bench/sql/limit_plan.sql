@@ -18,11 +18,10 @@ SELECT id, 0, tenant_id, amount_minor, currency FROM payout WHERE id >= :first A
 INSERT INTO batch (tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
 SELECT :tenant, :run, 'null', 'bench', currency, min(id), max(id), count(*), sum(amount_minor)
   FROM payout WHERE id >= :first AND id < :end GROUP BY currency, (id - :first) / 500 ORDER BY 6;
+INSERT INTO plan_chunk (run_id, n, tenant_id, after_affiliate, up_to, first_place, accounts, is_planned)
+SELECT :run, :n, :tenant, :after, :up_to, :first & 4294967295, count(*), true FROM payout WHERE id >= :first AND id < :end;
+INSERT INTO run_plan (run_id, chunk, currency, verdict, accounts, amount_minor)
+SELECT :run, :n, currency, 'pay', sum(payouts), sum(amount_minor) FROM batch
+ WHERE run_id = :run AND first_payout_id >= :first AND first_payout_id < :end GROUP BY currency;
 COMMIT;
--- On its own: both sessions add to the same row, and neither is to wait for the other's whole transaction.
-INSERT INTO run_plan AS plan (run_id, tenant_id, currency, verdict, accounts, amount_minor)
-SELECT :run, :tenant, currency, 'pay', sum(payouts), sum(amount_minor) FROM batch
- WHERE run_id = :run AND first_payout_id >= :first AND first_payout_id < :end GROUP BY currency
-    ON CONFLICT (run_id, currency, verdict)
-    DO UPDATE SET accounts = plan.accounts + excluded.accounts, amount_minor = plan.amount_minor + excluded.amount_minor;
 SELECT extract(epoch FROM clock_timestamp());
