@@ -246,6 +246,7 @@ async fn an_intent_says_until_when_its_request_may_arrive() {
         sqlx::query_as("SELECT opened_at, may_arrive_until FROM attempt").fetch_one(&db.sql).await.unwrap();
     assert_eq!(intent.expires_at, opened + lookup.request_lifetime);
     assert_eq!(may_arrive_until, opened + lookup.dead_after());
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "it is under way");
     db.drop().await;
 }
 
