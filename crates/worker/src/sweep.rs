@@ -18,8 +18,9 @@ const BUSY: Duration = Duration::from_millis(200);
 /// While nothing is.
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two tries to become the sweeper. A sweeper that is stopped loses its lock after three seconds (see [`SweepLock`]); with this, and the ten
-/// of a lease, others have a killed worker's batches within fifteen seconds even if the sweeper hangs meanwhile.
-const FOLLOWER: Duration = Duration::from_millis(1_500);
+/// of a lease, others have a killed worker's batches within about fifteen seconds even if the sweeper hangs meanwhile. Most of what an idle fleet asks
+/// Postgres is this question.
+const FOLLOWER: Duration = Duration::from_secs(2);
 
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
 pub(crate) async fn sweep(process: Arc<Process>) {
