@@ -17,8 +17,8 @@ const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
 const BUSY: Duration = Duration::from_millis(200);
 /// While nothing is.
 const IDLE: Duration = Duration::from_secs(1);
-/// Between two tries to become the sweeper. A sweeper that is stopped loses its lock after three seconds (see [`SweepLock`]); with this, and the ten
-/// of a lease, others have a killed worker's batches within about fifteen seconds even if the sweeper hangs meanwhile. Most of what an idle fleet asks
+/// Between two tries to become the sweeper. A sweeper that is stopped loses its lock after three seconds (see [`SweepLock`]); with this, and the eight
+/// of a lease, others have a killed worker's batches within fifteen seconds even if the sweeper hangs meanwhile. Most of what an idle fleet asks
 /// Postgres is this question.
 const FOLLOWER: Duration = Duration::from_secs(2);
 

@@ -92,10 +92,10 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("attempts_supersede", "(result IS NULL OR result = 'unknown')", "result = 'unknown'")]),
     needed(&[("attempts_supersede", "batch_id = $1 AND", "$1::bigint IS NOT NULL AND")]),
     needed(&[("lease_valid", "lease_until > clock_timestamp()", "true")]),
-    needed(&[("orders_in", "AND p.state = ANY($3)", "AND $3::text[] IS NOT NULL")]),
-    needed(&[("orders_in", "p.id BETWEEN $1 AND $2", "p.id >= $1 AND $2::bigint IS NOT NULL")]),
+    needed(&[("orders_in", "AND state = ANY($3)", "AND $3::text[] IS NOT NULL")]),
+    needed(&[("orders_in", "id BETWEEN $1 AND $2", "id >= $1 AND $2::bigint IS NOT NULL")]),
     equal(
-        &[("orders_in", "AND a.tenant_id = p.tenant_id", "")],
+        &[("orders_affiliates", "AND tenant_id = $2", "AND $2::int IS NOT NULL")],
         "numbers of affiliates are unique; a second lock on the door",
     ),
     needed(&[("batch_lock", "FOR NO KEY UPDATE", "")]),
