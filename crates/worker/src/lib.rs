@@ -24,7 +24,7 @@ use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{Store, StoreError};
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
@@ -40,6 +40,8 @@ pub struct Worker {
     pub(crate) leases: Arc<LeaseBook>,
     pub(crate) paces: Paces,
     pub(crate) calls: Semaphore,
+    /// A hint came: something is open, and a sweeper that rests need not rest.
+    pub(crate) hinted: Notify,
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Shutdown,
     pub(crate) options: Options,
@@ -74,6 +76,7 @@ impl Worker {
             leases: Arc::default(),
             paces: Paces::new(&options.rate_limit),
             calls: Semaphore::new(options.calls.into()),
+            hinted: Notify::new(),
             backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
             shutdown,
             options,

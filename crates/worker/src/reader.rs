@@ -62,6 +62,7 @@ async fn start(worker: &Arc<Worker>, places: &Arc<Semaphore>, work: &TaskTracker
 impl Worker {
     /// Does the work of one hint and acknowledges it.
     pub async fn take(&self, delivery: Delivery) {
+        self.hinted.notify_one();
         let batch = match &delivery.hint {
             Ok(hint) => hint.batch,
             Err(error) => {

@@ -34,20 +34,22 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         };
         let servers_answer = process.servers_answer(answered.as_ref().err()).await;
         lock = answered.unwrap_or_default();
-        let pause = match (&lock, servers_answer) {
+        let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
-                Ok(true) => BUSY,
-                Ok(false) => IDLE,
+                Ok(true) => (BUSY, false),
+                Ok(false) => (IDLE, true),
                 Err(error) => {
                     tracing::warn!(%error, "a sweep failed");
-                    IDLE
+                    (IDLE, false)
                 }
             },
-            (None, true) => FOLLOWER,
-            (_, false) => IDLE,
+            (None, true) => (FOLLOWER, false),
+            (_, false) => (IDLE, false),
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            // The first hints of a run are few, and the workers are through with them long before a second is over.
+            () = worker.hinted.notified(), if wakes => {}
             () = worker.shutdown.requested() => {}
         }
     }
