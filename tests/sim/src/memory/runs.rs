@@ -103,13 +103,11 @@ impl Memory {
             }
         }
         paid.sort_unstable();
-        let mut next_place = from as i64;
         let mut open: Option<(&'static str, u32)> = None;
-        for (name, affiliate, amount_minor, carried_minor) in paid {
+        for (place, (name, affiliate, amount_minor, carried_minor)) in (from as i64..).zip(paid) {
             let rail = Rail::named(name).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
             let run = self.run(id)?;
-            let payout = PayoutId((id.0 << 32) + next_place);
-            next_place += 1;
+            let payout = PayoutId((id.0 << 32) + place);
             run.row.payouts += 1;
             let transfers = [(0, now)].into_iter().collect();
             self.payouts.insert(
