@@ -29,22 +29,21 @@ pub struct BatchKey(String);
 #[error("not a payout key of this system")]
 pub struct KeyError;
 
-fn digits(run_key: Uuid, parts: &[&[u8]]) -> String {
+fn digest(run_key: Uuid, parts: &[&[u8]]) -> u64 {
     let mut hash = Sha256::new();
     hash.update(run_key.as_bytes());
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes()); // or `a`+`bc` and `ab`+`c` would meet
         hash.update(part);
     }
-    let hash = hash.finalize();
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte))
 }
 
 impl PayoutKey {
     /// The key of this payout. `affiliate` is the tenant's own name for the affiliate.
     pub fn derive(run_key: Uuid, payout: PayoutId, affiliate: &str, currency: Currency) -> Self {
-        let hash = digits(run_key, &[b"payout", affiliate.as_bytes(), currency.code().as_bytes()]);
-        PayoutKey(format!("{}-{hash}", payout.0))
+        let digest = digest(run_key, &[b"payout", affiliate.as_bytes(), currency.code().as_bytes()]);
+        PayoutKey(format!("{}-{digest:016x}", payout.0))
     }
 
     /// The payout that a key claims to be of. Whether it really is must be checked by deriving the key again.
@@ -73,8 +72,8 @@ impl BatchKey {
     /// The key of the batch that holds the payouts `first` to `last`. The halves of a split batch have other ranges, hence
     /// other keys; that is right only because a batch is split after proof that nothing of it was paid.
     pub fn derive(run_key: Uuid, first: PayoutId, last: PayoutId) -> Self {
-        let hash = digits(run_key, &[b"batch", &first.0.to_be_bytes(), &last.0.to_be_bytes()]);
-        BatchKey(format!("{}-{}-{hash}", first.0, last.0 & 0xffff_ffff))
+        let digest = digest(run_key, &[b"batch", &first.0.to_be_bytes(), &last.0.to_be_bytes()]);
+        BatchKey(format!("{}-{}-{digest:016x}", first.0, last.0 & 0xffff_ffff))
     }
 
     /// As the rail sees it.

@@ -118,7 +118,7 @@ pub const RAILS: &[Rail] = &[
         name: "null",
         class: RailClass::Key { horizon: days(1) },
         key_unit: KeyUnit::Batch,
-        payouts_per_batch: 500,
+        payouts_per_batch: 5_000,
         calls_per_sec: None,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,

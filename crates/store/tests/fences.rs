@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use payfleet_domain::{BatchId, BatchState, HoldReason, Outcome};
-use payfleet_store::{CloseVerdict, CommissionRow, CommissionRows, Feed, IntentRefused, NewRun, Planned, Report};
+use payfleet_store::{CloseVerdict, IntentRefused, NewRun, Planned, Report};
 use support::{Db, TTL, paid, rail, refused, report, unknown};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -384,69 +384,5 @@ async fn what_one_currency_gives_back_stays_in_it() {
     let carried: String =
         db.scalar("SELECT string_agg(currency || ' ' || carried_minor, ', ' ORDER BY currency) FROM account").await;
     assert_eq!(carried, "EUR 1051, USD 7701");
-    db.drop().await;
-}
-
-/// One commission of affiliate `a1`.
-fn file(id: &str, earned_at: time::OffsetDateTime) -> tokio::sync::mpsc::Receiver<Feed<CommissionRows>> {
-    let mut rows = CommissionRows::default();
-    rows.push(&CommissionRow {
-        line: 2,
-        id,
-        affiliate: "a1",
-        order_ref: "",
-        amount: payfleet_domain::Money { minor: 500, currency: "EUR".parse().unwrap() },
-        earned_at,
-    });
-    let (sender, receiver) = tokio::sync::mpsc::channel(2);
-    assert!(sender.try_send(Feed::Rows(rows)).is_ok() && sender.try_send(Feed::End).is_ok());
-    receiver
-}
-
-#[tokio::test]
-async fn a_commission_is_its_tenants_and_the_cutoff_itself_is_in_the_window() {
-    let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 3).await;
-    db.tenant("u", "sandbox-payout", 3).await;
-    let new = NewRun { tenant, period: "2026-01".parse().unwrap(), sequence: 1, minimum: "1".parse().unwrap() };
-    let (run, _) = db.store.run_create(new).await.unwrap();
-    let imported = db.store.commissions_import("t", file("edge", run.cutoff)).await.unwrap();
-    assert_eq!(imported.new, 1, "the other tenant's a1 is somebody else");
-    let late: Option<i32> = db.scalar("SELECT late_for FROM commission WHERE external_id = 'edge'").await;
-    assert_eq!(late, Some(2), "known after its window was fixed");
-    while db.store.plan_chunk(run.id, 1, 2).await.unwrap() != Planned::Complete {}
-    db.store.runs_begin().await.unwrap();
-    for batch in db.batches(run.id).await {
-        db.pay(batch, paid).await;
-    }
-    assert_eq!(db.store.run_close(run.id).await.unwrap(), CloseVerdict::Settled, "all chunks are counted");
-    db.assert_ledger().await;
-    db.drop().await;
-}
-
-#[tokio::test]
-async fn imports_of_one_tenant_take_turns() {
-    let db = Db::new().await;
-    db.tenant("t", "sandbox-payout", 1).await;
-    db.change("DELETE FROM account WHERE tenant_id = $1", 1).await;
-    let mut keeper = db.sql.begin().await.unwrap();
-    // Whoever inserts waits: an account's row is made by neither before both have looked for it, unless one waits for the other's end.
-    sqlx::query("LOCK TABLE commission IN SHARE MODE").execute(&mut *keeper).await.unwrap();
-    let at = time::macros::datetime!(2026-01-20 00:00 UTC);
-    let imports = ["one", "two"].map(|id| {
-        let store = db.store.clone();
-        tokio::spawn(async move { store.commissions_import("t", file(id, at)).await.unwrap().new })
-    });
-    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                    WHERE NOT l.granted AND a.datname = current_database()";
-    let since = std::time::Instant::now();
-    while db.scalar::<i64>(waiting).await < 2 {
-        assert!(since.elapsed() < Duration::from_secs(30), "nobody waits");
-        tokio::task::yield_now().await;
-    }
-    keeper.commit().await.unwrap();
-    for import in imports {
-        assert_eq!(import.await.unwrap(), 1);
-    }
     db.drop().await;
 }

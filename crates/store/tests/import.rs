@@ -50,16 +50,6 @@ async fn gate(db: &Db, table: &str) -> PgConnection {
     keeper
 }
 
-async fn until_waiting(db: &Db, sessions: i64) {
-    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                    WHERE NOT l.granted AND a.datname = current_database()";
-    let since = std::time::Instant::now();
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&db.sql).await.unwrap() < sessions {
-        assert!(since.elapsed() < std::time::Duration::from_secs(30), "nobody waits");
-        tokio::task::yield_now().await;
-    }
-}
-
 async fn late_for(db: &Db, id: &str) -> Option<i32> {
     sqlx::query_scalar("SELECT late_for FROM commission WHERE external_id = $1")
         .bind(id)
@@ -75,10 +65,10 @@ async fn a_cutoff_waits_for_an_import_under_way() {
     let keeper = gate(&db, "commission").await;
     let store = db.store.clone();
     let import = tokio::spawn(async move { store.commissions_import("acme", file("c1", 500)).await });
-    until_waiting(&db, 1).await; // the import, with the shared lock
+    db.until_waiting(1).await; // the import, with the shared lock
     let store = db.store.clone();
     let create = tokio::spawn(async move { store.run_create(january(tenant)).await });
-    until_waiting(&db, 2).await; // the run, for the exclusive one
+    db.until_waiting(2).await; // the run, for the exclusive one
     keeper.close().await.unwrap();
     assert_eq!(import.await.unwrap().unwrap().new, 1);
     let (run, is_new) = create.await.unwrap().unwrap();
@@ -96,10 +86,10 @@ async fn an_import_waits_for_a_cutoff_that_is_being_fixed() {
     let keeper = gate(&db, "run").await;
     let store = db.store.clone();
     let create = tokio::spawn(async move { store.run_create(january(tenant)).await });
-    until_waiting(&db, 1).await;
+    db.until_waiting(1).await;
     let store = db.store.clone();
     let import = tokio::spawn(async move { store.commissions_import("acme", file("c1", 500)).await });
-    until_waiting(&db, 2).await;
+    db.until_waiting(2).await;
     keeper.close().await.unwrap();
     let (run, _) = create.await.unwrap().unwrap();
     assert_eq!(import.await.unwrap().unwrap().new, 1);
@@ -120,11 +110,11 @@ async fn two_imports_of_the_same_file_at_once_import_it_once() {
         tokio::spawn(async move { store.commissions_import("acme", file("c1", minor)).await })
     };
     let first = import(500);
-    until_waiting(&db, 1).await;
+    db.until_waiting(1).await;
     let same = import(500);
-    until_waiting(&db, 2).await;
+    db.until_waiting(2).await;
     let other = import(501);
-    until_waiting(&db, 3).await;
+    db.until_waiting(3).await;
     keeper.close().await.unwrap();
     assert_eq!(first.await.unwrap().unwrap().new, 1);
     assert_eq!(same.await.unwrap().unwrap().unchanged, 1);

@@ -33,7 +33,10 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             None => process.store.sweep_lock().await,
         };
         let servers_answer = process.servers_answer(answered.as_ref().err()).await;
-        lock = answered.unwrap_or_default();
+        lock = answered.unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody can be asked who sweeps");
+            None
+        });
         let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
                 Ok(true) => (BUSY, false),

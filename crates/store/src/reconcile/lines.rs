@@ -1,6 +1,4 @@
-//! The statement on its way into the session: copied in pieces, then matched with the payouts that its keys name.
-
-use std::fmt::Write as _;
+//! The statement on its way into the session: handed over in pieces, then matched with the payouts that its keys name.
 
 use payfleet_domain::{Movement, PayoutKey, StatementLine};
 
@@ -9,8 +7,39 @@ use sqlx::Executor;
 use super::Reconciliation;
 use crate::connect::{Step, StoreError};
 
-/// Lines are handed to Postgres in pieces of about this size; all that the program keeps of a statement.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Lines are handed to Postgres in pieces of so many; all that the program keeps of a statement.
+const PIECE_LINES: usize = 1_000;
+
+/// Lines on their way, column by column.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    lines: Vec<i64>,
+    payouts: Vec<Option<i64>>,
+    keys: Vec<String>,
+    references: Vec<String>,
+    amounts: Vec<i64>,
+    currencies: Vec<String>,
+    destinations: Vec<String>,
+    returned: Vec<bool>,
+}
+
+impl Piece {
+    fn push(&mut self, number: i64, line: &StatementLine) {
+        self.lines.push(number);
+        self.payouts.push(line.key.parse::<PayoutKey>().ok().and_then(|key| key.payout().ok()).map(|payout| payout.0));
+        self.keys.push(storable(&line.key));
+        self.references.push(storable(&line.reference));
+        self.amounts.push(line.amount_minor);
+        self.currencies.push(storable(&line.currency));
+        self.destinations.push(storable(&line.destination));
+        self.returned.push(line.movement == Movement::Returned);
+    }
+}
+
+/// Postgres has no NUL in a text; such a key or reference is no name of ours anyway.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
 
 /// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the
 /// run: with the lowest and the highest of its references, since to know whether two differ takes no more. `total` is
@@ -100,47 +129,39 @@ impl Reconciliation {
     /// Takes a line. Nothing of it is believed yet.
     pub async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError> {
         self.lines += 1;
-        let buffer = &mut self.buffer;
-        let number = line.key.parse::<PayoutKey>().ok().and_then(|key| key.payout().ok());
-        // Writing to a String cannot fail.
-        let _ = match number {
-            Some(payout) => write!(buffer, "{}\t{payout}\t", self.lines),
-            None => write!(buffer, "{}\t\\N\t", self.lines),
-        };
-        for text in [&line.key, &line.reference] {
-            escape(text, buffer);
-            buffer.push('\t');
-        }
-        let _ = write!(buffer, "{}\t", line.amount_minor);
-        for text in [&line.currency, &line.destination] {
-            escape(text, buffer);
-            buffer.push('\t');
-        }
-        buffer.push_str(match line.movement {
-            Movement::Paid => "f\n",
-            Movement::Returned => "t\n",
-        });
-        if self.buffer.len() >= PIECE_BYTES { self.piece_copy().await } else { Ok(()) }
+        self.piece.push(self.lines, line);
+        if self.piece.lines.len() >= PIECE_LINES { self.piece_insert().await } else { Ok(()) }
     }
 
-    async fn piece_copy(&mut self) -> Result<(), StoreError> {
-        if self.buffer.is_empty() {
+    /// Not by COPY: this driver sends its end in a packet of its own, without TCP_NODELAY, so that each piece would wait 40 ms for Postgres to
+    /// acknowledge the packet before (sqlx 0.9.0, its issue 4335).
+    async fn piece_insert(&mut self) -> Result<(), StoreError> {
+        let piece = std::mem::take(&mut self.piece);
+        if piece.lines.is_empty() {
             return Ok(());
         }
-        let mut copy = self
-            .connection
-            .copy_in_raw("-- statement_copy\nCOPY pg_temp.statement_line FROM STDIN")
-            .await
-            .step("statement_copy")?;
-        copy.send(self.buffer.as_bytes()).await.step("statement_copy")?;
-        copy.finish().await.step("statement_copy")?;
-        self.buffer.clear();
+        sqlx::query(
+            "-- statement_insert
+             INSERT INTO statement_line (line, payout_id, key, reference, amount_minor, currency, destination, returned)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::boolean[])",
+        )
+        .bind(piece.lines)
+        .bind(piece.payouts)
+        .bind(piece.keys)
+        .bind(piece.references)
+        .bind(piece.amounts)
+        .bind(piece.currencies)
+        .bind(piece.destinations)
+        .bind(piece.returned)
+        .execute(&mut self.connection)
+        .await
+        .step("statement_insert")?;
         Ok(())
     }
 
     /// Ends the statement and finds out which payout each line is of.
     pub async fn lines_match(&mut self) -> Result<(), StoreError> {
-        self.piece_copy().await?;
+        self.piece_insert().await?;
         let (first, last) = self.run.id.payouts();
         let started = std::time::Instant::now();
         self.connection.execute("-- statement_analyze\nANALYZE statement_line").await.step("statement_analyze")?;
@@ -170,31 +191,5 @@ impl Reconciliation {
             .step("statement_strays")?;
         tracing::debug!(lines = self.lines, millis = started.elapsed().as_millis(), "matched");
         Ok(())
-    }
-}
-
-/// The text form of COPY. Postgres has no NUL in a text; such a key or reference is no name of ours anyway.
-fn escape(text: &str, buffer: &mut String) {
-    for c in text.chars() {
-        match c {
-            '\\' => buffer.push_str("\\\\"),
-            '\n' => buffer.push_str("\\n"),
-            '\r' => buffer.push_str("\\r"),
-            '\t' => buffer.push_str("\\t"),
-            '\0' => buffer.push(char::REPLACEMENT_CHARACTER),
-            c => buffer.push(c),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escape;
-
-    #[test]
-    fn a_statement_cannot_break_out_of_its_column() {
-        let mut copied = String::new();
-        escape("a\tb\nc\\.\r\0é", &mut copied);
-        assert_eq!(copied, "a\\tb\\nc\\\\.\\r\u{fffd}é");
     }
 }

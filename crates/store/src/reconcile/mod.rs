@@ -70,7 +70,7 @@ pub struct Reconciliation {
     /// Before this, by the database's clock, the statement had not been asked for: what was settled later may be
     /// missing from it.
     started_at: OffsetDateTime,
-    buffer: String,
+    piece: lines::Piece,
     lines: i64,
 }
 
@@ -94,7 +94,7 @@ impl Store {
             }
             connection.execute(lines::TABLES).await.step("reconcile_tables")?;
             let started_at = now(&mut connection).await?;
-            Ok(Some(Reconciliation { store, connection, run, started_at, buffer: String::new(), lines: 0 }))
+            Ok(Some(Reconciliation { store, connection, run, started_at, piece: lines::Piece::default(), lines: 0 }))
         })
         .await
     }
@@ -163,7 +163,7 @@ impl Reconciliation {
     /// Forgets the statement and what was found, for reading it anew.
     pub async fn restart(&mut self) -> Result<(), StoreError> {
         self.connection.execute(lines::TRUNCATE).await.step("reconcile_restart")?;
-        self.buffer.clear();
+        self.piece = lines::Piece::default();
         self.lines = 0;
         self.started_at = now(&mut self.connection).await?;
         if let Some(run) = self.store.run_find(self.run.id).await? {

@@ -179,6 +179,17 @@ impl Db {
     }
 
     /// What must hold after every test: transfers follow states, balances follow transfers, each step at most once.
+    /// Waits until so many sessions wait for a lock.
+    pub async fn until_waiting(&self, sessions: i64) {
+        let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                        WHERE NOT l.granted AND a.datname = current_database()";
+        let since = std::time::Instant::now();
+        while self.scalar::<i64>(waiting).await < sessions {
+            assert!(since.elapsed() < Duration::from_secs(30), "nobody waits");
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub async fn assert_ledger(&self) {
         let wrong: i64 = self
             .scalar(
