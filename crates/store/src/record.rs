@@ -3,6 +3,7 @@
 //! Success is never fenced: a late worker's proof of payment always counts. A refusal counts only as G3 says. One statement per kind of
 //! news (see `payout`), whatever the size of the batch. Rule `evidence_unfenced`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
@@ -54,7 +55,8 @@ pub struct Recorded {
 
 impl Store {
     /// Records what is known about a batch's payouts, closes the attempt, and moves the batch on. May be repeated.
-    pub async fn outcomes_record(&self, report: Report) -> Result<Recorded, StoreError> {
+    pub async fn outcomes_record(&self, report: impl Into<Arc<Report>>) -> Result<Recorded, StoreError> {
+        let report = report.into();
         self.transaction("outcomes_record", move |tx| {
             let report = report.clone();
             Box::pin(async move { record(tx, &report).await })

@@ -1,6 +1,7 @@
 //! The way of one batch: lease (G1), decide, intent (G2), submit, record (G3, G4). Two transactions with the call between them; none is open during a
 //! call.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
@@ -127,7 +128,7 @@ impl Worker {
                 return self.postpone(line.batch, self.options.backoff_first).await;
             }
         };
-        let answers = line.submit(held, &intent.orders, intent.expires_at, intended).await;
+        let answers = line.submit(held, intent.orders, intent.expires_at, intended).await;
         let recorded =
             self.record_outcomes(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
         Ok(Worked::Recorded(recorded?.state))
@@ -137,7 +138,8 @@ impl Worker {
     async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
         let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
-        let findings = line.look_up(&orders).await;
+        let asked = orders.len();
+        let findings = line.look_up(orders).await;
         let (mut known, mut unanswered) = (Vec::new(), 0_usize);
         for (payout, finding) in findings {
             match finding {
@@ -146,7 +148,7 @@ impl Worker {
                 Finding::Unanswered => unanswered += 1,
             }
         }
-        let everything_known = known.len() == orders.len();
+        let everything_known = known.len() == asked;
         if !known.is_empty() {
             let recorded = self.record_outcomes(line, None, known, false, everything_known).await?;
             if everything_known {
@@ -169,7 +171,7 @@ impl Worker {
     /// Asks for news of accepted payments.
     async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
         let orders = self.record.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
-        let findings = line.look_up(&orders).await;
+        let findings = line.look_up(orders).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
             .filter_map(|(payout, finding)| match finding {
@@ -198,7 +200,7 @@ impl Worker {
             Counts { .. } if self.shutdown.is_requested() => Duration::ZERO,
             Counts { .. } => self.wait_after_failure(line.batch),
         };
-        let report = Report {
+        let report = Arc::new(Report {
             batch: line.batch.lease.batch,
             epoch: line.batch.lease.epoch,
             attempt,
@@ -206,7 +208,7 @@ impl Worker {
             refused_whole,
             available_in,
             release,
-        };
+        });
         let mut failures = 0;
         let recorded = loop {
             match self.record.outcomes_record(report.clone()).await {

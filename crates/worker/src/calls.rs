@@ -31,12 +31,17 @@ pub(crate) struct Line<'a> {
 
 impl Line<'_> {
     /// Rule `fixed_key`: the key is computed again for each request.
-    fn instruction(&self, order: &Order) -> Instruction {
+    fn instruction(&self, order: Order) -> Instruction {
         Instruction {
             key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),
             amount: order.amount,
-            destination: order.destination.clone(),
+            destination: order.destination,
         }
+    }
+
+    /// The payouts of orders, and what is sent for each.
+    fn instructions(&self, orders: Vec<Order>) -> (Vec<PayoutId>, Vec<Instruction>) {
+        orders.into_iter().map(|order| (order.payout, self.instruction(order))).unzip()
     }
 
     fn call<'c>(&'c self, instructions: &'c [Instruction], expires_at: OffsetDateTime) -> Call<'c> {
@@ -48,7 +53,7 @@ impl Line<'_> {
     pub(crate) async fn submit(
         &self,
         held: &Held,
-        orders: &[Order],
+        orders: Vec<Order>,
         expires_at: OffsetDateTime,
         intended: Instant,
     ) -> Answers {
@@ -58,16 +63,17 @@ impl Line<'_> {
         };
         match self.rail.key_unit {
             KeyUnit::Payout => {
-                let outcomes = stream::iter(orders.iter().cloned())
+                let outcomes = stream::iter(orders)
                     .map(|order| async move {
-                        let instructions = [self.instruction(&order)];
+                        let payout = order.payout;
+                        let instructions = [self.instruction(order)];
                         let answer = self.one_call(may_send, &self.call(&instructions, expires_at)).await;
                         let outcome = match answer {
                             Answer::All(outcome) => outcome,
                             Answer::Each(mut outcomes) if outcomes.len() == 1 => outcomes.remove(0),
                             Answer::Each(_) => Outcome::Unknown,
                         };
-                        (order.payout, outcome)
+                        (payout, outcome)
                     })
                     .buffer_unordered(self.worker.options.calls.into())
                     .collect()
@@ -75,17 +81,16 @@ impl Line<'_> {
                 Answers { outcomes, refused_whole: false }
             }
             KeyUnit::Batch => {
-                let instructions: Vec<Instruction> = orders.iter().map(|order| self.instruction(order)).collect();
+                let (payouts, instructions) = self.instructions(orders);
                 let answer = self.one_call(may_send, &self.call(&instructions, expires_at)).await;
-                let all = |outcome: Outcome| orders.iter().map(|order| (order.payout, outcome.clone())).collect();
+                let all = |outcome: Outcome| payouts.iter().map(|payout| (*payout, outcome.clone())).collect();
                 match answer {
                     Answer::All(outcome) => {
                         Answers { refused_whole: matches!(outcome, Outcome::Refused(_)), outcomes: all(outcome) }
                     }
-                    Answer::Each(outcomes) if outcomes.len() == orders.len() => Answers {
-                        outcomes: orders.iter().map(|order| order.payout).zip(outcomes).collect(),
-                        refused_whole: false,
-                    },
+                    Answer::Each(outcomes) if outcomes.len() == payouts.len() => {
+                        Answers { outcomes: payouts.into_iter().zip(outcomes).collect(), refused_whole: false }
+                    }
                     // Contradictory: an answer for each was promised.
                     Answer::Each(_) => Answers { outcomes: all(Outcome::Unknown), refused_whole: false },
                 }
@@ -118,11 +123,11 @@ impl Line<'_> {
     }
 
     /// Asks the rail what became of payments. Sends no money, so it needs no intent.
-    pub(crate) async fn look_up(&self, orders: &[Order]) -> Vec<(PayoutId, Finding)> {
+    pub(crate) async fn look_up(&self, orders: Vec<Order>) -> Vec<(PayoutId, Finding)> {
         // When the last of the requests that were sent expires; where none was, it has.
         let margin = self.rail.dead_after() - self.rail.request_lifetime;
         let expired_at = self.batch.facts.may_arrive_until.map_or(OffsetDateTime::UNIX_EPOCH, |dead| dead - margin);
-        let instructions: Vec<Instruction> = orders.iter().map(|order| self.instruction(order)).collect();
+        let (payouts, instructions) = self.instructions(orders);
         let pieces: Vec<Vec<Instruction>> = match self.rail.key_unit {
             KeyUnit::Payout => instructions.into_iter().map(|instruction| vec![instruction]).collect(),
             KeyUnit::Batch => vec![instructions],
@@ -149,7 +154,7 @@ impl Line<'_> {
             .buffered(self.worker.options.calls.into())
             .collect()
             .await;
-        orders.iter().map(|order| order.payout).zip(findings.into_iter().flatten()).collect()
+        payouts.into_iter().zip(findings.into_iter().flatten()).collect()
     }
 }
 

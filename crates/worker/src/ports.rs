@@ -2,6 +2,7 @@
 //! is another one, in which every await is a place for a fault.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -32,7 +33,7 @@ pub trait SystemOfRecord: Send + Sync {
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
-    async fn outcomes_record(&self, report: Report) -> Result<Recorded, StoreError>;
+    async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError>;
     async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
     async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
 
@@ -122,7 +123,7 @@ impl SystemOfRecord for Store {
         self.orders_read(batch, states).await
     }
 
-    async fn outcomes_record(&self, report: Report) -> Result<Recorded, StoreError> {
+    async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.outcomes_record(report).await
     }
 

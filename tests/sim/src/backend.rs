@@ -2,6 +2,7 @@
 //! and the real store over a real Postgres, [`crate::postgres`].
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
@@ -123,7 +124,7 @@ pub trait Backend: Send {
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
-    fn outcomes_record(&mut self, report: Report) -> Result<Recorded, StoreError>;
+    fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError>;
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
     fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
 

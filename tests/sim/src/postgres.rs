@@ -269,7 +269,7 @@ impl Backend for Postgres {
         self.wait(self.store().orders_read(batch, states))
     }
 
-    fn outcomes_record(&mut self, report: Report) -> Result<Recorded, StoreError> {
+    fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.wait(self.store().outcomes_record(report))
     }
 

@@ -1,6 +1,7 @@
 //! A process's way to the system of record: each operation an arrow, on which faults strike.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -131,7 +132,7 @@ impl payfleet_worker::ports::SystemOfRecord for SimRecord {
         self.arrow(Step::Lease, |backend| backend.orders_read(batch, states)).await
     }
 
-    async fn outcomes_record(&self, report: Report) -> Result<Recorded, StoreError> {
+    async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.arrow(Step::Record, |backend| backend.outcomes_record(report.clone())).await
     }
 

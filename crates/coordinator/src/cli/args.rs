@@ -147,7 +147,7 @@ pub struct PlanArgs {
     #[arg(long, env = "PAYFLEET_CHUNK", value_name = "N", default_value_t = 10_000, value_parser = value_parser!(i64).range(1..=1_000_000))]
     pub chunk: i64,
     /// Payouts that travel together, at most; a rail may allow fewer
-    #[arg(long, env = "PAYFLEET_BATCH_SIZE", value_name = "N", default_value_t = 500, value_parser = value_parser!(u32).range(1..=15_000))]
+    #[arg(long, env = "PAYFLEET_BATCH_SIZE", value_name = "N", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=15_000))]
     pub batch_size: u32,
     /// Connections on which it is planned at once: as many as the database has cores to spare
     #[arg(long, env = "PAYFLEET_PLAN_CONNECTIONS", value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=64))]

@@ -1,6 +1,7 @@
 //! Planning, closing, stopping: runs as `store` has them. And the operations as the simulator calls them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::invariant::{Total, run_adds_up};
@@ -380,7 +381,7 @@ impl Backend for Memory {
         Ok(self.orders_in(first, last, states))
     }
 
-    fn outcomes_record(&mut self, report: Report) -> Result<Recorded, StoreError> {
+    fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.record(&report)
     }
 
