@@ -6,8 +6,11 @@ use payfleet_queue::{Hint, QueueError};
 use crate::failure::{Failure, chain};
 use crate::ports::{Hints, SystemOfRecord};
 
-/// Batches of a rail that have a hint at the same time, at most. The sweeper publishes the rest as these are worked off, taking turns between runs.
+/// Hints of a rail that nobody has read, at most. The sweeper publishes the rest as these are worked off, taking turns between runs.
 const WINDOW: usize = 16;
+
+/// Hints that are looked at, so as not to hint twice at a batch; which would be harmless.
+const LOOKED_AT: usize = 1_024;
 
 /// Publishes a hint for batches that are due and have none. Returns how many.
 pub async fn publish(store: &dyn SystemOfRecord, queue: &dyn Hints) -> Result<usize, Failure> {
@@ -31,11 +34,11 @@ async fn publish_rail(
     queue: &dyn Hints,
     rail: &'static Rail,
 ) -> Result<Result<usize, QueueError>, Failure> {
-    let outstanding = match queue.outstanding(rail.name, WINDOW).await {
+    let outstanding = match queue.outstanding(rail.name, LOOKED_AT).await {
         Ok(outstanding) => outstanding,
         Err(error) => return Ok(Err(error)),
     };
-    let room = WINDOW.saturating_sub(outstanding.entries);
+    let room = WINDOW.saturating_sub(outstanding.waiting);
     if room == 0 {
         return Ok(Ok(0));
     }

@@ -20,10 +20,10 @@ const CLAIM_ROUNDS_MAX: usize = 1_000;
 /// The hints that are in a stream, whether or not somebody has read them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outstanding {
-    /// The batches that they name.
+    /// The batches that they name: of as many entries as were looked at.
     pub batches: HashSet<BatchId>,
-    /// How many entries were looked at, hints or not. As many as the limit: there may be more.
-    pub entries: usize,
+    /// How many entries of the stream nobody has read yet, or about that: it moves while it is counted.
+    pub waiting: usize,
 }
 
 impl Queue {
@@ -42,25 +42,41 @@ impl Queue {
         Ok(())
     }
 
-    /// Which batches have a hint in the stream already, read or not, oldest first and at most `max` entries.
+    /// Which batches have a hint in the stream already, read or not, oldest first and of at most `max` entries; and how many nobody has read.
     pub async fn outstanding(&self, rail: &str, max: usize) -> Result<Outstanding, QueueError> {
         let doing = "list the hints of a stream";
         let stream = self.stream(rail);
         let mut found = Outstanding::default();
         let mut from = "-".to_owned();
-        while found.entries < max {
-            let count = CHUNK.min(max - found.entries);
+        let mut entries_seen = 0;
+        while entries_seen < max {
+            let count = CHUNK.min(max - entries_seen);
             let mut command = redis::cmd("XRANGE");
             command.arg(&stream).arg(&from).arg("+").arg("COUNT").arg(count);
             let page = entries(self.command(doing, &command).await?).ok_or_else(|| self.nonsense(doing))?;
-            found.entries += page.len();
+            entries_seen += page.len();
             found.batches.extend(page.iter().filter_map(|(_, hint)| hint.as_ref().ok()).map(|hint| hint.batch));
             match page.last() {
                 Some((last, _)) if page.len() == count => from = format!("({last}"),
                 _ => break,
             }
         }
+        let mut length = redis::cmd("XLEN");
+        let length: usize = self.command(doing, length.arg(&stream)).await?;
+        found.waiting = length.saturating_sub(self.pending(doing, &stream).await?);
         Ok(found)
+    }
+
+    /// How many entries were read and not acknowledged.
+    async fn pending(&self, doing: &'static str, stream: &str) -> Result<usize, QueueError> {
+        let mut command = redis::cmd("XPENDING");
+        let reply: Value = match self.command(doing, command.arg(stream).arg(GROUP)).await {
+            // No stream or no group: nothing was ever given to anybody.
+            Err(QueueError::Command { source, .. }) if source.code() == Some("NOGROUP") => return Ok(0),
+            reply => reply?,
+        };
+        let count = array(reply).and_then(|summary| redis::from_redis_value(summary.into_iter().next()?).ok());
+        count.ok_or_else(|| self.nonsense(doing))
     }
 
     /// Says that what these entries led to is committed, and deletes them. Doing it twice, or after Redis was wiped, is harmless.

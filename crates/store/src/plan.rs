@@ -310,14 +310,15 @@ async fn plan_chunk(
     if heeds_pause && row.try_get("paused").step(read)? {
         return Ok(Planned::Paused);
     }
-    cut(tx, run, size).await?;
+    let tenant: i32 = row.try_get("tenant_id").step(read)?;
+    cut(tx, run, tenant, size).await?;
     let Some(chunk) = chunk_lock(tx, run).await? else {
         plan_complete(tx, run).await?;
         return Ok(Planned::Complete);
     };
     let rules = Rules::new(row.try_get("minimum").step(read)?, batch_size)?;
     let part = Part {
-        tenant: row.try_get("tenant_id").step(read)?,
+        tenant,
         ordinal: row.try_get("ordinal").step(read)?,
         opens_after: row.try_get("opens_after").step(read)?,
         cutoff: row.try_get("cutoff").step(read)?,

@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, env = "PAYFLEET_REDIS_PREFIX", default_value = "payfleet")]
     pub redis_prefix: String,
     /// Batches in flight in this process, at most. Bounds its memory.
-    #[arg(long, env = "PAYFLEET_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "PAYFLEET_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Calls to rails in flight in this process, at most.
     #[arg(long, env = "PAYFLEET_CALLS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]

@@ -10,8 +10,11 @@ use payfleet_store::{CloseVerdict, StoreError, SweepLock};
 
 use crate::{Process, Worker};
 
-/// Hints in a rail's stream, at most and at least. How many there are in between follows from how fast they are used up (see [`Window`]).
+/// Hints of a rail that wait for a worker, at most and at least. How many there are in between follows from how fast they are read (see [`Window`]).
 const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
+
+/// Hints that are looked at, so as not to hint twice at a batch; which would be harmless. What waits, and what some hundreds of workers have in hand.
+const LOOKED_AT: usize = 4_096;
 
 /// While something is open.
 const BUSY: Duration = Duration::from_millis(200);
@@ -58,8 +61,9 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     }
 }
 
-/// How many hints of a rail there should be: twice as many as were used up since the last sweep. A fast rail never runs dry between two
-/// sweeps, and behind a slow one no long line forms in which a run that comes later would have to wait.
+/// How many hints of a rail should wait for a worker: twice as many as were read since the last sweep. A fast rail never runs dry between two
+/// sweeps, and behind a slow one no long line forms in which a run that comes later would have to wait. Hints that were read do not count: they are
+/// work in hand, and workers with places to spare would get none.
 #[derive(Debug, Default)]
 pub struct Window {
     hinted: usize,
@@ -102,7 +106,7 @@ impl Worker {
         }
         let open = self.record.rails_open().await?;
         for rail in self.registry.names().into_iter().filter(|rail| open.iter().any(|name| name == rail)) {
-            let hinted = match self.hints.outstanding(rail, *WINDOW.end()).await {
+            let hinted = match self.hints.outstanding(rail, LOOKED_AT).await {
                 Ok(hinted) => hinted,
                 Err(error) => {
                     tracing::warn!(rail, %error, "nothing can be hinted at");
@@ -110,7 +114,7 @@ impl Worker {
                 }
             };
             let window = windows.entry(rail).or_default();
-            let left = hinted.entries;
+            let left = hinted.waiting;
             let room = window.size(left).saturating_sub(left);
             window.hinted = left;
             if room == 0 {
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_follows_the_pace_at_which_hints_are_used_up() {
+    fn a_window_follows_the_pace_at_which_hints_are_read() {
         assert_eq!(Window::default().size(0), 16, "before anything is known");
         assert_eq!(Window { hinted: 16 }.size(15), 16, "a slow rail has no long line");
         assert_eq!(Window { hinted: 100 }.size(10), 180);

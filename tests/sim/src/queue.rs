@@ -46,9 +46,11 @@ impl Streams {
     }
 
     fn outstanding(&self, rail: &str, max: usize) -> Outstanding {
-        let entries: Vec<BatchId> =
-            self.streams.get(rail).into_iter().flatten().take(max).map(|(_, (batch, _))| *batch).collect();
-        Outstanding { entries: entries.len(), batches: entries.into_iter().collect() }
+        let entries = || self.streams.get(rail).into_iter().flatten();
+        Outstanding {
+            batches: entries().take(max).map(|(_, (batch, _))| *batch).collect(),
+            waiting: entries().filter(|(_, (_, given))| given.is_none()).count(),
+        }
     }
 
     fn deliver(

@@ -19,16 +19,17 @@ async fn a_hint_is_outstanding_until_it_is_acknowledged() {
     queue.publish(RAIL, &hints(1..=3)).await.unwrap();
     queue.publish("null", &hints(9..=9)).await.unwrap();
 
-    assert_eq!(queue.outstanding(RAIL, 100).await.unwrap(), Outstanding { batches: set(1..=3), entries: 3 });
+    assert_eq!(queue.outstanding(RAIL, 100).await.unwrap(), Outstanding { batches: set(1..=3), waiting: 3 });
     let mut given = reader.read(10).await.unwrap();
     given.sort_by_key(|delivery| delivery.rail != RAIL);
     assert_eq!(batches(&given), [1, 2, 3, 9]);
     let null = given.pop().unwrap();
     assert_eq!((null.rail.as_str(), given[0].rail.as_str()), ("null", RAIL));
-    assert_eq!(queue.outstanding(RAIL, 100).await.unwrap().batches, set(1..=3), "read is not done");
+    let read = Outstanding { batches: set(1..=3), waiting: 0 };
+    assert_eq!(queue.outstanding(RAIL, 100).await.unwrap(), read, "read is not done, but in hand");
 
     queue.acknowledge(RAIL, &entries(&given[..2])).await.unwrap();
-    assert_eq!(queue.outstanding(RAIL, 100).await.unwrap(), Outstanding { batches: set(3..=3), entries: 1 });
+    assert_eq!(queue.outstanding(RAIL, 100).await.unwrap(), Outstanding { batches: set(3..=3), waiting: 0 });
     let mut raw = server.raw().await;
     assert_eq!((pending(&mut raw).await, length(&mut raw).await), (1, 1));
     for _ in 0..2 {
@@ -47,7 +48,7 @@ async fn many_hints_are_published_and_listed_in_pages() {
     queue.publish(RAIL, &hints(1..=2500)).await.unwrap();
     for (max, found) in [(0, 0), (1, 1), (1000, 1000), (1500, 1500), (2500, 2500), (9999, 2500)] {
         let outstanding = queue.outstanding(RAIL, max).await.unwrap();
-        assert_eq!((outstanding.entries, outstanding.batches.len()), (found, found));
+        assert_eq!((outstanding.waiting, outstanding.batches.len()), (2500, found));
     }
     let given = queue.reader(&[RAIL], "one").read(2500).await.unwrap();
     assert_eq!(batches(&given), (1..=2500).collect::<Vec<_>>(), "in the order of their publishing");
@@ -76,7 +77,7 @@ async fn what_cannot_be_read_stays_where_it_is() {
     }
     queue.publish(RAIL, &hints(5..=5)).await.unwrap();
     let outstanding = queue.outstanding(RAIL, 100).await.unwrap();
-    assert_eq!((outstanding.batches, outstanding.entries), (set(5..=5), 4));
+    assert_eq!((outstanding.batches, outstanding.waiting), (set(5..=5), 4));
 
     let mut given = queue.reader(&[RAIL], "one").read(10).await.unwrap();
     let good = given.pop().unwrap();
