@@ -38,7 +38,7 @@ pub(crate) async fn cut(tx: &mut PgConnection, run: RunId, tenant: i32, size: i6
     }
     sqlx::query(
         "-- plan_cut
-         -- By skipping from one cut to the next in the order of affiliates: numbering all accounts takes five times as long.
+         -- By skipping from one cut to the next in the order of affiliates: numbering all accounts takes three times as long.
          WITH RECURSIVE cut (n, after, up_to) AS (
            SELECT 1, 0::bigint,
                   (SELECT affiliate_id FROM account WHERE tenant_id = $4 ORDER BY tenant_id, affiliate_id OFFSET $2 - 1 LIMIT 1)

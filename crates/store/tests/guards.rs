@@ -33,6 +33,10 @@ async fn g1_a_lease_is_one_workers_until_it_ends() {
         db.store.lease_acquire(batch, "third", TTL).await.unwrap().is_none(),
         "an old lease cannot release a new one"
     );
+    db.store.lease_release(second.lease, Duration::ZERO).await.unwrap();
+    let third = db.lease(batch).await;
+    db.store.lease_release(third.lease, Duration::from_secs(60)).await.unwrap();
+    assert!(db.try_lease(batch).await.is_none(), "not before it is due again");
     db.drop().await;
 }
 
@@ -204,7 +208,7 @@ async fn g4_another_reference_is_an_alarm_that_stops_the_run() {
 #[tokio::test]
 async fn an_unknown_outcome_is_never_ready_and_what_was_not_executed_is() {
     let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-file", 4).await;
+    let tenant = db.tenant("t", "sandbox-file", 5).await;
     let run = db.run(tenant, "2026-01", 2).await;
     let batches = db.batches(run).await;
     let back = db.pay(batches[0], |_| Outcome::NotExecuted).await;
@@ -212,10 +216,13 @@ async fn an_unknown_outcome_is_never_ready_and_what_was_not_executed_is() {
     assert_eq!(db.pay(batches[0], paid).await.state, BatchState::Done);
     let lost = db.pay(batches[1], unknown).await;
     assert_eq!(lost.state, BatchState::Sending);
+    assert_eq!(db.pay(batches[2], unknown).await.state, BatchState::Sending, "of one payout too");
     let leased = db.lease(batches[1]).await;
     assert_eq!(next_step(rail("sandbox-file"), &leased.facts), NextStep::Hold(HoldReason::NoWayToKnow));
     assert_eq!(db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap(), Some(2));
-    assert_eq!(db.states(run).await, "held 2, paid 2");
+    let alone = db.lease(batches[2]).await;
+    assert_eq!(db.store.batch_hold(alone.lease, HoldReason::NoWayToKnow).await.unwrap(), Some(1));
+    assert_eq!(db.states(run).await, "held 3, paid 2");
     assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
     db.assert_ledger().await;
     db.drop().await;
