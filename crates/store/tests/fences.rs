@@ -386,3 +386,23 @@ async fn what_one_currency_gives_back_stays_in_it() {
     assert_eq!(carried, "EUR 1051, USD 7701");
     db.drop().await;
 }
+
+#[tokio::test]
+async fn g2_who_waited_for_the_batch_sees_that_the_run_was_paused_meanwhile() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 1).await;
+    let run = db.run(tenant, "2026-01", 1).await;
+    let batch = db.batches(run).await[0];
+    let lease = db.lease(batch).await.lease;
+    let mut keeper = db.sql.begin().await.unwrap();
+    let lock = "SELECT FROM batch WHERE id = $1 FOR NO KEY UPDATE";
+    sqlx::query(lock).bind(batch.0).execute(&mut *keeper).await.unwrap();
+    let store = db.store.clone();
+    let intent = tokio::spawn(async move { store.intent_write(lease, "w", rail("sandbox-payout"), false).await });
+    db.until_waiting(1).await;
+    let paused = tokio::time::timeout(Duration::from_secs(20), db.store.run_pause(run, "people look")).await;
+    paused.expect("who has nothing yet keeps nobody waiting").unwrap();
+    keeper.commit().await.unwrap();
+    assert_eq!(intent.await.unwrap().unwrap().unwrap_err(), IntentRefused::RunStopped);
+    db.drop().await;
+}
