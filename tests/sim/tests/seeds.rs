@@ -19,9 +19,13 @@ use payfleet_sim::{Story, scenario, tell};
 const THREADS: u64 = 2;
 
 /// Seeds that once ended wrong, and what they found.
-const KEPT: [(u64, &str); 3] = [
+const KEPT: [(u64, &str); 4] = [
     (3398, "a refusal recorded by a clock that was put back looked as if its money had been skipped"),
     (9155, "the same, of a batch that was refused whole"),
+    (
+        1_465_370_198,
+        "a payment recorded after the clock was put back looked older than a statement that could not know it",
+    ),
     (1_010_443, "a request left a day after it was made, when its key was forgotten"),
 ];
 

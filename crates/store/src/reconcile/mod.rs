@@ -18,7 +18,6 @@ mod verdict;
 use payfleet_domain::{DiscrepancyKind, PayoutId, RunId};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
-use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::run::RunRow;
@@ -67,9 +66,8 @@ pub struct Reconciliation {
     store: Store,
     connection: PgConnection,
     run: RunRow,
-    /// Before this, by the database's clock, the statement had not been asked for: what was settled later may be
-    /// missing from it.
-    started_at: OffsetDateTime,
+    /// The snapshot in which the statement was asked for: what is recorded and not visible there may be missing from it.
+    asked_in: String,
     piece: lines::Piece,
     lines: i64,
 }
@@ -93,8 +91,8 @@ impl Store {
                 return Ok(None);
             }
             connection.execute(lines::TABLES).await.step("reconcile_tables")?;
-            let started_at = now(&mut connection).await?;
-            Ok(Some(Reconciliation { store, connection, run, started_at, piece: lines::Piece::default(), lines: 0 }))
+            let asked_in = snapshot(&mut connection).await?;
+            Ok(Some(Reconciliation { store, connection, run, asked_in, piece: lines::Piece::default(), lines: 0 }))
         })
         .await
     }
@@ -165,7 +163,7 @@ impl Reconciliation {
         self.connection.execute(lines::TRUNCATE).await.step("reconcile_restart")?;
         self.piece = lines::Piece::default();
         self.lines = 0;
-        self.started_at = now(&mut self.connection).await?;
+        self.asked_in = snapshot(&mut self.connection).await?;
         if let Some(run) = self.store.run_find(self.run.id).await? {
             self.run = run;
         }
@@ -184,6 +182,6 @@ impl Reconciliation {
     }
 }
 
-async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime, StoreError> {
-    sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(connection).await.step("now")
+async fn snapshot(connection: &mut PgConnection) -> Result<String, StoreError> {
+    sqlx::query_scalar("-- snapshot\nSELECT pg_current_snapshot()::text").fetch_one(connection).await.step("snapshot")
 }

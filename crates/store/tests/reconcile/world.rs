@@ -230,8 +230,14 @@ impl World {
 
     /// Does what the reconciler does.
     pub async fn reconcile(&self) -> Said {
+        self.reconcile_while(async {}).await
+    }
+
+    /// The same, with something that happens while the statement is on its way.
+    pub async fn reconcile_while(&self, meanwhile: impl Future<Output = ()>) -> Said {
         let run = self.store.run_find(self.run.id).await.unwrap().unwrap();
         let mut session = self.store.reconciliation_open(&run).await.unwrap().expect("nobody else is at it");
+        meanwhile.await;
         for line in &self.lines {
             session.line_add(line).await.unwrap();
         }
@@ -287,6 +293,11 @@ impl World {
 
     /// Records that a paid payout came back, as a worker does that looked it up.
     pub async fn returned(&self, payout: PayoutId, reference: &str) {
+        self.learned(payout, Outcome::Returned(Reference(reference.to_owned()))).await;
+    }
+
+    /// What becomes known of one payout, long after it was sent.
+    pub async fn learned(&self, payout: PayoutId, outcome: Outcome) {
         let batch: i64 = sqlx::query_scalar(
             "SELECT id FROM batch WHERE run_id = $1 AND state <> 'split' AND $2 BETWEEN first_payout_id AND last_payout_id",
         )
@@ -299,7 +310,7 @@ impl World {
             batch: payfleet_domain::BatchId(batch),
             epoch: payfleet_domain::Epoch(0),
             attempt: None,
-            outcomes: vec![(payout, Outcome::Returned(Reference(reference.to_owned())))],
+            outcomes: vec![(payout, outcome)],
             refused_whole: false,
             available_in: Duration::ZERO,
             release: true,

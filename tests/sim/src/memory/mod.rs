@@ -35,7 +35,9 @@ struct Payout {
     carried_minor: i64,
     state: PayoutState,
     reference: Option<String>,
-    settled_at: Option<OffsetDateTime>,
+    /// Its place in the order of records, which no clock can change.
+    settled_as: Option<u64>,
+    returned_as: Option<u64>,
     /// Kind and instant: 0 reserve, 2 settle, 3 release, 4 return.
     transfers: BTreeMap<u8, OffsetDateTime>,
     /// Proofs of payment that contradict what is settled.
@@ -105,6 +107,8 @@ pub struct Memory {
     carried: Vec<i64>,
     sessions: BTreeMap<SessionId, Session>,
     sessions_opened: u64,
+    /// How often something was settled or given back.
+    recorded: u64,
 }
 
 /// Reads as "free" and as "due": `-infinity` of the schema.
@@ -125,6 +129,7 @@ impl Memory {
             carried,
             sessions: BTreeMap::new(),
             sessions_opened: 0,
+            recorded: 0,
         }
     }
 

@@ -18,6 +18,7 @@ impl Memory {
     /// G4. How many were settled, and how many proofs contradict.
     pub(super) fn settle(&mut self, news: &[(PayoutId, &str)]) -> (u64, u64) {
         let (mut settled, mut alarms) = (0, 0);
+        self.recorded += 1;
         for (id, reference) in news {
             let may = self.can(*id, PayoutEvent::Pay);
             let now = self.now;
@@ -25,7 +26,7 @@ impl Memory {
             if may {
                 payout.state = PayoutState::Paid;
                 payout.reference = Some((*reference).to_owned());
-                payout.settled_at = Some(now);
+                payout.settled_as = Some(self.recorded);
                 payout.transfers.insert(2, now);
                 settled += 1;
             } else if payout.reference.as_deref() != Some(reference) {
@@ -37,6 +38,7 @@ impl Memory {
 
     pub(super) fn give_back(&mut self, news: &[(PayoutId, &str)]) -> u64 {
         let mut returned = 0;
+        self.recorded += 1;
         for (id, reference) in news {
             if !self.can(*id, PayoutEvent::Return) {
                 continue;
@@ -48,7 +50,8 @@ impl Memory {
                 payout.transfers.insert(2, now);
             }
             payout.state = PayoutState::Returned;
-            payout.settled_at = payout.settled_at.or(Some(now));
+            payout.settled_as = payout.settled_as.or(Some(self.recorded));
+            payout.returned_as = Some(self.recorded);
             payout.transfers.insert(4, now);
             self.carried[payout.affiliate] += payout.amount_minor;
             returned += 1;

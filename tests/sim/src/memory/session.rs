@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use payfleet_domain::invariant::{PayoutFacts, Proof, broken};
 use payfleet_domain::{BatchState, Movement, PayoutId, PayoutKey, PayoutState, RunId, RunState, StatementLine};
 use payfleet_store::{Applied, Compared, OpenBatches, RunRow, StatementAccount, StoreError, Verdict};
-use time::OffsetDateTime;
 
 use super::Memory;
 use crate::backend::{Backend, SessionId};
@@ -22,7 +21,8 @@ struct Told {
 #[derive(Debug, Clone)]
 pub struct Session {
     run: RunId,
-    started_at: OffsetDateTime,
+    /// How much had been recorded when the statement was asked for.
+    asked_at: u64,
     pub(super) lines: Vec<StatementLine>,
     told: BTreeMap<PayoutId, Told>,
     strays: i64,
@@ -41,7 +41,7 @@ impl Memory {
         self.sessions_opened += 1;
         let id = SessionId(self.sessions_opened);
         let session =
-            Session { run, started_at: self.now, lines: Vec::new(), told: BTreeMap::new(), strays: 0, found: 0 };
+            Session { run, asked_at: self.recorded, lines: Vec::new(), told: BTreeMap::new(), strays: 0, found: 0 };
         self.sessions.insert(id, session);
         Ok(Some(id))
     }
@@ -201,10 +201,10 @@ impl Memory {
         for payout in ours {
             let facts = self.facts(payout, session.told.get(&payout).unwrap_or(&nothing));
             let known = &self.payouts[&payout];
-            let is_newer = facts.payments == 0 && known.settled_at.is_some_and(|at| at > session.started_at)
+            let is_newer = facts.payments == 0 && known.settled_as.is_some_and(|nth| nth > session.asked_at)
                 || known.state == PayoutState::Returned
                     && !facts.ours_returned
-                    && known.transfers.get(&4).is_some_and(|at| *at > session.started_at);
+                    && known.returned_as.is_some_and(|nth| nth > session.asked_at);
             match is_newer {
                 true => newer += 1,
                 false => found += broken(&facts).len() as i64,
@@ -217,10 +217,10 @@ impl Memory {
     }
 
     pub(super) fn restart(&mut self, id: SessionId) -> Result<RunRow, StoreError> {
-        let now = self.now;
+        let asked_at = self.recorded;
         let session = self.session(id)?;
         session.lines.clear();
-        session.started_at = now;
+        session.asked_at = asked_at;
         let run = session.run;
         Ok(self.runs[&run].row.clone())
     }
