@@ -73,6 +73,22 @@ async fn a_small_run_does_not_wait_for_a_large_one() {
     fleet.assert_paid_exactly_once().await;
 }
 
+/// They are work in hand, not work that waits: with them counted, a worker with forty places got sixteen batches.
+#[tokio::test]
+async fn hints_in_hand_keep_nobody_from_work() {
+    let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 5, ..FleetOptions::default() }, 200).await;
+    fleet.faults(r#"{"latency_ms": 120000}"#).await; // nothing ends, so every hint that was read stays in hand
+    let run = fleet.run("shop", "2026-01").await;
+    let _worker = fleet.worker(&["--concurrency", "40"]);
+    payfleet_tests::wait_for("all batches to be leased", LONG, async || {
+        let leased = sqlx::query_scalar::<_, i64>(
+            "SELECT count(*) FROM batch WHERE run_id = $1 AND lease_until > clock_timestamp()",
+        );
+        (leased.bind(run).fetch_one(&fleet.database).await.unwrap() == 40).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn paused_nothing_more_is_sent_and_resumed_it_ends() {
     let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 20, ..FleetOptions::default() }, 2_000).await;

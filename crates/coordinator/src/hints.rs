@@ -1,16 +1,13 @@
 //! First hints to the workers. They only save the second that the sweeper would take; whatever goes wrong here is a warning.
 
 use payfleet_domain::Rail;
-use payfleet_queue::{Hint, QueueError};
+use payfleet_queue::{Hint, LOOKED_AT, QueueError};
 
 use crate::failure::{Failure, chain};
 use crate::ports::{Hints, SystemOfRecord};
 
 /// Hints of a rail that nobody has read, at most. The sweeper publishes the rest as these are worked off, taking turns between runs.
 const WINDOW: usize = 16;
-
-/// Hints that are looked at, so as not to hint twice at a batch; which would be harmless.
-const LOOKED_AT: usize = 1_024;
 
 /// Publishes a hint for batches that are due and have none. Returns how many.
 pub async fn publish(store: &dyn SystemOfRecord, queue: &dyn Hints) -> Result<usize, Failure> {

@@ -2,6 +2,8 @@
 
 use time::OffsetDateTime;
 
+use crate::Money;
+
 /// What a statement line reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,12 +33,86 @@ pub struct StatementLine {
     pub at: Option<OffsetDateTime>,
 }
 
+/// In what a line of a payout differs from what was planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineDiffers {
+    /// In how much.
+    pub amount: bool,
+    /// In which currency.
+    pub currency: bool,
+    /// In where to.
+    pub destination: bool,
+}
+
+impl LineDiffers {
+    /// In something.
+    pub fn in_something(&self) -> bool {
+        self.amount || self.currency || self.destination
+    }
+}
+
+impl StatementLine {
+    /// Holds the line against the plan. Rails write codes of currencies in small letters too, and destinations with other
+    /// capitals and spaces than they were given.
+    pub fn differs(&self, planned: Money, destination: &str) -> LineDiffers {
+        LineDiffers {
+            amount: self.amount_minor != planned.minor,
+            currency: !self.currency.eq_ignore_ascii_case(planned.currency.code()),
+            destination: self.destination != destination && !bare(&self.destination).eq(bare(destination)),
+        }
+    }
+}
+
+/// A destination without what rails change in it.
+fn bare(destination: &str) -> impl Iterator<Item = char> + '_ {
+    destination.chars().filter(|letter| *letter != ' ').flat_map(char::to_lowercase)
+}
+
 impl Movement {
     /// The word in statements and in the schema.
     pub fn as_str(&self) -> &'static str {
         match self {
             Movement::Paid => "paid",
             Movement::Returned => "returned",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_differs_in_what_it_says_otherwise() {
+        let planned = Money { minor: 500, currency: "EUR".parse().expect("a code of ISO 4217") };
+        let line = StatementLine {
+            key: String::new(),
+            reference: String::new(),
+            amount_minor: 500,
+            currency: "eur".to_owned(),
+            destination: "de00 1234 Añn".to_owned(),
+            movement: Movement::Paid,
+            at: None,
+        };
+        let differs = |line: &StatementLine| line.differs(planned, "DE001234AÑN");
+        assert_eq!(differs(&line), LineDiffers::default());
+        assert!(!differs(&line).in_something());
+        for (wrong, what) in [
+            (
+                StatementLine { amount_minor: 501, ..line.clone() },
+                LineDiffers { amount: true, ..LineDiffers::default() },
+            ),
+            (
+                StatementLine { currency: "EURO".to_owned(), ..line.clone() },
+                LineDiffers { currency: true, ..LineDiffers::default() },
+            ),
+            (
+                StatementLine { destination: "DE001235AÑN".to_owned(), ..line.clone() },
+                LineDiffers { destination: true, ..LineDiffers::default() },
+            ),
+        ] {
+            assert_eq!(differs(&wrong), what);
+            assert!(differs(&wrong).in_something());
         }
     }
 }

@@ -19,4 +19,4 @@ pub use entry::{Delivery, EntryId};
 pub use heartbeat::WorkerBeat;
 pub use hint::{Hint, HintError};
 pub use reader::Reader;
-pub use stream::Outstanding;
+pub use stream::{LOOKED_AT, Outstanding};

@@ -14,7 +14,7 @@ use payfleet_store::{
 pub trait Session: Send {
     fn run(&self) -> &RunRow;
     async fn accounts(&mut self) -> Result<Vec<StatementAccount>, StoreError>;
-    async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError>;
+    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError>;
     async fn lines_match(&mut self) -> Result<(), StoreError>;
     async fn evidence_apply(&mut self) -> Result<Applied, StoreError>;
     /// Guard G5, of the store.
@@ -38,7 +38,7 @@ impl Session for Reconciliation {
         self.accounts().await
     }
 
-    async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError> {
+    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
         self.line_add(line).await
     }
 

@@ -29,7 +29,7 @@ pub(crate) async fn read(
     for path in files {
         let mut statement = CsvStatement::open(path)?;
         while let Some(line) = statement.next()? {
-            session.line_add(&line).await?;
+            session.line_add(line).await?;
             interrupted(session, shutdown)?;
         }
         sources.push(path.display().to_string());
@@ -70,7 +70,7 @@ async fn ask(
         };
         match line {
             None => return Ok(()),
-            Some(line) => session.line_add(&line?).await?,
+            Some(line) => session.line_add(line?).await?,
         }
     }
 }

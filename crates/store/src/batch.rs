@@ -88,7 +88,8 @@ pub(crate) async fn batch_halves(tx: &mut PgConnection, run: i64, batch: BatchId
 /// The payouts of a range in one of these states, in order.
 ///
 /// Three questions and no join: a join is planned for as many payouts as Postgres believes a range to hold, which before the first ANALYZE of a new
-/// run is thousands too many, and even its best plan looks each name up alone; a list of keys costs a fifth of that.
+/// run is thousands too many, and even its best plan looks each name up alone; a list of keys costs a fifth of that. Each answer is one row of
+/// columns as arrays: a row for each payout would cost more to send and to take apart than to find.
 pub(crate) async fn orders_in(
     tx: &mut PgConnection,
     first: PayoutId,
@@ -96,50 +97,77 @@ pub(crate) async fn orders_in(
     states: &[PayoutState],
 ) -> Result<Vec<Order>, StoreError> {
     let states: Vec<&str> = states.iter().map(PayoutState::as_str).collect();
-    let read = "orders_in";
-    let payouts: Vec<(i64, i32, i64, i64, i64, String)> = sqlx::query_as(
+    let alike: Vec<Alike> = sqlx::query_as(
         "-- orders_in
-         SELECT id, tenant_id, affiliate_id, method_id, amount_minor, currency FROM payout
-          WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id",
+         SELECT tenant_id, currency::text, array_agg(id), array_agg(affiliate_id), array_agg(method_id), array_agg(amount_minor)
+           FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id) AS p GROUP BY tenant_id, currency",
     )
     .bind(first.0)
     .bind(last.0)
     .bind(states)
     .fetch_all(&mut *tx)
     .await
-    .step(read)?;
-    let Some((_, tenant, ..)) = payouts.first() else { return Ok(Vec::new()) };
-    let mut names: HashMap<i64, String> = sqlx::query_as::<_, (i64, String)>(
-        "-- orders_affiliates\nSELECT id, external_id FROM affiliate WHERE id = ANY($1) AND tenant_id = $2",
-    )
-    .bind(payouts.iter().map(|payout| payout.2).collect::<Vec<_>>())
-    .bind(tenant)
-    .fetch_all(&mut *tx)
-    .await
-    .step("orders_affiliates")?
-    .into_iter()
-    .collect();
-    let mut destinations: HashMap<(i64, i64), String> = sqlx::query_as::<_, (i64, i64, String)>(
-        "-- orders_methods\nSELECT id, affiliate_id, destination FROM payout_method WHERE id = ANY($1) AND tenant_id = $2",
-    )
-    .bind(payouts.iter().map(|payout| payout.3).collect::<Vec<_>>())
-    .bind(tenant)
-    .fetch_all(tx)
-    .await
-    .step("orders_methods")?
-    .into_iter()
-    .map(|(id, affiliate, destination)| ((id, affiliate), destination))
-    .collect();
-    let order = |(id, _, affiliate, method, minor, code): (i64, i32, i64, i64, i64, String)| {
-        // Each is needed once: a batch has one currency, and a run one payout for each affiliate and currency.
-        let (name, destination) = (names.remove(&affiliate), destinations.remove(&(method, affiliate)));
-        let (Some(name), Some(destination)) = (name, destination) else {
-            return Err(StoreError::Broken(format!("payout {id} has no affiliate or no method of its tenant's")));
-        };
+    .step("orders_in")?;
+    let mut orders = Vec::new();
+    for (tenant, code, payouts, affiliates, methods, amounts) in alike {
         let currency = code.parse().map_err(|unknown: UnknownCurrency| StoreError::Broken(unknown.to_string()))?;
-        Ok(Order { payout: PayoutId(id), affiliate: name, amount: Money { minor, currency }, destination })
-    };
-    payouts.into_iter().map(order).collect()
+        let mut names = names_of(tx, tenant, &affiliates).await?;
+        let mut destinations = destinations_of(tx, tenant, &methods).await?;
+        orders.reserve(payouts.len());
+        for (((payout, affiliate), method), minor) in payouts.into_iter().zip(affiliates).zip(methods).zip(amounts) {
+            // Each is needed once: a run has one payout for each affiliate and currency.
+            let (Some(name), Some(destination)) = (names.remove(&affiliate), destinations.remove(&(method, affiliate)))
+            else {
+                return Err(StoreError::Broken(format!(
+                    "payout {payout} has no affiliate or no method of its tenant's"
+                )));
+            };
+            let amount = Money { minor, currency };
+            orders.push(Order { payout: PayoutId(payout), affiliate: name, amount, destination });
+        }
+    }
+    orders.sort_unstable_by_key(|order| order.payout);
+    Ok(orders)
+}
+
+/// Payouts of one tenant and currency: numbers, affiliates, methods, amounts in minor units. All of a batch are.
+type Alike = (i32, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>);
+
+/// The tenant's own names for affiliates.
+pub(crate) async fn names_of(
+    tx: &mut PgConnection,
+    tenant: i32,
+    ids: &[i64],
+) -> Result<HashMap<i64, String>, StoreError> {
+    let (ids, names): (Vec<i64>, Vec<String>) = sqlx::query_as(
+        "-- orders_affiliates
+         SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(external_id), '{}') FROM affiliate WHERE id = ANY($1) AND tenant_id = $2",
+    )
+    .bind(ids)
+    .bind(tenant)
+    .fetch_one(tx)
+    .await
+    .step("orders_affiliates")?;
+    Ok(ids.into_iter().zip(names).collect())
+}
+
+/// Where methods lead to, by method and its affiliate.
+pub(crate) async fn destinations_of(
+    tx: &mut PgConnection,
+    tenant: i32,
+    ids: &[i64],
+) -> Result<HashMap<(i64, i64), String>, StoreError> {
+    let (ids, affiliates, destinations): (Vec<i64>, Vec<i64>, Vec<String>) = sqlx::query_as(
+        "-- orders_methods
+         SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(affiliate_id), '{}'), coalesce(array_agg(destination), '{}')
+           FROM payout_method WHERE id = ANY($1) AND tenant_id = $2",
+    )
+    .bind(ids)
+    .bind(tenant)
+    .fetch_one(tx)
+    .await
+    .step("orders_methods")?;
+    Ok(ids.into_iter().zip(affiliates).zip(destinations).collect())
 }
 
 impl Store {

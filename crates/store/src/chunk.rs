@@ -21,8 +21,8 @@ pub(crate) struct Chunk {
 /// Above every affiliate's number. A range of Postgres cannot include the largest bigint.
 const AFTER_ALL: i64 = i64::MAX - 1;
 
-/// Cuts the run's affiliates into chunks of `size` accounts, or a few more where the last affiliate has several, if that was not done yet. Everybody is in one of them: the first begins before
-/// all, the last ends after all, and who comes later has nothing due in this run.
+/// Cuts the run's affiliates into chunks of `size` accounts, or a few more where the last affiliate has several, if that was not done yet.
+/// Everybody is in one of them: the first begins before all, the last ends after all, and who comes later has nothing due in this run.
 pub(crate) async fn cut(tx: &mut PgConnection, run: RunId, tenant: i32, size: i64) -> Result<(), StoreError> {
     if is_cut(tx, run).await? {
         return Ok(());

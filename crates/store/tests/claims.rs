@@ -5,24 +5,8 @@
 mod support;
 
 use payfleet_domain::RunId;
-use payfleet_store::{CloseVerdict, CommissionRow, CommissionRows, Feed, NewRun, Planned};
-use support::{Db, paid, refused};
-
-/// One commission of affiliate `a1`.
-fn file(id: &str, earned_at: time::OffsetDateTime) -> tokio::sync::mpsc::Receiver<Feed<CommissionRows>> {
-    let mut rows = CommissionRows::default();
-    rows.push(&CommissionRow {
-        line: 2,
-        id,
-        affiliate: "a1",
-        order_ref: "",
-        amount: payfleet_domain::Money { minor: 500, currency: "EUR".parse().unwrap() },
-        earned_at,
-    });
-    let (sender, receiver) = tokio::sync::mpsc::channel(2);
-    assert!(sender.try_send(Feed::Rows(rows)).is_ok() && sender.try_send(Feed::End).is_ok());
-    receiver
-}
+use payfleet_store::{CloseVerdict, NewRun, Planned};
+use support::{Db, commission_file, paid, refused};
 
 #[tokio::test]
 async fn a_commission_is_its_tenants_and_the_cutoff_itself_is_in_the_window() {
@@ -31,9 +15,9 @@ async fn a_commission_is_its_tenants_and_the_cutoff_itself_is_in_the_window() {
     db.tenant("u", "sandbox-payout", 3).await;
     let new = NewRun { tenant, period: "2026-01".parse().unwrap(), sequence: 1, minimum: "1".parse().unwrap() };
     let (run, _) = db.store.run_create(new).await.unwrap();
-    let imported = db.store.commissions_import("t", file("edge", run.cutoff)).await.unwrap();
+    let imported = db.store.commissions_import("t", commission_file("edge", 500, run.cutoff)).await.unwrap();
     assert_eq!(imported.new, 1, "the other tenant's a1 is somebody else");
-    let imported = db.store.commissions_import("u", file("edge", run.cutoff)).await.unwrap();
+    let imported = db.store.commissions_import("u", commission_file("edge", 500, run.cutoff)).await.unwrap();
     assert_eq!(imported.new, 1, "and the other way round");
     for of in ["commission", "account"] {
         let strays = format!(
@@ -66,7 +50,7 @@ async fn imports_of_one_tenant_take_turns() {
     let at = time::macros::datetime!(2026-01-20 00:00 UTC);
     let imports = ["one", "two"].map(|id| {
         let store = db.store.clone();
-        tokio::spawn(async move { store.commissions_import("t", file(id, at)).await.unwrap().new })
+        tokio::spawn(async move { store.commissions_import("t", commission_file(id, 500, at)).await.unwrap().new })
     });
     db.until_waiting(2).await;
     keeper.commit().await.unwrap();

@@ -5,32 +5,19 @@
 mod support;
 
 use payfleet_domain::TenantId;
-use payfleet_store::{CommissionRow, CommissionRows, Feed, ImportError, NewRun};
+use payfleet_store::{CommissionRows, Feed, ImportError, NewRun};
 use sqlx::{Connection, PgConnection};
-use support::Db;
+use support::{Db, commission_file, commission_row};
+use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::sync::mpsc;
 
-/// One commission of affiliate `a1` that was due in 2026-01.
-fn row(id: &str, minor: i64) -> CommissionRows {
-    let mut rows = CommissionRows::default();
-    rows.push(&CommissionRow {
-        line: 2,
-        id,
-        affiliate: "a1",
-        order_ref: "",
-        amount: payfleet_domain::Money { minor, currency: "EUR".parse().unwrap() },
-        earned_at: datetime!(2026-01-20 00:00 UTC),
-    });
-    rows
-}
+/// When all of it was earned: due in 2026-01.
+const EARNED: OffsetDateTime = datetime!(2026-01-20 00:00 UTC);
 
 /// A file of one row.
 fn file(id: &str, minor: i64) -> mpsc::Receiver<Feed<CommissionRows>> {
-    let (sender, receiver) = mpsc::channel(2);
-    sender.try_send(Feed::Rows(row(id, minor))).unwrap();
-    sender.try_send(Feed::End).unwrap();
-    receiver
+    commission_file(id, minor, EARNED)
 }
 
 fn january(tenant: TenantId) -> NewRun {
@@ -130,7 +117,7 @@ async fn a_reader_that_gives_up_leaves_nothing_behind() {
     let (sender, receiver) = mpsc::channel(1);
     let store = db.store.clone();
     let import = tokio::spawn(async move { store.commissions_import("acme", receiver).await });
-    sender.send(Feed::Rows(row("c1", 500))).await.unwrap();
+    sender.send(Feed::Rows(commission_row("c1", 500, EARNED))).await.unwrap();
     drop(sender); // without the end
     assert!(matches!(import.await.unwrap(), Err(ImportError::Aborted)));
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM commission WHERE external_id = 'c1'")

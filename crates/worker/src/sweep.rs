@@ -5,16 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use payfleet_queue::Hint;
+use payfleet_queue::{Hint, LOOKED_AT};
 use payfleet_store::{CloseVerdict, StoreError, SweepLock};
 
 use crate::{Process, Worker};
 
 /// Hints of a rail that wait for a worker, at most and at least. How many there are in between follows from how fast they are read (see [`Window`]).
 const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
-
-/// Hints that are looked at, so as not to hint twice at a batch; which would be harmless. What waits, and what some hundreds of workers have in hand.
-const LOOKED_AT: usize = 4_096;
 
 /// While something is open.
 const BUSY: Duration = Duration::from_millis(200);

@@ -308,7 +308,7 @@ impl Backend for Postgres {
     }
 
     fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError> {
-        self.with(session, async |session| session.line_add(line).await)
+        self.with(session, async |session| session.line_add(line.clone()).await)
     }
 
     fn session_match(&mut self, session: SessionId) -> Result<(), StoreError> {

@@ -226,9 +226,9 @@ impl payfleet_reconciler::ports::Session for SimSession {
         self.record.arrow(Step::Reconcile, |backend| backend.session_accounts(id)).await
     }
 
-    async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError> {
+    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
         // No arrow of its own: lines are buffered, and sent with the match.
-        self.record.world.backend().session_line(self.id, line)
+        self.record.world.backend().session_line(self.id, &line)
     }
 
     async fn lines_match(&mut self) -> Result<(), StoreError> {

@@ -53,10 +53,38 @@ impl Reconciliation {
         rails_without_statement: &[&str],
         unknown_after: Duration,
     ) -> Result<Compared, StoreError> {
-        self.connection
-            .execute("-- compare_begin\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.begin().await?;
+        let snapshot: String = sqlx::query_scalar("-- snapshot_export\nSELECT pg_export_snapshot()")
+            .fetch_one(&mut self.connection)
             .await
-            .step("compare_begin")?;
+            .step("snapshot_export")?;
+        // A task, and awaited in any case: its connection must not be dropped in the middle of a statement.
+        let accounts = tokio::spawn(accounts_compare(self.store.pool.clone(), self.run.clone(), snapshot));
+        let beside = self.beside_accounts(rails_without_statement, unknown_after).await;
+        let lost = |lost| StoreError::Broken(format!("the comparison of accounts was lost: {lost}"));
+        let accounts = accounts.await.map_err(lost)?;
+        let (newer, summary) = beside?;
+        self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
+        accounts?.judge(&mut self.connection).await?;
+        super::due::balances_compare(&mut self.connection).await?;
+        let found = self.findings_name().await?;
+        Ok(Compared { discrepancies: found, newer_than_statement: newer, summary })
+    }
+
+    async fn begin(&mut self) -> Result<(), StoreError> {
+        // It may wait for the accounts for longer than a session that changes something may do nothing.
+        let begin = "-- compare_begin
+                     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0";
+        self.connection.execute(begin).await.step("compare_begin")?;
+        Ok(())
+    }
+
+    /// Payouts against the statement and against their transfers, and the run in numbers.
+    async fn beside_accounts(
+        &mut self,
+        rails_without_statement: &[&str],
+        unknown_after: Duration,
+    ) -> Result<(i64, Summary), StoreError> {
         let RunId(run) = self.run.id;
         let (first, last) = (self.run.id.payouts().0.0, self.run.id.payouts().1.0);
         let silent: String = sqlx::query_scalar(
@@ -77,22 +105,15 @@ impl Reconciliation {
         if !every_payment_is_planned(&PaymentFacts { is_planned: false }) {
             self.step("compare_strays", |q| q.bind(first).bind(last), STRAYS).await?;
         }
-        accounts_compare(&mut self.connection, &self.run).await?;
         self.ledger_compare().await?;
-        super::due::balances_compare(&mut self.connection).await?;
         self.unknown_compare(unknown_after).await?;
-        let found = self.findings_name().await?;
         let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;
-        self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
-        Ok(Compared { discrepancies: found, newer_than_statement: newer, summary })
+        Ok((newer, summary))
     }
 
     /// Of a run that is still open: only what has been unknown for too long.
     pub async fn compare_open(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
-        self.connection
-            .execute("-- compare_begin\nBEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await
-            .step("compare_begin")?;
+        self.begin().await?;
         self.unknown_compare(unknown_after).await?;
         let found = self.findings_name().await?;
         let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;

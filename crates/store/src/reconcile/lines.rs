@@ -1,39 +1,77 @@
-//! The statement on its way into the session: handed over in pieces, then matched with the payouts that its keys name.
+//! The statement on its way into the session. Pieces of it are held against the plan as they come, beside the reading of the next; the session
+//! keeps the number of each payout whose line says what we say, and of the others what they say.
 
-use payfleet_domain::{Movement, PayoutKey, StatementLine};
+use std::collections::{HashMap, VecDeque};
 
-use sqlx::Executor;
+use payfleet_domain::{Currency, Money, Movement, PayoutId, PayoutKey, PayoutState, RunId, StatementLine};
+use sqlx::{Executor, PgConnection, PgPool};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::Reconciliation;
+use crate::batch::{destinations_of, names_of};
 use crate::connect::{Step, StoreError};
 
-/// Lines are handed to Postgres in pieces of so many; all that the program keeps of a statement.
-const PIECE_LINES: usize = 1_000;
+/// Lines are matched in pieces of so many.
+const PIECE_LINES: usize = 2_000;
+/// So many pieces are matched while the next is read; all that the program keeps of a statement.
+const PIECES_AHEAD: usize = 2;
 
-/// Lines on their way, column by column.
+/// The statement as far as it has come.
 #[derive(Debug, Default)]
-pub(super) struct Piece {
+pub(super) struct Lines {
+    read: i64,
+    piece: Vec<(i64, StatementLine)>,
+    ahead: VecDeque<JoinHandle<Result<Matched, StoreError>>>,
+}
+
+impl Lines {
+    pub(super) fn read(&self) -> i64 {
+        self.read
+    }
+}
+
+/// What the lines of a piece are.
+#[derive(Debug, Default)]
+struct Matched {
+    /// Payouts that were paid as planned, under the reference that we know.
+    listed: Vec<i64>,
+    told: Told,
+    strays: Strays,
+}
+
+/// Lines that say something else; amount, currency and destination only where they differ from the plan.
+#[derive(Debug, Default)]
+struct Told {
+    payouts: Vec<i64>,
+    returned: Vec<bool>,
+    references: Vec<String>,
+    amounts: Vec<Option<i64>>,
+    currencies: Vec<Option<String>>,
+    destinations: Vec<Option<String>>,
+}
+
+/// Lines whose key is none of ours.
+#[derive(Debug, Default)]
+struct Strays {
     lines: Vec<i64>,
     payouts: Vec<Option<i64>>,
     keys: Vec<String>,
     references: Vec<String>,
     amounts: Vec<i64>,
     currencies: Vec<String>,
-    destinations: Vec<String>,
-    returned: Vec<bool>,
 }
 
-impl Piece {
-    fn push(&mut self, number: i64, line: &StatementLine) {
-        self.lines.push(number);
-        self.payouts.push(line.key.parse::<PayoutKey>().ok().and_then(|key| key.payout().ok()).map(|payout| payout.0));
-        self.keys.push(storable(&line.key));
-        self.references.push(storable(&line.reference));
-        self.amounts.push(line.amount_minor);
-        self.currencies.push(storable(&line.currency));
-        self.destinations.push(storable(&line.destination));
-        self.returned.push(line.movement == Movement::Returned);
-    }
+/// A payout that a key of the piece claims to be of.
+#[derive(Debug)]
+struct Planned {
+    run_key: Uuid,
+    affiliate: String,
+    amount: Money,
+    /// Of other runs only the key is of interest.
+    destination: Option<String>,
+    /// Its reference, if it is paid.
+    paid_as: Option<String>,
 }
 
 /// Postgres has no NUL in a text; such a key or reference is no name of ours anyway.
@@ -42,17 +80,14 @@ fn storable(text: &str) -> String {
 }
 
 /// `finding.id` keeps the order in which differences were found. `told` is what the statement says of one payout of the
-/// run: with the lowest and the highest of its references, since to know whether two differ takes no more. `total` is
-/// `sum` with a state of eight bytes: a third of the memory and time where there is one group for each account, and an
-/// error where a sum does not fit.
+/// run: with the lowest and the highest of its references, since to know whether two differ takes no more.
 ///
-/// What is not simply as it should be waits to be judged: payouts in `odd`, with each combination of their facts once
-/// in `combination`, and accounts in `suspect`. Such tables are made here since in a snapshot that is only read they
-/// can be filled, but not made.
+/// What is not simply as it should be waits in `odd` to be judged. Such tables are made here since in a snapshot that is
+/// only read they can be filled, but not made.
 pub(super) const TABLES: &str = "
   SET work_mem = '128MB'; SET jit = off;
-  CREATE TEMP TABLE statement_line (line bigint, payout_id bigint, key text, reference text, amount_minor bigint, currency text,
-    destination text, returned boolean);
+  CREATE TEMP TABLE listed (payout_id bigint);
+  CREATE TEMP TABLE told_line (payout_id bigint, returned boolean, reference text, amount_minor bigint, currency text, destination text);
   CREATE TEMP TABLE stray (line bigint, payout_id bigint, key text, reference text, amount_minor bigint, currency text);
   CREATE TEMP TABLE told (payout_id bigint, paid int, returned int, low text, high text, back_low text, back_high text, clean text,
     clean_back text, amount_minor bigint, currency text, destination text);
@@ -62,134 +97,204 @@ pub(super) const TABLES: &str = "
     amount_differs boolean, currency_differs boolean, destination_differs boolean, is_listed boolean);
   CREATE TEMP TABLE odd (facts pg_temp.payout_facts, id bigint, affiliate_id bigint, tenant_id int, currency text, amount_minor bigint,
     method_id bigint, own text, low text, high text, back_low text, other_amount bigint, other_currency text, other_destination text,
-    proof_low text, proof_high text, is_newer boolean);
-  CREATE TEMP TABLE combination (number int GENERATED ALWAYS AS IDENTITY, facts pg_temp.payout_facts);
-  CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint, currency text, is_decided boolean,
-    missing bigint, opening_low bigint, opening_high bigint, residual bigint);
-  CREATE AGGREGATE pg_temp.total (bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0')";
+    proof_low text, proof_high text, is_newer boolean)";
 
-pub(super) const TRUNCATE: &str =
-    "TRUNCATE statement_line, stray, told, finding, odd, combination, suspect RESTART IDENTITY";
+pub(super) const TRUNCATE: &str = "TRUNCATE listed, told_line, stray, told, finding, odd RESTART IDENTITY";
 
-/// A payout's key, as `PayoutKey::derive` computes it: a test holds the two against each other.
-macro_rules! derived_key {
-    () => {
-        r"(p.id::text || '-' || encode(substr(sha256(uuid_send(r.key)
-            || int8send(6) || '\x7061796f7574'::bytea
-            || int8send(octet_length(a.external_id)::bigint) || convert_to(a.external_id, 'UTF8')
-            || int8send(3) || convert_to(p.currency::text, 'UTF8')), 1, 8), 'hex'))"
-    };
-}
+/// A payout with a line that says what we say, and another line: both are looked at.
+const REPEATED: &str = "-- statement_repeated
+WITH several AS (
+  SELECT payout_id FROM listed GROUP BY payout_id HAVING count(*) > 1 UNION SELECT payout_id FROM told_line),
+ repeated AS (
+  DELETE FROM listed l USING several s WHERE l.payout_id = s.payout_id RETURNING l.payout_id)
+INSERT INTO told_line (payout_id, returned, reference)
+SELECT p.id, false, p.reference FROM repeated r JOIN payout p ON p.id = r.payout_id";
 
-/// Values are kept only where they differ from the plan. OFFSET keeps Postgres from deriving the key once for each use
-/// of `genuine`.
-const TOLD: &str = concat!(
-    "-- statement_told
+const TOLD: &str = "-- statement_told
 INSERT INTO told
 SELECT payout_id, count(*) FILTER (WHERE NOT returned), count(*) FILTER (WHERE returned),
        min(reference) FILTER (WHERE NOT returned), max(reference) FILTER (WHERE NOT returned),
        min(reference) FILTER (WHERE returned), max(reference) FILTER (WHERE returned),
        min(reference) FILTER (WHERE NOT returned AND as_planned), min(reference) FILTER (WHERE returned AND as_planned),
-       min(amount_minor) FILTER (WHERE NOT same_amount), min(currency) FILTER (WHERE NOT same_currency),
-       min(destination) FILTER (WHERE NOT same_destination)
-  FROM (
-    SELECT *, same_amount AND same_currency AND same_destination AS as_planned
-      FROM (
-        SELECT l.payout_id, l.returned, l.reference, l.amount_minor, l.currency, l.destination,
-               l.amount_minor = p.amount_minor AS same_amount,
-               l.currency = p.currency::text OR upper(l.currency) = p.currency::text AS same_currency,
-               l.destination = m.destination OR lower(replace(l.destination, ' ', '')) = lower(replace(m.destination, ' ', '')) AS same_destination
-          FROM statement_line l
-          JOIN payout p ON p.id = l.payout_id
-          JOIN run r ON r.id = p.run_id
-          JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
-          JOIN payout_method m ON m.id = p.method_id AND m.tenant_id = p.tenant_id
-         WHERE l.payout_id BETWEEN $1 AND $2 AND p.id BETWEEN $1 AND $2 AND r.id = $3 AND l.key = ",
-    derived_key!(),
-    " OFFSET 0) AS l) AS l
- GROUP BY payout_id"
-);
-
-/// Lines whose key is none of ours. The genuine ones of other runs are those runs' business; those of this run are
-/// looked through only where not all were matched.
-const STRAYS: &str = concat!(
-    "-- statement_strays
-INSERT INTO stray
-SELECT l.line, l.payout_id, l.key, l.reference, l.amount_minor, l.currency
-  FROM statement_line l
-  LEFT JOIN payout p ON p.id = l.payout_id
-  LEFT JOIN run r ON r.id = p.run_id
-  LEFT JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
- WHERE (l.payout_id IS NULL OR l.payout_id NOT BETWEEN $1 AND $2 OR NOT $3) AND (l.key = ",
-    derived_key!(),
-    ") IS NOT TRUE"
-);
+       min(amount_minor), min(currency), min(destination)
+  FROM (SELECT *, amount_minor IS NULL AND currency IS NULL AND destination IS NULL AS as_planned FROM told_line) AS l
+ GROUP BY payout_id";
 
 impl Reconciliation {
     /// Takes a line. Nothing of it is believed yet.
-    pub async fn line_add(&mut self, line: &StatementLine) -> Result<(), StoreError> {
-        self.lines += 1;
-        self.piece.push(self.lines, line);
-        if self.piece.lines.len() >= PIECE_LINES { self.piece_insert().await } else { Ok(()) }
+    pub async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
+        self.lines.read += 1;
+        self.lines.piece.push((self.lines.read, line));
+        if self.lines.piece.len() >= PIECE_LINES { self.piece_send().await } else { Ok(()) }
     }
 
-    /// Not by COPY: this driver sends its end in a packet of its own, without TCP_NODELAY, so that each piece would wait 40 ms for Postgres to
-    /// acknowledge the packet before (sqlx 0.9.0, its issue 4335).
-    async fn piece_insert(&mut self) -> Result<(), StoreError> {
-        let piece = std::mem::take(&mut self.piece);
-        if piece.lines.is_empty() {
-            return Ok(());
+    async fn piece_send(&mut self) -> Result<(), StoreError> {
+        if self.lines.ahead.len() >= PIECES_AHEAD {
+            self.piece_keep().await?;
         }
-        sqlx::query(
-            "-- statement_insert
-             INSERT INTO statement_line (line, payout_id, key, reference, amount_minor, currency, destination, returned)
-             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::boolean[])",
-        )
-        .bind(piece.lines)
-        .bind(piece.payouts)
-        .bind(piece.keys)
-        .bind(piece.references)
-        .bind(piece.amounts)
-        .bind(piece.currencies)
-        .bind(piece.destinations)
-        .bind(piece.returned)
-        .execute(&mut self.connection)
-        .await
-        .step("statement_insert")?;
+        let piece = std::mem::replace(&mut self.lines.piece, Vec::with_capacity(PIECE_LINES));
+        let (pool, run) = (self.store.pool.clone(), self.run.id);
+        self.lines.ahead.push_back(tokio::spawn(async move { piece_match(&pool, run, piece).await }));
         Ok(())
     }
 
-    /// Ends the statement and finds out which payout each line is of.
+    /// Waits for the oldest piece under way, and keeps what was found in it. Not by COPY: this driver sends its end in a packet of its own,
+    /// without TCP_NODELAY, so that each would wait 40 ms for Postgres to acknowledge the packet before (sqlx 0.9.0, its issue 4335).
+    async fn piece_keep(&mut self) -> Result<(), StoreError> {
+        let Some(piece) = self.lines.ahead.pop_front() else { return Ok(()) };
+        let lost = |lost| StoreError::Broken(format!("a part of the statement was lost: {lost}"));
+        let Matched { listed, told, strays } = piece.await.map_err(lost)??;
+        if !listed.is_empty() {
+            sqlx::query("-- listed_insert\nINSERT INTO listed SELECT * FROM unnest($1::bigint[])")
+                .bind(listed)
+                .execute(&mut self.connection)
+                .await
+                .step("listed_insert")?;
+        }
+        if !told.payouts.is_empty() {
+            sqlx::query(
+                "-- told_insert
+                 INSERT INTO told_line (payout_id, returned, reference, amount_minor, currency, destination)
+                 SELECT * FROM unnest($1::bigint[], $2::boolean[], $3::text[], $4::bigint[], $5::text[], $6::text[])",
+            )
+            .bind(told.payouts)
+            .bind(told.returned)
+            .bind(told.references)
+            .bind(told.amounts)
+            .bind(told.currencies)
+            .bind(told.destinations)
+            .execute(&mut self.connection)
+            .await
+            .step("told_insert")?;
+        }
+        if !strays.lines.is_empty() {
+            sqlx::query(
+                "-- strays_insert
+                 INSERT INTO stray (line, payout_id, key, reference, amount_minor, currency)
+                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::text[])",
+            )
+            .bind(strays.lines)
+            .bind(strays.payouts)
+            .bind(strays.keys)
+            .bind(strays.references)
+            .bind(strays.amounts)
+            .bind(strays.currencies)
+            .execute(&mut self.connection)
+            .await
+            .step("strays_insert")?;
+        }
+        Ok(())
+    }
+
+    /// Ends the statement, and sums up what it says of each payout.
     pub async fn lines_match(&mut self) -> Result<(), StoreError> {
-        self.piece_insert().await?;
-        let (first, last) = self.run.id.payouts();
         let started = std::time::Instant::now();
-        self.connection.execute("-- statement_analyze\nANALYZE statement_line").await.step("statement_analyze")?;
-        sqlx::query(TOLD)
-            .bind(first.0)
-            .bind(last.0)
-            .bind(self.run.id.0)
-            .execute(&mut self.connection)
-            .await
-            .step("statement_told")?;
+        self.piece_send().await?;
+        while !self.lines.ahead.is_empty() {
+            self.piece_keep().await?;
+        }
+        self.connection.execute("-- statement_analyze\nANALYZE listed, told_line").await.step("statement_analyze")?;
+        self.connection.execute(REPEATED).await.step("statement_repeated")?;
+        self.connection.execute(TOLD).await.step("statement_told")?;
         self.connection.execute("-- told_analyze\nANALYZE told").await.step("told_analyze")?;
-        let all_genuine: bool = sqlx::query_scalar(
-            "-- statement_genuine
-             SELECT (SELECT count(*) FROM statement_line WHERE payout_id BETWEEN $1 AND $2) = (SELECT coalesce(sum(paid + returned), 0) FROM told)",
-        )
-        .bind(first.0)
-        .bind(last.0)
-        .fetch_one(&mut self.connection)
-        .await
-        .step("statement_genuine")?;
-        sqlx::query(STRAYS)
-            .bind(first.0)
-            .bind(last.0)
-            .bind(all_genuine)
-            .execute(&mut self.connection)
-            .await
-            .step("statement_strays")?;
-        tracing::debug!(lines = self.lines, millis = started.elapsed().as_millis(), "matched");
+        tracing::debug!(lines = self.lines.read, millis = started.elapsed().as_millis(), "matched");
         Ok(())
     }
 }
+
+/// Finds out which payout each line is of, and what it says of it. A key is believed if it is the one that we derive.
+async fn piece_match(pool: &PgPool, run: RunId, piece: Vec<(i64, StatementLine)>) -> Result<Matched, StoreError> {
+    let claimed = |line: &StatementLine| line.key.parse::<PayoutKey>().ok().and_then(|key| key.payout().ok());
+    let mut ids: Vec<i64> = piece.iter().filter_map(|(_, line)| claimed(line)).map(|payout| payout.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut connection = pool.acquire().await.step("statement_payouts")?;
+    let planned = planned_read(&mut connection, run, &ids).await?;
+    let mut matched = Matched::default();
+    for (number, line) in piece {
+        let payout = claimed(&line);
+        let ours = payout.and_then(|payout| planned.get(&payout).map(|planned| (payout, planned)));
+        let genuine = ours.filter(|(payout, planned)| {
+            let key = PayoutKey::derive(planned.run_key, *payout, &planned.affiliate, planned.amount.currency);
+            key.as_str() == line.key
+        });
+        match genuine {
+            Some((payout, planned)) if payout.run() == run => matched.take(payout, planned, line),
+            Some(_) => {} // another run's business
+            None => {
+                matched.strays.lines.push(number);
+                matched.strays.payouts.push(payout.map(|payout| payout.0));
+                matched.strays.keys.push(storable(&line.key));
+                matched.strays.references.push(storable(&line.reference));
+                matched.strays.amounts.push(line.amount_minor);
+                matched.strays.currencies.push(storable(&line.currency));
+            }
+        }
+    }
+    Ok(matched)
+}
+
+impl Matched {
+    fn take(&mut self, PayoutId(payout): PayoutId, planned: &Planned, line: StatementLine) {
+        let mut differs = line.differs(planned.amount, planned.destination.as_deref().unwrap_or_default());
+        differs.destination |= planned.destination.is_none();
+        let is_known = planned.paid_as.as_deref() == Some(&line.reference);
+        if line.movement == Movement::Paid && is_known && !differs.in_something() {
+            self.listed.push(payout);
+            return;
+        }
+        self.told.payouts.push(payout);
+        self.told.returned.push(line.movement == Movement::Returned);
+        self.told.references.push(storable(&line.reference));
+        self.told.amounts.push(differs.amount.then_some(line.amount_minor));
+        self.told.currencies.push(differs.currency.then(|| storable(&line.currency)));
+        self.told.destinations.push(differs.destination.then(|| storable(&line.destination)));
+    }
+}
+
+/// The payouts of these numbers, of whatever run. Read as orders are, and for the same reason.
+async fn planned_read(
+    connection: &mut PgConnection,
+    run: RunId,
+    ids: &[i64],
+) -> Result<HashMap<PayoutId, Planned>, StoreError> {
+    let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(HashMap::new()) };
+    let alike: Vec<Alike> = sqlx::query_as(
+        "-- statement_payouts
+         SELECT tenant_id, (SELECT key FROM run WHERE id = p.run_id), run_id, currency::text, array_agg(id), array_agg(affiliate_id),
+                array_agg(method_id), array_agg(amount_minor), array_agg(CASE WHEN state = $4 THEN reference END)
+           FROM payout p WHERE id = ANY($1) AND id BETWEEN $2 AND $3 GROUP BY tenant_id, run_id, currency",
+    )
+    .bind(ids)
+    .bind(first)
+    .bind(last)
+    .bind(PayoutState::Paid.as_str())
+    .persistent(false) // planned for these numbers: one range, if they lie next to each other
+    .fetch_all(&mut *connection)
+    .await
+    .step("statement_payouts")?;
+    let mut planned = HashMap::with_capacity(ids.len());
+    for (tenant, run_key, of_run, code, payouts, affiliates, methods, amounts, references) in alike {
+        let currency: Currency = code
+            .parse()
+            .map_err(|unknown: payfleet_domain::UnknownCurrency| StoreError::Broken(unknown.to_string()))?;
+        let mut names = names_of(connection, tenant, &affiliates).await?;
+        let mut destinations = match of_run == run.0 {
+            true => destinations_of(connection, tenant, &methods).await?,
+            false => HashMap::new(),
+        };
+        let numbers = payouts.into_iter().zip(affiliates).zip(methods).zip(amounts).zip(references);
+        for ((((payout, affiliate), method), minor), paid_as) in numbers {
+            // Without an affiliate there is no key, and the line is a stray.
+            let Some(name) = names.remove(&affiliate) else { continue };
+            let destination = destinations.remove(&(method, affiliate));
+            let amount = Money { minor, currency };
+            planned.insert(PayoutId(payout), Planned { run_key, affiliate: name, amount, destination, paid_as });
+        }
+    }
+    Ok(planned)
+}
+
+/// Payouts of one tenant, run and currency: with the run's key, numbers, affiliates, methods, amounts in minor units, and
+/// references of those that are paid.
+type Alike = (i32, Uuid, i64, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<String>>);

@@ -68,8 +68,7 @@ pub struct Reconciliation {
     run: RunRow,
     /// The snapshot in which the statement was asked for: what is recorded and not visible there may be missing from it.
     asked_in: String,
-    piece: lines::Piece,
-    lines: i64,
+    lines: lines::Lines,
 }
 
 impl Store {
@@ -92,7 +91,7 @@ impl Store {
             }
             connection.execute(lines::TABLES).await.step("reconcile_tables")?;
             let asked_in = snapshot(&mut connection).await?;
-            Ok(Some(Reconciliation { store, connection, run, asked_in, piece: lines::Piece::default(), lines: 0 }))
+            Ok(Some(Reconciliation { store, connection, run, asked_in, lines: lines::Lines::default() }))
         })
         .await
     }
@@ -132,7 +131,7 @@ impl Reconciliation {
 
     /// How many lines were read.
     pub fn lines(&self) -> i64 {
-        self.lines
+        self.lines.read()
     }
 
     /// The rail accounts from which the run is paid.
@@ -161,8 +160,7 @@ impl Reconciliation {
     /// Forgets the statement and what was found, for reading it anew.
     pub async fn restart(&mut self) -> Result<(), StoreError> {
         self.connection.execute(lines::TRUNCATE).await.step("reconcile_restart")?;
-        self.piece = lines::Piece::default();
-        self.lines = 0;
+        self.lines = lines::Lines::default();
         self.asked_in = snapshot(&mut self.connection).await?;
         if let Some(run) = self.store.run_find(self.run.id).await? {
             self.run = run;

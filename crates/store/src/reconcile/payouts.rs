@@ -23,14 +23,16 @@ WITH proof AS (
  seen AS (
   SELECT p.id, p.affiliate_id, p.tenant_id, p.currency::text AS currency, p.state, p.amount_minor, p.method_id,
          p.state IN ('paid', 'returned') AS settled, CASE WHEN p.state IN ('paid', 'returned') THEN p.reference END AS own,
-         coalesce(t.paid, 0) AS paid, coalesce(t.returned, 0) AS returned, t.low, t.high, t.back_low, t.back_high,
+         coalesce(t.paid, l.paid, 0) AS paid, coalesce(t.returned, 0) AS returned, coalesce(t.low, l.low) AS low, coalesce(t.high, l.low) AS high,
+         t.back_low, t.back_high,
          t.amount_minor AS other_amount, t.currency AS other_currency, t.destination AS other_destination,
          e.low AS proof_low, e.high AS proof_high
     FROM payout p LEFT JOIN told t ON t.payout_id = p.id LEFT JOIN proof e ON e.payout_id = p.id
+    LEFT JOIN listed ON listed.payout_id = p.id
+    LEFT JOIN LATERAL (SELECT 1 AS paid, p.reference AS low WHERE listed.payout_id IS NOT NULL) AS l ON true
    WHERE p.id BETWEEN $1 AND $2
-     AND (p.state = 'paid' AND t.paid = 1 AND t.returned = 0 AND t.low = p.reference
-          AND t.amount_minor IS NULL AND t.currency IS NULL AND t.destination IS NULL AND e.payout_id IS NULL) IS NOT TRUE
-     AND (p.state IN ('paid', 'returned') OR t.payout_id IS NOT NULL OR e.payout_id IS NOT NULL)),
+     AND (p.state = 'paid' AND listed.payout_id IS NOT NULL AND t.payout_id IS NULL AND e.payout_id IS NULL) IS NOT TRUE
+     AND (p.state IN ('paid', 'returned') OR listed.payout_id IS NOT NULL OR t.payout_id IS NOT NULL OR e.payout_id IS NOT NULL)),
  weighed AS (
   SELECT s.*,
          CASE WHEN s.proof_low IS NULL THEN 'none'
@@ -52,10 +54,11 @@ SELECT ROW (state, paid, proof, returned > 0, ours_returned, coalesce(low <> own
             AND NOT pg_visible_in_snapshot((next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8, $4::pg_snapshot)) END
   FROM weighed w";
 
+/// There are few.
 const COMBINATIONS: &str = "-- compare_combinations
-INSERT INTO combination (facts) SELECT DISTINCT facts FROM odd RETURNING number, (facts).*";
+SELECT DISTINCT facts::text AS combination, (facts).* FROM odd";
 
-/// $1 to $3 are what is broken about which combination of facts, and at which place of the report it stands. A payment
+/// $1 to $3 are combinations of facts, at which place of the report it stands, and what is broken about them. A payment
 /// that the statement was too early for gets no kind.
 const BROKEN: &str = "-- compare_statement
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
@@ -82,9 +85,8 @@ SELECT CASE WHEN o.is_newer AND v.kind IN ('not_on_statement', 'return_unrecorde
          WHEN 'reference_differs' THEN o.low
          WHEN 'return_unrecorded' THEN CASE WHEN (o.facts).returned THEN 'returned ' || o.back_low END
        END
-  FROM unnest($1::int[], $2::int[], $3::text[]) AS v (number, place, kind)
-  JOIN combination c ON c.number = v.number
-  JOIN odd o ON o.facts = c.facts
+  FROM unnest($1::text[], $2::int[], $3::text[]) AS v (combination, place, kind)
+  JOIN odd o ON o.facts = v.combination::pg_temp.payout_facts
   LEFT JOIN payout_method m ON m.id = o.method_id AND m.tenant_id = o.tenant_id
  ORDER BY v.place, o.id";
 
@@ -97,11 +99,11 @@ impl Reconciliation {
         self.step("compare_odd", |q| q.bind(first.0).bind(last.0).bind(silent).bind(asked_in), ODD).await?;
         let combinations =
             sqlx::query(COMBINATIONS).fetch_all(&mut self.connection).await.step("compare_combinations")?;
-        let (mut numbers, mut places, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut broken_facts, mut places, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for row in &combinations {
-            let number: i32 = row.try_get("number").step("compare_combinations")?;
+            let combination: &str = row.try_get("combination").step("compare_combinations")?;
             for kind in broken(&facts(row)?) {
-                numbers.push(number);
+                broken_facts.push(combination);
                 places.push(place(kind));
                 kinds.push(kind.code());
             }
@@ -109,7 +111,7 @@ impl Reconciliation {
         if kinds.is_empty() {
             return Ok(());
         }
-        self.step("compare_statement", |q| q.bind(numbers).bind(places).bind(kinds), BROKEN).await
+        self.step("compare_statement", |q| q.bind(broken_facts).bind(places).bind(kinds), BROKEN).await
     }
 }
 

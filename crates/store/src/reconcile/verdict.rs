@@ -36,7 +36,7 @@ impl Reconciliation {
         .bind(self.run.tenant.0)
         .bind(self.run.id.0)
         .bind(statement)
-        .bind(self.lines)
+        .bind(self.lines.read())
         .fetch_one(&mut *tx)
         .await
         .step("reconciliation_insert")?;

@@ -158,6 +158,26 @@ async fn a_statement_settles_what_was_held_and_refuses_nothing() {
     assert_eq!(open, 1, "holds that evidence decided are closed");
 }
 
+/// Whatever a line holds is reported as it is; only NUL, which Postgres has not, is replaced.
+#[tokio::test]
+async fn a_line_of_nobodys_is_reported_word_for_word() {
+    let mut world = World::new(AFFILIATES).await;
+    let line = StatementLine {
+        key: "\t\\N\n\r\\.\0{NULL}".to_owned(),
+        reference: "\"'; --\u{1}\0\u{202e}".to_owned(),
+        currency: "\0\\".to_owned(),
+        amount_minor: i64::MIN,
+        ..world.lines[0].clone()
+    };
+    world.lines.push(line);
+    let said = world.reconcile().await;
+    assert_eq!(said.named(), [(Kind::NeverPlanned, None, None)]);
+    let word =
+        "key \t\\N\n\r\\.\u{fffd}{NULL}, reference \"'; --\u{1}\u{fffd}\u{202e}, -9223372036854775808 minor units";
+    assert_eq!(said.found[0].found.as_deref(), Some(word));
+    assert_eq!(said.found[0].currency.as_deref(), Some("\u{fffd}\\"));
+}
+
 #[tokio::test]
 async fn money_that_came_back_is_due_again_and_stays_in_balance() {
     let mut world = World::new(AFFILIATES).await;
@@ -185,7 +205,7 @@ async fn of_an_open_run_nothing_is_said_but_what_is_unknown_for_too_long() {
             let mut session = store.reconciliation_open(&run).await.unwrap().unwrap();
             assert!(store.reconciliation_open(&run).await.unwrap().is_none(), "one at a time");
             for line in &lines {
-                session.line_add(line).await.unwrap();
+                session.line_add(line.clone()).await.unwrap();
             }
             session.lines_match().await.unwrap();
             session.evidence_apply().await.unwrap();

@@ -239,7 +239,7 @@ impl World {
         let mut session = self.store.reconciliation_open(&run).await.unwrap().expect("nobody else is at it");
         meanwhile.await;
         for line in &self.lines {
-            session.line_add(line).await.unwrap();
+            session.line_add(line.clone()).await.unwrap();
         }
         session.lines_match().await.unwrap();
         let applied = session.evidence_apply().await.unwrap();

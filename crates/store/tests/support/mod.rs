@@ -4,11 +4,31 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{BatchId, Epoch, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
-use payfleet_store::{Intent, LeasedBatch, NewRun, Planned, Recorded, Report, Store, TenantRail};
+use payfleet_domain::{BatchId, Epoch, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
+use payfleet_store::{
+    CommissionRow, CommissionRows, Feed, Intent, LeasedBatch, NewRun, Planned, Recorded, Report, Store, TenantRail,
+};
 use sqlx::{PgPool, Row};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
 
 pub const TTL: Duration = Duration::from_secs(60);
+
+/// One commission of affiliate `a1`, in EUR.
+pub fn commission_row(id: &str, minor: i64, earned_at: OffsetDateTime) -> CommissionRows {
+    let amount = Money { minor, currency: "EUR".parse().unwrap() };
+    let mut rows = CommissionRows::default();
+    rows.push(&CommissionRow { line: 2, id, affiliate: "a1", order_ref: "", amount, earned_at });
+    rows
+}
+
+/// A file of this one row.
+pub fn commission_file(id: &str, minor: i64, earned_at: OffsetDateTime) -> mpsc::Receiver<Feed<CommissionRows>> {
+    let (sender, receiver) = mpsc::channel(2);
+    sender.try_send(Feed::Rows(commission_row(id, minor, earned_at))).unwrap();
+    sender.try_send(Feed::End).unwrap();
+    receiver
+}
 
 /// A migrated database that is dropped at the end.
 pub struct Db {
