@@ -3,9 +3,6 @@
 use payfleet_reconciler::{Options, run};
 use payfleet_runtime::exit::{ExitCode, parse_cli};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let options: Options = parse_cli();
     if let Err(error) = payfleet_runtime::telemetry::init(&options.log) {

@@ -6,9 +6,9 @@ use payfleet_domain::{AttemptNo, KeyUnit, PayoutId, PayoutState, Rail};
 use sqlx::Row;
 use time::OffsetDateTime;
 
-use crate::batch::{Order, orders_in};
 use crate::connect::{Step, Store, StoreError};
 use crate::lease::{Lease, interval};
+use crate::order::{Order, orders_in};
 
 /// A committed permission to submit.
 #[derive(Debug, Clone)]

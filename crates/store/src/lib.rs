@@ -15,6 +15,7 @@ mod import;
 
 mod intent;
 mod lease;
+mod order;
 mod payout;
 mod plan;
 
@@ -27,7 +28,6 @@ mod status;
 mod sweep;
 mod tenant;
 
-pub use batch::Order;
 pub use close::{CloseVerdict, NotBalanced};
 pub use connect::{Store, StoreError};
 pub use hold::{Decision, HoldError, HoldRow};
@@ -38,6 +38,7 @@ pub use import::{
 
 pub use intent::{Intent, IntentRefused};
 pub use lease::{Lease, LeasedBatch};
+pub use order::Order;
 pub use plan::{PlanLine, PlanProgress, Planned};
 
 pub use payout::Source;
