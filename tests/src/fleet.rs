@@ -353,13 +353,7 @@ impl Fleet {
         let report = self.reconcile(run, &[]);
         assert_eq!(report.code, 0, "{}\n{}", report.stdout, report.stderr);
         assert_eq!(self.state(run).await, "reconciled");
-        let sums: Vec<(String, String)> =
-            sqlx::query_as("SELECT currency::text, sum(amount_minor)::text FROM ledger_entry GROUP BY currency")
-                .fetch_all(&self.database)
-                .await
-                .expect("the ledger can be read");
-        let sums =
-            sums.into_iter().map(|(currency, sum)| (currency, sum.parse().expect("a sum is a number"))).collect();
+        let sums = oracle::ledger_sums(&self.database).await.expect("the ledger can be read");
         assert!(ledger_sums_to_zero(&sums), "the ledger does not sum to zero: {sums:?}");
     }
 }

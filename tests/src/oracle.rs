@@ -1,12 +1,21 @@
 //! The judge: what really happened, by the sandbox's journal, against what was planned. Of outcomes nothing that our
 //! database says is believed: it is judged too, by the same invariants as a statement.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use payfleet_domain::DiscrepancyKind;
 use payfleet_domain::invariant::{PaymentFacts, PayoutFacts, broken, every_payment_is_planned};
 use serde::Deserialize;
 use sqlx::{PgPool, Row};
+
+/// Debits and credits of everything that the ledger has, in each currency.
+pub async fn ledger_sums(database: &PgPool) -> Result<BTreeMap<String, i128>, sqlx::Error> {
+    let sums: Vec<(String, String)> =
+        sqlx::query_as("SELECT currency::text, sum(amount_minor)::text FROM ledger_entry GROUP BY currency")
+            .fetch_all(database)
+            .await?;
+    Ok(sums.into_iter().map(|(currency, sum)| (currency, sum.parse().expect("a sum is a number"))).collect())
+}
 
 /// A movement of money, as the sandbox wrote it down.
 #[derive(Debug, Clone, Deserialize)]

@@ -53,6 +53,42 @@ async fn g1_nothing_of_a_paused_run_is_leased() {
     db.drop().await;
 }
 
+/// Whether the affiliates of the batch lie next to each other, among those of others, or far apart: each way is read by a statement of its own.
+#[tokio::test]
+async fn g2_orders_say_whom_and_where_to() {
+    let db = Db::new().await;
+    for (name, others) in [("near", 0), ("among", 3), ("far", 40)] {
+        let tenant = db.tenant(name, "sandbox-payout", 2).await;
+        db.tenant(&format!("beside-{name}"), "sandbox-payout", others).await;
+        for statement in [
+            "INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency) VALUES ($1, 'z', 'n', 'e', 'DE', 'EUR')",
+            "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
+             SELECT $1, id, 'paypal', 'z@example.com' FROM affiliate WHERE tenant_id = $1 AND external_id = 'z'",
+            "INSERT INTO account (tenant_id, affiliate_id, currency)
+             SELECT $1, id, 'EUR' FROM affiliate WHERE tenant_id = $1 AND external_id = 'z'",
+        ] {
+            sqlx::query(statement).bind(tenant.0).execute(&db.sql).await.unwrap();
+        }
+        db.commissions(tenant, "2026-01-16T12:00:00Z", 500).await;
+        let run = db.run(tenant, "2026-01", 10).await;
+        let leased = db.lease(db.batches(run).await[0]).await;
+        let orders = db.intent(&leased).await.orders;
+        let told: Vec<_> = orders
+            .iter()
+            .map(|order| (order.affiliate.as_str(), order.destination.as_str(), order.amount.to_string()))
+            .collect();
+        let order = |name, destination, amount: &str| (name, destination, amount.to_owned());
+        let expected = [
+            order("a1", "a1@example.com", "15.00 EUR"),
+            order("a2", "a2@example.com", "15.00 EUR"),
+            order("z", "z@example.com", "5.00 EUR"),
+        ];
+        assert_eq!(told, expected, "{name}");
+        assert!(orders.is_sorted_by_key(|order| order.payout));
+    }
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn g2_without_the_newest_lease_or_in_a_stopped_run_nothing_is_intended() {
     let db = Db::new().await;

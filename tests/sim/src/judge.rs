@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{
     AccountFacts, CLOCK_ERROR, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
-    every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, run_adds_up,
+    every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time,
+    run_adds_up,
 };
 use payfleet_domain::{Movement, PayoutId, RunId, RunState};
 
@@ -146,6 +147,10 @@ pub fn ends(ended: &Ended, wrong: &mut Vec<String>) {
         if !run_adds_up(total(false), total(true)) {
             wrong.push(format!("run {} does not add up", run.id));
         }
+    }
+    // Peace was long enough for every answer.
+    for payout in ended.payouts.iter().filter(|payout| !outcome_is_known_in_time(payout.state, true)) {
+        wrong.push(format!("payout {} ended as {}", payout.id, payout.state));
     }
     if ended.batches_open > 0 {
         wrong.push(format!("{} batches are open", ended.batches_open));

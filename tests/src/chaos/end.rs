@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use payfleet_domain::invariant::ledger_sums_to_zero;
+
 use super::PEACE;
 use super::table::{Outcome, Report};
 use super::world::World;
@@ -118,12 +120,8 @@ async fn outcome(world: &World) -> Result<Outcome, sqlx::Error> {
     }
     let unpaid = |state: &str| verdict.unpaid.iter().filter(|(_, found)| found == state).count();
     let (held, refused) = (unpaid("held"), unpaid("refused"));
-    let sums: Vec<String> = sqlx::query_scalar(
-        "SELECT currency || ' ' || sum(amount_minor) FROM ledger_entry GROUP BY currency HAVING sum(amount_minor) <> 0",
-    )
-    .fetch_all(database)
-    .await?;
-    if !sums.is_empty() {
+    let sums = oracle::ledger_sums(database).await?;
+    if !ledger_sums_to_zero(&sums) {
         world.table.broken(format!("the ledger does not sum to zero: {sums:?}"));
     }
     let forgotten = forgotten(world).await?;

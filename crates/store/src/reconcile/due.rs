@@ -217,10 +217,7 @@ impl Accounts {
                 .step("skipped_currencies")?;
         let mut found = Findings::default();
         for (currency, expected, instead) in self.totals.into_iter().filter(|total| !explained.contains(&total.0)) {
-            found.affiliates.push(None);
-            found.currencies.push(currency);
-            found.expected.push(expected);
-            found.found.push(instead);
+            found.push(None, currency, expected, instead);
         }
         found.write(findings, "skipped").await?;
         self.tx.rollback().await.step("accounts_end")
@@ -253,10 +250,9 @@ impl Accounts {
                 };
                 if !holds(&facts) {
                     let (expected, instead) = describe(&facts);
-                    found.affiliates.push(Some(row.try_get("affiliate_id").step(read)?));
-                    found.currencies.push(row.try_get("currency").step(read)?);
-                    found.expected.push(expected.to_owned());
-                    found.found.push(instead);
+                    let affiliate = row.try_get("affiliate_id").step(read)?;
+                    let currency = row.try_get("currency").step(read)?;
+                    found.push(Some(affiliate), currency, expected.to_owned(), instead);
                 }
             }
             found.write(findings, kind).await?;
@@ -266,7 +262,7 @@ impl Accounts {
 
 /// Findings on their way into the session.
 #[derive(Debug, Default)]
-struct Findings {
+pub(super) struct Findings {
     affiliates: Vec<Option<i64>>,
     currencies: Vec<String>,
     expected: Vec<String>,
@@ -274,7 +270,14 @@ struct Findings {
 }
 
 impl Findings {
-    async fn write(self, connection: &mut PgConnection, kind: &str) -> Result<(), StoreError> {
+    pub(super) fn push(&mut self, affiliate: Option<i64>, currency: String, expected: String, found: String) {
+        self.affiliates.push(affiliate);
+        self.currencies.push(currency);
+        self.expected.push(expected);
+        self.found.push(found);
+    }
+
+    pub(super) async fn write(self, connection: &mut PgConnection, kind: &str) -> Result<(), StoreError> {
         if self.found.is_empty() {
             return Ok(());
         }

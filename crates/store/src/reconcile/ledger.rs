@@ -1,11 +1,15 @@
 //! Transfers against states. There are few combinations of the two: all are judged beforehand, and SQL finds the
 //! payouts that have none of the good ones, in one pass and without a word of its own about which those are.
 
-use payfleet_domain::PayoutState;
-use payfleet_domain::invariant::{TransferFacts, ledger_follows_state};
+use std::collections::BTreeMap;
+
+use payfleet_domain::invariant::{TransferFacts, ledger_follows_state, ledger_sums_to_zero};
+use payfleet_domain::{DiscrepancyKind, PayoutState};
+use sqlx::Executor;
 
 use super::Reconciliation;
-use crate::connect::StoreError;
+use super::due::Findings;
+use crate::connect::{Step, StoreError};
 
 /// Bit n of `kinds` is a transfer of kind n; $3 to $5 are the good combinations. A transfer without a payout has none.
 const LEDGER: &str = "-- compare_ledger
@@ -29,6 +33,12 @@ SELECT 'ledger_out_of_balance', c.id, c.affiliate_id, c.currency,
  WHERE (coalesce(c.state, ''), coalesce(c.kinds, 0), coalesce(c.amounts_agree, false)) NOT IN (SELECT * FROM good)
  ORDER BY 2";
 
+/// Debits and credits of the run's transfers. A kind that does not say whose the two sides are moves money out of nowhere.
+const SUMS: &str = "-- compare_ledger_sums
+SELECT currency::text, sum(CASE WHEN k.kind IS NULL THEN moved ELSE moved - moved END)::text
+  FROM (SELECT kind, currency, sum(amount_minor) AS moved FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY kind, currency) AS t
+  LEFT JOIN transfer_kind k USING (kind) GROUP BY currency ORDER BY currency";
+
 /// The kinds of transfers, as bits: 0 reserve, 2 settle, 3 release, 4 return.
 const RESERVE: i32 = 1;
 const SETTLE: i32 = 1 << 2;
@@ -48,7 +58,32 @@ impl Reconciliation {
         let bind = |q: super::compare::Statement<'static>| {
             q.bind(first.0).bind(last.0).bind(states).bind(kinds).bind(agreements)
         };
-        self.step("compare_ledger", bind, LEDGER).await
+        self.step("compare_ledger", bind, LEDGER).await?;
+        self.ledger_sum().await
+    }
+
+    /// Finds currencies in which debits and credits do not cancel out.
+    async fn ledger_sum(&mut self) -> Result<(), StoreError> {
+        let (first, last) = self.run.id.payouts();
+        let step = "compare_ledger_sums";
+        // A handful of groups, of a million rows: not to be sorted for.
+        self.connection.execute("-- hash_on\nSET LOCAL enable_hashagg = on").await.step(step)?;
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(SUMS).bind(first.0).bind(last.0).fetch_all(&mut self.connection).await.step(step)?;
+        self.connection.execute("-- hash_off\nSET LOCAL enable_hashagg = off").await.step(step)?;
+        let mut found = Findings::default();
+        for (currency, sum) in rows {
+            let sum: i128 = sum.parse().map_err(|_| StoreError::Broken(format!("`{sum}` is no sum of money")))?;
+            if !ledger_sums_to_zero(&BTreeMap::from([(currency.clone(), sum)])) {
+                found.push(
+                    None,
+                    currency,
+                    "transfers with two sides".to_owned(),
+                    format!("{sum} minor units from nowhere"),
+                );
+            }
+        }
+        found.write(&mut self.connection, DiscrepancyKind::LedgerOutOfBalance.code()).await
     }
 }
 

@@ -242,6 +242,20 @@ async fn totals_that_no_account_explains_are_found() {
     assert_eq!(said.named(), [(Kind::Skipped, None, None)]);
 }
 
+#[tokio::test]
+async fn a_transfer_without_two_sides_is_money_from_nowhere() {
+    let world = World::new(AFFILIATES).await;
+    world.tamper("DELETE FROM transfer_kind WHERE name = 'settle'".to_owned()).await;
+    let said = world.reconcile().await;
+    assert!(!said.found.is_empty());
+    for found in &said.found {
+        assert_eq!((found.kind, found.payout), (Kind::LedgerOutOfBalance, None));
+        let expected = (Some("transfers with two sides"), true);
+        let instead = found.found.as_deref().is_some_and(|found| found.ends_with("minor units from nowhere"));
+        assert_eq!((found.expected.as_deref(), instead), expected);
+    }
+}
+
 /// Which of the two came first is told by their transactions. Clocks say the opposite here, as one that is put right meanwhile may.
 #[tokio::test]
 async fn what_is_recorded_while_the_statement_is_on_its_way_need_not_be_on_it() {
