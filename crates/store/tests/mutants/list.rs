@@ -95,8 +95,12 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("orders_in", "AND state = ANY($3)", "AND $3::text[] IS NOT NULL")]),
     needed(&[("orders_in", "id BETWEEN $1 AND $2", "id >= $1 AND $2::bigint IS NOT NULL")]),
     equal(
-        &[("orders_affiliates", "AND tenant_id = $2", "AND $2::int IS NOT NULL")],
+        &[("orders_affiliates", "tenant_id = $1 AND", "$1::int IS NOT NULL AND")],
         "numbers of affiliates are unique; a second lock on the door",
+    ),
+    equal(
+        &[("orders_methods", "tenant_id = $1 AND", "$1::int IS NOT NULL AND")],
+        "numbers of methods are unique, and each must be its affiliate's; a third lock",
     ),
     needed(&[("batch_lock", "FOR NO KEY UPDATE", "")]),
     needed(&[("batch_parts", "run_id = $1 AND parent_id = $2", "run_id = $1 AND parent_id = $2 AND false")]),
