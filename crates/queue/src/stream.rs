@@ -13,7 +13,6 @@ use crate::{Delivery, EntryId, Hint, HintError, Queue, QueueError};
 pub(crate) const GROUP: &str = "workers";
 /// Entries in one round trip; more would keep Redis from others for too long.
 const CHUNK: usize = 1_000;
-
 /// Entries of a stream to look at, so as not to hint twice at a batch; which would be harmless. What waits, and what some hundreds of workers have in hand.
 pub const LOOKED_AT: usize = 4_096;
 /// Calls of one search for forgotten hints. Each looks at ten times its count of entries, so that this is far more than a
@@ -45,8 +44,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Which batches have a hint in the stream already, read or not, oldest first and of at most `max` entries ([`LOOKED_AT`] by default); and how many
-    /// nobody has read.
+    /// Which batches have a hint in the stream already, read or not, oldest first and of at most `max` entries (the fleet looks at [`LOOKED_AT`]); and
+    /// how many nobody has read.
     pub async fn outstanding(&self, rail: &str, max: usize) -> Result<Outstanding, QueueError> {
         let doing = "list the hints of a stream";
         let stream = self.stream(rail);
