@@ -73,14 +73,15 @@ async fn a_small_run_does_not_wait_for_a_large_one() {
     fleet.assert_paid_exactly_once().await;
 }
 
-/// They are work in hand, not work that waits: with them counted, a worker with forty places got sixteen batches.
+/// They are work in hand, not work that waits: with them counted, a worker with forty places got sixteen batches. Lease and call are long, so that no
+/// hint is used up meanwhile by being taken over (after a quarter of a lease), or by a call that is given up.
 #[tokio::test]
 async fn hints_in_hand_keep_nobody_from_work() {
     let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 5, ..FleetOptions::default() }, 200).await;
-    fleet.faults(r#"{"latency_ms": 120000}"#).await; // nothing ends, so every hint that was read stays in hand
+    fleet.faults(r#"{"latency_ms": 600000}"#).await; // nothing ends, so every hint that was read stays in hand
     let run = fleet.run("shop", "2026-01").await;
-    let _worker = fleet.worker(&["--concurrency", "40"]);
-    payfleet_tests::wait_for("all batches to be leased", LONG, async || {
+    let _worker = fleet.worker(&["--concurrency", "40", "--lease-ttl", "10m", "--call-timeout", "10m"]);
+    payfleet_tests::wait_for("all batches to be leased", Duration::from_secs(60), async || {
         let leased = sqlx::query_scalar::<_, i64>(
             "SELECT count(*) FROM batch WHERE run_id = $1 AND lease_until > clock_timestamp()",
         );
