@@ -107,7 +107,7 @@ impl Fleet {
             sandbox: None,
             sandbox_port: free_port(),
             folder: tempfile::Builder::new().prefix("payfleet-test-").tempdir().expect("a temporary folder"),
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: crate::http_client().build().expect("a client"),
             workers_started: 0,
         };
         fleet.sandbox_start().await;

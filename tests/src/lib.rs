@@ -17,3 +17,9 @@ mod servers;
 pub use fleet::{Fleet, FleetOptions, RunReport, Worker};
 pub use process::{Process, free_port, wait_for};
 pub use servers::{Postgres, Redis};
+
+/// Of clients that speak to the harness's own servers.
+pub(crate) fn http_client() -> reqwest::ClientBuilder {
+    payfleet_rails::cryptography_set();
+    reqwest::Client::builder().no_proxy()
+}

@@ -16,4 +16,5 @@ mod registry;
 mod sandbox;
 
 pub use adapter::{Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementStream};
+pub use http::cryptography_set;
 pub use registry::{RailsConfig, Registry, RegistryError};

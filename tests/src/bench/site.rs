@@ -50,7 +50,7 @@ impl Site {
             postgres,
             redis: Redis::start().await,
             admin,
-            http: reqwest::Client::builder().no_proxy().build().expect("a client"),
+            http: crate::http_client().build().expect("a client"),
             folder: tempfile::Builder::new().prefix("payfleet-bench-").tempdir().expect("a temporary folder"),
         }
     }

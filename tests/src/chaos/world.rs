@@ -109,7 +109,7 @@ impl World {
         let redis = [Redis::start().await, Redis::start().await];
         redis[1].replicate(Some(&redis[0])).await;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
+        let http = crate::http_client().timeout(Duration::from_secs(60)).build().expect("a client");
         let mut rail = Rail { process: None, address, folder: folder.clone() };
         rail.start(&http).await;
 
