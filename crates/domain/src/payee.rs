@@ -10,8 +10,8 @@ pub enum DestinationError {
     /// Nothing but space.
     #[error("the destination is empty")]
     Empty,
-    /// Control characters, or longer than 254 characters (RFC 5321, the longest address).
-    #[error("the destination has control characters or is longer than 254 characters")]
+    /// Control characters, or in its normal form longer than 254 bytes (RFC 5321, the longest address).
+    #[error("the destination has control characters or is longer than 254 bytes")]
     Malformed,
     /// The method `sepa` wants an IBAN with valid check digits (ISO 13616).
     #[error("the destination is not a valid IBAN: {0}")]
@@ -35,25 +35,30 @@ pub fn normalise_destination(method: &str, text: &str) -> Result<Destination, De
     if trimmed.is_empty() {
         return Err(DestinationError::Empty);
     }
-    if trimmed.len() > 254 || trimmed.chars().any(char::is_control) {
+    if trimmed.chars().any(char::is_control) {
         return Err(DestinationError::Malformed);
     }
-    match method {
+    let destination = match method {
         // Check digits only: the national part differs by country and changes more often than any library is updated.
         "sepa" => {
             let compact: String = trimmed.split_whitespace().collect::<String>().to_uppercase();
             let iban: iban::BaseIban =
                 compact.parse().map_err(|why: iban::ParseBaseIbanError| DestinationError::Iban(why.to_string()))?;
-            Ok(Destination(iban::IbanLike::electronic_str(&iban).to_owned()))
+            iban::IbanLike::electronic_str(&iban).to_owned()
         }
         "paypal" => {
             let lower = trimmed.to_lowercase();
             let (local, host) = lower.split_once('@').ok_or(DestinationError::Email)?;
             let plausible = !local.is_empty() && host.contains('.') && !host.contains('@') && !lower.contains(' ');
-            if plausible { Ok(Destination(lower)) } else { Err(DestinationError::Email) }
+            if !plausible {
+                return Err(DestinationError::Email);
+            }
+            lower
         }
-        _ => Ok(Destination(trimmed.to_lowercase())),
-    }
+        _ => trimmed.to_lowercase(),
+    };
+    // Of the form that is kept and sent: some letters take more bytes in lower case.
+    if destination.len() > 254 { Err(DestinationError::Malformed) } else { Ok(Destination(destination)) }
 }
 
 #[cfg(test)]
@@ -82,8 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_any_method_has_254_characters_at_most() {
+    fn an_address_of_any_method_has_254_bytes_at_most() {
         assert_eq!(normal("other", &"X".repeat(254)), Ok("x".repeat(254)));
         assert_eq!(normal("other", &"X".repeat(255)), Err(DestinationError::Malformed));
+        // U+023A has two bytes, its lower case three.
+        assert_eq!(normal("other", &"Ⱥ".repeat(127)), Err(DestinationError::Malformed));
+        assert_eq!(normal("paypal", &format!("{}@example.com", "Ⱥ".repeat(121))), Err(DestinationError::Malformed));
     }
 }
