@@ -5,6 +5,7 @@ use payfleet_domain::{AttemptNo, BatchId, Outcome, PayoutEvent, PayoutId, Payout
 use sqlx::PgConnection;
 
 use crate::connect::{Step, StoreError};
+use crate::run::release_lock;
 
 /// Where news came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,7 @@ pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: S
     if news.is_empty() {
         return Ok(0);
     }
+    release_lock(tx, &news.ids).await?;
     let returned: i64 = sqlx::query_scalar(
         "-- payouts_return
          WITH old AS (
@@ -132,8 +134,10 @@ pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: S
              FROM old WHERE p.id = old.id
         RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, old.state AS was, old.reference AS proof),
          posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, kind, tenant_id, amount_minor, currency FROM moved, unnest(ARRAY[2, 4]) AS kind
+           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
+           SELECT id, kind, tenant_id, amount_minor, currency,
+                  CASE kind WHEN 4 THEN (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id) END
+             FROM moved, unnest(ARRAY[2, 4]) AS kind
             WHERE kind = 4 OR was <> 'paid' ORDER BY id, kind RETURNING 1),
          due_again AS (
            UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
@@ -246,6 +250,7 @@ async fn payouts_release(
     to: PayoutState,
     from: Vec<&'static str>,
 ) -> Result<u64, StoreError> {
+    release_lock(tx, ids).await?;
     let released: i64 = sqlx::query_scalar(
         "-- payouts_release
          WITH moved AS (
@@ -254,8 +259,9 @@ async fn payouts_release(
             WHERE p.id = news.id AND p.state = ANY($4)
         RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
          posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, 3, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1),
+           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
+           SELECT id, 3, tenant_id, amount_minor, currency, (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
+             FROM moved ORDER BY id RETURNING 1),
          due_again AS (
            UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
              FROM moved m

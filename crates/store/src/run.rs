@@ -14,6 +14,25 @@ use crate::payout::payouts_cancel;
 /// The advisory lock that imports share and the fixing of a cutoff takes alone; the second key is the tenant.
 pub(crate) const CUTOFF_LOCK: i32 = 0x5046_0001;
 
+/// The advisory lock that whoever makes money due again shares and the creation of a run takes alone, for moments only; the second key is the tenant.
+/// So "released before the run was created" has one answer, and it is written down (`transfer.due_in`).
+const RELEASE_LOCK: i32 = 0x5046_0004;
+
+/// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
+pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- release_lock
+         SELECT pg_advisory_xact_lock_shared($1, tenant_id)
+           FROM (SELECT DISTINCT tenant_id FROM payout WHERE id = ANY($2) ORDER BY tenant_id) AS t",
+    )
+    .bind(RELEASE_LOCK)
+    .bind(payouts)
+    .execute(tx)
+    .await
+    .step("release_lock")?;
+    Ok(())
+}
+
 /// What a run is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRun {
@@ -173,6 +192,12 @@ impl Store {
                         .execute(&mut *tx)
                         .await
                         .step("cutoff_lock")?;
+                    sqlx::query("-- release_lock_alone\nSELECT pg_advisory_xact_lock($1, $2)")
+                        .bind(RELEASE_LOCK)
+                        .bind(new.tenant.0)
+                        .execute(&mut *tx)
+                        .await
+                        .step("release_lock_alone")?;
                     let period = new.period.to_string();
                     let same = "r.tenant_id = $1 AND r.period = $2 AND r.sequence = $3";
                     if let Some(run) = run_where(tx, same, new.tenant.0.into(), &period, new.sequence).await? {
