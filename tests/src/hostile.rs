@@ -10,7 +10,7 @@ use payfleet_domain::{
     normalise_destination,
 };
 use payfleet_queue::Hint;
-use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, StatementError};
+use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem};
 use payfleet_reconciler::{CsvStatement, ReconcileError};
 use time::macros::datetime;
 use uuid::Uuid;
@@ -93,8 +93,8 @@ pub fn statement(bytes: &[u8]) {
     let lines = bytes.split(|byte| *byte == b'\n').count();
     assert!(whole.0.len() < lines, "{} lines of {lines}", whole.0.len());
     match whole.1 {
-        // A statement that is complete ends with a line's end, and every line of it was read.
-        None => assert_eq!(whole.0.len(), lines - 1),
+        // A statement that is complete says so on its last line, and every line before was read.
+        None => assert_eq!(whole.0.len() + 1, lines - 1),
         Some(StatementError::BrokeOff { lines: read, .. }) => assert_eq!(read, whole.0.len() as u64),
         Some(StatementError::Unreadable { line, .. }) => assert_eq!(line, whole.0.len() as u64 + 1),
         Some(error) => panic!("{error}"),
@@ -103,16 +103,25 @@ pub fn statement(bytes: &[u8]) {
 
 fn from_rail(pieces: Vec<Vec<u8>>) -> (Vec<StatementLine>, Option<StatementError>) {
     let mut stream = payfleet_rails::hostile::statement(pieces);
-    let mut lines = Vec::new();
+    let (mut lines, mut ended) = (Vec::new(), false);
     while let Some(item) = stream.next().now_or_never().expect("all of it is there") {
         match item {
-            Ok(line) => lines.push(line),
+            Ok(StatementItem::Line(line)) => {
+                assert!(!ended, "nothing follows the end");
+                lines.push(line);
+            }
+            Ok(StatementItem::End(end)) => {
+                assert_eq!(end.lines, lines.len() as u64);
+                assert!(end.until <= end.now);
+                ended = true;
+            }
             Err(error) => {
                 assert!(stream.next().now_or_never().expect("all of it is there").is_none(), "an error is the end");
                 return (lines, Some(error));
             }
         }
     }
+    assert!(ended, "it says where it ends");
     (lines, None)
 }
 

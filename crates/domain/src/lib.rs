@@ -40,4 +40,4 @@ pub use period::{Period, PeriodError};
 pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
-pub use statement::{LineDiffers, Movement, StatementLine};
+pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};

@@ -56,6 +56,10 @@ pub struct Rail {
     pub max_minor: Option<i64>,
     /// How long after payment money can still come back.
     pub return_window: Duration,
+    /// The rail has statements. Of one without them nothing is ever proven but by its answers.
+    pub has_statement: bool,
+    /// A line may appear on a statement so long after the instant that it bears, although a statement claimed before to reach that far.
+    pub statement_lag: Duration,
 }
 
 const fn days(count: u64) -> Duration {
@@ -77,6 +81,8 @@ pub const RAILS: &[Rail] = &[
         currencies: &[],
         max_minor: None,
         return_window: days(5),
+        has_statement: true,
+        statement_lag: Duration::ZERO,
     },
     Rail {
         name: "sandbox-batch",
@@ -89,6 +95,8 @@ pub const RAILS: &[Rail] = &[
         currencies: &[],
         max_minor: None,
         return_window: days(30),
+        has_statement: true,
+        statement_lag: Duration::ZERO,
     },
     Rail {
         name: "sandbox-lookup",
@@ -101,6 +109,8 @@ pub const RAILS: &[Rail] = &[
         currencies: &[],
         max_minor: None,
         return_window: days(5),
+        has_statement: true,
+        statement_lag: Duration::ZERO,
     },
     Rail {
         name: "sandbox-file",
@@ -113,6 +123,8 @@ pub const RAILS: &[Rail] = &[
         currencies: &[],
         max_minor: None,
         return_window: days(56),
+        has_statement: true,
+        statement_lag: Duration::ZERO,
     },
     Rail {
         name: "null",
@@ -125,6 +137,8 @@ pub const RAILS: &[Rail] = &[
         currencies: &[],
         max_minor: None,
         return_window: days(0),
+        has_statement: false,
+        statement_lag: Duration::ZERO,
     },
 ];
 

@@ -19,10 +19,12 @@ pub enum Movement {
 pub struct StatementLine {
     /// The key that the payment was ordered under, as the rail repeats it. Perhaps no key of ours.
     pub key: String,
-    /// The rail's name for the payment.
+    /// The rail's name for this movement. A return has one of its own, which is not that of the payment that came back.
     pub reference: String,
-    /// Minor units of the currency that the line names.
+    /// What moved, in minor units of the currency that the line names. Of a return: what arrived with us.
     pub amount_minor: i64,
+    /// What the rail kept of money that came back, in minor units of the same currency; `amount_minor` is without it. 0 of a payment.
+    pub fee_minor: i64,
     /// Three letters, as the rail wrote them.
     pub currency: String,
     /// Where the money went.
@@ -31,6 +33,21 @@ pub struct StatementLine {
     pub movement: Movement,
     /// When, by the rail's clock; `None` where the statement does not say.
     pub at: Option<OffsetDateTime>,
+    /// Of a return: the reference of the payment that it gives back, where the rail says it. Banks say no more than the key.
+    pub of: Option<String>,
+}
+
+/// What a statement says of its own reach, after its last line. Without it nothing is known to be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatementEnd {
+    /// It has everything since this instant, by the rail's clock,
+    pub from: OffsetDateTime,
+    /// and before this one, itself not included: what is booked later at the same instant is on the next part.
+    pub until: OffsetDateTime,
+    /// What the rail's clock said when the statement was made; `until` lies before it by what the rail's lines lag behind.
+    pub now: OffsetDateTime,
+    /// How many lines there were.
+    pub lines: u64,
 }
 
 /// In what a line of a payout differs from what was planned.
@@ -91,8 +108,10 @@ mod tests {
             amount_minor: 500,
             currency: "eur".to_owned(),
             destination: "de00 1234 Añn".to_owned(),
+            fee_minor: 0,
             movement: Movement::Paid,
             at: None,
+            of: None,
         };
         let differs = |line: &StatementLine| line.differs(planned, "DE001234AÑN");
         assert_eq!(differs(&line), LineDiffers::default());

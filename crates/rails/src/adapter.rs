@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, StatementLine};
+use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, StatementEnd, StatementLine};
 use time::OffsetDateTime;
 
 /// What proves to a rail that we may use an account. Never printed.
@@ -94,8 +94,17 @@ pub enum Finding {
     Unanswered,
 }
 
-/// The lines of a statement, as they come. After an error the stream ends.
-pub type StatementStream = BoxStream<'static, Result<StatementLine, StatementError>>;
+/// What a statement consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatementItem {
+    /// A line.
+    Line(StatementLine),
+    /// How far it reaches. Nothing follows.
+    End(StatementEnd),
+}
+
+/// A statement as it comes: lines, and then exactly one end, whose count of lines is right. Without it comes an error, after which the stream ends.
+pub type StatementStream = BoxStream<'static, Result<StatementItem, StatementError>>;
 
 /// Why a statement could not be read to its end. What was read before it is true, but it proves nothing to be missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +120,12 @@ pub enum StatementError {
         account: String,
         /// What happened.
         why: &'static str,
+    },
+    /// There are none.
+    #[error("{rail} has no statements; what was paid over it cannot be compared")]
+    None {
+        /// Which rail.
+        rail: &'static str,
     },
     /// An answer other than a statement.
     #[error(
@@ -172,7 +187,8 @@ pub trait Adapter: Send + Sync {
     /// to follow accepted payments.
     async fn look_up(&self, call: &Call<'_>) -> Vec<Finding>;
 
-    /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included).
+    /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included), up to the instant that the
+    /// statement's end names.
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError>;
 }
 

@@ -15,6 +15,8 @@ mod null;
 mod registry;
 mod sandbox;
 
-pub use adapter::{Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementStream};
+pub use adapter::{
+    Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem, StatementStream,
+};
 pub use http::cryptography_set;
 pub use registry::{RailsConfig, Registry, RegistryError};

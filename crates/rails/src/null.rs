@@ -1,8 +1,7 @@
 //! The `null` rail: answers at once inside the process, so that everything but a rail can be measured. It moves no money and
-//! remembers nothing, and so its statement is empty: a run paid over it cannot be reconciled against a statement.
+//! remembers nothing, and so it has no statement: a run paid over it cannot be reconciled.
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
 use payfleet_domain::{Outcome, Rail, Reference};
 use time::OffsetDateTime;
 
@@ -36,6 +35,6 @@ impl Adapter for Null {
     }
 
     async fn statement(&self, _: &Account, _: OffsetDateTime) -> Result<StatementStream, StatementError> {
-        Ok(futures_util::stream::empty().boxed())
+        Err(StatementError::None { rail: self.rail.name })
     }
 }

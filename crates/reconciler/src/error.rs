@@ -81,6 +81,7 @@ impl ReconcileError {
             ReconcileError::NoRun(_)
             | ReconcileError::NoAdapter { .. }
             | ReconcileError::Secret(_)
+            | ReconcileError::Statement(StatementError::None { .. })
             | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
             | ReconcileError::Store(StoreError::Url) => ExitCode::Usage,
             ReconcileError::Unreadable { .. }

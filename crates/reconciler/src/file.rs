@@ -88,10 +88,12 @@ impl<R: Read> CsvStatement<R> {
             key: field(0).to_owned(),
             reference: field(1).to_owned(),
             amount_minor,
+            fee_minor: 0,
             currency: field(3).to_owned(),
             destination: field(4).to_owned(),
             movement,
             at,
+            of: None,
         }))
     }
 

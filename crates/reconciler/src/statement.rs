@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use payfleet_domain::Rail;
-use payfleet_rails::{Account, Credential, StatementError};
+use payfleet_rails::{Account, Credential, StatementError, StatementItem};
 use payfleet_runtime::secret::rail_credential;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::StatementAccount;
@@ -70,7 +70,10 @@ async fn ask(
         };
         match line {
             None => return Ok(()),
-            Some(line) => session.line_add(line?).await?,
+            Some(item) => match item? {
+                StatementItem::Line(line) => session.line_add(line).await?,
+                StatementItem::End(_) => {}
+            },
         }
     }
 }

@@ -171,9 +171,9 @@ pub async fn journal(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(wanted) = wanted.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
-    let (mut snapshot, ()) = engine.snapshot(wanted.from_line, || ()).await?;
+    let (mut lines, ()) = engine.snapshot(|core| (core.ledger.offset_before(wanted.from_line), ())).await?;
     let body = stream_lines(move |chunks| {
-        while let Some((_, line)) = snapshot.lines.next_line()? {
+        while let Some((_, line)) = lines.next_line()? {
             let movement: Movement<'_> = serde_json::from_slice(line)?;
             let is_wanted = movement.line >= wanted.from_line
                 && wanted.shape.is_none_or(|shape| shape == movement.shape)

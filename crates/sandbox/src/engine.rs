@@ -48,14 +48,6 @@ pub struct Engine {
     shutdown: Shutdown,
 }
 
-/// What a reader may read: everything up to the moment it asked.
-pub struct Snapshot {
-    /// The lines of the journal.
-    pub lines: Lines,
-    /// When it was taken.
-    pub now: At,
-}
-
 impl From<Lost> for Problem {
     fn from(_: Lost) -> Self {
         // The server stops as well. Not a word about whether it was executed: unknown, as any 500.
@@ -149,16 +141,10 @@ impl Engine {
         self.journal.lines(start, end)
     }
 
-    /// Everything up to now, from this line on; what else is wanted of the same moment is taken along.
-    pub async fn snapshot<T>(&self, from_line: u64, also: impl FnOnce() -> T) -> Result<(Snapshot, T), Lost> {
-        let (start, end, now, also) = self
-            .execute(|core| {
-                let start = core.ledger.offset_before(from_line);
-                (start, core.end, At::now(), also())
-            })
-            .await?;
-        let lines = self.lines(start, end);
-        Ok((Snapshot { lines, now }, also))
+    /// The lines of the journal up to now, from the offset that is found in the same moment; what else is wanted of it is taken along.
+    pub async fn snapshot<T>(&self, start: impl FnOnce(&mut Core) -> (u64, T)) -> Result<(Lines, T), Lost> {
+        let ((start, also), end) = self.execute(|core| (start(core), core.end)).await?;
+        Ok((self.lines(start, end), also))
     }
 
     /// Gives the payment at this place back; `None` if it came back before.

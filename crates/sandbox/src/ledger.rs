@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
+use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -86,12 +87,24 @@ pub struct Ledger {
     /// By shape.
     pub tallies: [Tally; 4],
     last_at: [At; 4],
+    /// How far statements said to reach, by shape.
+    told: [At; 4],
     last_line: u64,
     forgotten_before: u64,
     /// The batch or file of which lines are still to come.
     open: Option<Open>,
-    index: Vec<(u64, u64)>,
+    index: Vec<Mark>,
     applied: u64,
+}
+
+/// An entry of the index: what lies before this offset.
+#[derive(Clone, Copy)]
+struct Mark {
+    offset: u64,
+    /// The number of the line that is there.
+    line: u64,
+    /// The last instant before it, by shape.
+    last_at: [At; 4],
 }
 
 struct Open {
@@ -107,11 +120,11 @@ impl Ledger {
             return Err(format!("number {} does not follow {}", movement.line, self.last_line));
         }
         self.last_line = movement.line;
+        if self.applied.is_multiple_of(INDEX_EVERY) {
+            self.index.push(Mark { offset: span.start, line: movement.line, last_at: self.last_at });
+        }
         let shape = movement.shape as usize;
         self.last_at[shape] = self.last_at[shape].max(movement.at);
-        if self.applied.is_multiple_of(INDEX_EVERY) {
-            self.index.push((movement.line, span.start));
-        }
         self.applied += 1;
         self.apply_group(movement, &span)?;
         match movement.event {
@@ -249,15 +262,32 @@ impl Ledger {
         self.last_line = self.last_line.max(line);
     }
 
-    /// Not before anything else of that shape: a clock that is set back must not reorder a statement.
+    /// Not before anything else of that shape, and not before what a statement said to reach: a clock that is set back must neither reorder
+    /// a statement nor add to one.
     pub fn at(&self, shape: Shape, wanted: At) -> At {
-        wanted.max(self.last_at[shape as usize])
+        wanted.max(self.last_at[shape as usize]).max(self.told[shape as usize])
+    }
+
+    /// The instant before which a statement of this shape has everything that is older than `lag`; from now on nothing happens before it.
+    pub fn reach(&mut self, shape: Shape, now: At, lag: Duration) -> At {
+        let told = &mut self.told[shape as usize];
+        // Instants are whole milliseconds: what comes in the same one, after a statement, must not lie behind its end.
+        let reach = if lag.is_zero() { now.max(*told) } else { now.before(lag) };
+        let reach = reach.after(Duration::from_millis(1));
+        *told = reach.max(*told);
+        reach
     }
 
     /// An offset from which every line with this number or a higher one is found.
     pub fn offset_before(&self, line: u64) -> u64 {
-        let after = self.index.partition_point(|(first, _)| *first <= line);
-        after.checked_sub(1).map_or(0, |at| self.index[at].1)
+        let after = self.index.partition_point(|mark| mark.line <= line);
+        after.checked_sub(1).map_or(0, |at| self.index[at].offset)
+    }
+
+    /// An offset from which everything of this shape is found that happened at this instant or later.
+    pub fn offset_since(&self, shape: Shape, at: At) -> u64 {
+        let after = self.index.partition_point(|mark| mark.last_at[shape as usize] < at);
+        after.checked_sub(1).map_or(0, |at| self.index[at].offset)
     }
 
     /// Where a group begins of which lines are missing.

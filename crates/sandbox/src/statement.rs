@@ -1,9 +1,10 @@
-//! The statement: what the rail says it paid. The journal as one account sees it, with the lies told.
+//! The statement: what the rail says it paid. The journal as one account sees it, with the lies told, and at its end how far it reaches.
 //!
 //! Streamed from the file in bounded memory, whatever its length.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -14,7 +15,8 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::engine::{Engine, Snapshot};
+use crate::engine::Engine;
+use crate::journal::Lines;
 use crate::lies::{Lies, Phantom};
 use crate::movement::{Event, Movement, write_line};
 use crate::shapes::Account;
@@ -35,6 +37,19 @@ pub struct Wanted {
     #[serde(default)]
     cursor: u64,
     limit: Option<u64>,
+    /// CSV: ends with a row that says how far it reaches. JSON always does.
+    #[serde(default, deserialize_with = "switch")]
+    end: bool,
+}
+
+/// `1` and `true`; a query has no other types than text.
+fn switch<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.as_str() {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err(serde::de::Error::custom("must be 1 or 0")),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -71,10 +86,17 @@ async fn respond(
     if wanted.limit.is_some_and(|limit| limit > MOST_LINES) {
         return Err(Problem::invalid("limit must be at most 10000"));
     }
-    let (snapshot, phantoms) = engine
-        .snapshot(wanted.cursor.saturating_add(1), || {
-            let lies = engine.lies();
-            lies.phantoms(wanted.shape, &account, wanted.cursor)
+    let delay = match wanted.shape {
+        Shape::File => engine.settings().statement_after,
+        Shape::Payout | Shape::Batch | Shape::Lookup => Duration::ZERO,
+    };
+    let (lines, (reach, now, phantoms)) = engine
+        .snapshot(|core| {
+            let now = At::now();
+            let reach = core.ledger.reach(wanted.shape, now, delay);
+            let since = wanted.from.map_or(0, |from| core.ledger.offset_since(wanted.shape, from.before(delay)));
+            let start = core.ledger.offset_before(wanted.cursor.saturating_add(1)).max(since);
+            (start, (reach, now, engine.lies().phantoms(wanted.shape, &account, wanted.cursor)))
         })
         .await?;
     let content_type = match format {
@@ -84,17 +106,16 @@ async fn respond(
     let body = stream_lines(move |chunks| {
         let teller = Teller {
             left: wanted.limit.unwrap_or(u64::MAX),
-            delay: match wanted.shape {
-                Shape::File => engine.settings().statement_after,
-                Shape::Payout | Shape::Batch | Shape::Lookup => Default::default(),
-            },
-            now: snapshot.now,
+            told: 0,
+            delay,
+            reach,
+            now,
             wanted,
             account,
             format,
             chunks,
         };
-        teller.tell(&engine, snapshot, phantoms)
+        teller.tell(&engine, lines, phantoms)
     });
     Ok(([(header::CONTENT_TYPE, content_type)], body).into_response())
 }
@@ -168,16 +189,22 @@ struct Teller<'c> {
     wanted: Wanted,
     account: Arc<str>,
     format: Format,
-    delay: std::time::Duration,
+    /// How long after it happened a movement is booked.
+    delay: Duration,
+    /// What happened before this instant is told.
+    reach: At,
     now: At,
     left: u64,
+    told: u64,
     chunks: &'c mut Chunks,
 }
 
 /// Why no further line is told.
 enum End {
-    /// The page is full, or what follows is not on the statement yet.
+    /// What follows is not on the statement yet.
     Reached,
+    /// The page is full.
+    Full,
     Gone,
 }
 
@@ -188,18 +215,18 @@ impl From<Gone> for End {
 }
 
 impl Teller<'_> {
-    fn tell(
-        mut self,
-        engine: &Engine,
-        snapshot: Snapshot,
-        phantoms: Vec<(u64, Phantom)>,
-    ) -> io::Result<Result<(), Gone>> {
+    fn tell(mut self, engine: &Engine, lines: Lines, phantoms: Vec<(u64, Phantom)>) -> io::Result<Result<(), Gone>> {
         if let Format::Csv = self.format {
             let header = b"key,reference,amount_minor,currency,destination,status,at\n";
             self.chunks.buffer().extend_from_slice(header);
         }
-        Ok(match self.tell_all(engine, snapshot, phantoms)? {
-            Ok(()) | Err(End::Reached) => Ok(()),
+        Ok(match self.tell_all(engine, lines, phantoms)? {
+            Ok(()) | Err(End::Reached) => {
+                self.tell_end();
+                Ok(())
+            }
+            // Only the last page knows how far it reaches.
+            Err(End::Full) => Ok(()),
             Err(End::Gone) => Err(Gone),
         })
     }
@@ -207,11 +234,11 @@ impl Teller<'_> {
     fn tell_all(
         &mut self,
         engine: &Engine,
-        mut snapshot: Snapshot,
+        mut lines: Lines,
         phantoms: Vec<(u64, Phantom)>,
     ) -> io::Result<Result<(), End>> {
         let mut phantoms = phantoms.into_iter().peekable();
-        while let Some((_, line)) = snapshot.lines.next_line()? {
+        while let Some((_, line)) = lines.next_line()? {
             let movement: Movement<'_> = serde_json::from_slice(line)?;
             if movement.line <= self.wanted.cursor {
                 continue;
@@ -263,6 +290,21 @@ impl Teller<'_> {
         })
     }
 
+    fn tell_end(&mut self) {
+        let until = self.reach.after(self.delay);
+        let from = self.wanted.from.unwrap_or_default();
+        let end = EndRow { end: true, from, until, now: self.now.max(until), lines: self.told };
+        match self.format {
+            Format::Json => write_line(&end, self.chunks.buffer()),
+            Format::Csv if self.wanted.end => {
+                let account = format!("sandbox-{}/{}", self.wanted.shape.name(), self.account);
+                let [lines, from, until] = [end.lines.to_string(), end.from.to_string(), end.until.to_string()];
+                write_fields(&["#end", &account, &lines, "", &from, "complete", &until], self.chunks.buffer());
+            }
+            Format::Csv => {}
+        }
+    }
+
     fn tell_phantom(&mut self, line: u64, phantom: &Phantom) -> Result<(), End> {
         self.tell_row(Row {
             line,
@@ -277,16 +319,20 @@ impl Teller<'_> {
     }
 
     fn tell_row(&mut self, mut row: Row<'_>) -> Result<(), End> {
-        // Booked when it is on the statement. Within a shape this grows with the line, so whoever stops here and comes
-        // back with the last line seen misses nothing.
-        row.at = row.at.after(self.delay);
-        if row.at > self.now || self.left == 0 {
+        // Within a shape instants grow with the lines, so whoever stops here and comes back with the last line seen, or with the instant that
+        // the end names, misses nothing.
+        if row.at >= self.reach {
             return Err(End::Reached);
         }
+        row.at = row.at.after(self.delay);
         if self.wanted.from.is_some_and(|from| row.at < from) {
             return Ok(());
         }
+        if self.left == 0 {
+            return Err(End::Full);
+        }
         self.left -= 1;
+        self.told += 1;
         match self.format {
             Format::Json => write_line(&row, self.chunks.buffer()),
             Format::Csv => write_csv(&row, self.chunks.buffer()),
@@ -295,11 +341,22 @@ impl Teller<'_> {
     }
 }
 
+#[derive(Serialize)]
+struct EndRow {
+    end: bool,
+    from: At,
+    until: At,
+    now: At,
+    lines: u64,
+}
+
 fn write_csv(row: &Row<'_>, buffer: &mut Vec<u8>) {
+    let [amount, at] = [row.amount_minor.to_string(), row.at.to_string()];
+    write_fields(&[row.key, row.reference, &amount, row.currency, row.destination, row.status, &at], buffer);
+}
+
+fn write_fields(fields: &[&str], buffer: &mut Vec<u8>) {
     let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(buffer);
-    let amount = row.amount_minor.to_string();
-    let at = row.at.to_string();
-    let fields = [row.key, row.reference, &amount, row.currency, row.destination, row.status, &at];
     writer
         .write_record(fields)
         .and_then(|()| writer.flush().map_err(Into::into))

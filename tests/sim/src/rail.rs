@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use payfleet_domain::{KeyUnit, Movement, Outcome, PayoutId, Rail, RailClass, Reference, RefusalCode, StatementLine};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementStream};
+use payfleet_domain::{
+    KeyUnit, Movement, Outcome, PayoutId, Rail, RailClass, Reference, RefusalCode, StatementEnd, StatementLine,
+};
+use payfleet_rails::{
+    Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementItem, StatementStream,
+};
 use time::OffsetDateTime;
 
 use crate::EPOCH;
@@ -333,23 +337,28 @@ impl Adapter for SimAdapter {
         let unreachable =
             || StatementError::Unreachable { rail: self.rail.name, account: account.name.clone(), why: "simulated" };
         let arrow = self.world.before(self.process, Step::Reconcile, Server::Rail).await.map_err(|_| unreachable())?;
-        let lines: Vec<Result<StatementLine, StatementError>> = {
+        let mut items: Vec<Result<StatementItem, StatementError>> = {
             let rails = self.world.rails();
             let ours = rails.journal.iter().filter(|entry| entry.rail == self.rail.name && entry.at >= from);
             ours.map(|entry| {
-                Ok(StatementLine {
+                Ok(StatementItem::Line(StatementLine {
                     key: entry.key.clone(),
                     reference: entry.reference.clone(),
                     amount_minor: entry.amount_minor,
+                    fee_minor: 0,
                     currency: "EUR".to_owned(),
                     destination: entry.destination.clone(),
                     movement: entry.movement,
                     at: Some(entry.at),
-                })
+                    of: None,
+                }))
             })
             .collect()
         };
+        let now = EPOCH + self.world.scheduler.now();
+        let end = StatementEnd { from, until: now, now, lines: items.len() as u64 };
+        items.push(Ok(StatementItem::End(end)));
         self.world.after(self.process, Step::Reconcile, Server::Rail, arrow).await.map_err(|_| unreachable())?;
-        Ok(futures_util::stream::iter(lines).boxed())
+        Ok(futures_util::stream::iter(items).boxed())
     }
 }

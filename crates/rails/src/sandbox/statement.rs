@@ -1,18 +1,18 @@
-//! The statement of every shape: one JSON object a line, read as it comes, in bounded memory. Nothing in a line is taken to be
-//! ours; only its form is checked.
+//! The statement of every shape: one JSON object a line, the last of which says how far the statement reaches; read as it comes, in bounded
+//! memory. Nothing in a line is taken to be ours; only its form is checked.
 
 use std::collections::VecDeque;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use payfleet_domain::{Movement, StatementLine};
+use payfleet_domain::{Movement, StatementEnd, StatementLine};
 use reqwest::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::http::{Http, transport_reason};
-use crate::{Account, StatementError, StatementStream};
+use crate::{Account, StatementError, StatementItem, StatementStream};
 
 /// No line of a statement is longer; a body without line ends must not fill the memory.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -25,9 +25,24 @@ struct WireLine {
     amount_minor: i64,
     currency: String,
     destination: String,
+    #[serde(default)]
+    fee_minor: i64,
     status: Movement,
     #[serde(with = "time::serde::rfc3339::option", default)]
     at: Option<OffsetDateTime>,
+    of: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireEnd {
+    end: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    from: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    until: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    now: OffsetDateTime,
+    lines: u64,
 }
 
 /// Asks for the statement and answers with its lines.
@@ -57,8 +72,17 @@ pub(super) async fn open(
 
 /// The lines of a statement that comes in these pieces.
 pub(crate) fn lines(rail: &'static str, account: String, body: Body) -> StatementStream {
-    let reader =
-        Reader { rail, account, body, buffer: Vec::new(), ready: VecDeque::new(), lines: 0, last: None, fault: None };
+    let reader = Reader {
+        rail,
+        account,
+        body,
+        buffer: Vec::new(),
+        ready: VecDeque::new(),
+        lines: 0,
+        last: None,
+        ended: false,
+        fault: None,
+    };
     stream::unfold(Some(reader), |reader| async { reader?.next().await }).boxed()
 }
 
@@ -71,22 +95,24 @@ struct Reader {
     body: Body,
     /// The beginning of a line whose end has not come yet.
     buffer: Vec<u8>,
-    ready: VecDeque<StatementLine>,
+    ready: VecDeque<StatementItem>,
     /// Lines read so far.
     lines: u64,
     /// The rail's number of the last of them.
     last: Option<u64>,
+    /// The end has come.
+    ended: bool,
     /// Why nothing more is read.
     fault: Option<StatementError>,
 }
 
-type Step = Option<(Result<StatementLine, StatementError>, Option<Reader>)>;
+type Step = Option<(Result<StatementItem, StatementError>, Option<Reader>)>;
 
 impl Reader {
     async fn next(mut self) -> Step {
         loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Some((Ok(line), Some(self)));
+            if let Some(item) = self.ready.pop_front() {
+                return Some((Ok(item), Some(self)));
             }
             // Only now: what came before the fault is true and was asked for.
             if let Some(error) = self.fault.take() {
@@ -95,7 +121,9 @@ impl Reader {
             let taken = match self.body.next().await {
                 Some(Ok(chunk)) => self.take(&chunk),
                 Some(Err(why)) => Err(self.broke_off(why)),
-                None if self.buffer.is_empty() => return None,
+                None if self.buffer.is_empty() && self.ended => return None,
+                // Cut exactly between two lines, or by a rail that has given up.
+                None if self.buffer.is_empty() => Err(self.broke_off("it does not say where it ends")),
                 // A last line without its end may be half a line that happens to be readable.
                 None => Err(self.broke_off("the last line has no end")),
             };
@@ -125,22 +153,53 @@ impl Reader {
         if line.len() > LINE_BYTES_MAX {
             return Err(self.unreadable("longer than any line can be"));
         }
-        // What exactly is wrong is not passed on: the reason could quote an address.
-        let wire: WireLine = crate::http::json(line).ok_or_else(|| self.unreadable("not the fields of a line"))?;
+        if self.ended {
+            return Err(self.unreadable("it follows the end of the statement"));
+        }
+        let Some(wire) = crate::http::json::<WireLine>(line) else {
+            // What exactly is wrong is not passed on: the reason could quote an address.
+            let end = crate::http::json(line).ok_or_else(|| self.unreadable("not the fields of a line"))?;
+            return self.end(&end);
+        };
         if self.last.is_some_and(|last| wire.line <= last) {
             return Err(self.unreadable("its number is not above the one before"));
         }
+        if wire.fee_minor < 0 || (wire.fee_minor > 0 && wire.status == Movement::Paid) {
+            return Err(self.unreadable("a fee below nothing, or of a payment"));
+        }
         self.last = Some(wire.line);
         self.lines += 1;
-        self.ready.push_back(StatementLine {
+        self.ready.push_back(StatementItem::Line(StatementLine {
             key: wire.key,
             reference: wire.reference,
             amount_minor: wire.amount_minor,
+            fee_minor: wire.fee_minor,
             currency: wire.currency,
             destination: wire.destination,
             movement: wire.status,
             at: wire.at,
-        });
+            of: wire.of,
+        }));
+        Ok(())
+    }
+
+    fn end(&mut self, wire: &WireEnd) -> Result<(), StatementError> {
+        if !wire.end {
+            return Err(self.unreadable("an end that is none"));
+        }
+        if wire.lines != self.lines {
+            return Err(self.broke_off("its end names another number of lines"));
+        }
+        if wire.until > wire.now {
+            return Err(self.unreadable("it reaches into the future"));
+        }
+        self.ended = true;
+        self.ready.push_back(StatementItem::End(StatementEnd {
+            from: wire.from,
+            until: wire.until,
+            now: wire.now,
+            lines: wire.lines,
+        }));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use payfleet_rails::{Answer, Finding, StatementError};
 
 use crate::server::{Act, Server};
 use crate::shapes::{LookUp, State};
-use crate::statement::{END, chunked, read};
+use crate::statement::{END, chunked, end, read};
 use crate::{CALL_TIMEOUT, Order, Shape};
 
 const UNKNOWN: Answer = Answer::All(Outcome::Unknown);
@@ -67,7 +67,7 @@ fn statement(shape: Shape, states: &[&str]) -> String {
     let line = |(at, state): (usize, &&str)| {
         shape.statement_line.replace("{line}", &(at + 1).to_string()).replace("{status}", state) + "\n"
     };
-    states.iter().enumerate().map(line).collect()
+    states.iter().enumerate().map(line).collect::<String>() + &end(states.len())
 }
 
 async fn movements(shape: Shape, act: Act) -> (Vec<Movement>, Result<(), StatementError>) {
@@ -140,7 +140,8 @@ async fn partial_batch() {
     }
     for shape in Shape::ALL {
         let whole = statement(shape, &["paid", "paid"]);
-        let (told, end) = movements(shape, chunked(&[&whole[..whole.len() - 10]], END)).await;
+        let lines = &whole[..whole.len() - end(2).len()];
+        let (told, end) = movements(shape, chunked(&[&lines[..lines.len() - 10]], END)).await;
         assert_eq!(told, [Movement::Paid], "{shape:?}");
         assert!(matches!(end, Err(StatementError::BrokeOff { lines: 1, .. })), "{shape:?}: {end:?}");
     }
@@ -264,7 +265,9 @@ async fn success_with_an_error_inside() {
             told.is_empty() && matches!(end, Err(StatementError::Unreadable { line: 1, .. })),
             "{shape:?}: {end:?}"
         );
-        let broken = statement(shape, &["paid"]) + &error("internal") + "\n";
+        let whole = statement(shape, &["paid"]);
+        let (line, _) = whole.split_once('\n').expect("a line and the end");
+        let broken = format!("{line}\n{}\n", error("internal"));
         let (told, end) = movements(shape, Act::Reply(200, broken)).await;
         assert_eq!(told.len(), 1, "{shape:?}");
         assert!(matches!(end, Err(StatementError::Unreadable { line: 2, .. })), "{shape:?}: {end:?}");

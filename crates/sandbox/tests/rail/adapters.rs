@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, RailsConfig, Registry};
+use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, RailsConfig, Registry, StatementItem};
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -74,7 +74,11 @@ impl Payer {
     async fn statement(&self) -> Vec<(String, String)> {
         let lines = self.adapter.statement(&self.account, OffsetDateTime::UNIX_EPOCH).await.unwrap();
         let lines: Vec<_> = lines.try_collect().await.unwrap();
-        lines.into_iter().map(|line| (line.key, line.reference)).collect()
+        let line = |item| match item {
+            StatementItem::Line(line) => Some((line.key, line.reference)),
+            StatementItem::End(_) => None,
+        };
+        lines.into_iter().filter_map(line).collect()
     }
 }
 

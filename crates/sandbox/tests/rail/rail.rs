@@ -121,7 +121,17 @@ impl Rail {
     }
 
     pub async fn statement(&self, shape: &str) -> Vec<Value> {
-        self.lines(&format!("/statement?shape={shape}")).await
+        self.statement_part(&format!("shape={shape}")).await.0
+    }
+
+    /// The lines of a statement, and its end.
+    pub async fn statement_part(&self, query: &str) -> (Vec<Value>, Option<Value>) {
+        let mut lines = self.lines(&format!("/statement?{query}")).await;
+        let end = lines.pop_if(|line| line["end"] == true);
+        if let Some(end) = &end {
+            assert_eq!(end["lines"], lines.len());
+        }
+        (lines, end)
     }
 
     pub async fn stats(&self) -> Value {

@@ -221,8 +221,10 @@ impl World {
                     amount_minor: line.get("amount_minor"),
                     currency,
                     destination: line.get("destination"),
+                    fee_minor: 0,
                     movement: Movement::Paid,
                     at: None,
+                    of: None,
                 }
             })
             .collect()
