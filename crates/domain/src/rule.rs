@@ -44,11 +44,37 @@ pub enum Rule {
     /// one that is still under way is not found either. Kept by [`next_step`](crate::next_step), which waits, and by
     /// `intent_write` (store, `intent.rs`), which supersedes only attempts that are dead.
     LookupAfterLifetime,
+    /// A payment proven for a payout that counts as refused or cancelled is booked, and the account's balance goes down
+    /// by it, because its money was released and the next plan would pay it again. Kept by `payouts_settle` (store,
+    /// `payout.rs`).
+    LateProof,
+    /// Money is free only when what was paid less what came back is zero over all references of its payout, because a
+    /// rail may pay twice and return one of the two. Kept by `payouts_return` (store, `payout.rs`).
+    NetOverReferences,
+    /// A return that only a file tells of frees nothing before a second person has confirmed it, because a file is what
+    /// one person says. Kept by `payouts_return` (store, `payout.rs`).
+    FileNeedsSecondPerson,
+    /// News changes a verdict that was given before, because money goes on moving after it. Kept by the reconciler's
+    /// reading of statements (store, `reconcile`).
+    VerdictFollowsNews,
+    /// "Not paid" of a held payout is for two people, and only when every attempt is dead and the statement reaches
+    /// past that instant without the payment, because nobody can know before. Kept by `hold_decide` (store, `hold.rs`).
+    TwoPeopleAfterDeath,
+    /// After a pause or a cancel took effect no call begins, and what is in doubt after a cancel is never sent again to
+    /// find out. Kept by `intent_write` (store, `intent.rs`) and by the worker right before each call (`calls.rs`).
+    StopSendsNothing,
+    /// Controls are read again when an intent is written, because who was put on hold after the plan must not be paid.
+    /// Kept by `intent_write` (store, `intent.rs`).
+    ControlsAtIntent,
+    /// The look at lease and lifetime right before a call counts the time for which the machine was suspended, because
+    /// the rest of the world has gone on. Kept by the worker's clock (`ports.rs`) and right before each call
+    /// (`calls.rs`).
+    SuspendedTimeCounts,
 }
 
 impl Rule {
     /// All rules.
-    pub const ALL: [Rule; 9] = [
+    pub const ALL: [Rule; 17] = [
         Rule::FixedKey,
         Rule::WriteAheadIntent,
         Rule::FencedIntent,
@@ -58,6 +84,14 @@ impl Rule {
         Rule::ExpiredIsHeld,
         Rule::NeitherIsHeld,
         Rule::LookupAfterLifetime,
+        Rule::LateProof,
+        Rule::NetOverReferences,
+        Rule::FileNeedsSecondPerson,
+        Rule::VerdictFollowsNews,
+        Rule::TwoPeopleAfterDeath,
+        Rule::StopSendsNothing,
+        Rule::ControlsAtIntent,
+        Rule::SuspendedTimeCounts,
     ];
 
     /// Its name, as the code that keeps it and the model write it.
@@ -72,6 +106,14 @@ impl Rule {
             Rule::ExpiredIsHeld => "expired_is_held",
             Rule::NeitherIsHeld => "neither_is_held",
             Rule::LookupAfterLifetime => "lookup_after_lifetime",
+            Rule::LateProof => "late_proof",
+            Rule::NetOverReferences => "net_over_references",
+            Rule::FileNeedsSecondPerson => "file_needs_second_person",
+            Rule::VerdictFollowsNews => "verdict_follows_news",
+            Rule::TwoPeopleAfterDeath => "two_people_after_death",
+            Rule::StopSendsNothing => "stop_sends_nothing",
+            Rule::ControlsAtIntent => "controls_at_intent",
+            Rule::SuspendedTimeCounts => "suspended_time_counts",
         }
     }
 }

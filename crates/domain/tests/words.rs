@@ -36,7 +36,7 @@ const DISCREPANCIES: [&str; 12] = [
     "ledger_out_of_balance",
     "unknown_too_long",
 ];
-const RULES: [&str; 9] = [
+const RULES: [&str; 17] = [
     "fixed_key",
     "write_ahead_intent",
     "fenced_intent",
@@ -46,6 +46,14 @@ const RULES: [&str; 9] = [
     "expired_is_held",
     "neither_is_held",
     "lookup_after_lifetime",
+    "late_proof",
+    "net_over_references",
+    "file_needs_second_person",
+    "verdict_follows_news",
+    "two_people_after_death",
+    "stop_sends_nothing",
+    "controls_at_intent",
+    "suspended_time_counts",
 ];
 
 fn json(value: impl Serialize) -> String {

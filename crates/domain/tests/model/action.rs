@@ -4,6 +4,7 @@ use std::fmt;
 
 use payfleet_domain::NextStep;
 
+use crate::others::Person;
 use crate::world::{Answer, Who};
 
 /// What may happen.
@@ -30,6 +31,15 @@ pub enum Action {
     Settles,
     Fails,
     Statement,
+    Absent,
+    NotPaid(Person, bool),
+    Contradict,
+    NextRun,
+    Pause,
+    Resume,
+    Control,
+    Hears(Who),
+    InEffect,
 }
 
 impl fmt::Display for Action {
@@ -62,10 +72,22 @@ impl fmt::Display for Action {
             Action::Crash(who) => write!(f, "{who:?} crashes"),
             Action::Tick => write!(f, "time passes"),
             Action::TickLosesLease(who) => write!(f, "time passes; {who:?} is stopped and its lease ends"),
-            Action::Cancel => write!(f, "the run is cancelled, and the batch with it"),
+            Action::Cancel => write!(f, "the run is cancelled, and the batch with it if it was not sent"),
             Action::Settles => write!(f, "the rail pays what it accepted"),
             Action::Fails => write!(f, "the rail refuses what it accepted"),
             Action::Statement => write!(f, "the statement shows the payment"),
+            Action::Absent => write!(f, "a statement that reaches past the death of every attempt does not show it"),
+            Action::NotPaid(person, false) => write!(f, "somebody {person:?} says that it was not paid"),
+            Action::NotPaid(person, true) => {
+                write!(f, "somebody {person:?} says that it was not paid; so it is decided")
+            }
+            Action::Contradict => write!(f, "somebody Careful says that it was paid; nothing is decided"),
+            Action::NextRun => write!(f, "the next run pays the money that was released"),
+            Action::Pause => write!(f, "the run is paused"),
+            Action::Resume => write!(f, "the run is resumed"),
+            Action::Control => write!(f, "the affiliate is put on hold"),
+            Action::Hears(who) => write!(f, "{who:?} hears of the stop and confirms it"),
+            Action::InEffect => write!(f, "the stop is in effect"),
         }
     }
 }

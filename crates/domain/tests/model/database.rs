@@ -10,6 +10,13 @@ use crate::promise::Promise;
 use crate::rails::{DEAD_AGE, TICK, WINDOW_AGE};
 use crate::world::{Answer, Rules, Who};
 
+/// What operators did to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stop {
+    Paused,
+    Cancelled,
+}
+
 /// Attempts that a state has room for. Every one after the first needs something to go wrong, so the budgets keep them
 /// below it.
 pub const ATTEMPTS: usize = 6;
@@ -62,6 +69,10 @@ pub struct Database {
     pub attempts: [Option<Attempt>; ATTEMPTS],
     stalled: u8,
     unknown: u8,
+    /// The run is paused, or was cancelled while something of it was in doubt.
+    pub stopped: Option<Stop>,
+    /// The affiliate is on hold, or the payout was stopped.
+    pub control: bool,
 }
 
 /// Any instant: only differences count.
@@ -84,6 +95,8 @@ impl Database {
             attempts: [None; ATTEMPTS],
             stalled: 0,
             unknown: 0,
+            stopped: None,
+            control: false,
         }
     }
 
@@ -145,6 +158,15 @@ impl Database {
     /// G2, `intent_write`. Returns the number of the attempt.
     pub fn intent(&mut self, who: Who, rail: &Rail, rules: Rules, looked_up: bool) -> Option<usize> {
         if rules.keep(Rule::FencedIntent) && !self.is_lessee(who) {
+            return None;
+        }
+        match self.stopped {
+            Some(Stop::Paused) => return None,
+            Some(Stop::Cancelled) if rules.keep(Rule::StopSendsNothing) => return None,
+            _ => {}
+        }
+        if self.control && rules.keep(Rule::ControlsAtIntent) {
+            self.hold(who, HoldReason::NoWayToKnow);
             return None;
         }
         let mut after = *self;
@@ -211,6 +233,31 @@ impl Database {
             self.leased = false;
         }
         ready
+    }
+
+    /// A cancelled run's batch of which nothing was sent, or by a lookup after every request was dead: provably not sent.
+    pub fn cancel_unsent(&mut self, who: Who) {
+        if self.newest != Some(who) || !matches!(self.batch, BatchState::Ready | BatchState::Sending) {
+            return;
+        }
+        for row in self.attempts.iter_mut().flatten().filter(|row| row.is_alive()) {
+            row.ended = Ended::Superseded;
+        }
+        self.payout = self.payout.after(PayoutEvent::Clear).unwrap_or(self.payout);
+        self.batch = BatchState::Ready;
+        self.first_sent = None;
+        self.cancel();
+    }
+
+    /// `hold_decide`, carried out: it was not paid.
+    pub fn refuse_held(&mut self) {
+        self.free(PayoutEvent::Refuse);
+        self.settle_batch();
+    }
+
+    /// Whether no attempt without a definite answer can still arrive.
+    pub fn nothing_alive(&self) -> bool {
+        self.alive().all(|(_, row)| row.age >= DEAD_AGE)
     }
 
     /// `statement_record`, for a line that proves payment.

@@ -19,6 +19,14 @@ pub enum Promise {
     LedgerAgrees,
     /// The schema's CHECKs hold, and an open batch has a payout without an answer.
     SchemaHolds,
+    /// The same money is not paid by this run and by the next.
+    MoneyPaidOnce,
+    /// What is called reconciled is so, as far as was read.
+    VerdictIsTrue,
+    /// After a stop took effect nothing is sent, and nothing is about to be.
+    StoppedIsStill,
+    /// Who was put on hold meanwhile is not paid.
+    ControlIsKept,
     /// Without further faults it ends as paid, refused, cancelled or held.
     ItEnds,
 }
@@ -42,6 +50,8 @@ pub fn broken(state: &State) -> Option<Promise> {
         Some(promise)
     } else if rail.executed > 1 {
         Some(Promise::PaidOnce)
+    } else if state.standing.repaid && rail.executed > 0 {
+        Some(Promise::MoneyPaidOnce)
     } else if unpaid && (rail.executed > 0 || state.can_still_pay()) {
         Some(Promise::RefusedIsUnpaid)
     } else if paid && (rail.executed == 0 || rail.pending) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use payfleet_domain::{RAILS, Rail, RailClass};
 
+use crate::others::Others;
+
 /// The clock's step: a request's lifetime. A lease is shorter, so it ends with the tick that does not renew it.
 pub const TICK: Duration = Duration::from_secs(60);
 /// After this many ticks a request may not be executed any more.
@@ -22,19 +24,35 @@ pub struct Explored {
     pub name: &'static str,
     /// In ticks.
     pub rail: Rail,
+    /// Who else acts.
+    pub others: Others,
+    /// See `Fleet::faults`.
+    pub faults: u8,
 }
 
 /// The four classes as the sandbox's rails declare them. No rail of this build has a key and does not pin refusals; but
 /// G3 provides for such rails, so they are explored too.
-pub fn explored() -> [Explored; 5] {
+pub fn explored() -> Vec<Explored> {
     let declared = |name| in_ticks(Rail::named(name).expect("a rail of this build"));
     let key = declared("sandbox-payout");
-    [
-        Explored { name: "K", rail: key },
-        Explored { name: "L", rail: declared("sandbox-lookup") },
-        Explored { name: "K+L", rail: declared("sandbox-batch") },
-        Explored { name: "N", rail: declared("sandbox-file") },
-        Explored { name: "K unpinned", rail: Rail { pins_refusals: false, ..key } },
+    let (lookup, both, neither) = (declared("sandbox-lookup"), declared("sandbox-batch"), declared("sandbox-file"));
+    let alone = |name, rail| Explored { name, rail, others: Others::Nobody, faults: 3 };
+    let people = |name, rail, faults| Explored { name, rail, others: Others::People, faults };
+    let operators = |name, rail| Explored { name, rail, others: Others::Operators, faults: 1 };
+    vec![
+        alone("K", key),
+        alone("L", lookup),
+        alone("K+L", both),
+        alone("N", neither),
+        alone("K unpinned", Rail { pins_refusals: false, ..key }),
+        people("K, people", key, 2),
+        people("L, people", lookup, 3),
+        people("K+L, people", both, 2),
+        people("N, people", neither, 3),
+        operators("K, operators", key),
+        operators("L, operators", lookup),
+        operators("K+L, operators", both),
+        operators("N, operators", neither),
     ]
 }
 

@@ -5,19 +5,18 @@
 //! what a rail's class declares: a request is executed within its lifetime after the intent or never; a key is
 //! remembered for the horizon; a lookup tells of every payment; without a key, one request is executed once at most;
 //! and with one, a copy that the network made is not executed after its request was answered by "not executed". Left
-//! out, since nothing of it is particular to one payout: splitting, money that comes back, people's decisions about
-//! holds.
+//! out, since nothing of it is particular to one payout: splitting. People and operators act in worlds of their own
+//! (`others.rs`); money that goes on moving after its first answer has one without workers (`books.rs`).
 
-use payfleet_domain::{HoldReason, NextStep, PayoutState, Rail, RailClass, Rule, next_step};
+use payfleet_domain::{HoldReason, NextStep, PayoutState, Rail, RailClass, Rule};
 
 use crate::action::Action;
 use crate::database::{ATTEMPTS, Database};
 use crate::explorer::{Step, World};
+use crate::others::{Others, Standing};
 use crate::promise::{self, Promise};
 use crate::rails::{HORIZON_AGE, LIFETIME_AGE};
 
-/// How often something may go wrong on one way through the graph, of any kind of fault.
-const FAULTS: u8 = 3;
 /// How often the rail may refuse.
 const REFUSALS: u8 = 1;
 /// How often the rail may accept now and pay later.
@@ -51,14 +50,25 @@ pub enum Answer {
     Unknown,
 }
 
+/// What a worker makes of "not found".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotFound {
+    /// It may be sent again.
+    Send,
+    /// The key is no longer certain.
+    Hold,
+    /// Its run was cancelled, and every request is dead: it was not sent.
+    Cancel,
+    /// It was accepted, so this says nothing.
+    Nothing,
+}
+
 /// Where a worker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Worker {
     Idle,
-    /// About to look up what was perhaps sent; knows whether the key was certain when it got the lease.
-    Asking {
-        certain: bool,
-    },
+    /// About to look up what was perhaps sent; knows since it got the lease what "not found" will mean.
+    Asking(NotFound),
     /// About to ask for news of an accepted payment.
     Following,
     Holding(HoldReason),
@@ -79,7 +89,7 @@ pub enum Worker {
 pub struct Request {
     copies: u8,
     /// Ticks since the intent, up to one more than the lifetime.
-    age: u8,
+    pub age: u8,
 }
 
 /// What the rail remembers under a key.
@@ -106,10 +116,12 @@ pub struct RailState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State {
     pub database: Database,
-    workers: [Worker; 2],
-    requests: [Request; ATTEMPTS],
+    pub workers: [Worker; 2],
+    pub requests: [Request; ATTEMPTS],
     pub rail: RailState,
-    faults: u8,
+    /// What people and operators have done, where there are any.
+    pub standing: Standing,
+    pub faults: u8,
     refusals: u8,
     accepts: u8,
     /// Set by a step that broke a promise without leaving other traces.
@@ -131,16 +143,22 @@ impl State {
 pub struct Fleet {
     pub rail: Rail,
     pub rules: Rules,
+    /// Who else acts.
+    pub others: Others,
+    /// How often something may go wrong on one way through the graph, of any kind of fault.
+    pub faults: u8,
     /// The broken promise that is looked for; any, if `None`.
     pub sought: Option<Promise>,
     /// Whether a copy that the network made may be executed although its request was answered by "not executed" or by a
     /// refusal that is not pinned.
     pub loose_copies: bool,
+    /// Whether a rail may still pay what it accepted when the request is long dead, and tell nobody before.
+    pub slow_to_settle: bool,
 }
 
-type Steps = Vec<Step<State, Action>>;
+pub type Steps = Vec<Step<State, Action>>;
 
-const BOTH: [Who; 2] = [Who::A, Who::B];
+pub const BOTH: [Who; 2] = [Who::A, Who::B];
 
 impl World for Fleet {
     type State = State;
@@ -153,7 +171,8 @@ impl World for Fleet {
             workers: [Worker::Idle; 2],
             requests: [Request { copies: 0, age: 0 }; ATTEMPTS],
             rail: RailState { executed: 0, pending: false, refused: false, keys: [None; ATTEMPTS] },
-            faults: FAULTS,
+            standing: Standing::default(),
+            faults: self.faults,
             refusals: REFUSALS,
             // A rail with a key and no lookup pays at once.
             accepts: if matches!(self.rail.class, RailClass::Key { .. }) { 0 } else { ACCEPTS },
@@ -169,7 +188,12 @@ impl World for Fleet {
             self.deliver(state, n, into);
         }
         self.pass_time(state, into);
-        self.others(state, into);
+        self.rail_and_statement(state, into);
+        match self.others {
+            Others::Nobody => self.cancel_unsent(state, into),
+            Others::People => self.people(state, into),
+            Others::Operators => self.operators(state, into),
+        }
     }
 
     fn broken(&self, state: &State) -> Option<Promise> {
@@ -186,12 +210,12 @@ impl World for Fleet {
 }
 
 /// Adds a step that needs no fault.
-fn step(into: &mut Steps, action: Action, next: State) {
+pub fn step(into: &mut Steps, action: Action, next: State) {
     into.push(Step { action, is_fault: false, next });
 }
 
 /// Adds a step that is a fault, while there may be more of them.
-fn fault(into: &mut Steps, action: Action, mut next: State) {
+pub fn fault(into: &mut Steps, action: Action, mut next: State) {
     if next.faults > 0 {
         next.faults -= 1;
         into.push(Step { action, is_fault: true, next });
@@ -216,8 +240,8 @@ impl Fleet {
         }
         match at {
             Worker::Idle => self.lease(state, who, into),
-            Worker::Asking { certain } => self.ask(state, who, Some(certain), into),
-            Worker::Following => self.ask(state, who, None, into),
+            Worker::Asking(then) => self.ask(state, who, then, into),
+            Worker::Following => self.ask(state, who, NotFound::Nothing, into),
             Worker::Holding(reason) => {
                 let mut next = *state;
                 next.database.hold(who, reason);
@@ -231,6 +255,7 @@ impl Fleet {
                     Some(n) => {
                         next.requests[n].age = 0;
                         next.set(who, Worker::Calling(n));
+                        next.broken = next.standing_broken(true);
                     }
                     None => next.hand_back(who),
                 }
@@ -238,9 +263,10 @@ impl Fleet {
             }
             Worker::Calling(n) => {
                 let not_executed = to(Worker::Recording(Some(n), Answer::NotExecuted));
-                if state.requests[n].age <= LIFETIME_AGE {
+                if self.may_send(state, who, n) {
                     let mut next = to(Worker::Waiting(n));
                     next.requests[n].copies += 1;
+                    next.broken = next.standing_broken(false);
                     step(into, Action::Call(who, n), next);
                     fault(into, Action::CallNot(who, n), not_executed);
                 } else {
@@ -285,11 +311,14 @@ impl Fleet {
         if !self.rules.keep(Rule::LookupAfterLifetime) {
             facts.may_arrive_until = None;
         }
-        let what = next_step(&self.rail, &facts);
+        let what = self.step_of(&next, &facts);
         let worker = match what {
             NextStep::Submit => Worker::Intending { looked_up: false },
-            NextStep::LookUp => Worker::Asking {
-                certain: self.rail.needs_dead_requests() || self.rail.key_is_certain(facts.first_sent_at, facts.now),
+            NextStep::LookUp if next.is_cancelled() => Worker::Asking(NotFound::Cancel),
+            NextStep::LookUp if self.rail.needs_dead_requests() => Worker::Asking(NotFound::Send),
+            NextStep::LookUp => match self.rail.key_is_certain(facts.first_sent_at, facts.now) {
+                true => Worker::Asking(NotFound::Send),
+                false => Worker::Asking(NotFound::Hold),
             },
             NextStep::Follow => Worker::Following,
             NextStep::Hold(HoldReason::NoWayToKnow) if !self.rules.keep(Rule::NeitherIsHeld) => {
@@ -297,6 +326,10 @@ impl Fleet {
             }
             NextStep::Hold(HoldReason::HorizonExpired) if !self.rules.keep(Rule::ExpiredIsHeld) => Worker::Idle,
             NextStep::Hold(reason) => Worker::Holding(reason),
+            NextStep::Nothing if next.is_cancelled() => {
+                next.database.cancel_unsent(who);
+                Worker::Idle
+            }
             NextStep::WaitUntil(_) | NextStep::Nothing => Worker::Idle,
             NextStep::Split => unreachable!("a batch of one payout is never split"),
         };
@@ -307,8 +340,8 @@ impl Fleet {
         step(into, Action::Lease(who, what), next);
     }
 
-    /// A lookup, with what the worker makes of it; `certain` is that of a batch that was perhaps sent.
-    fn ask(&self, state: &State, who: Who, certain: Option<bool>, into: &mut Steps) {
+    /// A lookup, with what the worker makes of it.
+    fn ask(&self, state: &State, who: Who, not_found: NotFound, into: &mut Steps) {
         let mut postponed = *state;
         postponed.hand_back(who);
         fault(into, Action::LookUpFails(who), postponed);
@@ -325,12 +358,16 @@ impl Fleet {
         }
         if known.is_none() {
             let mut next = *state;
-            match certain {
-                Some(true) => next.set(who, Worker::Intending { looked_up: true }),
-                Some(false) if self.rules.keep(Rule::ExpiredIsHeld) => {
+            match not_found {
+                NotFound::Send => next.set(who, Worker::Intending { looked_up: true }),
+                NotFound::Hold if self.rules.keep(Rule::ExpiredIsHeld) => {
                     next.set(who, Worker::Holding(HoldReason::HorizonExpired));
                 }
-                Some(false) | None => next.hand_back(who),
+                NotFound::Cancel => {
+                    next.database.cancel_unsent(who);
+                    next.set(who, Worker::Idle);
+                }
+                NotFound::Hold | NotFound::Nothing => next.hand_back(who),
             }
             step(into, Action::LookUp(who, None), next);
         }
@@ -414,6 +451,9 @@ impl Fleet {
                 request.copies = 0;
             }
         }
+        if self.must_settle_first(state) {
+            return;
+        }
         // A worker that is too late to call, or waits for a request that has got lost, is a fault; else there would be
         // attempts without end.
         let late = state.workers.iter().any(|worker| match *worker {
@@ -437,12 +477,8 @@ impl Fleet {
         }
     }
 
-    /// What people and the rail do by themselves.
-    fn others(&self, state: &State, into: &mut Steps) {
-        let mut next = *state;
-        if next.database.cancel() {
-            fault(into, Action::Cancel, next);
-        }
+    /// What the rail does by itself, and its statement.
+    fn rail_and_statement(&self, state: &State, into: &mut Steps) {
         if state.rail.pending {
             let mut settled = *state;
             settled.rail.pending = false;
@@ -470,8 +506,11 @@ impl Fleet {
 }
 
 impl State {
-    fn set(&mut self, who: Who, worker: Worker) {
+    pub fn set(&mut self, who: Who, worker: Worker) {
         self.workers[who as usize] = worker;
+        if !matches!(worker, Worker::Calling(_)) {
+            self.standing.told[who as usize] = false;
+        }
         if worker == Worker::Idle && self.database.newest == Some(who) {
             self.database.newest = None;
         }
