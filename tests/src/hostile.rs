@@ -6,12 +6,12 @@ use std::path::Path;
 use futures_util::{FutureExt, StreamExt};
 use payfleet_coordinator::hostile::{CsvError, CsvReader};
 use payfleet_domain::{
-    BatchKey, Currency, Money, Outcome, PayoutId, PayoutKey, Period, Reference, RefusalCode, StatementLine,
+    BatchKey, Currency, Money, Movement, Outcome, PayoutId, PayoutKey, Period, Reference, RefusalCode, StatementLine,
     normalise_destination,
 };
 use payfleet_queue::Hint;
 use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem};
-use payfleet_reconciler::{CsvStatement, ReconcileError};
+use payfleet_reconciler::{CsvStatement, FileItem, ReconcileError};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -127,18 +127,30 @@ fn from_rail(pieces: Vec<Vec<u8>>) -> (Vec<StatementLine>, Option<StatementError
 
 fn statement_file(bytes: &[u8]) {
     let path = Path::new("FILE");
-    let read = || -> Result<Vec<StatementLine>, ReconcileError> {
+    let read = || -> Result<Vec<FileItem>, ReconcileError> {
         let mut statement = CsvStatement::new(path, bytes)?;
-        let mut lines = Vec::new();
-        while let Some(line) = statement.next()? {
-            lines.push(line);
+        let mut items = Vec::new();
+        while let Some(item) = statement.next()? {
+            items.push(item);
         }
-        Ok(lines)
+        Ok(items)
     };
     match read() {
-        Ok(lines) => {
-            for line in lines {
-                assert!(!line.reference.is_empty() && line.currency.len() == 3);
+        Ok(items) => {
+            let count = items.len();
+            for (at, item) in items.into_iter().enumerate() {
+                match item {
+                    FileItem::Line(line) => {
+                        assert!(!line.reference.is_empty() && line.currency.len() == 3);
+                        assert!(line.amount_minor > 0 && line.fee_minor >= 0);
+                        let is_back = line.movement == Movement::Returned;
+                        assert!(is_back || (line.fee_minor == 0 && line.of.is_none()));
+                    }
+                    FileItem::End(end) => {
+                        assert_eq!((at + 1, end.reach.lines), (count, at as u64), "all lines are before it");
+                        assert!(end.rail.has_statement && !end.account.is_empty() && end.reach.from <= end.reach.until);
+                    }
+                }
             }
         }
         Err(ReconcileError::Malformed { line, column, why, .. }) => {

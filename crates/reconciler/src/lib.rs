@@ -14,7 +14,7 @@ mod watch;
 
 pub use error::ReconcileError;
 #[doc(hidden)] // for trying hostile files
-pub use file::CsvStatement;
+pub use file::{CsvStatement, FileEnd, FileItem};
 pub use options::{Command, Options};
 pub use step::{Ended, Outcome, Rails, reconcile_once};
 

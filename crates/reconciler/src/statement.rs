@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use time::Duration;
 
 use crate::ReconcileError;
-use crate::file::CsvStatement;
+use crate::file::{CsvStatement, FileItem};
 use crate::ports::Session;
 use crate::step::{NO_STATEMENT, Rails};
 
@@ -28,8 +28,10 @@ pub(crate) async fn read(
     let mut sources = Vec::new();
     for path in files {
         let mut statement = CsvStatement::open(path)?;
-        while let Some(line) = statement.next()? {
-            session.line_add(line).await?;
+        while let Some(item) = statement.next()? {
+            if let FileItem::Line(line) = item {
+                session.line_add(line).await?;
+            }
             interrupted(session, shutdown)?;
         }
         sources.push(path.display().to_string());

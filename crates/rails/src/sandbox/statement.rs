@@ -164,8 +164,11 @@ impl Reader {
         if self.last.is_some_and(|last| wire.line <= last) {
             return Err(self.unreadable("its number is not above the one before"));
         }
-        if wire.fee_minor < 0 || (wire.fee_minor > 0 && wire.status == Movement::Paid) {
-            return Err(self.unreadable("a fee below nothing, or of a payment"));
+        if wire.amount_minor <= 0 || wire.fee_minor < 0 {
+            return Err(self.unreadable("an amount that is not more than nothing, or a fee below nothing"));
+        }
+        if wire.status == Movement::Paid && (wire.fee_minor > 0 || wire.of.is_some()) {
+            return Err(self.unreadable("a payment with what only money that came back has"));
         }
         self.last = Some(wire.line);
         self.lines += 1;
