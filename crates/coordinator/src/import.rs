@@ -4,7 +4,7 @@ use std::future::Future;
 
 use indicatif::ProgressBar;
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{AffiliatesTarget, Feed, ImportError, Imported, Store};
+use payfleet_store::{AffiliatesTarget, Controls, Feed, ImportError, Imported, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::{ImportAffiliatesArgs, ImportArgs};
@@ -30,20 +30,56 @@ pub async fn commissions(store: Store, args: &ImportArgs) -> Result<ExitCode, Fa
 /// Says what an import did.
 pub fn tell(args: &ImportArgs, what: &str, imported: Imported) -> Result<ExitCode, Failure> {
     if args.json {
-        show::print_json(&serde_json::json!({
+        let mut answer = serde_json::json!({
             "tenant": args.tenant, "tenant_is_new": imported.tenant_is_new, "rows": imported.rows,
             "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged,
-        }))?;
+        });
+        if let (Some(controls), Some(fields)) = (imported.controls, answer.as_object_mut()) {
+            fields.insert("controls".to_owned(), serde_json::json!(controls));
+        }
+        show::print_json(&answer)?;
         return Ok(ExitCode::Done);
     }
     if imported.tenant_is_new {
         show::print(&format!("tenant {} is new\n", args.tenant));
     }
     show::print(&format!(
-        "{what}: {} rows, {} new, {} updated, {} unchanged\n",
-        imported.rows, imported.new, imported.updated, imported.unchanged
+        "{what}: {} rows, {} new, {} updated, {} unchanged\n{}",
+        imported.rows,
+        imported.new,
+        imported.updated,
+        imported.unchanged,
+        imported.controls.as_ref().map(controls).unwrap_or_default()
     ));
     Ok(ExitCode::Done)
+}
+
+/// What was changed of what stops money or says where it goes: a line, if there is anything.
+fn controls(controls: &Controls) -> String {
+    let counts = [
+        (controls.holds_set, "hold set", "holds set"),
+        (controls.holds_lifted, "hold lifted", "holds lifted"),
+        (controls.limits_changed, "limit changed", "limits changed"),
+        (controls.limits_removed, "limit removed", "limits removed"),
+        (controls.methods_retired, "method retired", "methods retired"),
+        (controls.destinations_changed, "destination changed", "destinations changed"),
+    ];
+    let told: Vec<String> = counts
+        .iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }))
+        .collect();
+    let mut text = if told.is_empty() { String::new() } else { format!("controls: {}\n", told.join(", ")) };
+    if controls.limits_of_other_currency > 0 {
+        text.push_str(&format!(
+            "{} in another currency now, without limits in it: limits of other currencies do not bind; import min and max with the new currency\n",
+            match controls.limits_of_other_currency {
+                1 => "1 affiliate is".to_owned(),
+                many => format!("{many} affiliates are"),
+            }
+        ));
+    }
+    text
 }
 
 async fn import<T, S, F>(args: &ImportArgs, mut table: T, store: S) -> Result<Imported, Failure>

@@ -184,12 +184,20 @@ fn rows_of_affiliates_that_are_wrong() {
             "name: `b0` is on line 2 too, with `N` there and `Other` here; keep the line that is right",
         ),
         (
-            "b0,N,e,X,EUR,paypal,x@example.com\n",
-            "method: `b0` is on line 2 too, with nothing there and `paypal` here; keep the line that is right",
+            "b0,N,e,X,EUR,none,\n",
+            "method: `b0` is on line 2 too, with `paypal` there and `none` here; keep the line that is right",
+        ),
+        (
+            "b0,N,e,X,EUR,paypal,y@example.com\n",
+            "destination: `b0` is on line 2 too, with `x@example.com` there and `y@example.com` here; keep the line that is right",
+        ),
+        (
+            "b1,N,e,X,EUR,none,x@example.com\n",
+            "destination: is not empty and `method` is none; leave it empty or name the method",
         ),
     ];
     for (row, message) in cases {
-        let content = format!("{AFFILIATES}b0,N,e,X,EUR,,\n{row}");
+        let content = format!("{AFFILIATES}b0,N,e,X,EUR,paypal,x@example.com\n{row}");
         let message = format!("f.csv:3:{message}\nnothing was imported: 1 error");
         each_is_refused(&place, "affiliates", &[(content.as_bytes(), &message)]);
     }
@@ -198,12 +206,31 @@ fn rows_of_affiliates_that_are_wrong() {
         ("-1,,,\n", "priority: `-1` is not a whole number from 0 to 99; 0 is tried first"),
         ("0,maybe,,\n", "on_hold: `maybe` is neither; write `true` or `false`"),
         ("0,,20,10\n", "max: is less than `min`; exchange them"),
-        ("0,,0,\n", "min: `0` is not above zero; leave it empty for no limit"),
+        ("0,,0,\n", "min: `0` is not above zero; write `none` for no limit"),
     ];
     for (rest, message) in cases {
         let content = format!("{limits}b0,N,e,X,EUR,paypal,x@example.com,{rest}");
         let message = format!("f.csv:2:{message}\nnothing was imported: 1 error");
         each_is_refused(&place, "affiliates", &[(content.as_bytes(), &message)]);
+    }
+    let cases = [
+        ("b0,N,e,X,EUR,none,,0,,5,\n", "2:min: is a limit of a method that the row takes away; leave it empty"),
+        (
+            "b0,N,e,X,EUR,,,0,,,5\n",
+            "2:max: `b0` has no method of this priority that a limit could belong to; name its method and destination",
+        ),
+        (
+            "b0,N,e,X,KWD,paypal,x@example.com,0,,5.001,\nb0,N,e,X,KWD,paypal,y@example.com,1,,none,\n",
+            "3:min: `b0` is on line 2 too, with 5.001 KWD there and `none` here; keep the line that is right",
+        ),
+    ];
+    for (rows, message) in cases {
+        let content = format!("{limits}{rows}");
+        each_is_refused(
+            &place,
+            "affiliates",
+            &[(content.as_bytes(), &format!("f.csv:{message}\nnothing was imported: 1 error"))],
+        );
     }
 }
 

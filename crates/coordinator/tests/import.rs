@@ -75,7 +75,9 @@ fn another_destination_is_another_row() {
     assert!(import("a1,Ann,e,X,EUR,sepa,DE44 5001 0517 5407 3249 31").ends_with("0 new, 1 updated, 0 unchanged\n"));
     // Back to the first: a new row, since the old one was retired.
     import("a1,Ann,e,X,EUR,paypal,ann@example.com");
-    import("a1,Ann,e,X,EUR,,");
+    // Nothing said, nothing changed.
+    assert!(import("a1,Ann,e,X,EUR,,").ends_with("0 new, 0 updated, 1 unchanged\n"));
+    assert!(import("a1,Ann,e,X,EUR,none,").ends_with("1 updated, 0 unchanged\ncontrols: 1 method retired\n"));
     assert_eq!(
         methods(),
         [
@@ -85,8 +87,8 @@ fn another_destination_is_another_row() {
             "(4,paypal,ann@example.com,t)"
         ]
     );
-    assert!(import("a1,Anna,e,X,EUR,,").ends_with("0 new, 1 updated, 0 unchanged\n"));
-    assert_eq!(place.texts("SELECT name, currency FROM affiliate"), ["(Anna,EUR)"]);
+    assert!(import("a1,Anna,,,EUR,,").ends_with("0 new, 1 updated, 0 unchanged\n"));
+    assert_eq!(place.texts("SELECT name, email, country, currency FROM affiliate"), ["(Anna,e,X,EUR)"]);
 }
 
 #[test]
@@ -98,27 +100,30 @@ fn an_affiliate_may_have_several_methods() {
         place.run(&["import", "affiliates", "--tenant", "acme", "a.csv"])
     };
     let live = || {
-        place.texts(
-            "SELECT priority, destination, min_minor, max_minor FROM payout_method WHERE retired_at IS NULL ORDER BY priority",
-        )
+        place
+            .texts("SELECT priority, method, destination FROM payout_method WHERE retired_at IS NULL ORDER BY priority")
     };
-    let both =
-        "a1,Ann,e,X,EUR,paypal,one@example.com,0,true,,50.00\na1,Ann,e,X,EUR,paypal,two@example.com,1,true,50.01,\n";
-    assert!(import(both).ok().ends_with("affiliates: 2 rows, 1 new, 0 updated, 0 unchanged\n"));
-    assert_eq!(live(), ["(0,one@example.com,,5000)", "(1,two@example.com,5001,)"]);
+    let limits = || place.texts("SELECT method, currency, min_minor, max_minor FROM payout_limit ORDER BY method");
+    let both = "a1,Ann,e,X,EUR,paypal,one@example.com,0,true,,50.00\na1,Ann,e,X,EUR,wise,two@example.com,1,,50.01,\n";
+    assert!(
+        import(both).ok().ends_with("2 rows, 1 new, 0 updated, 0 unchanged\ncontrols: 1 hold set, 2 limits changed\n")
+    );
+    assert_eq!(live(), ["(0,paypal,one@example.com)", "(1,wise,two@example.com)"]);
+    assert_eq!(limits(), ["(paypal,EUR,,5000)", "(wise,EUR,5001,)"]);
     assert_eq!(place.number("SELECT count(*) FROM affiliate WHERE on_hold"), 1);
     assert!(import(both).ok().ends_with("0 new, 0 updated, 1 unchanged\n"));
     // Other limits are no other destination.
     import("a1,Ann,e,X,EUR,paypal,one@example.com,0,false,,60.00\n").ok();
-    assert_eq!(live(), ["(0,one@example.com,,6000)", "(1,two@example.com,5001,)"]);
+    assert_eq!(limits(), ["(paypal,EUR,,6000)", "(wise,EUR,5001,)"]);
     assert_eq!(place.number("SELECT count(*) FROM payout_method"), 2);
-    import("a1,Ann,e,X,EUR,paypal,two@example.com,0,false,,\n").failed(
+    import("a1,Ann,e,X,EUR,wise,two@example.com,0,false,,\n").failed(
         65,
         "a.csv:2:destination: `a1` has this destination already, with priority 1; give each destination of an affiliate one priority, and name \
          both in the file to swap them\nnothing was imported: 1 error",
     );
-    import("a1,Ann,e,X,EUR,paypal,two@example.com,0,false,,\na1,Ann,e,X,EUR,paypal,one@example.com,1,false,,\n").ok();
-    assert_eq!(live(), ["(0,two@example.com,,)", "(1,one@example.com,,)"]);
+    import("a1,Ann,e,X,EUR,wise,two@example.com,0,false,,\na1,Ann,e,X,EUR,paypal,one@example.com,1,false,,\n").ok();
+    assert_eq!(live(), ["(0,wise,two@example.com)", "(1,paypal,one@example.com)"]);
+    assert_eq!(limits(), ["(paypal,EUR,,6000)", "(wise,EUR,5001,)"]);
 }
 
 #[test]

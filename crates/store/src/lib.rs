@@ -32,8 +32,8 @@ pub use close::{CloseVerdict, NotBalanced};
 pub use connect::{Store, StoreError};
 pub use hold::{Decision, HoldError, HoldRow};
 pub use import::{
-    AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Fault, Feed, ImportError, Imported,
-    PROBLEMS_SHOWN, RowProblem,
+    AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Controls, Fault, Feed, ImportError,
+    Imported, PROBLEMS_SHOWN, RowProblem, Said,
 };
 
 pub use intent::{Intent, IntentRefused};

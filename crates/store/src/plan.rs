@@ -141,11 +141,14 @@ const DECIDED: &str = "
                 WHEN NOT m.usable THEN 'method_unusable'
                 WHEN way.is_known IS NOT TRUE THEN 'no_rail'
                 WHEN way.currencies <> '{}' AND NOT d.currency::text = ANY(way.currencies) THEN 'currency_unsupported'
-                WHEN d.amount_minor < m.min_minor OR d.amount_minor > m.max_minor OR d.amount_minor > way.max_minor
+                WHEN d.amount_minor < l.min_minor OR d.amount_minor > l.max_minor OR d.amount_minor > way.max_minor
                   THEN 'outside_limits' END AS obstacle
       FROM due d
       LEFT JOIN payout_method m ON m.affiliate_id = d.affiliate_id AND m.tenant_id = $1 AND m.retired_at IS NULL
                                AND m.affiliate_id > $5 AND m.affiliate_id <= $6
+      -- A limit in another currency says nothing.
+      LEFT JOIN payout_limit l ON l.affiliate_id = d.affiliate_id AND l.method = m.method AND l.currency = d.currency AND l.tenant_id = $1
+                              AND l.affiliate_id > $5 AND l.affiliate_id <= $6
       LEFT JOIN way ON way.method = m.method),
   choice AS (
     SELECT DISTINCT ON (affiliate_id, currency) * FROM candidate

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use payfleet_domain::{HoldReason, Outcome, PayoutId, Rail};
 use payfleet_store::{
     AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Decision, Feed, NewRun, Planned,
-    Report, Store, TenantRail,
+    Report, Said, Store, TenantRail,
 };
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor};
@@ -262,9 +262,10 @@ fn affiliate() -> AffiliateRows {
         country: "DE",
         currency: "EUR".parse().unwrap(),
         on_hold: None,
-        method: Some(("paypal", "ann@example.com")),
+        method: Said::Is(("paypal", "ann@example.com")),
         priority: 0,
-        limits: None,
+        min: Said::Nothing,
+        max: Said::Nothing,
     });
     rows
 }

@@ -294,8 +294,13 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     for statement in [
         "UPDATE affiliate SET on_hold = true WHERE external_id = 'a1' AND $1 > 0",
         "UPDATE payout_method SET usable = false WHERE destination IN ('a2@example.com', 'a3@example.com') AND $1 > 0",
-        "UPDATE payout_method SET min_minor = 1001 WHERE destination = 'a4@example.com' AND $1 > 0",
-        "UPDATE payout_method SET max_minor = 999 WHERE destination = 'a5@example.com' AND $1 > 0",
+        "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, min_minor)
+         SELECT tenant_id, affiliate_id, method, 'EUR', 1001 FROM payout_method WHERE destination = 'a4@example.com' AND $1 > 0",
+        "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, max_minor)
+         SELECT tenant_id, affiliate_id, method, 'EUR', 999 FROM payout_method WHERE destination = 'a5@example.com' AND $1 > 0",
+        // What binds another method or another currency binds nobody here.
+        "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, max_minor)
+         SELECT tenant_id, id, m, c, 999 FROM affiliate, (VALUES ('paypal', 'JPY'), ('sepa', 'EUR')) AS other (m, c) WHERE $1 > 0",
         "UPDATE payout_method SET retired_at = now() WHERE destination = 'a6@example.com' AND $1 > 0",
         "UPDATE commission SET amount_minor = 99 WHERE external_id LIKE '%a7' AND $1 > 0",
         "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)

@@ -129,3 +129,32 @@ async fn a_reader_that_gives_up_leaves_nothing_behind() {
     assert_eq!(db.store.commissions_import("acme", file("c1", 500)).await.unwrap().new, 1);
     db.drop().await;
 }
+
+/// The migration's file once more, on a database as it was before.
+#[tokio::test]
+async fn limits_of_before_belong_to_the_kind_of_method_and_the_strictest_count() {
+    let db = Db::new().await;
+    db.tenant("acme", "null", 4).await;
+    for sql in [
+        "DROP TABLE payout_limit; DROP FUNCTION refuse_old_limit CASCADE;
+         UPDATE affiliate SET currency = 'JPY' WHERE external_id = 'a2';
+         INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
+         SELECT tenant_id, affiliate_id, m, destination || '2', p FROM payout_method, (VALUES ('paypal', 1), ('sepa', 2)) AS more (m, p);
+         UPDATE payout_method SET min_minor = 20, max_minor = 50 WHERE affiliate_id IN (1, 2) AND priority = 0;
+         UPDATE payout_method SET min_minor = 51 WHERE affiliate_id = 1 AND priority = 1;
+         UPDATE payout_method SET min_minor = 7 WHERE affiliate_id = 1 AND priority = 2;
+         UPDATE payout_method SET max_minor = 40 WHERE affiliate_id = 2 AND priority = 1;
+         UPDATE payout_method SET max_minor = 9, retired_at = now() WHERE affiliate_id = 3",
+        include_str!("../migrations/0005_limits.sql"),
+    ] {
+        sqlx::raw_sql(sql).execute(&db.sql).await.unwrap();
+    }
+    let limits: Vec<String> = sqlx::query_scalar(
+        "SELECT concat_ws(' ', affiliate_id, method, currency, coalesce(min_minor, 0), coalesce(max_minor, 0)) FROM payout_limit ORDER BY 1",
+    )
+    .fetch_all(&db.sql)
+    .await
+    .unwrap();
+    assert_eq!(limits, ["1 paypal EUR 20 50", "1 sepa EUR 7 0", "2 paypal JPY 20 40"]);
+    db.drop().await;
+}

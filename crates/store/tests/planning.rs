@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use payfleet_domain::{BatchId, Currency, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
 use payfleet_store::{
-    AffiliateRow, AffiliateRows, CommissionRow, CommissionRows, Feed, NewRun, PlanLine, Planned, Report, Store,
+    AffiliateRow, AffiliateRows, CommissionRow, CommissionRows, Feed, NewRun, PlanLine, Planned, Report, Said, Store,
     TenantRail,
 };
 use proptest::prelude::*;
@@ -39,7 +39,6 @@ const METHODS: [(&str, Option<&str>); 5] = [
 struct Method {
     kind: usize,
     usable: bool,
-    limits: (Option<i64>, Option<i64>),
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +46,8 @@ struct Affiliate {
     on_hold: bool,
     /// In the order in which they are tried.
     methods: Vec<Method>,
+    /// The least and the most of a kind of method in a currency.
+    limits: BTreeMap<(usize, usize), (Option<i64>, Option<i64>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,10 +86,11 @@ struct World {
 
 fn world() -> impl Strategy<Value = World> {
     let limit = |range: std::ops::Range<i64>| proptest::option::weighted(0.3, range);
-    let method = (0..METHODS.len(), proptest::bool::weighted(0.8), limit(1..3_000), limit(3_000..9_000))
-        .prop_map(|(kind, usable, min, max)| Method { kind, usable, limits: (min, max) });
-    let affiliate = (proptest::bool::weighted(0.15), proptest::collection::vec(method, 0..4))
-        .prop_map(|(on_hold, methods)| Affiliate { on_hold, methods });
+    let method = (0..METHODS.len(), proptest::bool::weighted(0.8)).prop_map(|(kind, usable)| Method { kind, usable });
+    let of = (0..METHODS.len(), 0..CURRENCIES.len());
+    let limits = proptest::collection::btree_map(of, (limit(1..3_000), limit(3_000..9_000)), 0..9);
+    let affiliate = (proptest::bool::weighted(0.15), proptest::collection::vec(method, 0..4), limits)
+        .prop_map(|(on_hold, methods, limits)| Affiliate { on_hold, methods, limits });
     // Days, and moments around the ends of periods, which are where a commission could be lost or taken twice.
     let edge = (0..3_usize, -2_i64..3).prop_map(|(end, micros)| ENDS[end] + Duration::microseconds(micros));
     let day = (0_i64..100, 0_i64..86_400)
@@ -169,7 +171,8 @@ impl Books {
                     amount += commission.minor;
                 }
             }
-            let verdict = verdict(&world.affiliates[affiliate], amount, minimum(world.runs[run].minimum, currency));
+            let verdict =
+                verdict(&world.affiliates[affiliate], currency, amount, minimum(world.runs[run].minimum, currency));
             self.carried.insert(account, if verdict.is_ok() { 0 } else { amount });
             if amount != 0 {
                 decided.push((account, Decision { amount, carried, verdict }));
@@ -185,7 +188,7 @@ fn minimum(units: Decimal, currency: usize) -> i64 {
     i64::try_from(scaled.ceil()).unwrap()
 }
 
-fn verdict(affiliate: &Affiliate, amount: i64, minimum: i64) -> Result<usize, &'static str> {
+fn verdict(affiliate: &Affiliate, currency: usize, amount: i64, minimum: i64) -> Result<usize, &'static str> {
     if amount < 0 {
         return Err("negative_balance");
     }
@@ -196,7 +199,7 @@ fn verdict(affiliate: &Affiliate, amount: i64, minimum: i64) -> Result<usize, &'
         return Err("on_hold");
     }
     let obstacle = |method: &Method| {
-        let (min, max) = method.limits;
+        let (min, max) = affiliate.limits.get(&(method.kind, currency)).copied().unwrap_or_default();
         if !method.usable {
             Some("method_unusable")
         } else if METHODS[method.kind].1.is_none_or(|rail| Rail::named(rail).is_err()) {
@@ -259,9 +262,10 @@ impl Tenant<'_> {
                 country: "DE",
                 currency: "EUR".parse().unwrap(),
                 on_hold: Some(affiliate.on_hold),
-                method: None,
+                method: Said::Nothing,
                 priority: 0,
-                limits: None,
+                min: Said::Nothing,
+                max: Said::Nothing,
             };
             if affiliate.methods.is_empty() {
                 rows.push(&row);
@@ -269,8 +273,8 @@ impl Tenant<'_> {
             for (priority, method) in affiliate.methods.iter().enumerate() {
                 let destination = format!("{id}-{priority}@example.com");
                 let priority = i16::try_from(priority * 3).unwrap();
-                let method_of = Some((METHODS[method.kind].0, destination.as_str()));
-                rows.push(&AffiliateRow { method: method_of, priority, limits: Some(method.limits), ..row });
+                let method = Said::Is((METHODS[method.kind].0, destination.as_str()));
+                rows.push(&AffiliateRow { method, priority, ..row });
             }
         }
         let target = payfleet_store::AffiliatesTarget { tenant: name.to_owned(), hold_days: None };
@@ -286,6 +290,21 @@ impl Tenant<'_> {
                 sqlx::query("UPDATE payout_method SET usable = false WHERE affiliate_id = $1 AND priority = $2")
                     .bind(numbers[at])
                     .bind(i16::try_from(priority * 3).unwrap())
+                    .execute(&db.sql)
+                    .await
+                    .unwrap();
+            }
+        }
+        for (at, affiliate) in world.affiliates.iter().enumerate() {
+            let said = affiliate.limits.iter().filter(|(_, limits)| **limits != (None, None));
+            for ((kind, currency), (min, max)) in said {
+                sqlx::query("INSERT INTO payout_limit VALUES ($1, $2, $3, $4, $5, $6)")
+                    .bind(id.0)
+                    .bind(numbers[at])
+                    .bind(METHODS[*kind].0)
+                    .bind(CURRENCIES[*currency].0)
+                    .bind(min)
+                    .bind(max)
                     .execute(&db.sql)
                     .await
                     .unwrap();

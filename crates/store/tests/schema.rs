@@ -17,6 +17,7 @@ const ROWS: &str = "
   INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
   SELECT 1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, 2) AS n;
   INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority) VALUES (1, 1, 'paypal', 'x', 0), (1, 1, 'sepa', 'y', 1);
+  INSERT INTO payout_limit VALUES (1, 1, 'paypal', 'EUR', NULL, 5);
   INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
   VALUES (1, 'c1', 1, 'EUR', 100, '2026-01-02Z', '2026-01-02Z', 'sale', ''), (1, 'c2', 1, 'EUR', -5, '2026-01-02Z', '2026-01-02Z', 'clawback', '');
   INSERT INTO account (tenant_id, affiliate_id, currency) VALUES (1, 1, 'EUR'), (1, 2, 'EUR');
@@ -174,6 +175,13 @@ const RULES: &[(&str, &[&str])] = &[
     ("hold_proposal_check", &["UPDATE hold SET proposal = 'x', proposed_by = 'ann' WHERE id = 1"]),
     ("hold_resolution_check", &["UPDATE hold SET resolution = 'x', resolved_at = now() WHERE id = 1"]),
     ("hold_tenant_id_fkey", &["UPDATE hold SET tenant_id = 99 WHERE id = 1"]),
+    ("payout_limit_check", &["UPDATE payout_limit SET min_minor = 2, max_minor = 1"]),
+    ("payout_limit_check1", &["UPDATE payout_limit SET max_minor = NULL"]),
+    ("payout_limit_currency_check", &["UPDATE payout_limit SET currency = 'eur'"]),
+    ("payout_limit_method_check", &["UPDATE payout_limit SET method = 'PayPal'"]),
+    ("payout_limit_min_minor_check", &["UPDATE payout_limit SET min_minor = 0"]),
+    ("payout_limit_pkey", &["INSERT INTO payout_limit SELECT * FROM payout_limit"]),
+    ("payout_limit_tenant_id_affiliate_id_fkey", &["UPDATE payout_limit SET tenant_id = 2"]),
     ("payout_amount_minor_check", &["UPDATE payout SET amount_minor = 0 WHERE id = 4294967296"]),
     ("payout_check", &["UPDATE payout SET run_id = 2 WHERE id = 4294967296"]),
     (
@@ -204,14 +212,13 @@ const RULES: &[(&str, &[&str])] = &[
             "UPDATE payout SET state = 'paid', reference = 'r' WHERE id = 4294967296",
         ],
     ),
-    ("payout_method_check", &["UPDATE payout_method SET min_minor = 2, max_minor = 1 WHERE id = 1"]),
     (
         "payout_method_destination_check",
         &["UPDATE payout_method SET destination = 'x ' WHERE id = 1", "UPDATE payout_method SET destination = '' WHERE id = 1"],
     ),
     ("payout_method_live", &["UPDATE payout_method SET priority = 0 WHERE id = 2"]),
     ("payout_method_method_check", &["UPDATE payout_method SET method = 'PayPal' WHERE id = 1"]),
-    ("payout_method_min_minor_check", &["UPDATE payout_method SET min_minor = 0 WHERE id = 1"]),
+    ("payout_method_limits_moved", &["UPDATE payout_method SET min_minor = 1 WHERE id = 1", "UPDATE payout_method SET max_minor = 1 WHERE id = 1"]),
     ("payout_method_once", &["UPDATE payout_method SET method = 'paypal', destination = 'x' WHERE id = 2"]),
     (
         "payout_method_pkey",
@@ -316,6 +323,8 @@ const IMPLIED: &[(&str, &str)] = &[
     ("batch_tenant_id_id_key", "as for affiliates"),
     ("run_tenant_id_id_key", "as for affiliates"),
     ("run_tenant_id_ordinal_cutoff_key", "the ordinal alone is unique; this is what the chain of windows refers to"),
+    ("payout_method_check", "no limit is written into that table any more (payout_method_limits_moved)"),
+    ("payout_method_min_minor_check", "as the one before"),
     ("run_ordinal_check", "a run before the first would need one before itself to open where that ended (foreign key)"),
 ];
 
@@ -323,7 +332,7 @@ const IMPLIED: &[(&str, &str)] = &[
 const MAY_BE_NULL: &str = "attempt.closed_at attempt.result batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_owner
   batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
   evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
-  payout.code payout.reference payout.settled_at payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
+  payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
   run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential";
 
 /// Name, and the statement that takes it away.

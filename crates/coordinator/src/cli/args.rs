@@ -16,8 +16,14 @@ pub enum ImportCommand {
     /// Affiliates and where they are paid; makes the tenant if it is new
     ///
     /// Columns: affiliate_id, name, email, country, currency, method, destination; if you like priority (0 is tried first; one row for each),
-    /// on_hold (true or false), min and max (limits of the method, in units of the affiliate's currency). Method and destination are both empty for an
-    /// affiliate who cannot be paid yet. Another destination replaces the one before; payouts that are planned keep theirs.
+    /// on_hold (true or false), min and max (limits of the method, in units of the row's currency). Another destination replaces the one before;
+    /// payouts that are planned keep theirs.
+    ///
+    /// An empty field leaves what is there as it is, like a column that is not there. What is to be taken away is said: on_hold false lifts a
+    /// hold; none in min or max removes that limit; none in method retires the method of this priority. The answer counts what was changed so.
+    ///
+    /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency. Who is moved to another
+    /// currency keeps the limits of the one before, for that one; limits of the new one are given with it.
     #[command(after_help = EXIT_CODES)]
     Affiliates(ImportAffiliatesArgs),
     /// Commissions and clawbacks of affiliates that are known

@@ -3,9 +3,9 @@
 use payfleet_domain::Rail;
 use rust_decimal::Decimal;
 
-/// Whether a text can be a method's name; the schema says the same.
+/// Whether a text can be a method's name; the schema says the same. `none` is none: it takes a method away.
 pub fn is_method(text: &str) -> bool {
-    is_name(text, 32)
+    is_name(text, 32) && text != "none"
 }
 
 fn is_name(text: &str, max: usize) -> bool {
@@ -28,7 +28,9 @@ pub fn tenant_name(text: &str) -> Result<String, String> {
 pub fn method_name(text: &str) -> Result<String, String> {
     match is_method(text) {
         true => Ok(text.to_owned()),
-        false => Err("a method is 1 to 32 small letters, digits, `-` and `_`, such as paypal or sepa".into()),
+        false => {
+            Err("a method is 1 to 32 small letters, digits, `-` and `_`, such as paypal or sepa, and not `none`".into())
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Files of affiliates: one row is an affiliate with one of its payout methods, or with none.
+//! Files of affiliates: one row is an affiliate with one of its payout methods, or with none. What a row does not say stays as it is: a column that
+//! is not there and an empty field are the same. Something is taken away by the word `none`.
 
 use payfleet_domain::{Currency, Destination, normalise_destination};
-use payfleet_store::{AffiliateRow, AffiliateRows};
+use payfleet_store::{AffiliateRow, AffiliateRows, Said};
 
 use super::commissions::currency;
 use super::{Problem, Row, Table};
@@ -44,10 +45,15 @@ impl Table for Affiliates {
         let currency = currency(row, CURRENCY)?;
         let destination = destination(row)?;
         let (min, max) = (limit(row, MIN, currency)?, limit(row, MAX, currency)?);
-        if let (Some(min), Some(max)) = (min, max)
+        if let (Said::Is(min), Said::Is(max)) = (min, max)
             && min > max
         {
             return Err(row.problem(MAX, "is less than `min`; exchange them"));
+        }
+        for (column, limit) in [(MIN, min), (MAX, max)] {
+            if destination == Said::Gone && matches!(limit, Said::Is(_)) {
+                return Err(row.problem(column, "is a limit of a method that the row takes away; leave it empty"));
+            }
         }
         let priority = match row.get(PRIORITY) {
             None | Some("") => 0,
@@ -56,9 +62,9 @@ impl Table for Affiliates {
             })?,
         };
         let on_hold = match row.get(ON_HOLD) {
-            None => None,
+            None | Some("") => None,
             Some("true") => Some(true),
-            Some("false" | "") => Some(false),
+            Some("false") => Some(false),
             Some(text) => return Err(row.problem(ON_HOLD, format!("`{text}` is neither; write `true` or `false`"))),
         };
         chunk.push(&AffiliateRow {
@@ -69,18 +75,30 @@ impl Table for Affiliates {
             country: row.text(COUNTRY).trim(),
             currency,
             on_hold,
-            method: destination.as_ref().map(|(method, destination)| (*method, destination.as_str())),
+            method: match &destination {
+                Said::Is((method, destination)) => Said::Is((method, destination.as_str())),
+                Said::Gone => Said::Gone,
+                Said::Nothing => Said::Nothing,
+            },
             priority,
-            limits: (row.get(MIN).is_some() || row.get(MAX).is_some()).then_some((min, max)),
+            min,
+            max,
         });
         Ok(())
     }
 }
 
+/// What takes something away.
+const NONE: &str = "none";
+
 /// Method and destination: both, or neither.
-fn destination<'a>(row: &Row<'a>) -> Result<Option<(&'a str, Destination)>, Problem> {
+fn destination<'a>(row: &Row<'a>) -> Result<Said<(&'a str, Destination)>, Problem> {
     match (row.text(METHOD), row.text(DESTINATION)) {
-        ("", "") => Ok(None),
+        ("", "") => Ok(Said::Nothing),
+        (NONE, "" | NONE) => Ok(Said::Gone),
+        (NONE, _) => {
+            Err(row.problem(DESTINATION, "is not empty and `method` is none; leave it empty or name the method"))
+        }
         ("", _) => Err(row.problem(METHOD, "is empty and `destination` is not; fill both or neither")),
         (_, "") => Err(row.problem(DESTINATION, "is empty and `method` is not; fill both or neither")),
         (method, _) if !crate::cli::is_method(method) => Err(row.problem(
@@ -88,17 +106,18 @@ fn destination<'a>(row: &Row<'a>) -> Result<Option<(&'a str, Destination)>, Prob
             format!("`{method}` is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa"),
         )),
         (method, text) => normalise_destination(method, text)
-            .map(|destination| Some((method, destination)))
+            .map(|destination| Said::Is((method, destination)))
             .map_err(|error| row.problem(DESTINATION, format!("`{text}`: {error}; correct it"))),
     }
 }
 
-fn limit(row: &Row<'_>, column: usize, currency: Currency) -> Result<Option<i64>, Problem> {
+fn limit(row: &Row<'_>, column: usize, currency: Currency) -> Result<Said<i64>, Problem> {
     match row.get(column) {
-        None | Some("") => Ok(None),
+        None | Some("") => Ok(Said::Nothing),
+        Some(NONE) => Ok(Said::Gone),
         Some(text) => match currency.parse_amount(text) {
-            Ok(money) if money.minor > 0 => Ok(Some(money.minor)),
-            Ok(_) => Err(row.problem(column, format!("`{text}` is not above zero; leave it empty for no limit"))),
+            Ok(money) if money.minor > 0 => Ok(Said::Is(money.minor)),
+            Ok(_) => Err(row.problem(column, format!("`{text}` is not above zero; write `none` for no limit"))),
             Err(error) => Err(row.problem(column, format!("{error}; correct the amount"))),
         },
     }

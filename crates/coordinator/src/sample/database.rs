@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{AffiliateRow, AffiliatesTarget, CommissionRow, Imported, Store};
+use payfleet_store::{AffiliateRow, AffiliatesTarget, CommissionRow, Imported, Said, Store};
 
 use super::recipe::Recipe;
 use crate::failure::Failure;
@@ -76,9 +76,13 @@ fn affiliate(recipe: &Recipe, number: u64, line: &mut u64, rows: &mut payfleet_s
         country: one.country,
         currency: one.currency,
         on_hold: Some(one.on_hold),
-        method: one.method.as_ref().map(|(method, destination)| (*method, destination.as_str())),
+        method: match &one.method {
+            Some((method, destination)) => Said::Is((method, destination.as_str())),
+            None => Said::Nothing,
+        },
         priority: 0,
-        limits: None,
+        min: Said::Nothing,
+        max: Said::Nothing,
     });
 }
 

@@ -135,7 +135,15 @@ async fn import(
         differing(tx, id, &mut problems).await?;
         problems.check()?;
     }
-    Ok(Imported { tenant: TenantId(id), tenant_is_new: false, rows, new, updated: 0, unchanged: rows - new })
+    Ok(Imported {
+        tenant: TenantId(id),
+        tenant_is_new: false,
+        rows,
+        new,
+        updated: 0,
+        unchanged: rows - new,
+        controls: None,
+    })
 }
 
 /// Where commissions go: whose, their hold period, and the newest run.

@@ -6,10 +6,12 @@
 
 mod affiliates;
 mod commissions;
+mod contradiction;
 mod copy;
+mod limit;
 mod problem;
 
-pub use affiliates::{AffiliateRow, AffiliateRows, AffiliatesTarget};
+pub use affiliates::{AffiliateRow, AffiliateRows, AffiliatesTarget, Said};
 pub use commissions::{CommissionRow, CommissionRows};
 pub use problem::{Fault, ImportError, RowProblem};
 
@@ -48,6 +50,27 @@ pub struct Imported {
     pub updated: u64,
     /// How many were known just so, or said more than once in the file.
     pub unchanged: u64,
+    /// What a file of affiliates changed of what stops money or says where it goes; commissions change nothing of it.
+    pub controls: Option<Controls>,
+}
+
+/// What an import changed of what stops money or says where it goes: counted, so that nothing is taken away in silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Controls {
+    /// Affiliates that are on hold now and were not.
+    pub holds_set: u64,
+    /// Affiliates that were on hold and are not any more.
+    pub holds_lifted: u64,
+    /// Limits, least and most each counted, that are new or another amount.
+    pub limits_changed: u64,
+    /// Limits that were taken away.
+    pub limits_removed: u64,
+    /// Methods that were taken away, with none in their place.
+    pub methods_retired: u64,
+    /// Methods or addresses that another one replaced.
+    pub destinations_changed: u64,
+    /// Affiliates whose currency changed, and whose limits are all of other currencies: none binds what they are paid in now.
+    pub limits_of_other_currency: u64,
 }
 
 /// From this many new rows on the planner's statistics are renewed after the import: without any, joins of a few thousand rows take seconds, and

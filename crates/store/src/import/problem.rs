@@ -53,6 +53,24 @@ pub enum Fault {
         /// The other priority.
         stored: i16,
     },
+    /// A limit without a method that it could belong to.
+    #[error("`{id}` has no method of this priority that a limit could belong to; name its method and destination")]
+    LimitOfNothing {
+        /// The affiliate.
+        id: String,
+    },
+    /// One limit was given, and the other one was set before and stays.
+    #[error(
+        "`{id}` would have a `min` of {min} above its `max` of {max}, of which one was set before; give both, or `none`"
+    )]
+    LimitsCross {
+        /// The affiliate.
+        id: String,
+        /// The least.
+        min: String,
+        /// The most.
+        max: String,
+    },
 }
 
 /// Why nothing was imported.

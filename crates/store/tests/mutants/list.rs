@@ -210,8 +210,10 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("plan_chunk", "WHEN f.on_hold THEN 'on_hold'", "")]),
     needed(&[("plan_chunk", "WHEN NOT m.usable THEN 'method_unusable'", "")]),
     needed(&[("plan_chunk", "WHEN c.amount_minor < minimum.minor THEN 'below_minimum'", "")]),
-    needed(&[("plan_chunk", "d.amount_minor < m.min_minor OR ", "")]),
-    needed(&[("plan_chunk", "OR d.amount_minor > m.max_minor", "")]),
+    needed(&[("plan_chunk", "d.amount_minor < l.min_minor OR ", "")]),
+    needed(&[("plan_chunk", "OR d.amount_minor > l.max_minor", "")]),
+    needed(&[("plan_chunk", "AND l.currency = d.currency", "")]),
+    needed(&[("plan_chunk", "AND l.method = m.method", "")]),
     needed(&[("plan_chunk", "obstacle IS NOT NULL, priority", "priority")]),
     needed(&[
         (
