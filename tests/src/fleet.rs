@@ -225,7 +225,22 @@ impl Fleet {
         self.coordinator_command(arguments).output().expect("the coordinator runs")
     }
 
-    /// The same, and it must end with 0. Returns what it printed on stdout.
+    /// The same, as whoever has this token.
+    pub fn coordinator_as(&self, token: &str, arguments: &[&str]) -> Output {
+        self.coordinator_command(arguments).env("PAYFLEET_TOKEN", token).output().expect("the coordinator runs")
+    }
+
+    /// Adds two approvers for all tenants, and gives their tokens.
+    pub fn approvers(&self) -> [String; 2] {
+        let root = self.must(&["people", "add", "root", "--role", "administrator"]);
+        ["first", "second"].map(|name| {
+            let added = self.coordinator_as(root.trim(), &["people", "add", name, "--role", "approver"]);
+            assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+            String::from_utf8_lossy(&added.stdout).trim().to_owned()
+        })
+    }
+
+    /// Runs a command of the coordinator, which must end with 0. Returns what it printed on stdout.
     pub fn must(&self, arguments: &[&str]) -> String {
         let output = self.coordinator(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);

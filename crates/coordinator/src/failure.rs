@@ -6,7 +6,7 @@ use payfleet_queue::QueueError;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
-use payfleet_store::{HoldError, RunChangeError, RunCreateError, StoreError};
+use payfleet_store::{HoldError, PeopleError, RunChangeError, RunCreateError, StoreError};
 
 /// What a person reads, and what a script acts on.
 #[derive(Debug)]
@@ -116,7 +116,28 @@ impl From<HoldError> for Failure {
     fn from(error: HoldError) -> Failure {
         match error {
             HoldError::Store(error) => error.into(),
-            HoldError::NotHeld(_) | HoldError::SamePerson(_) => Failure::usage(error.to_string()),
+            later @ (HoldError::NotBefore { .. } | HoldError::NotBeforeStatement { .. }) => {
+                Failure::busy(later.to_string())
+            }
+            HoldError::NotHeld(_)
+            | HoldError::Who(_)
+            | HoldError::SamePerson(_)
+            | HoldError::Control { .. }
+            | HoldError::OnStatement { .. } => Failure::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<PeopleError> for Failure {
+    fn from(error: PeopleError) -> Failure {
+        match error {
+            PeopleError::Store(error) => error.into(),
+            PeopleError::Who(_)
+            | PeopleError::NoToken
+            | PeopleError::FirstIsAdministrator
+            | PeopleError::NameTaken(_)
+            | PeopleError::NoSuchPerson(_)
+            | PeopleError::LastAdministrator(_) => Failure::usage(error.to_string()),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `holds`: payouts that only two people may decide.
 
+use payfleet_domain::{Effect, NotPaid};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{Decision, Store};
+use payfleet_store::{Decision, HoldRow, Store, WordRow};
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{DecideArgs, HoldsArgs};
 use crate::failure::Failure;
+use crate::people::who;
 use crate::show;
 
 /// `holds`.
@@ -21,7 +23,9 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
                 serde_json::json!({
                     "payout": hold.payout.0, "run": hold.run.0, "affiliate": hold.affiliate, "amount_minor": hold.amount.minor,
                     "currency": hold.amount.currency, "reason": hold.reason, "opened_at": hold.opened_at.format(&Rfc3339).ok(),
-                    "proposal": hold.proposal.as_ref().map(|(what, _)| what), "proposed_by": hold.proposal.as_ref().map(|(_, by)| by),
+                    "rail": hold.account.rail, "account": hold.account.account,
+                    "decidable": hold.not_paid == NotPaid::MayBeSaid, "decidable_from": decidable_from(hold),
+                    "words": words_json(&hold.words),
                 })
             })
             .collect();
@@ -32,9 +36,9 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
         show::print("no payout is held\n");
         return Ok(ExitCode::Done);
     }
-    let mut table = show::table(&["payout", "run", "affiliate", "amount", "reason", "since", "proposal"]);
+    let columns = ["payout", "run", "affiliate", "amount", "reason", "since", "\"not paid\" decidable from", "words"];
+    let mut table = show::table(&columns);
     for hold in &holds {
-        let proposal = hold.proposal.as_ref().map_or("-".to_owned(), |(what, by)| format!("{what} ({by})"));
         table.add_row([
             show::number(hold.payout),
             show::number(hold.run),
@@ -42,24 +46,71 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
             show::number(hold.amount),
             show::word(&hold.reason),
             comfy_table::Cell::new(show::instant(hold.opened_at)),
-            comfy_table::Cell::new(proposal),
+            comfy_table::Cell::new(decidable_from(hold)),
+            comfy_table::Cell::new(words_text(&hold.words)),
         ]);
     }
     show::print(&format!("{table}\n"));
     Ok(ExitCode::Done)
 }
 
+/// From when on it can be said that the payout was not paid.
+fn decidable_from(hold: &HoldRow) -> String {
+    let account = &hold.account;
+    match hold.not_paid {
+        NotPaid::MayBeSaid => "now".to_owned(),
+        NotPaid::NotBefore(until) if !account.has_statement => show::instant(until),
+        NotPaid::NotBefore(until) | NotPaid::NotBeforeStatement(until) => {
+            format!("when the statement of {}/{} reaches past {}", account.rail, account.account, show::instant(until))
+        }
+        NotPaid::OnStatement => "never: the rail knows it".to_owned(),
+    }
+}
+
+/// What people have said, for programs.
+pub fn words_json(words: &[WordRow]) -> Vec<serde_json::Value> {
+    let json = |word: &WordRow| {
+        serde_json::json!({
+            "at": word.at.format(&Rfc3339).ok(), "person": word.person, "says": word.says, "reference": word.reference,
+            "effect": word.effect,
+        })
+    };
+    words.iter().map(json).collect()
+}
+
+/// What people have said, a line each.
+pub fn words_text(words: &[WordRow]) -> String {
+    let line = |word: &WordRow| {
+        let about = if word.reference.is_empty() { String::new() } else { format!(" {}", word.reference) };
+        format!("{} {} {}: {}{about}", show::instant(word.at), word.person, word.effect, word.says)
+    };
+    match words {
+        [] => "-".to_owned(),
+        words => words.iter().map(line).collect::<Vec<_>>().join("\n"),
+    }
+}
+
 /// `holds decide`.
 pub async fn decide(store: &Store, args: &DecideArgs) -> Result<ExitCode, Failure> {
-    let decision = match &args.finding.paid {
-        Some(reference) => Decision::Paid(reference.clone()),
-        None => Decision::NotPaid,
+    let by = who(&args.who)?;
+    let payout = args.payout;
+    let (decision, word) = match &args.finding.paid {
+        Some(reference) => (Decision::Paid(reference.clone()), "paid"),
+        None => (Decision::NotPaid, "not paid"),
     };
-    let word = if args.finding.paid.is_some() { "paid" } else { "not paid" };
-    let done = store.hold_decide(args.payout, decision, &args.by).await?;
-    show::print(&match done {
-        true => format!("payout {} counts as {word}\n", args.payout),
-        false => format!("payout {}: {} proposes {word}; a second person must say the same\n", args.payout, args.by),
+    let said = store.hold_decide(payout, decision, by).await?;
+    if !said.known.is_empty() {
+        eprintln!("warning: the rail has told something else of payout {payout}: {}", said.known.join(", "));
+    }
+    show::print(&match said.effect {
+        Effect::Agrees => format!("payout {payout} counts as {word}\n"),
+        Effect::Proposes => {
+            format!("payout {payout}: {} proposes {word}; a second person must say the same\n", said.by)
+        }
+        Effect::Contradicts => format!(
+            "payout {payout}: {} says {word}, which contradicts what was proposed; both words are kept, the proposal has ended, and two people must agree anew\n",
+            said.by
+        ),
     });
     Ok(ExitCode::Done)
 }

@@ -15,6 +15,7 @@ mod holds;
 pub mod hostile;
 mod import;
 mod input;
+mod people;
 mod periods;
 pub mod plan;
 pub mod ports;
@@ -31,7 +32,7 @@ mod wait;
 pub use cli::{Cli, PlanArgs};
 pub use failure::Failure;
 
-use cli::{Command, HoldsCommand, ImportCommand, RailsCommand};
+use cli::{Command, HoldsCommand, ImportCommand, PeopleCommand, RailsCommand};
 use connect::{open_schema, open_store};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::telemetry;
@@ -75,5 +76,14 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             Some(HoldsCommand::Decide(decide)) => holds::decide(&open_schema(cli).await?, decide).await,
             None => holds::list(&open_schema(cli).await?, args).await,
         },
+        Command::People { what } => {
+            let store = open_schema(cli).await?;
+            match what {
+                PeopleCommand::Add(args) => people::add(&store, args).await,
+                PeopleCommand::List(args) => people::list(&store, args).await,
+                PeopleCommand::Revoke(args) => people::revoke(&store, args).await,
+                PeopleCommand::Replace(args) => people::replace(&store, args).await,
+            }
+        }
     }
 }

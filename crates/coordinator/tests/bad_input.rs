@@ -292,8 +292,9 @@ fn what_the_command_line_names_must_exist() {
     place.run(&["status", "7"]).failed(64, "there is no run 7; `status` lists them");
     place.run(&["pause", "7"]).failed(64, "there is no run 7; `status` lists them");
     place.run(&["cancel", "7"]).failed(64, "there is no run 7; `status` lists them");
+    let approver = place.person("ann", "approver");
     place
-        .run(&["holds", "decide", "7", "--not-paid", "--by", "ann"])
+        .run_as(&approver, &["holds", "decide", "7", "--not-paid"])
         .failed(64, "payout 7 is not held; `holds` lists those that are");
     place
         .run(&["import", "commissions", "--tenant", "acme", "nowhere.csv"])
@@ -303,8 +304,12 @@ fn what_the_command_line_names_must_exist() {
         &["run", "--tenant", "Acme", "--period", "2011-11"],
         &["run", "--tenant", "acme", "--period", "2011-11", "--minimum", "1.00001"],
         &["rails", "set", "--tenant", "acme", "--method", "paypal", "--rail", "stripe"],
-        &["holds", "decide", "7", "--by", "ann"],
-        &["holds", "decide", "7", "--paid", "x", "--not-paid", "--by", "ann"],
+        &["holds", "decide", "7"],
+        &["holds", "decide", "7", "--paid", "x", "--not-paid"],
+        &["holds", "decide", "7", "--paid", " "],
+        &["people", "add", "ann", "--role", "boss"],
+        &["people", "add", "<ann>", "--role", "viewer"],
+        &["people", "add", "ann"],
         &["sample", "--affiliates", "5"],
         &["nonsense"],
     ] {

@@ -25,6 +25,8 @@ macro_rules! id {
 
 id!(/// A merchant with an affiliate program of its own.
     TenantId(i32));
+id!(/// Somebody who is known by a token.
+    PersonId(i32));
 id!(/// One tenant's payouts for one period.
     RunId(i64));
 id!(/// Payouts that travel together.

@@ -8,6 +8,7 @@
 
 mod batch;
 mod decide;
+mod decision;
 mod discrepancy;
 mod exclusion;
 mod ids;
@@ -18,6 +19,7 @@ mod outcome;
 mod payee;
 mod payout;
 mod period;
+mod person;
 mod rail;
 mod rule;
 mod run;
@@ -28,15 +30,17 @@ pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
     next_step, refusal_verdict, stall_step,
 };
+pub use decision::{Effect, HoldFacts, NotPaid, SamePerson, Word, hear};
 pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
-pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, RunId, TenantId};
+pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
 pub use money::{AmountError, Currency, MAX_AMOUNT_MINOR, Money, UnknownCurrency};
 pub use outcome::{Outcome, Reference, RefusalCode, RefusalKind};
 pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
+pub use person::{Act, NoToken, NotAllowed, Person, PersonName, Role, TokenHash};
 pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};

@@ -89,6 +89,15 @@ pub enum SecretError {
         /// The environment variable of the option.
         env: &'static str,
     },
+    /// The token and a file that holds it are both given, and they may be two people's.
+    #[error("PAYFLEET_TOKEN and PAYFLEET_TOKEN_FILE (or --token-file) are both given: remove one")]
+    TwoTokens,
+    /// Somebody must say who they are, and did not.
+    #[error(
+        "this needs to know who you are: set PAYFLEET_TOKEN to your token, or name a file that holds it with PAYFLEET_TOKEN_FILE or --token-file; \
+         `payfleet-coordinator people add` makes one"
+    )]
+    NoToken,
     /// A row names a credential that this process was not given.
     #[error(
         "the credential {name} of a rail is missing: set PAYFLEET_RAIL_CREDENTIAL_{name}, or name its file with PAYFLEET_RAIL_CREDENTIAL_{name}_FILE"
@@ -125,6 +134,31 @@ pub fn rail_credential(name: &str) -> Result<Secret, SecretError> {
     let file = std::env::var_os(format!("{variable}_FILE")).map(PathBuf::from);
     read_secret(value, file, "PAYFLEET_RAIL_CREDENTIAL")?
         .ok_or_else(|| SecretError::NoCredential { name: name.to_owned() })
+}
+
+/// Who somebody is: the token that `people add` printed. It is never an argument, since those can be read by everybody on the machine. To be flattened
+/// into the options of what a person decides.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TokenArgs {
+    /// A file that holds your token, instead of the environment variable PAYFLEET_TOKEN
+    #[arg(long, env = "PAYFLEET_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl TokenArgs {
+    /// The token, if one is given.
+    pub fn given(&self) -> Result<Option<Secret>, SecretError> {
+        let value = std::env::var("PAYFLEET_TOKEN").ok().map(Secret::from);
+        read_secret(value, self.token_file.clone(), "token").map_err(|error| match error {
+            SecretError::Both { .. } => SecretError::TwoTokens,
+            other => other,
+        })
+    }
+
+    /// The token; the error says how to give it.
+    pub fn token(&self) -> Result<Secret, SecretError> {
+        self.given()?.ok_or(SecretError::NoToken)
+    }
 }
 
 fn read_file(path: PathBuf, name: &'static str) -> Result<Secret, SecretError> {

@@ -1,13 +1,21 @@
 //! What only people may decide: payouts that may have been sent and cannot be asked about. One person proposes, another agrees.
 
-use payfleet_domain::{BatchState, HoldReason, Money, PayoutEvent, PayoutId, PayoutState, RunId};
+use std::collections::HashMap;
+
+use payfleet_domain::{
+    Act, BatchId, BatchState, Effect, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, Rail,
+    RunId, TenantId, TokenHash,
+};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::batch::{batch_lock, currency};
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::lease::Lease;
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
+use crate::people::{WhoError, person_may};
 
 /// An open hold.
 #[derive(Debug, Clone)]
@@ -24,8 +32,23 @@ pub struct HoldRow {
     pub reason: String,
     /// Since when.
     pub opened_at: OffsetDateTime,
-    /// What one person has proposed, and who.
-    pub proposal: Option<(String, String)>,
+    /// Whether it may be said by now that it was not paid.
+    pub not_paid: NotPaid,
+    /// The rail and account that it may have been paid from.
+    pub account: RailAccount,
+    /// What people have said.
+    pub words: Vec<WordRow>,
+}
+
+/// An account at a rail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RailAccount {
+    /// The rail's name.
+    pub rail: String,
+    /// The account there.
+    pub account: String,
+    /// Whether its rail tells by statements what it paid.
+    pub has_statement: bool,
 }
 
 /// What people found out about a held payout.
@@ -37,18 +60,77 @@ pub enum Decision {
     NotPaid,
 }
 
+/// What a word about a held payout did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldSaid {
+    /// Whether it is carried out, waits for a second person, or ended a proposal.
+    pub effect: Effect,
+    /// Who said it.
+    pub by: String,
+    /// What is known of payments and returns of this payout under other references than the one that was named.
+    pub known: Vec<String>,
+}
+
 /// Why a decision was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldError {
     /// The payout is not held.
     #[error("payout {0} is not held; `holds` lists those that are")]
     NotHeld(PayoutId),
+    /// Who says so has no say.
+    #[error(transparent)]
+    Who(#[from] WhoError),
     /// The same person twice.
-    #[error("{0} has proposed this; somebody else must agree")]
+    #[error("{0} has said this already; a second person must say the same")]
     SamePerson(String),
+    /// It is held by a control, not for want of knowledge.
+    #[error("payout {payout} is held because of `{reason}`: nothing of it is unknown, so nothing is to be found out")]
+    Control {
+        /// Which.
+        payout: PayoutId,
+        /// The hold's reason.
+        reason: String,
+    },
+    /// A request for it can still be executed.
+    #[error(
+        "payout {payout} may still be paid: a request for it can be executed until {}; only then can it be said that it was not paid",
+        rfc3339(until)
+    )]
+    NotBefore {
+        /// Which.
+        payout: PayoutId,
+        /// Until when.
+        until: OffsetDateTime,
+    },
+    /// The statement does not reach far enough to be silent about it.
+    #[error(
+        "whether payout {payout} was paid is not known before the statement of {}/{} reaches past {}; \
+         `payfleet-reconciler watch` fetches it, `payfleet-reconciler run {} --statement FILE` takes one that you have",
+        account.rail, account.account, rfc3339(until), payout.run()
+    )]
+    NotBeforeStatement {
+        /// Which.
+        payout: PayoutId,
+        /// Past when it must reach.
+        until: OffsetDateTime,
+        /// Whose statement.
+        account: RailAccount,
+    },
+    /// A statement names it.
+    #[error("payout {payout} is known to the rail ({}); it cannot be said that it was not paid", known.join(", "))]
+    OnStatement {
+        /// Which.
+        payout: PayoutId,
+        /// What is known.
+        known: Vec<String>,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn rfc3339(at: &OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 impl Store {
@@ -87,9 +169,10 @@ impl Store {
     pub async fn holds_list(&self, run: Option<RunId>, limit: i64) -> Result<Vec<HoldRow>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
+            let read = "holds_list";
             let rows = sqlx::query(
                 "-- holds_list
-                 SELECT h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.opened_at, h.proposal, h.proposed_by
+                 SELECT h.id, h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.opened_at
                    FROM hold h JOIN payout p ON p.id = h.payout_id JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
                   WHERE h.resolved_at IS NULL AND ($1::bigint IS NULL OR h.run_id = $1) ORDER BY h.id LIMIT $2",
             )
@@ -97,20 +180,31 @@ impl Store {
             .bind(limit)
             .fetch_all(&pool)
             .await
-            .step("holds_list")?;
+            .step(read)?;
+            let column = |name: &str| rows.iter().map(|row| row.try_get(name).step(read)).collect::<Result<Vec<i64>, _>>();
+            let (ids, payouts, runs) = (column("id")?, column("payout_id")?, column("run_id")?);
+            let mut words = words_about(&pool, "hold", &ids).await?;
+            let mut connection = pool.acquire().await.step(read)?;
+            let sent = sent_read(&mut connection, &runs, None).await?;
+            let known = known_read(&mut connection, &payouts).await?;
             rows.iter()
                 .map(|row| {
-                    let read = "holds_list";
-                    let proposal: Option<String> = row.try_get("proposal").step(read)?;
-                    let by: Option<String> = row.try_get("proposed_by").step(read)?;
+                    let payout = PayoutId(row.try_get("payout_id").step(read)?);
+                    let found = sent.partition_point(|batch| batch.first <= payout.0).checked_sub(1).map(|at| &sent[at]);
+                    let Some(batch) = found.filter(|batch| payout.0 <= batch.last) else {
+                        return Err(StoreError::Broken(format!("payout {payout} is held, and in no batch")));
+                    };
+                    let hold: i64 = row.try_get("id").step(read)?;
                     Ok(HoldRow {
-                        payout: PayoutId(row.try_get("payout_id").step(read)?),
+                        payout,
                         run: RunId(row.try_get("run_id").step(read)?),
                         affiliate: row.try_get("external_id").step(read)?,
                         amount: Money { minor: row.try_get("amount_minor").step(read)?, currency: currency(row, "currency")? },
                         reason: row.try_get("reason").step(read)?,
                         opened_at: row.try_get("opened_at").step(read)?,
-                        proposal: proposal.zip(by),
+                        not_paid: batch.facts(known.contains_key(&payout.0)).not_paid(),
+                        account: batch.account.clone(),
+                        words: words.remove(&hold).unwrap_or_default(),
                     })
                 })
                 .collect()
@@ -118,87 +212,209 @@ impl Store {
         .await
     }
 
-    /// Decides about a held payout. The first person's word is a proposal; the same word of a second person carries it out; another word of
-    /// anybody replaces the proposal. Returns whether it was carried out.
-    pub async fn hold_decide(&self, payout: PayoutId, decision: Decision, person: &str) -> Result<bool, HoldError> {
-        let person = person.to_owned();
+    /// Decides about a held payout: the first person's word is a proposal, and the same of a second person carries it out.
+    pub async fn hold_decide(
+        &self,
+        payout: PayoutId,
+        decision: Decision,
+        by: TokenHash,
+    ) -> Result<HoldSaid, HoldError> {
         self.transaction("hold_decide", move |tx| {
-            let (person, decision) = (person.clone(), decision.clone());
-            Box::pin(async move { hold_decide(tx, payout, &decision, &person).await })
+            let decision = decision.clone();
+            Box::pin(async move { hold_decide(tx, payout, &decision, by).await })
         })
         .await?
     }
 }
 
-/// Its number; the proposal, its reference, and who made it.
-type OpenHold = (i64, Option<String>, Option<String>, Option<String>);
-
 async fn hold_decide(
     tx: &mut PgConnection,
     payout: PayoutId,
     decision: &Decision,
-    person: &str,
-) -> Result<Result<bool, HoldError>, StoreError> {
-    let batch: Option<i64> = sqlx::query_scalar(
+    by: TokenHash,
+) -> Result<Result<HoldSaid, HoldError>, StoreError> {
+    let batch: Option<(i64, i32)> = sqlx::query_as(
         "-- hold_batch
-         SELECT b.id FROM batch b WHERE b.run_id = $1 AND b.state <> 'split' AND $2 BETWEEN b.first_payout_id AND b.last_payout_id",
+         SELECT b.id, b.tenant_id FROM batch b WHERE b.run_id = $1 AND b.state <> 'split' AND $2 BETWEEN b.first_payout_id AND b.last_payout_id",
     )
     .bind(payout.run().0)
     .bind(payout.0)
     .fetch_optional(&mut *tx)
     .await
     .step("hold_batch")?;
-    let Some(batch) = batch else { return Ok(Err(HoldError::NotHeld(payout))) };
-    batch_lock(tx, payfleet_domain::BatchId(batch)).await?;
-    let (word, reference) = match decision {
-        Decision::Paid(reference) => ("paid", Some(reference.as_str())),
-        Decision::NotPaid => ("not_paid", None),
+    let tenant = batch.map(|(_, tenant)| TenantId(tenant));
+    // Under the batch's lock nothing more of it is sent, and no other word about it is heard.
+    if let Some((batch, _)) = batch {
+        batch_lock(tx, BatchId(batch)).await?;
+    }
+    let person = match person_may(tx, by, Act::Decide, tenant).await? {
+        Ok(person) => person,
+        // Somebody of one tenant is not told what there is beside it.
+        Err(who) => return Ok(Err(who.into())),
     };
-    let open: Option<OpenHold> = sqlx::query_as(
-        "-- hold_find
-         SELECT id, proposal, proposed_reference, proposed_by FROM hold WHERE payout_id = $1 AND resolved_at IS NULL FOR UPDATE",
+    let (Some((batch, _)), Some(tenant)) = (batch, tenant) else { return Ok(Err(HoldError::NotHeld(payout))) };
+    let open: Option<(i64, String)> = sqlx::query_as(
+        "-- hold_find\nSELECT id, reason FROM hold WHERE payout_id = $1 AND resolved_at IS NULL FOR UPDATE",
     )
     .bind(payout.0)
     .fetch_optional(&mut *tx)
     .await
     .step("hold_find")?;
-    let Some((hold, proposal, proposed_reference, proposed_by)) = open else {
-        return Ok(Err(HoldError::NotHeld(payout)));
+    let Some((hold, reason)) = open else { return Ok(Err(HoldError::NotHeld(payout))) };
+    if matches!(reason.as_str(), "on_hold" | "stopped") {
+        return Ok(Err(HoldError::Control { payout, reason }));
+    }
+    let mut known = known_read(tx, &[payout.0]).await?.remove(&payout.0).unwrap_or_default();
+    let (says, reference) = match decision {
+        Decision::Paid(reference) => ("paid", reference.as_str()),
+        Decision::NotPaid => match not_paid_refused(tx, payout, batch, &known).await? {
+            None => ("not_paid", ""),
+            Some(refused) => return Ok(Err(refused)),
+        },
     };
-    if proposal.as_deref() != Some(word) || proposed_reference.as_deref() != reference {
-        sqlx::query(
-            "-- hold_propose\nUPDATE hold SET proposal = $2, proposed_reference = $3, proposed_by = $4 WHERE id = $1",
-        )
+    let (effect, word) = match word_say(tx, &person, tenant, Subject::Hold(hold), says, reference).await? {
+        Ok(said) => said,
+        Err(payfleet_domain::SamePerson) => return Ok(Err(HoldError::SamePerson(person.name))),
+    };
+    if effect == Effect::Agrees {
+        hold_carry_out(tx, hold, word, payout, decision).await?;
+        batch_settle_held(tx, batch).await?;
+    }
+    known.retain(|(_, known)| known != reference);
+    let known = known.into_iter().map(|(kind, reference)| format!("{kind} {reference}")).collect();
+    Ok(Ok(HoldSaid { effect, by: person.name, known }))
+}
+
+/// Why it cannot be said that a payout was not paid, if it cannot. Looked at for each of the two words, under the batch's lock.
+async fn not_paid_refused(
+    tx: &mut PgConnection,
+    payout: PayoutId,
+    batch: i64,
+    known: &[(String, String)],
+) -> Result<Option<HoldError>, StoreError> {
+    let sent = sent_read(tx, &[payout.run().0], Some(batch)).await?;
+    let Some(sent) = sent.into_iter().next() else {
+        return Err(StoreError::Broken(format!("batch {batch} was locked, and is not there")));
+    };
+    Ok(match sent.facts(!known.is_empty()).not_paid() {
+        NotPaid::MayBeSaid => None,
+        NotPaid::NotBefore(until) => Some(HoldError::NotBefore { payout, until }),
+        NotPaid::NotBeforeStatement(until) => {
+            Some(HoldError::NotBeforeStatement { payout, until, account: sent.account })
+        }
+        NotPaid::OnStatement => {
+            let known = known.iter().map(|(kind, reference)| format!("{kind} {reference}")).collect();
+            Some(HoldError::OnStatement { payout, known })
+        }
+    })
+}
+
+async fn hold_carry_out(
+    tx: &mut PgConnection,
+    hold: i64,
+    word: i64,
+    payout: PayoutId,
+    decision: &Decision,
+) -> Result<(), StoreError> {
+    let (resolution, news) = match decision {
+        Decision::Paid(reference) => ("paid", reference.clone()),
+        Decision::NotPaid => ("not_paid", "not_paid".to_owned()),
+    };
+    sqlx::query("-- hold_resolve\nUPDATE hold SET decided_by = $2, resolution = $3, resolved_at = clock_timestamp() WHERE id = $1")
         .bind(hold)
         .bind(word)
-        .bind(reference)
-        .bind(person)
-        .execute(tx)
-        .await
-        .step("hold_propose")?;
-        return Ok(Ok(false));
-    }
-    if let Some(first) = proposed_by.filter(|first| first.eq_ignore_ascii_case(person)) {
-        return Ok(Err(HoldError::SamePerson(first)));
-    }
-    sqlx::query("-- hold_resolve\nUPDATE hold SET approved_by = $2, resolution = proposal, resolved_at = clock_timestamp() WHERE id = $1")
-        .bind(hold)
-        .bind(person)
+        .bind(resolution)
         .execute(&mut *tx)
         .await
         .step("hold_resolve")?;
+    let news = News { ids: vec![payout.0], words: vec![news] };
     match decision {
-        Decision::Paid(reference) => {
-            let news = News { ids: vec![payout.0], words: vec![reference.clone()] };
-            payouts_settle(tx, &news, Source::Person, None).await?;
-        }
-        Decision::NotPaid => {
-            let news = News { ids: vec![payout.0], words: vec!["not_paid".to_owned()] };
-            payouts_refuse(tx, &news, Source::Person, None).await?;
+        Decision::Paid(_) => payouts_settle(tx, &news, Source::Person, None).await.map(drop),
+        Decision::NotPaid => payouts_refuse(tx, &news, Source::Person, None).await.map(drop),
+    }
+}
+
+/// What is known of when and where the payouts of a batch were sent.
+struct Sent {
+    first: i64,
+    last: i64,
+    account: RailAccount,
+    may_arrive_until: Option<OffsetDateTime>,
+    statement_reaches: Option<OffsetDateTime>,
+    now: OffsetDateTime,
+}
+
+impl Sent {
+    fn facts(&self, is_on_statement: bool) -> HoldFacts {
+        HoldFacts {
+            has_statement: self.account.has_statement,
+            may_arrive_until: self.may_arrive_until,
+            statement_reaches: self.statement_reaches,
+            is_on_statement,
+            now: self.now,
         }
     }
-    batch_settle_held(tx, batch).await?;
-    Ok(Ok(true))
+}
+
+/// When the batches of these runs, or one of them, can still be paid, in the order of their payouts.
+///
+/// Every attempt counts but one that provably did nothing, whatever else was answered to it: an attempt is `answered` for all payouts of its batch, and
+/// `superseded` as soon as none is without news, while one that is held among them has learned nothing by either. A part of a split batch may also be
+/// paid by what was sent of the whole.
+async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> Result<Vec<Sent>, StoreError> {
+    let rows = sqlx::query(
+        "-- sent_read
+         WITH RECURSIVE sent AS (
+           SELECT b.id, b.first_payout_id, b.last_payout_id, b.rail, b.account, b.id AS part_of, b.parent_id
+             FROM batch b WHERE b.run_id = ANY($1) AND b.state <> 'split' AND ($2::bigint IS NULL OR b.id = $2)
+            UNION ALL
+           SELECT s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account, b.id, b.parent_id
+             FROM sent s JOIN batch b ON b.id = s.parent_id)
+         SELECT s.first_payout_id, s.last_payout_id, s.rail, s.account, clock_timestamp() AS now,
+                max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
+                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account), '-infinity') AS reaches
+           FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
+          GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account ORDER BY s.first_payout_id",
+    )
+    .bind(runs)
+    .bind(batch)
+    .fetch_all(tx)
+    .await
+    .step("sent_read")?;
+    rows.iter()
+        .map(|row| {
+            let read = "sent_read";
+            let rail: String = row.try_get("rail").step(read)?;
+            // What a rail that is not in this build promises is not known, so it is waited for.
+            let has_statement = Rail::named(&rail).map_or(true, |rail| rail.has_statement);
+            Ok(Sent {
+                first: row.try_get("first_payout_id").step(read)?,
+                last: row.try_get("last_payout_id").step(read)?,
+                account: RailAccount { rail, account: row.try_get("account").step(read)?, has_statement },
+                may_arrive_until: row.try_get("may_arrive_until").step(read)?,
+                statement_reaches: row.try_get("reaches").step(read)?,
+                now: row.try_get("now").step(read)?,
+            })
+        })
+        .collect()
+}
+
+/// What rails have told of these payouts, by payout: payments and returns with their references.
+async fn known_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<HashMap<i64, Vec<(String, String)>>, StoreError> {
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(
+        "-- known_read
+         SELECT payout_id, kind, reference FROM statement_line WHERE payout_id = ANY($1)
+          UNION SELECT payout_id, kind, reference FROM movement WHERE payout_id = ANY($1) ORDER BY 1, 2, 3",
+    )
+    .bind(payouts)
+    .fetch_all(tx)
+    .await
+    .step("known_read")?;
+    let mut known: HashMap<i64, Vec<(String, String)>> = HashMap::new();
+    for (payout, kind, reference) in rows {
+        known.entry(payout).or_default().push((kind, reference));
+    }
+    Ok(known)
 }
 
 /// Moves a batch with nothing unanswered to where its payouts say: `accepted` while the rail has some, `held` while people have, else `done`.

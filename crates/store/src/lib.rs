@@ -10,6 +10,7 @@ mod batch;
 mod chunk;
 mod close;
 mod connect;
+mod decision;
 mod hold;
 mod import;
 
@@ -17,6 +18,7 @@ mod intent;
 mod lease;
 mod order;
 mod payout;
+mod people;
 mod plan;
 
 mod reconcile;
@@ -30,7 +32,8 @@ mod tenant;
 
 pub use close::{CloseVerdict, NotBalanced};
 pub use connect::{Store, StoreError};
-pub use hold::{Decision, HoldError, HoldRow};
+pub use decision::WordRow;
+pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{
     AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Controls, Fault, Feed, ImportError,
     Imported, PROBLEMS_SHOWN, RowProblem, Said,
@@ -42,6 +45,7 @@ pub use order::Order;
 pub use plan::{PlanLine, PlanProgress, Planned};
 
 pub use payout::Source;
+pub use people::{PeopleError, PersonRow, WhoError};
 pub use reconcile::{
     Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount, Summary, SummaryLine, Verdict,
 };

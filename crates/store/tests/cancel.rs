@@ -148,7 +148,8 @@ const STATE: &str = "
     UNION ALL SELECT format('chunk %s %s %s', run_id, n, is_planned) FROM plan_chunk
     UNION ALL SELECT format('transfer %s %s', payout_id, kind) FROM transfer
     UNION ALL SELECT format('evidence %s %s', payout_id, says) FROM evidence
-    UNION ALL SELECT format('hold %s %s %s', payout_id, proposal, resolution) FROM hold
+    UNION ALL SELECT format('hold %s %s', payout_id, resolution) FROM hold
+    UNION ALL SELECT format('word %s %s %s %s', subject, subject_id, says, effect) FROM word
     UNION ALL SELECT format('account %s %s', affiliate_id, carried_minor) FROM account
     UNION ALL SELECT format('commission %s', external_id) FROM commission
     UNION ALL SELECT format('affiliate %s %s', external_id, name) FROM affiliate
@@ -178,7 +179,20 @@ async fn world(db: &Db) -> Vec<(&'static str, Write)> {
     db.intent(&held).await;
     db.store.batch_hold(held.lease, HoldReason::Poison).await.unwrap();
     let question = held.first;
-    db.store.hold_decide(question, Decision::NotPaid, "ann").await.unwrap();
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    db.change(
+        "UPDATE attempt SET opened_at = '2000-01-01', may_arrive_until = '2000-01-02' WHERE batch_id = $1",
+        batches[2].0,
+    )
+    .await;
+    sqlx::query(
+        "INSERT INTO rail_account (rail, account, reaches_ours) VALUES ('sandbox-payout', 't', now())
+             ON CONFLICT (rail, account) DO UPDATE SET reaches_ours = now()",
+    )
+    .execute(&db.sql)
+    .await
+    .unwrap();
+    db.store.hold_decide(question, Decision::NotPaid, ann).await.unwrap();
     let free = batches[3];
     let (planning, _) = db.store.run_create(new_run(tenant, "2026-02")).await.unwrap();
     let other = db.tenant("planned", rail.name, 2).await;
@@ -221,7 +235,7 @@ async fn world(db: &Db) -> Vec<(&'static str, Write)> {
         ("record refused whole", record(whole)),
         (
             "hold_decide",
-            write(move |s| async move { s.hold_decide(question, Decision::NotPaid, "bob").await.map(drop).unwrap() }),
+            write(move |s| async move { s.hold_decide(question, Decision::NotPaid, bob).await.map(drop).unwrap() }),
         ),
         ("plan_chunk", write(move |s| async move { s.plan_chunk(planning.id, 7, 2).await.map(drop).unwrap() })),
         ("runs_begin", write(|s| async move { s.runs_begin().await.map(drop).unwrap() })),

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use payfleet_domain::{BatchState, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
+use payfleet_domain::{BatchState, Effect, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
 use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused};
 use support::{Db, TTL, accepted, looked_up, paid, rail, refused, report, unknown};
 
@@ -347,12 +347,16 @@ async fn held_payouts_are_decided_by_two_people_or_by_evidence() {
     let new = db.lease(batch).await;
     db.store.batch_hold(new.lease, HoldReason::NoWayToKnow).await.unwrap();
     let [first, second, third] = [0, 1, 2].map(|n| intent.orders[n].payout);
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
     let decision = Decision::Paid("bank-1".into());
-    assert!(!db.store.hold_decide(first, decision.clone(), "ann").await.unwrap());
-    assert!(matches!(db.store.hold_decide(first, decision.clone(), "Ann").await, Err(HoldError::SamePerson(_))));
-    assert!(db.store.hold_decide(first, decision, "bob").await.unwrap());
-    assert!(!db.store.hold_decide(second, Decision::NotPaid, "ann").await.unwrap());
-    assert!(db.store.hold_decide(second, Decision::NotPaid, "bob").await.unwrap());
+    let says = |payout, decision: &Decision, person| db.store.hold_decide(payout, decision.clone(), person);
+    assert_eq!(says(first, &decision, ann).await.unwrap().effect, Effect::Proposes);
+    assert!(matches!(says(first, &decision, ann).await, Err(HoldError::SamePerson(_))));
+    assert_eq!(says(first, &decision, bob).await.unwrap().effect, Effect::Agrees);
+    assert!(matches!(says(second, &Decision::NotPaid, ann).await, Err(HoldError::NotBefore { .. })));
+    db.all_is_dead_and_listed().await;
+    assert_eq!(says(second, &Decision::NotPaid, ann).await.unwrap().effect, Effect::Proposes);
+    assert_eq!(says(second, &Decision::NotPaid, bob).await.unwrap().effect, Effect::Agrees);
     let mut late = report(&old, &intent, paid);
     late.outcomes.retain(|(payout, _)| *payout == third);
     assert_eq!(db.store.outcomes_record(late).await.unwrap().state, BatchState::Done, "a late proof decides too");

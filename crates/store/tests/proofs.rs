@@ -5,7 +5,7 @@
 
 mod support;
 
-use payfleet_domain::{BatchState, Epoch, HoldReason, Outcome, PayoutId, Reference, RunState};
+use payfleet_domain::{BatchState, Effect, Epoch, HoldReason, Outcome, PayoutId, Reference, RunState};
 use payfleet_store::{CloseVerdict, Decision, HoldError, Report};
 use support::{Db, accepted, looked_up, paid, rail, refused, report, unknown};
 
@@ -180,7 +180,10 @@ async fn the_parts_of_a_split_batch_end_with_it() {
     assert!(half.facts.first_sent_at.is_some(), "the keys are as old as they were");
     db.store.batch_hold(half.lease, HoldReason::Poison).await.unwrap();
     let held = half.first;
-    assert!(!db.store.hold_decide(held, Decision::NotPaid, "ann").await.unwrap(), "found in the half that has it");
+    let ann = db.approver("ann").await;
+    db.all_is_dead_and_listed().await;
+    let said = db.store.hold_decide(held, Decision::NotPaid, ann).await.unwrap();
+    assert_eq!(said.effect, Effect::Proposes, "found in the half that has it");
     db.record(&leased, &intent, accepted).await;
     let states: Vec<String> =
         sqlx::query_scalar("SELECT state FROM batch ORDER BY id").fetch_all(&db.sql).await.unwrap();
@@ -234,7 +237,7 @@ async fn people_decide_about_the_part_that_has_the_payout() {
     let halves = db.batches(run).await;
     let half = db.lease(halves[1]).await;
     db.store.batch_hold(half.lease, HoldReason::Poison).await.unwrap();
-    for person in ["ann", "bob"] {
+    for person in [db.approver("ann").await, db.approver("bob").await] {
         db.store.hold_decide(half.first, Decision::NotPaid, person).await.unwrap();
     }
     let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
@@ -286,9 +289,12 @@ async fn a_decision_and_a_late_proof_close_only_their_own_holds() {
         Some(2),
         "what is paid is not held"
     );
-    assert!(!db.store.hold_decide(two, Decision::NotPaid, "ann").await.unwrap());
-    assert!(db.store.hold_decide(two, Decision::NotPaid, "bob").await.unwrap());
-    assert!(matches!(db.store.hold_decide(two, Decision::NotPaid, "eve").await, Err(HoldError::NotHeld(_))));
+    let [ann, bob, eve] = [db.approver("ann").await, db.approver("bob").await, db.approver("eve").await];
+    db.all_is_dead_and_listed().await;
+    let says = |person| db.store.hold_decide(two, Decision::NotPaid, person);
+    assert_eq!(says(ann).await.unwrap().effect, Effect::Proposes);
+    assert_eq!(says(bob).await.unwrap().effect, Effect::Agrees);
+    assert!(matches!(says(eve).await, Err(HoldError::NotHeld(_))));
     assert_eq!(db.scalar::<String>("SELECT state FROM batch").await, "held");
     // The proof names all; it is news of the third only.
     db.record(&leased, &intent, accepted).await;
@@ -408,10 +414,12 @@ async fn two_people_must_mean_the_same_payment() {
     db.record(&leased, &intent, unknown).await;
     let leased = db.lease(leased.lease.batch).await;
     db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap();
+    let [ann, bob] = [db.approver("ann").await, db.approver("bob").await];
     let says = |person, reference: &str| db.store.hold_decide(leased.first, Decision::Paid(reference.into()), person);
-    assert!(!says("ann", "bank-1").await.unwrap());
-    assert!(!says("bob", "bank-2").await.unwrap(), "this is another proposal");
-    assert!(says("ann", "bank-2").await.unwrap());
+    assert_eq!(says(ann, "bank-1").await.unwrap().effect, Effect::Proposes);
+    assert_eq!(says(bob, "bank-2").await.unwrap().effect, Effect::Contradicts, "the proposal has ended");
+    assert_eq!(says(ann, "bank-2").await.unwrap().effect, Effect::Proposes, "and two must agree anew");
+    assert_eq!(says(bob, "bank-2").await.unwrap().effect, Effect::Agrees);
     assert_eq!(db.scalar::<String>("SELECT reference FROM payout").await, "bank-2");
     db.drop().await;
 }

@@ -34,8 +34,20 @@ const ROWS: &str = "
   INSERT INTO evidence (tenant_id, payout_id, source, says, reference) VALUES (1, 4294967296, 'answer', 'paid', 'r');
   INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 100, 1, 0, 'EUR'), (4294967296, 100, 1, 2, 'EUR');
   INSERT INTO hold (tenant_id, run_id, payout_id, reason) VALUES (1, 1, 4294967296, 'r'), (1, 1, 4294967297, 'r');
+  INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'approver', sha256('a')), ('Bob', 'bob', 'approver', sha256('b'));
+  INSERT INTO word (person_id, subject, subject_id, says, effect, answers, answered_by)
+  VALUES (1, 'hold', 1, 'not_paid', 'proposes', NULL, NULL), (2, 'hold', 1, 'not_paid', 'agrees', 1, 1), (1, 'hold', 2, 'not_paid', 'proposes', NULL, NULL);
   INSERT INTO reconciliation (tenant_id, run_id, statement, lines, discrepancies) VALUES (1, 1, 's', 1, 1);
   INSERT INTO discrepancy (reconciliation_id, tenant_id, kind) VALUES (1, 1, 'k');";
+
+macro_rules! word {
+    ($values:literal) => {
+        concat!(
+            "INSERT INTO word (person_id, subject, subject_id, says, reference, effect, answers, answered_by) VALUES ",
+            $values
+        )
+    };
+}
 
 /// The rule, and statements of which each breaks it alone.
 const RULES: &[(&str, &[&str])] = &[
@@ -146,33 +158,53 @@ const RULES: &[(&str, &[&str])] = &[
     ("exclusion_reason_check", &["UPDATE exclusion SET reason = 'x' WHERE affiliate_id = 1"]),
     (
         "hold_check",
-        &["UPDATE hold SET proposal = 'not_paid' WHERE id = 1", "UPDATE hold SET proposed_by = 'ann' WHERE id = 1"],
+        &[
+            "UPDATE hold SET proposal = 'not_paid', resolution = 'evidence', resolved_at = now() WHERE id = 1",
+            "UPDATE hold SET proposed_by = 'ann' WHERE id = 1",
+        ],
     ),
     (
         "hold_check1",
         &[
             "UPDATE hold SET proposed_reference = 'r' WHERE id = 1",
-            "UPDATE hold SET proposal = 'paid', proposed_by = 'ann' WHERE id = 1",
+            "UPDATE hold SET proposal = 'paid', proposed_by = 'ann', resolution = 'evidence', resolved_at = now() WHERE id = 1",
         ],
     ),
-    ("hold_check2", &["UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'Ann' WHERE id = 1"]),
+    (
+        "hold_check2",
+        &["UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'Ann', resolution = 'evidence', resolved_at = now() WHERE id = 1"],
+    ),
     (
         "hold_check3",
         &["UPDATE hold SET resolution = 'evidence' WHERE id = 1", "UPDATE hold SET resolved_at = now() WHERE id = 1"],
     ),
     (
-        "hold_check4",
+        "hold_decided",
         &[
+            "UPDATE hold SET resolution = 'not_paid', resolved_at = now() WHERE id = 1",
             "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', resolution = 'not_paid', resolved_at = now() WHERE id = 1",
             "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'bob', resolution = 'paid', resolved_at = now() WHERE id = 1",
         ],
     ),
+    ("hold_decided_by_fkey", &["UPDATE hold SET decided_by = 99, resolution = 'not_paid', resolved_at = now() WHERE id = 1"]),
+    ("hold_decided_by_key", &["UPDATE hold SET decided_by = 2, resolution = 'not_paid', resolved_at = now()"]),
+    (
+        "hold_decided_only",
+        &[
+            "UPDATE hold SET decided_by = 2 WHERE id = 1",
+            "UPDATE hold SET decided_by = 2, resolution = 'evidence', resolved_at = now() WHERE id = 1",
+        ],
+    ),
+    ("hold_no_names", &["UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann' WHERE id = 1"]),
     ("hold_open", &["UPDATE hold SET payout_id = 4294967296 WHERE id = 2"]),
     (
         "hold_pkey",
         &["INSERT INTO hold (id, tenant_id, run_id, payout_id, reason) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 1, 'r')"],
     ),
-    ("hold_proposal_check", &["UPDATE hold SET proposal = 'x', proposed_by = 'ann' WHERE id = 1"]),
+    (
+        "hold_proposal_check",
+        &["UPDATE hold SET proposal = 'x', proposed_by = 'ann', resolution = 'evidence', resolved_at = now() WHERE id = 1"],
+    ),
     ("hold_resolution_check", &["UPDATE hold SET resolution = 'x', resolved_at = now() WHERE id = 1"]),
     ("hold_tenant_id_fkey", &["UPDATE hold SET tenant_id = 99 WHERE id = 1"]),
     ("payout_limit_check", &["UPDATE payout_limit SET min_minor = 2, max_minor = 1"]),
@@ -228,6 +260,20 @@ const RULES: &[(&str, &[&str])] = &[
     ("payout_pkey", &["UPDATE payout SET id = 4294967296 WHERE id = 4294967297"]),
     ("payout_run_id_affiliate_id_currency_key", &["UPDATE payout SET affiliate_id = 1 WHERE id = 4294967297"]),
     ("payout_state_check", &["UPDATE payout SET state = 'x' WHERE id = 4294967296"]),
+    ("person_name_check", &["UPDATE person SET name = ' Ann' WHERE id = 1", "UPDATE person SET name = '' WHERE id = 1"]),
+    (
+        "person_name_key_check",
+        &["UPDATE person SET name_key = ' ann' WHERE id = 1", "UPDATE person SET name_key = '' WHERE id = 1"],
+    ),
+    ("person_name_key_key", &["UPDATE person SET name_key = 'ann' WHERE id = 2"]),
+    (
+        "person_pkey",
+        &["INSERT INTO person (id, name, name_key, role, token_hash) OVERRIDING SYSTEM VALUE VALUES (1, 'c', 'c', 'viewer', sha256('c'))"],
+    ),
+    ("person_role_check", &["UPDATE person SET role = 'x' WHERE id = 1"]),
+    ("person_tenant_id_fkey", &["UPDATE person SET tenant_id = 99 WHERE id = 1"]),
+    ("person_token_hash_check", &["UPDATE person SET token_hash = 'short' WHERE id = 1"]),
+    ("person_token_hash_key", &["UPDATE person SET token_hash = sha256('a') WHERE id = 2"]),
     ("plan_chunk_accounts_check", &["UPDATE plan_chunk SET accounts = -1 WHERE n = 2"]),
     ("plan_chunk_check", &["UPDATE plan_chunk SET up_to = after_affiliate WHERE n = 2"]),
     (
@@ -315,12 +361,26 @@ const RULES: &[(&str, &[&str])] = &[
             "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 1, 1, 3, 'EUR')",
         ],
     ),
+    ("word_alone", &[word!("(1, 'person', 1, 'add', '', 'proposes', NULL, NULL)"), word!("(1, 'hold', 2, 'not_paid', '', 'alone', NULL, NULL)")]),
+    ("word_answers", &[word!("(2, 'hold', 2, 'not_paid', '', 'agrees', NULL, NULL)"), word!("(2, 'hold', 2, 'not_paid', '', 'proposes', 3, 1)")]),
+    ("word_answers_fkey", &[word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 3, 1)"), word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 2)")]),
+    ("word_answers_key", &[word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 1, 1)")]),
+    ("word_answers_somebody", &[word!("(2, 'hold', 2, 'not_paid', '', 'agrees', 3, NULL)"), word!("(2, 'hold', 2, 'not_paid', '', 'proposes', NULL, 1)")]),
+    ("word_append_only", &["UPDATE word SET at = now()", "DELETE FROM word", "TRUNCATE word CASCADE"]),
+    ("word_effect_check", &[word!("(1, 'hold', 2, 'not_paid', '', 'x', NULL, NULL)")]),
+    ("word_known", &[word!("(1, 'hold', 2, 'confirm', '', 'proposes', NULL, NULL)"), word!("(1, 'x', 2, 'not_paid', '', 'proposes', NULL, NULL)")]),
+    ("word_of_two", &[word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 1)")]),
+    ("word_person_id_fkey", &[word!("(99, 'hold', 2, 'not_paid', '', 'proposes', NULL, NULL)")]),
+    ("word_pkey", &["INSERT INTO word (id, person_id, subject, subject_id, says, effect) OVERRIDING SYSTEM VALUE VALUES (1, 2, 'hold', 2, 'not_paid', 'proposes')"]),
+    ("word_refers", &[word!("(1, 'hold', 2, 'paid', '', 'proposes', NULL, NULL)"), word!("(1, 'hold', 2, 'not_paid', 'r', 'proposes', NULL, NULL)")]),
+    ("word_tenant_id_fkey", &["INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect) VALUES (1, 99, 'hold', 2, 'not_paid', 'proposes')"]),
 ];
 
 /// What cannot be broken alone, and why it is there.
 const IMPLIED: &[(&str, &str)] = &[
     ("affiliate_tenant_id_id_key", "the id alone is unique; this is what foreign keys with the tenant refer to"),
     ("batch_tenant_id_id_key", "as for affiliates"),
+    ("word_id_person_id_subject_subject_id_key", "the id alone is unique; this is what an answer refers to"),
     ("run_tenant_id_id_key", "as for affiliates"),
     ("run_tenant_id_ordinal_cutoff_key", "the ordinal alone is unique; this is what the chain of windows refers to"),
     ("payout_method_check", "no limit is written into that table any more (payout_method_limits_moved)"),
@@ -333,7 +393,8 @@ const MAY_BE_NULL: &str = "attempt.closed_at attempt.result batch.closed_at batc
   batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
   evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
-  run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential";
+  run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
+  hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id";
 
 /// Name, and the statement that takes it away.
 const CATALOG: &str = "

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Subcommand, value_parser};
-use payfleet_domain::{PayoutId, Period, Rail, RunId};
+use payfleet_domain::{PayoutId, Period, PersonName, Rail, Role, RunId};
+use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
 use super::EXIT_CODES;
-use super::values::{credential_name, method_name, minimum, person, rail_name, tenant_name};
+use super::values::{credential_name, method_name, minimum, rail_name, reference, tenant_name};
 
 /// What can be imported.
 #[derive(Debug, Subcommand)]
@@ -274,8 +275,8 @@ pub struct DecideArgs {
     #[command(flatten)]
     pub finding: Finding,
     /// Who says so
-    #[arg(long, env = "PAYFLEET_BY", value_name = "PERSON", value_parser = person)]
-    pub by: String,
+    #[command(flatten)]
+    pub who: TokenArgs,
 }
 
 /// What was found out: one of the two.
@@ -283,9 +284,75 @@ pub struct DecideArgs {
 #[group(required = true, multiple = false)]
 pub struct Finding {
     /// It was paid; this is the rail's reference of the payment
-    #[arg(long, env = "PAYFLEET_PAID", value_name = "REFERENCE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, env = "PAYFLEET_PAID", value_name = "REFERENCE", value_parser = reference)]
     pub paid: Option<String>,
-    /// It was not paid, and nothing that is under way can pay it
+    /// It was not paid; taken only when nothing can pay it any more and its statement is known to be silent about it
     #[arg(long, env = "PAYFLEET_NOT_PAID", value_parser = FalseyValueParser::new())]
     pub not_paid: bool,
+}
+
+/// About people.
+#[derive(Debug, Subcommand)]
+pub enum PeopleCommand {
+    /// Add somebody, and print their token, once
+    ///
+    /// The first person of a database is made without a token, and must be an administrator of all tenants. Everybody else is added by an
+    /// administrator: of all tenants, or of the tenant that they are added to.
+    #[command(after_help = "Example:
+  payfleet-coordinator people add ann --role administrator > ann.token
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator people add bob --role approver --tenant acme")]
+    Add(PeopleAddArgs),
+    /// List people, what they may do and where
+    List(PeopleListArgs),
+    /// Take the say from somebody; their words stay, and their name is nobody else's
+    Revoke(PersonArgs),
+    /// Give somebody a new token, printed once; the old one ends, and who was revoked is back
+    Replace(PeopleReplaceArgs),
+}
+
+/// Somebody new.
+#[derive(Debug, Args)]
+pub struct PeopleAddArgs {
+    /// How they are called
+    #[arg(env = "PAYFLEET_NAME")]
+    pub name: PersonName,
+    /// viewer looks, operator steers runs, approver decides with another one, administrator manages people (and does not decide)
+    #[arg(long, env = "PAYFLEET_ROLE")]
+    pub role: Role,
+    /// Only for this tenant; without it, for all
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: Option<String>,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
+}
+
+/// How people are listed.
+#[derive(Debug, Args)]
+pub struct PeopleListArgs {
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// Somebody.
+#[derive(Debug, Args)]
+pub struct PersonArgs {
+    /// How they are called; `people list` shows who there is
+    #[arg(env = "PAYFLEET_NAME")]
+    pub name: PersonName,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
+}
+
+/// Somebody, and what they become.
+#[derive(Debug, Args)]
+pub struct PeopleReplaceArgs {
+    /// Who
+    #[command(flatten)]
+    pub person: PersonArgs,
+    /// Another role than they have
+    #[arg(long, env = "PAYFLEET_ROLE")]
+    pub role: Option<Role>,
 }

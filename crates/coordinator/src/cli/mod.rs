@@ -9,7 +9,8 @@ use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
     CancelArgs, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs,
-    PeriodsArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatusArgs,
+    PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand,
+    RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatusArgs,
 };
 pub use values::is_method;
 
@@ -126,11 +127,19 @@ pub enum Command {
     Cancel(CancelArgs),
     /// List the payouts that only people may decide, or decide one
     #[command(
-        after_help = "A payout is decided by two different persons: the first proposes, the second says the same.
-  payfleet-coordinator holds decide 4294967297 --paid 8XK2-77 --by ann
-  payfleet-coordinator holds decide 4294967297 --paid 8XK2-77 --by bob"
+        after_help = "A payout is decided by two approvers: the first proposes, the second says the same. Who they are is known by their tokens.
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
+  PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
+
+That it was not paid can be said once nothing can pay it any more and its statement is known to be silent about it; the list shows when."
     )]
     Holds(HoldsArgs),
+    /// Say who may look, steer, decide and manage people
+    People {
+        /// What about them
+        #[command(subcommand)]
+        what: PeopleCommand,
+    },
 }
 
 fn run_help() -> String {

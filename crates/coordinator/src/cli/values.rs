@@ -49,10 +49,10 @@ pub fn credential_name(text: &str) -> Result<String, String> {
 }
 
 /// For clap.
-pub fn person(text: &str) -> Result<String, String> {
+pub fn reference(text: &str) -> Result<String, String> {
     match text.trim() {
-        "" => Err("say who".into()),
-        name => Ok(name.to_owned()),
+        "" => Err("a reference is what the rail calls the payment, and not empty".into()),
+        reference => Ok(reference.to_owned()),
     }
 }
 

@@ -115,6 +115,23 @@ impl Place {
         Done::of(self.command(args).output().unwrap())
     }
 
+    /// As whoever has this token.
+    pub fn run_as(&self, token: &str, args: &[&str]) -> Done {
+        Done::of(self.command(args).env("PAYFLEET_TOKEN", token).output().unwrap())
+    }
+
+    /// Adds somebody for all tenants, after an administrator called `root` if there is nobody, and gives their token.
+    pub fn person(&self, name: &str, role: &str) -> String {
+        let kept = self.dir.path().join("root.token");
+        if !kept.exists() {
+            let token =
+                Done::of(self.command(&["people", "add", "root", "--role", "administrator"]).output().unwrap()).ok();
+            std::fs::write(&kept, token).unwrap();
+        }
+        let root = std::fs::read_to_string(kept).unwrap();
+        self.run_as(root.trim(), &["people", "add", name, "--role", role]).ok().trim().to_owned()
+    }
+
     pub fn run_with_stdin(&self, args: &[&str], input: &str) -> Done {
         let mut child =
             self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

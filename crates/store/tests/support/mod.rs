@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{BatchId, Epoch, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
+use payfleet_domain::{
+    BatchId, Epoch, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, Role, RunId, TenantId, TokenHash,
+};
 use payfleet_store::{
     CommissionRow, CommissionRows, Feed, Intent, LeasedBatch, NewRun, Planned, Recorded, Report, Store, TenantRail,
 };
@@ -154,6 +156,40 @@ impl Db {
         }
     }
 
+    /// As if everything that was sent had been dead for days, and every statement had been read up to now.
+    pub async fn all_is_dead_and_listed(&self) {
+        self.all_is_dead().await;
+        for statement in [
+            "INSERT INTO rail_account (rail, account) SELECT rail, account FROM batch ON CONFLICT DO NOTHING",
+            "UPDATE rail_account SET reaches_to = clock_timestamp(), reaches_ours = clock_timestamp()",
+        ] {
+            sqlx::query(statement).execute(&self.sql).await.unwrap();
+        }
+    }
+
+    /// As if everything that was sent had been dead for days.
+    pub async fn all_is_dead(&self) {
+        let dead = "UPDATE attempt SET opened_at = opened_at - interval '9 days', may_arrive_until = may_arrive_until - interval '9 days'";
+        sqlx::query(dead).execute(&self.sql).await.unwrap();
+    }
+
+    /// An approver of all tenants with this name, and before the first of them an administrator.
+    pub async fn approver(&self, name: &str) -> TokenHash {
+        self.person(name, Role::Approver, None).await
+    }
+
+    /// A new person.
+    pub async fn person(&self, name: &str, role: Role, tenant: Option<TenantId>) -> TokenHash {
+        let root = token("root");
+        let add =
+            |by, name: &str, role, tenant| self.store.person_add(by, name.parse().unwrap(), role, tenant, token(name));
+        if self.scalar::<i64>("SELECT count(*) FROM person").await == 0 {
+            add(None, "root", Role::Administrator, None).await.unwrap();
+        }
+        add(Some(root), name, role, tenant).await.unwrap();
+        token(name)
+    }
+
     pub async fn change(&self, statement: &'static str, id: i64) {
         sqlx::query(statement).bind(id).execute(&self.sql).await.unwrap();
     }
@@ -254,6 +290,13 @@ pub fn report(leased: &LeasedBatch, intent: &Intent, outcome: impl Fn(PayoutId) 
 /// News that nobody's answer brought.
 pub fn looked_up(batch: BatchId, epoch: Epoch, outcomes: Vec<(PayoutId, Outcome)>) -> Report {
     Report { batch, epoch, attempt: None, outcomes, refused_whole: false, available_in: Duration::ZERO, release: true }
+}
+
+/// The token of who has this name in a test.
+pub fn token(name: &str) -> TokenHash {
+    let mut random = [0; 32];
+    random[..name.len()].copy_from_slice(name.as_bytes());
+    TokenHash::of_new(random).1
 }
 
 pub fn rail(name: &str) -> &'static Rail {

@@ -1,0 +1,327 @@
+//! People: who has a say, that two are needed where money is freed, and when it can be said that a held payout was not paid.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use payfleet_domain::{
+    Act, BatchId, Effect, HoldReason, NotAllowed, NotPaid, PayoutId, Role, RunId, TenantId, TokenHash,
+};
+use payfleet_store::{Decision, HoldError, HoldRow, HoldSaid, PeopleError, WhoError};
+use support::{Db, token, unknown};
+use time::{Duration, OffsetDateTime};
+
+async fn held_on(db: &Db, rail: &str, payouts: i64) -> (TenantId, RunId, BatchId) {
+    let tenant = db.tenant("t", rail, payouts).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    db.pay(batch, unknown).await;
+    db.expire_lease(batch).await;
+    let leased = db.lease(batch).await;
+    db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap();
+    (tenant, run, batch)
+}
+
+async fn not_paid(db: &Db, payout: PayoutId, by: TokenHash) -> Result<HoldSaid, HoldError> {
+    db.store.hold_decide(payout, Decision::NotPaid, by).await
+}
+
+async fn effect(db: &Db, payout: PayoutId, by: TokenHash) -> Effect {
+    not_paid(db, payout, by).await.unwrap().effect
+}
+
+async fn hold(db: &Db) -> HoldRow {
+    db.store.holds_list(None, 10).await.unwrap().remove(0)
+}
+
+/// Until when a request can still be executed.
+async fn dead_at(db: &Db) -> OffsetDateTime {
+    db.scalar("SELECT max(may_arrive_until) FROM attempt").await
+}
+
+/// The statement of every account is known up to this long after everything sent is dead; negative is before.
+async fn statement_reaches(db: &Db, past: Duration) {
+    sqlx::query(
+        "INSERT INTO rail_account (rail, account) SELECT DISTINCT rail, account FROM batch ON CONFLICT DO NOTHING",
+    )
+    .execute(&db.sql)
+    .await
+    .unwrap();
+    let reaches = "UPDATE rail_account SET reaches_ours = $1";
+    sqlx::query(reaches).bind(dead_at(db).await + past).execute(&db.sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn not_paid_is_refused_while_a_request_can_arrive_and_until_a_statement_is_silent_about_it() {
+    let db = Db::new().await;
+    let (_, run, batch) = held_on(&db, "sandbox-file", 2).await;
+    let [ann, bob] = [db.approver("ann").await, db.approver("bob").await];
+    let payout = db.payouts(run).await[0];
+    // A statement read far into the future would be no excuse.
+    statement_reaches(&db, Duration::DAY).await;
+    let until = dead_at(&db).await;
+    assert!(until > OffsetDateTime::now_utc() + Duration::days(4), "three days, and half as much again");
+    assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { until: told, .. }) if told == until));
+    assert_eq!(hold(&db).await.not_paid, NotPaid::NotBefore(until));
+
+    db.age(batch, 4 * 86_400).await;
+    assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "half a day is left");
+    db.all_is_dead().await;
+    for short in [Duration::ZERO, Duration::seconds(-1)] {
+        statement_reaches(&db, short).await;
+        let refused = not_paid(&db, payout, ann).await.unwrap_err();
+        assert!(matches!(&refused, HoldError::NotBeforeStatement { .. }), "{refused}");
+        for part in ["sandbox-file/t", "payfleet-reconciler watch", "--statement FILE"] {
+            assert!(refused.to_string().contains(part), "{refused}");
+        }
+    }
+    assert!(matches!(hold(&db).await.not_paid, NotPaid::NotBeforeStatement(_)));
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'hold'").await, 0, "nothing was said yet");
+
+    statement_reaches(&db, Duration::MICROSECOND).await;
+    assert_eq!(hold(&db).await.not_paid, NotPaid::MayBeSaid);
+    assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    // The second word is judged anew: another attempt may have become known, or the line.
+    db.change("UPDATE attempt SET may_arrive_until = now() + interval '1 hour' WHERE batch_id = $1", batch.0).await;
+    assert!(matches!(not_paid(&db, payout, bob).await, Err(HoldError::NotBefore { .. })));
+    db.all_is_dead_and_listed().await;
+    assert_eq!(effect(&db, payout, bob).await, Effect::Agrees);
+    assert_eq!(db.states(run).await, "held 1, refused 1");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_payout_that_the_rail_has_told_of_was_not_not_paid() {
+    let db = Db::new().await;
+    let (_, run, _) = held_on(&db, "sandbox-file", 1).await;
+    let [ann, bob] = [db.approver("ann").await, db.approver("bob").await];
+    let payout = db.payouts(run).await[0];
+    db.all_is_dead_and_listed().await;
+    assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    db.change(
+        "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
+         VALUES (1, $1, 'paid', 'bank-7', 1000, 'EUR', 'statement')",
+        payout.0,
+    )
+    .await;
+    let refused = not_paid(&db, payout, bob).await.unwrap_err();
+    assert!(
+        matches!(&refused, HoldError::OnStatement { .. }) && refused.to_string().contains("paid bank-7"),
+        "{refused}"
+    );
+    assert_eq!(hold(&db).await.not_paid, NotPaid::OnStatement);
+    // Whoever says that it was paid, but by another reference, is told.
+    let says = |reference: &str, by| db.store.hold_decide(payout, Decision::Paid(reference.into()), by);
+    assert_eq!(says("bank-8", bob).await.unwrap().known, ["paid bank-7"]);
+    assert_eq!(says("bank-7", bob).await.unwrap().known, [String::new(); 0]);
+    db.drop().await;
+}
+
+/// Of a batch that was split both what was sent of the half and of the whole counts; and of each attempt only that it did nothing excuses it.
+#[tokio::test]
+async fn every_attempt_counts_that_did_not_provably_do_nothing() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "null", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let whole = db.batches(run).await[0];
+    let leased = db.lease(whole).await;
+    db.intent(&leased).await;
+    sqlx::query("UPDATE batch SET rail = 'sandbox-payout'").execute(&db.sql).await.unwrap();
+    db.store.batch_split(leased.lease).await.unwrap().unwrap();
+    let half = db.batches(run).await[0];
+    let leased = db.lease(half).await;
+    db.store.batch_hold(leased.lease, HoldReason::Poison).await.unwrap();
+    sqlx::query("UPDATE batch SET rail = 'null'").execute(&db.sql).await.unwrap();
+    let ann = db.approver("ann").await;
+    let payout = leased.first;
+    let dead = "UPDATE attempt SET opened_at = opened_at - interval '9 days', may_arrive_until = may_arrive_until - interval '9 days' WHERE batch_id = $1";
+    let alive = "UPDATE attempt SET may_arrive_until = now() + interval '9 days' WHERE batch_id = $1";
+    db.change(dead, half.0).await;
+    assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "the whole may still arrive");
+    db.change(dead, whole.0).await;
+    db.change(alive, half.0).await;
+    for result in ["NULL", "'unknown'", "'answered'", "'superseded'"] {
+        let closed = if result == "NULL" { "NULL" } else { "now()" };
+        let sql = format!("UPDATE attempt SET result = {result}, closed_at = {closed} WHERE batch_id = {half}");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&db.sql).await.unwrap();
+        assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "{result}");
+    }
+    db.change("UPDATE attempt SET result = 'not_executed', closed_at = now() WHERE batch_id = $1", half.0).await;
+    assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_payout_that_was_never_sent_waits_for_no_statement() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-file", 1).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    db.store.batch_hold(leased.lease, HoldReason::Poison).await.unwrap();
+    for person in [db.approver("ann").await, db.approver("bob").await] {
+        not_paid(&db, leased.first, person).await.unwrap();
+    }
+    assert_eq!(db.states(run).await, "refused 1");
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn two_different_people_decide_and_a_contradiction_begins_anew() {
+    let db = Db::new().await;
+    let (_, run, _) = held_on(&db, "sandbox-file", 1).await;
+    let payout = db.payouts(run).await[0];
+    let [ann, bob] = [db.approver("ann").await, db.approver("bob").await];
+    db.all_is_dead_and_listed().await;
+    assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::SamePerson(name)) if name == "ann"));
+
+    // With another token she is still the same person.
+    let other = token("ann's second");
+    db.store.person_replace(token("root"), "ANN ".parse().unwrap(), None, other).await.unwrap();
+    assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::Who(WhoError::Unknown))));
+    assert!(matches!(not_paid(&db, payout, other).await, Err(HoldError::SamePerson(_))));
+
+    let paid = |by| db.store.hold_decide(payout, Decision::Paid("bank-1".into()), by);
+    assert_eq!(paid(bob).await.unwrap().effect, Effect::Contradicts);
+    assert_eq!(effect(&db, payout, other).await, Effect::Proposes, "neither word is open any more");
+    assert_eq!(db.states(run).await, "held 1");
+    assert_eq!(effect(&db, payout, bob).await, Effect::Agrees);
+    let said: Vec<(String, String)> =
+        sqlx::query_as("SELECT says, effect FROM word WHERE subject = 'hold' ORDER BY id")
+            .fetch_all(&db.sql)
+            .await
+            .unwrap();
+    let said: Vec<String> = said.into_iter().map(|(says, effect)| format!("{says} {effect}")).collect();
+    assert_eq!(said, ["not_paid proposes", "paid contradicts", "not_paid proposes", "not_paid agrees"]);
+    assert_eq!(db.states(run).await, "refused 1");
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn only_approvers_of_the_tenant_or_of_all_decide() {
+    let db = Db::new().await;
+    let (tenant, run, _) = held_on(&db, "sandbox-file", 1).await;
+    let other = db.store.tenant_ensure("u", None).await.unwrap();
+    let payout = db.payouts(run).await[0];
+    db.all_is_dead_and_listed().await;
+    for role in [Role::Viewer, Role::Operator, Role::Administrator] {
+        let person = db.person(role.as_str(), role, None).await;
+        let refused = not_paid(&db, payout, person).await;
+        assert!(matches!(refused, Err(HoldError::Who(WhoError::NotAllowed(NotAllowed::Role { .. })))), "{role}");
+    }
+    let stranger = db.person("stranger", Role::Approver, Some(other)).await;
+    let refused = not_paid(&db, payout, stranger).await;
+    assert!(matches!(refused, Err(HoldError::Who(WhoError::NotAllowed(NotAllowed::OtherTenant { .. })))));
+    let missing = not_paid(&db, PayoutId(7), stranger).await;
+    assert!(matches!(missing, Err(HoldError::Who(_))), "who may not look is not told that it is not there");
+    let ours = db.person("ours", Role::Approver, Some(tenant)).await;
+    assert_eq!(effect(&db, payout, ours).await, Effect::Proposes);
+    let revoked = db.approver("revoked").await;
+    db.store.person_revoke(token("root"), "Revoked".parse().unwrap()).await.unwrap();
+    assert!(matches!(not_paid(&db, payout, revoked).await, Err(HoldError::Who(WhoError::Revoked(_)))));
+    assert!(matches!(not_paid(&db, payout, token("nobody")).await, Err(HoldError::Who(WhoError::Unknown))));
+    assert_eq!(db.states(run).await, "held 1");
+    let all = db.approver("all").await;
+    assert_eq!(effect(&db, payout, all).await, Effect::Agrees);
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn of_two_second_words_at_once_one_counts() {
+    let db = Db::new().await;
+    let (_, run, batch) = held_on(&db, "sandbox-file", 1).await;
+    let payout = db.payouts(run).await[0];
+    let [ann, bob, eve] = [db.approver("ann").await, db.approver("bob").await, db.approver("eve").await];
+    db.all_is_dead_and_listed().await;
+    assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    let mut gate = db.sql.begin().await.unwrap();
+    sqlx::query("SELECT FROM batch WHERE id = $1 FOR UPDATE").bind(batch.0).execute(&mut *gate).await.unwrap();
+    let says = |by| {
+        let store = db.store.clone();
+        tokio::spawn(async move { store.hold_decide(payout, Decision::NotPaid, by).await })
+    };
+    let (bob, eve) = (says(bob), says(eve));
+    db.until_waiting(2).await;
+    gate.commit().await.unwrap();
+    let ended = [bob.await.unwrap(), eve.await.unwrap()];
+    let agreed = ended.iter().filter(|said| matches!(said, Ok(HoldSaid { effect: Effect::Agrees, .. }))).count();
+    let late = ended.iter().filter(|said| matches!(said, Err(HoldError::NotHeld(_)))).count();
+    assert_eq!((agreed, late), (1, 1), "{ended:?}");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn the_first_person_is_an_administrator_and_one_always_remains() {
+    let db = Db::new().await;
+    let tenant = db.store.tenant_ensure("t", None).await.unwrap();
+    let add = |by: Option<&str>, name: &str, role, tenant| {
+        db.store.person_add(by.map(token), name.parse().unwrap(), role, tenant, token(&name.to_lowercase()))
+    };
+    for (role, tenant) in [(Role::Approver, None), (Role::Administrator, Some(tenant))] {
+        assert!(matches!(add(None, "Ann", role, tenant).await, Err(PeopleError::FirstIsAdministrator)));
+    }
+    // Two at once: one is the first, and the other one needs a token.
+    let both = tokio::join!(add(None, "Ann", Role::Administrator, None), add(None, "Ann2", Role::Administrator, None));
+    let first = match both {
+        (Ok(_), Err(PeopleError::NoToken)) => "ann",
+        (Err(PeopleError::NoToken), Ok(_)) => "ann2",
+        both => panic!("{both:?}"),
+    };
+    let name = |name: &str| name.parse().unwrap();
+    let last = db.store.person_revoke(token(first), name(first)).await;
+    assert!(matches!(last, Err(PeopleError::LastAdministrator(_))));
+    let demoted = db.store.person_replace(token(first), name(first), Some(Role::Viewer), token("x")).await;
+    assert!(matches!(demoted, Err(PeopleError::LastAdministrator(_))));
+
+    add(Some(first), "Chief", Role::Administrator, Some(tenant)).await.unwrap();
+    assert!(matches!(db.store.person_revoke(token(first), name(first)).await, Err(PeopleError::LastAdministrator(_))));
+    add(Some("chief"), "Bob", Role::Approver, Some(tenant)).await.unwrap();
+    for (by, who, tenant) in [("chief", "Eve", None), ("bob", "Eve", Some(tenant)), ("nobody", "Eve", None)] {
+        assert!(matches!(add(Some(by), who, Role::Viewer, tenant).await, Err(PeopleError::Who(_))), "{by}");
+    }
+    assert!(matches!(db.store.person_revoke(token("chief"), name(first)).await, Err(PeopleError::Who(_))));
+    assert!(matches!(add(Some(first), " BOB", Role::Viewer, None).await, Err(PeopleError::NameTaken(_))));
+    assert!(matches!(db.store.person_revoke(token(first), name("nobody")).await, Err(PeopleError::NoSuchPerson(_))));
+
+    db.store.person_revoke(token("chief"), name("bob")).await.unwrap();
+    assert!(matches!(add(Some(first), "bob", Role::Viewer, None).await, Err(PeopleError::NameTaken(_))), "for ever");
+    let back = db.store.person_replace(token(first), name("bob"), Some(Role::Operator), token("new")).await.unwrap();
+    assert_eq!((back.name.as_str(), back.role, back.tenant), ("Bob", Role::Operator, Some(tenant)));
+    assert!(db.store.person_find(token("new"), Act::Steer, Some(tenant)).await.unwrap().is_ok());
+
+    add(Some(first), "Second", Role::Administrator, None).await.unwrap();
+    db.store.person_revoke(token("second"), name(first)).await.unwrap();
+    let acts: Vec<String> = sqlx::query_scalar("SELECT says FROM word WHERE subject = 'person' ORDER BY id")
+        .fetch_all(&db.sql)
+        .await
+        .unwrap();
+    assert_eq!(acts, ["add", "add", "add", "revoke", "replace", "add", "revoke"]);
+    let listed: Vec<(String, bool)> = db
+        .store
+        .people_list()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| (row.person.name, row.revoked_at.is_some()))
+        .collect();
+    assert_eq!(listed.iter().filter(|(_, revoked)| *revoked).count(), 1, "{listed:?}");
+    db.drop().await;
+}
+
+/// Two administrators revoke each other at once: one of them stays.
+#[tokio::test]
+async fn the_last_two_administrators_do_not_revoke_each_other() {
+    let db = Db::new().await;
+    db.person("one", Role::Administrator, None).await;
+    db.store.person_revoke(token("one"), "root".parse().unwrap()).await.unwrap();
+    db.store
+        .person_add(Some(token("one")), "two".parse().unwrap(), Role::Administrator, None, token("two"))
+        .await
+        .unwrap();
+    let revoke = |by, name: &str| db.store.person_revoke(token(by), name.parse().unwrap());
+    let (a, b) = tokio::join!(revoke("one", "two"), revoke("two", "one"));
+    assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    db.drop().await;
+}
