@@ -24,6 +24,9 @@ pub struct Movement {
     pub key: String,
     /// Minor units.
     pub amount_minor: i64,
+    /// What the rail kept of money that came back, beside that.
+    #[serde(default)]
+    pub fee_minor: i64,
     /// Its currency.
     pub currency: String,
     /// Where to.
@@ -123,7 +126,9 @@ fn facts(payout: &PlannedPayout, movements: &[&Movement]) -> PayoutFacts {
     PayoutFacts {
         returned: is_back,
         ours_returned: is_back,
-        amount_differs: movements.iter().any(|movement| movement.amount_minor != payout.amount_minor),
+        amount_differs: movements
+            .iter()
+            .any(|movement| movement.amount_minor + movement.fee_minor != payout.amount_minor),
         currency_differs: movements.iter().any(|movement| movement.currency != payout.currency),
         destination_differs: movements.iter().any(|movement| movement.destination != payout.destination),
         ..PayoutFacts::as_planned(state, movements.iter().filter(|movement| movement.event == "paid").count() as u32)
@@ -141,7 +146,7 @@ mod tests {
 
     fn movement(event: &str, amount_minor: i64) -> Movement {
         let PlannedPayout { id, currency, destination, .. } = payout("paid");
-        Movement { key: format!("{id}-00"), amount_minor, currency, destination, event: event.to_owned() }
+        Movement { key: format!("{id}-00"), amount_minor, fee_minor: 0, currency, destination, event: event.to_owned() }
     }
 
     #[test]

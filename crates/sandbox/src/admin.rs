@@ -1,5 +1,6 @@
 //! For those who test: which faults are on, lies on demand, the truth (`/journal`) and the counts (`/stats`).
 
+use std::io;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -10,10 +11,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::core::Core;
-use crate::engine::Engine;
+use crate::engine::{Engine, unreadable};
 use crate::faults::ItemFate;
-use crate::ledger::Entry;
-use crate::movement::{Movement, write_line};
+use crate::ledger::Place;
+use crate::lies::{Alteration, Planned, Return};
+use crate::movement::{Event, Movement, write_line};
 use crate::shapes::Payload;
 use crate::statement::stream_lines;
 use crate::wire::{At, Problem, Reply, Shape, is_name, parse};
@@ -49,24 +51,66 @@ pub async fn prune_keys(State(engine): State<Arc<Engine>>) -> Result<Reply, Prob
     Ok(Reply::json(StatusCode::OK, &json!({"pruned": true})))
 }
 
-/// Names a payment; shape and account only where the key alone could mean several.
+/// Names a payment; shape and account only where the key alone could mean several, `id` where the key was paid more than once.
 #[derive(Debug, Deserialize)]
 struct Named {
     key: Option<String>,
     shape: Option<Shape>,
     account: Option<String>,
+    /// The payment's own reference.
+    id: Option<String>,
 }
 
-/// `POST /faults/return`: the payment comes back now.
+#[derive(Debug, Deserialize)]
+struct GiveBack {
+    #[serde(flatten)]
+    named: Named,
+    /// All that is left of it, where it is not said.
+    amount_minor: Option<i64>,
+    /// What the fault `return_fee_minor` says, where it is not said.
+    fee_minor: Option<i64>,
+    code: Option<Arc<str>>,
+    /// Later: it happens then. Earlier: it happens now, and the statement tells this instant.
+    at: Option<At>,
+}
+
+/// `POST /faults/return`: the payment comes back, now or later, as a whole or in part.
 pub async fn give_back(State(engine): State<Arc<Engine>>, Payload(body): Payload) -> Result<Reply, Problem> {
-    let named: Named = parse(&body)?;
-    let entry = engine.execute(|core| find(core, &named)).await??;
-    let paid = engine
-        .give_back(entry.place, None)
+    let GiveBack { named, amount_minor, fee_minor, code, at } = parse(&body)?;
+    if amount_minor.is_some_and(|amount| amount <= 0) || fee_minor.is_some_and(|fee| fee < 0) {
+        return Err(Problem::invalid("amount_minor must be above 0, and fee_minor not below it"));
+    }
+    let paid = find(&engine, &named).await?;
+    let fee_minor = match fee_minor {
+        Some(fee_minor) => fee_minor,
+        None => engine.execute(|core| core.faults.config().return_fee_minor).await?,
+    };
+    let back = Return { code, amount_minor, fee_minor };
+    if let Some(due) = at.filter(|at| *at > At::now()) {
+        return planned(&engine, paid, due, Planned::Return(back)).await;
+    }
+    let (paid, returned) = engine
+        .give_back(paid, &back, None)
         .await?
         .ok_or_else(|| Problem::new(StatusCode::CONFLICT, "already_returned", "this payment came back before"))?;
-    let returned = json!({"key": paid.key, "id": paid.id, "shape": paid.shape});
+    if at.is_some() {
+        let alteration = Alteration { at, ..Alteration::default() };
+        engine.execute(|core| core.alter(returned.line, alteration)).await?;
+    }
+    let returned = json!({
+        "key": paid.key,
+        "id": paid.id,
+        "shape": paid.shape,
+        "return_id": returned.reference,
+        "amount_minor": returned.amount_minor,
+        "fee_minor": returned.fee_minor,
+    });
     Ok(Reply::json(StatusCode::OK, &json!({ "returned": returned })))
+}
+
+async fn planned(engine: &Engine, paid: Place, due: At, event: Planned) -> Result<Reply, Problem> {
+    engine.execute(|core| core.plan(Some(paid), due, event)).await?;
+    Ok(Reply::json(StatusCode::OK, &json!({"planned": true, "at": due})))
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -78,6 +122,7 @@ enum Lie {
     OmitStatement,
     PhantomStatement,
     DuplicatePayment,
+    WrongAccount,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,41 +130,55 @@ struct Plant {
     kind: Lie,
     #[serde(flatten)]
     named: Named,
+    /// Of `wrong_account`: where the payment is made again.
+    to_account: Option<Arc<str>>,
+    /// Of a payment that is made again: when.
+    at: Option<At>,
 }
 
-/// `POST /faults/plant`: a lie about a payment that was made, or about one that never was.
+/// `POST /faults/plant`: a lie about a payment that was made, or about one that never was; or one that is made again.
 pub async fn plant(State(engine): State<Arc<Engine>>, Payload(body): Payload) -> Result<Reply, Problem> {
-    let Plant { kind, named } = parse(&body)?;
-    let line = match kind {
-        Lie::PhantomStatement => {
-            let account = named.account.as_deref().unwrap_or("default");
-            if !is_name(account) {
-                return Err(Problem::invalid("account must have 1 to 64 characters"));
-            }
-            let shape = named.shape.ok_or_else(|| Problem::invalid("a phantom needs a shape"))?;
-            let now = At::now();
-            engine
-                .execute(|core| {
-                    core.faults.count("planted");
-                    core.invent(shape, account, "EUR", now)
-                })
-                .await?
+    let Plant { kind, named, to_account, at } = parse(&body)?;
+    let now = At::now();
+    let account = match (kind, &to_account) {
+        (Lie::WrongAccount, None) => return Err(Problem::invalid("wrong_account needs to_account")),
+        (Lie::WrongAccount, Some(name)) if !is_name(name) => {
+            return Err(Problem::invalid("to_account must have 1 to 64 characters"));
         }
-        kind => {
-            let entry = engine.execute(|core| find(core, &named)).await??;
-            let paid = engine.read(entry.place)?;
-            engine
-                .execute(|core| {
-                    core.faults.count("planted");
-                    tell_otherwise(core, kind, paid)
-                })
-                .await?
-        }
+        (_, account) => account.clone(),
     };
+    if let Lie::PhantomStatement = kind {
+        let account = named.account.as_deref().unwrap_or("default");
+        if !is_name(account) {
+            return Err(Problem::invalid("account must have 1 to 64 characters"));
+        }
+        let shape = named.shape.ok_or_else(|| Problem::invalid("a phantom needs a shape"))?;
+        return planted(&engine, |core| core.invent(shape, account, "EUR", now)).await;
+    }
+    let found = find(&engine, &named).await?;
+    let is_again = matches!(kind, Lie::DuplicatePayment | Lie::WrongAccount);
+    if let Some(due) = at.filter(|at| is_again && *at > now) {
+        return planned(&engine, found, due, Planned::Duplicate { account }).await;
+    }
+    let paid = engine.read(found)?;
+    planted(&engine, |core| match is_again {
+        true => core.duplicate(paid, account.as_deref(), None, now),
+        false => tell_otherwise(core, kind, &paid),
+    })
+    .await
+}
+
+async fn planted(engine: &Engine, plant: impl FnOnce(&mut Core) -> u64) -> Result<Reply, Problem> {
+    let line = engine
+        .execute(|core| {
+            core.faults.count("planted");
+            plant(core)
+        })
+        .await?;
     Ok(Reply::json(StatusCode::OK, &json!({"planted": true, "line": line})))
 }
 
-fn tell_otherwise(core: &mut Core, kind: Lie, paid: Movement<'_>) -> u64 {
+fn tell_otherwise(core: &mut Core, kind: Lie, paid: &Movement<'_>) -> u64 {
     let fate = ItemFate {
         amount: matches!(kind, Lie::Amount),
         currency: matches!(kind, Lie::Currency),
@@ -127,15 +186,20 @@ fn tell_otherwise(core: &mut Core, kind: Lie, paid: Movement<'_>) -> u64 {
         omit: matches!(kind, Lie::OmitStatement),
         ..ItemFate::default()
     };
-    if let Lie::DuplicatePayment = kind {
-        return core.duplicate(paid, At::now());
-    }
-    let alteration = core.draw_alteration(&fate, &paid);
+    let alteration = core.draw_alteration(&fate, paid);
     core.alter(paid.line, alteration);
     paid.line
 }
 
-fn find(core: &Core, named: &Named) -> Result<Entry, Problem> {
+/// Where a payment is that was made.
+async fn find(engine: &Arc<Engine>, named: &Named) -> Result<Place, Problem> {
+    match &named.id {
+        None => engine.execute(|core| find_by_key(core, named)).await?,
+        Some(id) => find_by_reference(engine, id).await,
+    }
+}
+
+fn find_by_key(core: &Core, named: &Named) -> Result<Place, Problem> {
     let key = named.key.as_deref().ok_or_else(|| Problem::invalid("key is missing"))?;
     let shapes = Shape::ALL.into_iter().filter(|shape| named.shape.is_none_or(|wanted| wanted == *shape));
     let mut found = shapes
@@ -149,11 +213,28 @@ fn find(core: &Core, named: &Named) -> Result<Entry, Problem> {
         .filter(|entry| !entry.refused);
     let entry = found.next().ok_or_else(|| Problem::not_found("no payment was made for this key"))?;
     match found.next() {
-        None => Ok(entry),
+        None => Ok(entry.place),
         Some(_) => {
             Err(Problem::new(StatusCode::CONFLICT, "ambiguous", "several shapes or accounts have this key: name them"))
         }
     }
+}
+
+/// Reads the journal: references have no index, since only those who test ask by them.
+async fn find_by_reference(engine: &Arc<Engine>, id: &str) -> Result<Place, Problem> {
+    let (mut lines, ()) = engine.snapshot(|_| (0, ())).await?;
+    let id = id.to_owned();
+    let search = move || -> io::Result<Option<Place>> {
+        while let Some((offset, line)) = lines.next_line()? {
+            let movement: Movement<'_> = serde_json::from_slice(line)?;
+            if movement.event == Event::Paid && *movement.id == *id {
+                return Ok(Some(Place { offset, line: movement.line, at: movement.at }));
+            }
+        }
+        Ok(None)
+    };
+    let found = tokio::task::spawn_blocking(search).await.map_err(io::Error::other).flatten();
+    found.map_err(unreadable)?.ok_or_else(|| Problem::not_found("no payment has this reference"))
 }
 
 /// Which lines of the journal are wanted.

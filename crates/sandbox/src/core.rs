@@ -8,9 +8,9 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use crate::faults::{Faults, ItemFate};
+use crate::faults::{Faults, ItemFate, REJECTED};
 use crate::ledger::{Ledger, Place};
-use crate::lies::{Alteration, FaultKind, FaultRecord, Lies, Phantom};
+use crate::lies::{Alteration, FaultKind, FaultRecord, Lies, Phantom, Plan, Planned, Return};
 use crate::limit::RateLimit;
 use crate::movement::{Event, GroupHead, Movement, write_line};
 use crate::wire::{At, Group, Instruction, Shape};
@@ -28,6 +28,8 @@ pub struct Order<'a> {
     pub batch: Option<&'a str>,
     /// The idempotency key it came with.
     pub idempotency_key: Option<&'a str>,
+    /// The plan that is done by it.
+    pub plan: Option<u64>,
 }
 
 /// What became of it, as it may be told.
@@ -38,20 +40,30 @@ pub struct Receipt {
     pub refusal: Option<Arc<str>>,
 }
 
-/// A payment that will come back.
+/// Something that will happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// When.
-    pub at: At,
-    /// Which.
-    pub place: Place,
-    /// Why.
-    pub code: Option<Arc<str>>,
+    /// What, and when.
+    pub plan: Plan,
+    /// To which payment; to none where a request is still to be executed.
+    pub place: Option<Place>,
+}
+
+/// Money that came back.
+pub struct Returned {
+    /// The number of its line.
+    pub line: u64,
+    /// Its reference.
+    pub reference: String,
+    /// What arrived.
+    pub amount_minor: i64,
+    /// What was kept.
+    pub fee_minor: i64,
 }
 
 impl Ord for Due {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.place.line).cmp(&(other.at, other.place.line))
+        (self.plan.due, self.plan.plan).cmp(&(other.plan.due, other.plan.plan))
     }
 }
 
@@ -71,8 +83,8 @@ pub struct Core {
     pub limit: RateLimit,
     /// Requests that were not.
     pub limited: u64,
-    /// Returns to come, soonest first.
-    pub returns: BinaryHeap<Reverse<Due>>,
+    /// What will happen, soonest first.
+    pub planned: BinaryHeap<Reverse<Due>>,
     /// Where the next line of the journal will be.
     pub end: u64,
     /// Lines to be written, with those of `faults.jsonl`.
@@ -87,7 +99,7 @@ impl Core {
         ledger: Ledger,
         faults: Faults,
         limit: RateLimit,
-        returns: BinaryHeap<Reverse<Due>>,
+        planned: BinaryHeap<Reverse<Due>>,
         end: u64,
         lies: Arc<RwLock<Lies>>,
     ) -> Self {
@@ -96,7 +108,7 @@ impl Core {
             faults,
             limit,
             limited: 0,
-            returns,
+            planned,
             end,
             drafts: (Vec::new(), Vec::new()),
             lies,
@@ -113,23 +125,37 @@ impl Core {
     }
 
     /// Executes many payments together, to be effective at this instant; returns the reference of the whole.
-    pub fn pay_group(&mut self, shape: Shape, account: &str, group: &Group<'_>, at: At) -> String {
+    pub fn pay_group(
+        &mut self,
+        shape: Shape,
+        account: &str,
+        group: &Group<'_>,
+        at: At,
+        mut plan: Option<u64>,
+    ) -> String {
         let fates: Vec<_> = group.items.iter().map(|_| self.faults.draw_item(shape)).collect();
         let lines = fates.len() + fates.iter().filter(|fate| fate.duplicate).count();
         let at = self.ledger.at(shape, at);
         let id = self.reference(shape.group_prefix(), !self.ledger.next_line());
-        let mut head = Some(GroupHead { id: Cow::Borrowed(&id), lines: u32::try_from(lines).unwrap_or(u32::MAX) });
+        let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+        let mut head = Some(GroupHead { id: Cow::Borrowed(&id), lines, settles: None });
         for (instruction, fate) in group.items.iter().zip(fates) {
-            let order = Order { shape, account, instruction, batch: Some(&group.name), idempotency_key: None };
+            let batch = Some(&*group.name);
+            let order = Order { shape, account, instruction, batch, idempotency_key: None, plan: plan.take() };
             self.execute(order, fate, at, head.take());
         }
         id
     }
 
-    fn execute(&mut self, order: Order<'_>, fate: ItemFate, at: At, group: Option<GroupHead<'_>>) -> Receipt {
+    fn execute(&mut self, order: Order<'_>, fate: ItemFate, at: At, mut group: Option<GroupHead<'_>>) -> Receipt {
         let line = self.ledger.next_line();
         let reference = self.reference(order.shape.payment_prefix(), line);
-        let refusal = fate.refusal.clone();
+        let refusal = fate.refusal.clone().or(fate.rejected_after.map(|_| REJECTED.into()));
+        // A reference of its own for the refusal; the payment's was told before.
+        let rejection = fate.rejected_after.map(|_| self.reference(Shape::REFUSAL_PREFIX, line));
+        if let (Some(group), Some(_)) = (&mut group, fate.rejected_after) {
+            group.settles = Some(at);
+        }
         // Of a batch one may ask what became of it before the money comes back; of a file one may not.
         let unclaimed = fate.bounce.as_deref().filter(|_| order.shape == Shape::Batch);
         let instruction = order.instruction;
@@ -138,24 +164,31 @@ impl Core {
             shape: order.shape,
             account: order.account.into(),
             key: instruction.key.as_ref().into(),
-            id: reference.as_str().into(),
+            id: rejection.as_deref().unwrap_or(&reference).into(),
             amount_minor: instruction.amount_minor,
+            fee_minor: 0,
             currency: instruction.currency.as_ref().into(),
             destination: instruction.destination.as_ref().into(),
             event: if refusal.is_some() { Event::Refused } else { Event::Paid },
             code: refusal.as_deref().or(unclaimed).map(Cow::Borrowed),
             batch: order.batch.map(Cow::Borrowed),
-            at,
+            at: at.after(fate.rejected_after.unwrap_or_default()),
+            of_id: rejection.as_ref().map(|_| reference.as_str().into()),
             idempotency_key: order.idempotency_key.filter(|key| **key != *instruction.key).map(Cow::Borrowed),
             group,
             of: None,
             extra: false,
+            plan: order.plan,
         };
         let span = self.record(&movement);
+        let place = Place { offset: span.start, line, at };
         if let Some(after) = fate.returns_after {
-            let place = Place { offset: span.start, line, at };
-            let due = at.after(after);
-            self.plan_return(place, due, fate.bounce.clone());
+            let fee_minor = self.faults.config().return_fee_minor;
+            let back = Return { code: fate.bounce.clone(), amount_minor: None, fee_minor };
+            self.plan(Some(place), at.after(after), Planned::Return(back));
+        }
+        if let Some(after) = fate.again_after {
+            self.plan(Some(place), at.after(after), Planned::Duplicate { account: None });
         }
         let alteration = self.draw_alteration(&fate, &movement);
         let told = alteration.reference.clone();
@@ -163,7 +196,7 @@ impl Core {
             self.alter(line, alteration);
         }
         if fate.duplicate {
-            self.duplicate(movement, at);
+            self.duplicate(movement, None, None, at);
         }
         if fate.phantom {
             self.invent(order.shape, order.account, &instruction.currency, at);
@@ -171,34 +204,51 @@ impl Core {
         Receipt { reference: told.map_or(reference, |told| told.to_string()), refusal }
     }
 
-    /// Executes a payment once more that nobody asked for.
-    pub fn duplicate(&mut self, movement: Movement<'_>, at: At) -> u64 {
+    /// Executes a payment once more that nobody asked for, on an account that may be another one.
+    pub fn duplicate(&mut self, paid: Movement<'_>, account: Option<&str>, plan: Option<u64>, at: At) -> u64 {
         let line = self.ledger.next_line();
-        let id = self.reference(movement.shape.payment_prefix(), line);
-        let at = self.ledger.at(movement.shape, at);
-        self.record(&Movement { line, id: id.into(), at, idempotency_key: None, group: None, extra: true, ..movement });
+        let id = self.reference(paid.shape.payment_prefix(), line);
+        let at = self.ledger.at(paid.shape, at);
+        let account = account.map_or_else(|| paid.account.clone(), |account| account.to_owned().into());
+        let (id, extra) = (id.into(), true);
+        self.record(&Movement { line, id, account, at, idempotency_key: None, group: None, extra, plan, ..paid });
         line
     }
 
-    /// Gives a payment back, once: `None` if that was done before.
-    pub fn give_back(&mut self, paid: &Movement<'_>, code: Option<&str>, now: At) -> Option<u64> {
-        if self.ledger.is_returned(paid.line) {
-            return None;
-        }
+    /// Gives a payment back; `None` if nothing of it is left. An amount that is named is not questioned: rails make mistakes.
+    pub fn give_back(&mut self, paid: &Movement<'_>, back: &Return, plan: Option<u64>, now: At) -> Option<Returned> {
+        let gone = self.ledger.back(paid.line).map_or(0, |back| back.minor);
+        let (amount_minor, fee_minor) = match back.amount_minor {
+            Some(amount) => (amount, back.fee_minor),
+            None => {
+                let left = paid.amount_minor.saturating_sub(gone);
+                if left <= 0 {
+                    return None;
+                }
+                let fee = back.fee_minor.min(left - 1);
+                (left - fee, fee)
+            }
+        };
         let line = self.ledger.next_line();
+        let reference = self.reference(Shape::RETURN_PREFIX, line);
         let at = self.ledger.at(paid.shape, now.max(paid.at));
         self.record(&Movement {
             line,
+            id: reference.as_str().into(),
+            amount_minor,
+            fee_minor,
             event: Event::Returned,
-            code: code.map(Cow::Borrowed),
+            code: back.code.as_deref().map(Cow::Borrowed),
             at,
+            of_id: Some(paid.id.clone()),
             idempotency_key: None,
             group: None,
             of: Some(paid.line),
             extra: false,
+            plan,
             ..paid.clone()
         });
-        Some(line)
+        Some(Returned { line, reference, amount_minor, fee_minor })
     }
 
     /// Tells on the statement a payment that does not exist.
@@ -256,10 +306,16 @@ impl Core {
         self.note(line, FaultKind::ForgetKeys);
     }
 
-    fn plan_return(&mut self, place: Place, at: At, code: Option<Arc<str>>) {
-        let kind = FaultKind::Return { due: at, code: code.clone() };
-        self.note(place.line, kind);
-        self.returns.push(Reverse(Due { at, place, code }));
+    /// Something will happen, to this payment if there is one.
+    pub fn plan(&mut self, place: Option<Place>, due: At, event: Planned) {
+        let plan = Plan { plan: self.ledger.take_line(), due, event };
+        self.note(place.map_or(plan.plan, |place| place.line), FaultKind::Plan(plan.clone()));
+        self.planned.push(Reverse(Due { plan, place }));
+    }
+
+    /// A plan came to nothing, or to what no movement tells.
+    pub fn give_up(&mut self, plan: u64) {
+        self.note(plan, FaultKind::Done);
     }
 
     fn record(&mut self, movement: &Movement<'_>) -> Range<u64> {

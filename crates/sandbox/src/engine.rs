@@ -1,7 +1,7 @@
 //! The rail without its HTTP: opens the journal, executes under the lock, and answers only for what is written.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
@@ -10,13 +10,14 @@ use axum::http::StatusCode;
 use payfleet_runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 
-use crate::core::{Core, Due};
+use crate::core::{Core, Due, Returned};
 use crate::faults::{CallFate, FaultConfig, Faults};
 use crate::journal::{Journal, JournalError, Lines, Lost, Opened};
 use crate::ledger::{Ledger, Place};
-use crate::lies::{FaultKind, FaultRecord, Lies};
+use crate::lies::{FaultKind, FaultRecord, Lies, Plan, Planned, Return};
 use crate::limit::RateLimit;
 use crate::movement::Movement;
+use crate::shapes;
 use crate::wire::{At, Problem, Shape};
 
 /// What the rail is told at its start.
@@ -28,6 +29,8 @@ pub struct Settings {
     pub batch_settle_after: Duration,
     /// How long after its acceptance a file is on the statement.
     pub statement_after: Duration,
+    /// How long after the instant that it bears a line is on the statement, by shape.
+    pub statement_lag: [Duration; 4],
     /// How long idempotency keys are remembered.
     pub key_horizon: Duration,
     /// Requests a second and account; 0 is no limit.
@@ -44,7 +47,7 @@ pub struct Engine {
     lies: Arc<RwLock<Lies>>,
     journal: Journal,
     settings: Settings,
-    returns_changed: Notify,
+    planned_changed: Notify,
     shutdown: Shutdown,
 }
 
@@ -59,13 +62,13 @@ impl Engine {
     /// Opens the journal and rebuilds everything from it.
     pub fn open(settings: Settings, shutdown: Shutdown) -> Result<Self, JournalError> {
         let opened = Opened::open(&settings.data_dir)?;
-        let Replayed { ledger, lies, returns, end } = replay(&opened)?;
+        let Replayed { ledger, lies, planned, end } = replay(&opened)?;
         let lies = Arc::new(RwLock::new(lies));
         let core = Core::new(
             ledger,
             Faults::new(settings.faults.clone()),
             RateLimit::new(settings.rate_limit),
-            returns,
+            planned,
             end,
             Arc::clone(&lies),
         );
@@ -74,7 +77,7 @@ impl Engine {
             lies,
             journal: opened.start(settings.fsync)?,
             settings,
-            returns_changed: Notify::new(),
+            planned_changed: Notify::new(),
             shutdown,
         })
     }
@@ -100,10 +103,10 @@ impl Engine {
     pub async fn execute<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Result<T, Lost> {
         let (result, ticket) = {
             let core = &mut *self.core();
-            let planned = core.returns.len();
+            let planned = core.planned.len();
             let result = work(core);
-            if core.returns.len() != planned {
-                self.returns_changed.notify_one();
+            if core.planned.len() != planned {
+                self.planned_changed.notify_one();
             }
             let (journal, faults) = &mut core.drafts;
             (result, self.journal.append(journal, faults))
@@ -147,39 +150,74 @@ impl Engine {
         Ok((self.lines(start, end), also))
     }
 
-    /// Gives the payment at this place back; `None` if it came back before.
-    pub async fn give_back(&self, place: Place, code: Option<&str>) -> Result<Option<Movement<'static>>, Problem> {
-        // What was decided before may still be on its way to the file.
-        self.execute(|_| ()).await?;
-        let paid = self.read(place)?;
-        let line = self.execute(|core| core.give_back(&paid, code, At::now())).await?;
-        Ok(line.map(|_| paid))
+    /// Gives the payment at this place back; `None` if nothing of it is left.
+    pub async fn give_back(
+        &self,
+        place: Place,
+        back: &Return,
+        plan: Option<u64>,
+    ) -> Result<Option<(Movement<'static>, Returned)>, Problem> {
+        let paid = self.read_written(place).await?;
+        let returned = self.execute(|core| core.give_back(&paid, back, plan, At::now())).await?;
+        Ok(returned.map(|returned| (paid, returned)))
     }
 
-    /// Carries out planned returns, for ever. To be run beside the server.
-    pub async fn run_returns(&self) {
+    /// Reads a movement that was decided; it may still be on its way to the file.
+    pub async fn read_written(&self, place: Place) -> Result<Movement<'static>, Problem> {
+        self.execute(|_| ()).await?;
+        self.read(place)
+    }
+
+    /// Carries out what is planned, for ever. To be run beside the server.
+    pub async fn run_planned(self: &Arc<Self>) {
         loop {
             let now = At::now();
             let (due, next) = {
                 let core = &mut *self.core();
-                let is_due = core.returns.peek().is_some_and(|Reverse(due)| due.at <= now);
-                let due = if is_due { core.returns.pop() } else { None };
-                (due, core.returns.peek().map(|Reverse(due)| due.at))
+                let is_due = core.planned.peek().is_some_and(|Reverse(due)| due.plan.due <= now);
+                let due = if is_due { core.planned.pop() } else { None };
+                (due, core.planned.peek().map(|Reverse(due)| due.plan.due))
             };
             match (due, next) {
                 (Some(Reverse(due)), _) => {
-                    if let Err(problem) = self.give_back(due.place, due.code.as_deref()).await {
-                        tracing::error!(line = due.place.line, ?problem, "cannot return a payment");
+                    let plan = due.plan.plan;
+                    if let Err(problem) = self.carry_out(due).await {
+                        tracing::error!(plan, ?problem, "cannot do what was planned");
                     }
                 }
                 (None, next) => {
                     let millis = next.map_or(3_600_000, |next| next.0 - now.0);
                     let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
                     // Either way it is looked up again.
-                    let _ = tokio::time::timeout(wait, self.returns_changed.notified()).await;
+                    let _ = tokio::time::timeout(wait, self.planned_changed.notified()).await;
                 }
             }
         }
+    }
+
+    async fn carry_out(self: &Arc<Self>, due: Due) -> Result<(), Problem> {
+        let Plan { plan, due: at, event } = due.plan;
+        match (event, due.place) {
+            (Planned::Return(back), Some(place)) => {
+                if self.give_back(place, &back, Some(plan)).await?.is_none() {
+                    self.execute(|core| core.give_up(plan)).await?;
+                }
+            }
+            (Planned::Duplicate { account }, Some(place)) => {
+                let paid = self.read_written(place).await?;
+                self.execute(|core| core.duplicate(paid, account.as_deref(), Some(plan), At::now().max(at))).await?;
+            }
+            (Planned::Late(request), None) => {
+                // Refused, expired, or known by its key: nobody is there to be told.
+                let reply = shapes::execute(self, &request, Some(plan)).await;
+                tracing::info!(plan, ?reply, "a request was executed late");
+                self.execute(|core| core.give_up(plan)).await?;
+            }
+            (Planned::Return(_) | Planned::Duplicate { .. }, None) | (Planned::Late(_), Some(_)) => {
+                tracing::error!(plan, "a plan that is about nothing");
+            }
+        }
+        Ok(())
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {
@@ -187,7 +225,8 @@ impl Engine {
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Problem {
+/// The journal cannot be read, and says no more than that.
+pub fn unreadable(error: impl std::fmt::Display) -> Problem {
     tracing::error!(%error, "cannot read the journal");
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the journal cannot be read")
 }
@@ -195,7 +234,7 @@ fn unreadable(error: impl std::fmt::Display) -> Problem {
 struct Replayed {
     ledger: Ledger,
     lies: Lies,
-    returns: BinaryHeap<Reverse<Due>>,
+    planned: BinaryHeap<Reverse<Due>>,
     end: u64,
 }
 
@@ -216,7 +255,7 @@ fn replay(opened: &Opened) -> Result<Replayed, JournalError> {
 fn replay_once(opened: &Opened) -> Result<Replayed, JournalError> {
     let mut ledger = Ledger::default();
     let mut lies = Lies::default();
-    let mut planned = HashMap::new();
+    let mut planned: BTreeMap<u64, (u64, Plan)> = BTreeMap::new();
     let mut last_fault = 0;
     let mut forgotten = 0;
     opened.each_fault(|line| {
@@ -225,29 +264,38 @@ fn replay_once(opened: &Opened) -> Result<Replayed, JournalError> {
         match kind {
             FaultKind::Alter(alteration) => lies.alter(line, alteration),
             FaultKind::Phantom(phantom) => lies.invent(line, phantom),
-            FaultKind::Return { due, code } => {
-                planned.insert(line, (due, code));
+            FaultKind::Plan(plan) => {
+                last_fault = last_fault.max(plan.plan);
+                planned.insert(plan.plan, (line, plan));
+            }
+            FaultKind::Done => {
+                planned.remove(&line);
             }
             FaultKind::ForgetKeys => forgotten = forgotten.max(line),
         }
         Ok(())
     })?;
-    let mut due = HashMap::new();
+    let mut places: HashMap<u64, Option<Place>> = planned.values().map(|(line, _)| (*line, None)).collect();
     let mut offset_after = 0;
     let end = opened.each_movement(|offset, line| {
         offset_after = offset + line.len() as u64 + 1;
         let movement: Movement<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        if let Some((at, code)) = planned.remove(&movement.line) {
-            let place = Place { offset, line: movement.line, at: movement.at };
-            due.insert(movement.line, Due { at, place, code });
+        if let Some(place) = places.get_mut(&movement.line) {
+            *place = Some(Place { offset, line: movement.line, at: movement.at });
         }
-        if let Some(of) = movement.of {
-            due.remove(&of);
+        if let Some(done) = movement.plan {
+            planned.remove(&done);
         }
         ledger.apply(&movement, offset..offset_after)
     })?;
     // Numbers that a lie was told of are not used again, even if the payment itself was never written.
     ledger.skip_line(last_fault);
     ledger.forget_keys_before(forgotten);
-    Ok(Replayed { ledger, lies, returns: due.into_values().map(Reverse).collect(), end })
+    // What was planned for a payment that was never written is not there either.
+    let planned = planned.into_values().filter_map(|(line, plan)| {
+        let place = places.get(&line).copied().flatten();
+        let is_late = matches!(plan.event, Planned::Late(_));
+        (is_late || place.is_some()).then_some(Reverse(Due { plan, place }))
+    });
+    Ok(Replayed { ledger, lies, planned: planned.collect(), end })
 }

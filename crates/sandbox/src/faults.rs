@@ -16,6 +16,9 @@ use crate::wire::Shape;
 /// The code of a payment in a batch that nobody has taken yet; it goes out, and comes back.
 pub const UNCLAIMED: &str = "unclaimed";
 
+/// The code of a payment that was accepted and refused later.
+pub const REJECTED: &str = "rejected";
+
 /// What can go wrong, and how often. Probabilities are 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,8 +46,26 @@ pub struct FaultConfig {
     pub refuse: BTreeMap<Arc<str>, f64>,
     /// A payment comes back so much later...
     pub return_after_ms: u64,
-    /// ...with this probability.
+    /// ...with this probability...
     pub return_rate: f64,
+    /// ...less what the rail keeps, in minor units; something always comes back.
+    pub return_fee_minor: i64,
+    /// A payment is refused after it was accepted: so much after it would have been paid...
+    pub reject_after_ms: u64,
+    /// ...with this probability. A batch's item is pending until then, and nothing of it is on a statement; a bank pays and takes
+    /// the money back. The other two shapes accept nothing that they have not paid.
+    pub reject_after: f64,
+    /// A payment is made again so much later...
+    pub duplicate_after_ms: u64,
+    /// ...with this probability.
+    pub duplicate_after: f64,
+    /// A request is executed only so much later, even if the rail is restarted meanwhile...
+    pub execute_late_ms: u64,
+    /// ...with this probability; its connection is dropped without a byte. Where it carries `expires_at` and comes after it, it is not
+    /// executed.
+    pub execute_late: f64,
+    /// Lines are on the statement so much after the instant that they bear, by shape; instead of what --statement-lag says.
+    pub statement_lag_ms: BTreeMap<Shape, u64>,
     /// Says on the statement what is not so.
     pub lie: LieConfig,
     /// Only calls of this shape.
@@ -73,6 +94,8 @@ pub struct LieConfig {
     pub currency: f64,
     /// The statement tells another destination.
     pub destination: f64,
+    /// No probability: statements say that they reach so many milliseconds further than they do, as far as to now.
+    pub reach_ms: u64,
 }
 
 impl FaultConfig {
@@ -94,6 +117,9 @@ impl FaultConfig {
             ("hang", self.hang),
             ("garble", self.garble),
             ("return_rate", self.return_rate),
+            ("reject_after", self.reject_after),
+            ("duplicate_after", self.duplicate_after),
+            ("execute_late", self.execute_late),
             ("lie.amount", lie.amount),
             ("lie.reference", lie.reference),
             ("lie.omit_statement", lie.omit_statement),
@@ -109,6 +135,9 @@ impl FaultConfig {
                 return Err(format!("{name} must be 0 to 1, not {p}"));
             }
         }
+        if self.return_fee_minor < 0 {
+            return Err("return_fee_minor must not be below 0".to_owned());
+        }
         Ok(())
     }
 }
@@ -122,6 +151,8 @@ pub enum Before {
     LoseRequest,
     /// 500.
     Error,
+    /// The connection is dropped, and the request executed so much later.
+    ExecuteLate(Duration),
 }
 
 /// What strikes a call instead of its answer.
@@ -157,6 +188,10 @@ pub struct ItemFate {
     pub bounce: Option<Arc<str>>,
     /// Comes back, so much later.
     pub returns_after: Option<Duration>,
+    /// Refused, so much after it would have been paid.
+    pub rejected_after: Option<Duration>,
+    /// Paid again, so much later.
+    pub again_after: Option<Duration>,
     /// Executed twice.
     pub duplicate: bool,
     /// The statement tells another amount.
@@ -250,6 +285,11 @@ impl Faults {
         if fate.before.is_some() || !paying {
             return fate;
         }
+        if self.strikes("execute_late", self.config.execute_late) {
+            let delay = Duration::from_millis(self.config.execute_late_ms);
+            fate.before = Some(Before::ExecuteLate(delay));
+            return fate;
+        }
         let after = [
             (After::Error, "error_after", self.config.error_after),
             (After::LoseAnswer, "lose_answer", self.config.lose_answer),
@@ -284,6 +324,17 @@ impl Faults {
         }
         if fate.bounce.is_some() || self.strikes("return", self.config.return_rate) {
             fate.returns_after = Some(Duration::from_millis(self.config.return_after_ms));
+        }
+        let is_final = matches!(shape, Shape::Payout | Shape::Lookup);
+        if !is_final && fate.bounce.is_none() && self.strikes("reject_after", self.config.reject_after) {
+            let after = Duration::from_millis(self.config.reject_after_ms);
+            if shape == Shape::Batch {
+                return ItemFate { rejected_after: Some(after), ..ItemFate::default() };
+            }
+            (fate.bounce, fate.returns_after) = (Some(REJECTED.into()), Some(after));
+        }
+        if self.strikes("duplicate_after", self.config.duplicate_after) {
+            fate.again_after = Some(Duration::from_millis(self.config.duplicate_after_ms));
         }
         let lie = self.config.lie.clone();
         fate.duplicate = self.strikes("lie_duplicate_payment", lie.duplicate_payment);

@@ -3,7 +3,7 @@
 //! Holds no amount and no destination: those are read from the journal by offset. The same `apply` builds it from a
 //! live payment and from a replayed one, so a restart cannot arrive at another state.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::time::Duration;
@@ -56,6 +56,15 @@ struct Batch {
     latest: Span,
 }
 
+/// What came back of a payment.
+#[derive(Clone, Copy, Debug)]
+pub struct Back {
+    /// How much, fees included.
+    pub minor: i64,
+    /// The latest return.
+    pub place: Place,
+}
+
 /// Counts of one shape.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Tally {
@@ -69,7 +78,7 @@ pub struct Tally {
     pub paid_twice: u64,
     /// Refusals.
     pub refused: u64,
-    /// Payments that came back.
+    /// Payments of which something came back.
     pub returned: u64,
 }
 
@@ -83,7 +92,7 @@ pub struct Ledger {
     aliases: Map<Place>,
     batches: Map<Batch>,
     accounts: Vec<Box<str>>,
-    returned: HashSet<u64>,
+    returned: HashMap<u64, Back>,
     /// By shape.
     pub tallies: [Tally; 4],
     last_at: [At; 4],
@@ -124,7 +133,10 @@ impl Ledger {
             self.index.push(Mark { offset: span.start, line: movement.line, last_at: self.last_at });
         }
         let shape = movement.shape as usize;
-        self.last_at[shape] = self.last_at[shape].max(movement.at);
+        // A refusal is on no statement, and may be dated to when it will be told.
+        if movement.event != Event::Refused {
+            self.last_at[shape] = self.last_at[shape].max(movement.at);
+        }
         self.applied += 1;
         self.apply_group(movement, &span)?;
         match movement.event {
@@ -132,7 +144,7 @@ impl Ledger {
                 self.apply_payment(movement, span.start);
                 Ok(())
             }
-            Event::Returned => self.apply_return(movement),
+            Event::Returned => self.apply_return(movement, span.start),
         }
     }
 
@@ -144,7 +156,8 @@ impl Ledger {
             let name = movement.batch.as_deref().unwrap_or_default();
             let batch = (movement.shape == Shape::Batch).then(|| {
                 let batch = digest(Shape::Batch, &movement.account, name);
-                let latest = Span { place: place(movement, span.start), end: span.end };
+                let at = group.settles.unwrap_or(movement.at);
+                let latest = Span { place: Place { at, ..place(movement, span.start) }, end: span.end };
                 let known = self.batches.entry(batch);
                 known.and_modify(|known| known.latest = latest).or_insert(Batch { first: latest, latest });
                 batch
@@ -197,12 +210,15 @@ impl Ledger {
         }
     }
 
-    fn apply_return(&mut self, movement: &Movement<'_>) -> Result<(), String> {
+    fn apply_return(&mut self, movement: &Movement<'_>, offset: u64) -> Result<(), String> {
         let of = movement.of.ok_or("a return that does not say of what")?;
-        if !self.returned.insert(of) {
-            return Err(format!("returns number {of} a second time"));
-        }
-        self.tallies[movement.shape as usize].returned += 1;
+        let place = place(movement, offset);
+        let back = self.returned.entry(of).or_insert_with(|| {
+            self.tallies[movement.shape as usize].returned += 1;
+            Back { minor: 0, place }
+        });
+        back.minor = back.minor.saturating_add(movement.amount_minor).saturating_add(movement.fee_minor);
+        back.place = place;
         Ok(())
     }
 
@@ -242,9 +258,16 @@ impl Ledger {
         &self.accounts
     }
 
-    /// Whether the payment of this line came back.
-    pub fn is_returned(&self, line: u64) -> bool {
-        self.returned.contains(&line)
+    /// What came back of the payment of this line.
+    pub fn back(&self, line: u64) -> Option<Back> {
+        self.returned.get(&line).copied()
+    }
+
+    /// A number for what is not a movement.
+    pub fn take_line(&mut self) -> u64 {
+        let line = self.next_line();
+        self.skip_line(line);
+        line
     }
 
     /// Forgets the idempotency keys of everything before this line.
@@ -335,5 +358,23 @@ impl Hasher for Prehashed {
 
     fn write_u128(&mut self, digest: u128) {
         self.0 = digest as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_adds_nothing_before_the_end_of_a_statement() {
+        let mut ledger = Ledger::default();
+        let reach = ledger.reach(Shape::Payout, At(1000), Duration::ZERO);
+        assert!(reach > At(1000), "what happened in this millisecond is on it");
+        assert_eq!(ledger.at(Shape::Payout, At(1000)), reach);
+        assert_eq!(ledger.at(Shape::Payout, At(500)), reach);
+        assert_eq!(ledger.at(Shape::Batch, At(500)), At(500), "of another shape nothing was said");
+        assert!(ledger.reach(Shape::Payout, At(500), Duration::ZERO) > reach, "and what came then is on the next");
+        let lagging = ledger.reach(Shape::Payout, At(2000), Duration::from_millis(600));
+        assert_eq!(lagging, At(1401));
     }
 }

@@ -21,6 +21,9 @@ pub struct Alteration {
     /// The statement tells this destination.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination: Option<Arc<str>>,
+    /// The statement tells this instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<At>,
     /// Every answer tells this reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Arc<str>>,
@@ -39,6 +42,7 @@ impl Alteration {
         self.amount_minor = later.amount_minor.or(self.amount_minor);
         self.currency = later.currency.or(self.currency.take());
         self.destination = later.destination.or(self.destination.take());
+        self.at = later.at.or(self.at);
         self.reference = later.reference.or(self.reference.take());
         self.omit |= later.omit;
     }
@@ -83,15 +87,63 @@ pub enum FaultKind {
     Alter(Alteration),
     /// A payment that does not exist is told.
     Phantom(Phantom),
-    /// The payment will come back.
-    Return {
-        /// When.
-        due: At,
-        /// Why.
-        code: Option<Arc<str>>,
-    },
+    /// Something will happen.
+    Plan(Plan),
+    /// What was planned under the number of this line came to nothing.
+    Done,
     /// Keys before this line are forgotten.
     ForgetKeys,
+}
+
+/// What will happen by itself. It is done once a movement of the journal names its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// From the numbers of the journal's lines; no line has it.
+    pub plan: u64,
+    /// When.
+    pub due: At,
+    /// What.
+    #[serde(flatten)]
+    pub event: Planned,
+}
+
+/// What a plan is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Planned {
+    /// The payment comes back.
+    Return(Return),
+    /// The payment is made again.
+    Duplicate {
+        /// From this account instead.
+        account: Option<Arc<str>>,
+    },
+    /// A request is executed of which nobody was told.
+    Late(LateRequest),
+}
+
+/// How money comes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Return {
+    /// Why.
+    pub code: Option<Arc<str>>,
+    /// How much of it; all that has not come back yet where it is not said.
+    pub amount_minor: Option<i64>,
+    /// What the rail keeps of that.
+    pub fee_minor: i64,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateRequest {
+    /// Through which shape.
+    pub shape: Shape,
+    /// Whose.
+    pub account: Arc<str>,
+    /// The header.
+    pub idempotency_key: Option<Arc<str>>,
+    /// The whole body.
+    pub body: Arc<str>,
 }
 
 /// All lies told.

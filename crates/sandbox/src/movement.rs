@@ -18,7 +18,7 @@ pub enum Event {
     Returned,
 }
 
-/// A line of the journal. The fields after `at` are for rebuilding state, present only where needed, and not shown.
+/// A line of the journal. The fields after `of_id` are for rebuilding state, present only where needed, and not shown.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Movement<'a> {
     /// Grows from line to line, with gaps.
@@ -31,11 +31,14 @@ pub struct Movement<'a> {
     /// The payment's key, as the payer named it.
     #[serde(borrow)]
     pub key: Cow<'a, str>,
-    /// The payment's reference, as the rail named it; a return has that of the payment it returns.
+    /// Its reference, as the rail named it. What comes later to a payment, a return or a refusal, has one of its own.
     #[serde(borrow)]
     pub id: Cow<'a, str>,
-    /// In the smallest unit.
+    /// In the smallest unit. Of a return, what arrives with the payer.
     pub amount_minor: i64,
+    /// What the rail keeps of money that comes back, beside that.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fee_minor: i64,
     /// ISO 4217.
     #[serde(borrow)]
     pub currency: Cow<'a, str>,
@@ -52,6 +55,9 @@ pub struct Movement<'a> {
     pub batch: Option<Cow<'a, str>>,
     /// When; for a batch, when it settles.
     pub at: At,
+    /// The reference of the payment that comes back, or that is refused after it was accepted.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub of_id: Option<Cow<'a, str>>,
     /// The idempotency key, where it is not the payment's key.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Cow<'a, str>>,
@@ -64,6 +70,13 @@ pub struct Movement<'a> {
     /// A payment nobody asked for: the second of a `duplicate_payment`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub extra: bool,
+    /// What `faults.jsonl` planned, and is done by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<u64>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// What holds the lines of a batch or file together: without all of them it was never accepted.
@@ -74,6 +87,9 @@ pub struct GroupHead<'a> {
     pub id: Cow<'a, str>,
     /// How many lines, this one included.
     pub lines: u32,
+    /// When the whole settles, where this line bears another instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settles: Option<At>,
 }
 
 impl Movement<'_> {
@@ -83,6 +99,7 @@ impl Movement<'_> {
         self.group = None;
         self.of = None;
         self.extra = false;
+        self.plan = None;
         self
     }
 
@@ -100,14 +117,17 @@ impl Movement<'_> {
             code: self.code.map(own),
             batch: self.batch.map(own),
             idempotency_key: self.idempotency_key.map(own),
-            group: self.group.map(|group| GroupHead { id: own(group.id), lines: group.lines }),
+            group: self.group.map(|group| GroupHead { id: own(group.id), ..group }),
             line: self.line,
             shape: self.shape,
             amount_minor: self.amount_minor,
+            fee_minor: self.fee_minor,
             event: self.event,
             at: self.at,
+            of_id: self.of_id.map(own),
             of: self.of,
             extra: self.extra,
+            plan: self.plan,
         }
     }
 

@@ -10,12 +10,43 @@ use payfleet_runtime::telemetry::LogArgs;
 
 use crate::engine::Settings;
 use crate::faults::FaultConfig;
+use crate::wire::Shape;
+
+/// What is asked over HTTP.
+const AFTER_HELP: &str = r#"Statements, of the account in the header X-Account:
+  GET /statement?shape=SHAPE[&from=INSTANT][&cursor=LINE][&limit=N]
+      one JSON object a line. The last one says how far it reaches:
+      {"end":true,"from":...,"until":...,"now":...,"lines":N}; everything from `from`, included, to `until`,
+      excluded, is on it. A page that `limit` cuts has no end.
+  GET /statement.csv?shape=SHAPE[...][&full=1][&end=1]
+      full adds the columns fee_minor and of; end adds the last row
+      #end,sandbox-SHAPE/ACCOUNT,LINES,,FROM,complete,UNTIL
+
+Faults, drawn for each call or payment (PUT /faults changes those that the body names, null and DELETE put back):
+  latency_ms latency_jitter_ms lose_answer lose_request error_before error_after rate_limit hang garble
+  refuse {CODE: share}     return_rate return_after_ms return_fee_minor
+  reject_after[_ms]        batch, file: refused after it was accepted
+  duplicate_after[_ms]     made again later
+  execute_late[_ms]        the connection is dropped, and the request executed so much later
+  statement_lag_ms {SHAPE: MS}
+  lie {amount currency destination reference omit_statement phantom_statement duplicate_payment reach_ms}
+  only_shape max seed
+
+Faults by hand; a payment is named by key (shape, account), or by its reference as `id`:
+  POST /faults/return {key|id, amount_minor?, fee_minor?, code?, at?}
+      `at` ahead: it comes back then; `at` in the past: now, and the statement tells that instant
+  POST /faults/plant {kind, key|id, at?}
+      kind: amount currency destination omit_statement phantom_statement duplicate_payment, and
+      wrong_account with to_account: made again from another account; `at` for the two that pay again
+  POST /faults/prune-keys
+
+GET /journal[?shape=&account=&from_line=] is the truth, GET /stats counts. What is planned survives a restart."#;
 
 /// The sandbox rail: pays nobody, keeps a journal of what it would have paid, and misbehaves on demand.
 ///
 /// Prints "listening on http://ADDRESS" on stdout once it takes requests.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "payfleet-sandbox", version)]
+#[command(name = "payfleet-sandbox", version, after_long_help = AFTER_HELP)]
 pub struct Options {
     /// Where to listen; port 0 takes any free one
     #[arg(long, env = "PAYFLEET_SANDBOX_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
@@ -40,6 +71,10 @@ pub struct Options {
     #[arg(long, env = "PAYFLEET_SANDBOX_STATEMENT_AFTER", default_value = "24h",
         value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub statement_after: Duration,
+    /// How long after the instant that it bears a line is on the statement; only of one shape as SHAPE=DURATION
+    #[arg(long, env = "PAYFLEET_SANDBOX_STATEMENT_LAG", value_delimiter = ',',
+        value_name = "[SHAPE=]DURATION", value_parser = parse_lag)]
+    pub statement_lag: Vec<(Option<Shape>, Duration)>,
     /// How long idempotency keys are remembered
     #[arg(long, env = "PAYFLEET_SANDBOX_KEY_HORIZON", default_value = "24h",
         value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -59,6 +94,17 @@ pub struct Options {
     pub logs: LogArgs,
 }
 
+fn parse_lag(text: &str) -> Result<(Option<Shape>, Duration), String> {
+    let (shape, duration) = match text.split_once('=') {
+        Some((name, duration)) => {
+            let named = Shape::ALL.into_iter().find(|shape| shape.name() == name);
+            (Some(named.ok_or_else(|| format!("`{name}` is none of payout, batch, lookup, file"))?), duration)
+        }
+        None => (None, text),
+    };
+    Ok((shape, humantime::parse_duration(duration).map_err(|error| error.to_string())?))
+}
+
 impl Options {
     /// The token, if requests must bear one.
     pub fn token(&self) -> Result<Option<Secret>, SecretError> {
@@ -70,10 +116,18 @@ impl From<Options> for Settings {
     fn from(options: Options) -> Self {
         let mut faults = options.faults;
         faults.seed = options.seed.unwrap_or(faults.seed);
+        let mut statement_lag = [Duration::ZERO; 4];
+        for (shape, lag) in options.statement_lag {
+            match shape {
+                Some(shape) => statement_lag[shape as usize] = lag,
+                None => statement_lag = [lag; 4],
+            }
+        }
         Self {
             data_dir: options.data_dir,
             batch_settle_after: options.batch_settle_after,
             statement_after: options.statement_after,
+            statement_lag,
             key_horizon: options.key_horizon,
             rate_limit: options.rate_limit,
             faults,

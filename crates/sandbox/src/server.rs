@@ -55,7 +55,7 @@ impl Server {
         let engine = Arc::clone(&self.engine);
         tokio::select! {
             () = self.serve_connections() => Ok(()),
-            () = engine.run_returns() => Ok(()),
+            () = engine.run_planned() => Ok(()),
             lost = engine.lost() => Err(lost),
         }
     }

@@ -40,6 +40,9 @@ pub struct Wanted {
     /// CSV: ends with a row that says how far it reaches. JSON always does.
     #[serde(default, deserialize_with = "switch")]
     end: bool,
+    /// CSV: with the columns `fee_minor` and `of`. JSON always has them.
+    #[serde(default, deserialize_with = "switch")]
+    full: bool,
 }
 
 /// `1` and `true`; a query has no other types than text.
@@ -90,13 +93,22 @@ async fn respond(
         Shape::File => engine.settings().statement_after,
         Shape::Payout | Shape::Batch | Shape::Lookup => Duration::ZERO,
     };
-    let (lines, (reach, now, phantoms)) = engine
+    let (lines, (reach, claimed, now, phantoms)) = engine
         .snapshot(|core| {
             let now = At::now();
-            let reach = core.ledger.reach(wanted.shape, now, delay);
+            let faults = core.faults.config();
+            let lag = match faults.statement_lag_ms.get(&wanted.shape) {
+                Some(millis) => Duration::from_millis(*millis),
+                None => engine.settings().statement_lag[wanted.shape as usize],
+            };
+            let claimed = Duration::from_millis(faults.lie.reach_ms);
+            if !claimed.is_zero() {
+                core.faults.count("lie_reach");
+            }
+            let reach = core.ledger.reach(wanted.shape, now, delay.saturating_add(lag));
             let since = wanted.from.map_or(0, |from| core.ledger.offset_since(wanted.shape, from.before(delay)));
             let start = core.ledger.offset_before(wanted.cursor.saturating_add(1)).max(since);
-            (start, (reach, now, engine.lies().phantoms(wanted.shape, &account, wanted.cursor)))
+            (start, (reach, claimed, now, engine.lies().phantoms(wanted.shape, &account, wanted.cursor)))
         })
         .await?;
     let content_type = match format {
@@ -109,6 +121,7 @@ async fn respond(
             told: 0,
             delay,
             reach,
+            claimed,
             now,
             wanted,
             account,
@@ -179,10 +192,13 @@ struct Row<'a> {
     key: &'a str,
     reference: &'a str,
     amount_minor: i64,
+    fee_minor: i64,
     currency: &'a str,
     destination: &'a str,
     status: &'static str,
     at: At,
+    /// Of what this is the return, where the rail says it.
+    of: Option<&'a str>,
 }
 
 struct Teller<'c> {
@@ -193,6 +209,8 @@ struct Teller<'c> {
     delay: Duration,
     /// What happened before this instant is told.
     reach: At,
+    /// So much further it says that it reaches.
+    claimed: Duration,
     now: At,
     left: u64,
     told: u64,
@@ -217,8 +235,8 @@ impl From<Gone> for End {
 impl Teller<'_> {
     fn tell(mut self, engine: &Engine, lines: Lines, phantoms: Vec<(u64, Phantom)>) -> io::Result<Result<(), Gone>> {
         if let Format::Csv = self.format {
-            let header = b"key,reference,amount_minor,currency,destination,status,at\n";
-            self.chunks.buffer().extend_from_slice(header);
+            let columns = ["key", "reference", "amount_minor", "currency", "destination", "status", "at"];
+            self.write_row(columns, ["fee_minor", "of"]);
         }
         Ok(match self.tell_all(engine, lines, phantoms)? {
             Ok(()) | Err(End::Reached) => {
@@ -278,47 +296,57 @@ impl Teller<'_> {
         if lie.is_some_and(|lie| lie.omit) {
             return Ok(());
         }
-        self.tell_row(Row {
+        let row = Row {
             line: movement.line,
             key: &movement.key,
             reference: &movement.id,
             amount_minor: lie.and_then(|lie| lie.amount_minor).unwrap_or(movement.amount_minor),
+            fee_minor: movement.fee_minor,
             currency: lie.and_then(|lie| lie.currency.as_deref()).unwrap_or(&movement.currency),
             destination: lie.and_then(|lie| lie.destination.as_deref()).unwrap_or(&movement.destination),
             status,
             at: movement.at,
-        })
+            // A bank repeats what the payer wrote, and no reference of its own.
+            of: movement.of_id.as_deref().filter(|_| movement.shape != Shape::File),
+        };
+        self.tell_row(row, lie.and_then(|lie| lie.at))
     }
 
     fn tell_end(&mut self) {
         let until = self.reach.after(self.delay);
+        let now = self.now.max(until);
+        let until = until.after(self.claimed).min(now);
         let from = self.wanted.from.unwrap_or_default();
-        let end = EndRow { end: true, from, until, now: self.now.max(until), lines: self.told };
+        let end = EndRow { end: true, from, until, now, lines: self.told };
         match self.format {
             Format::Json => write_line(&end, self.chunks.buffer()),
             Format::Csv if self.wanted.end => {
                 let account = format!("sandbox-{}/{}", self.wanted.shape.name(), self.account);
                 let [lines, from, until] = [end.lines.to_string(), end.from.to_string(), end.until.to_string()];
-                write_fields(&["#end", &account, &lines, "", &from, "complete", &until], self.chunks.buffer());
+                self.write_row(["#end", &account, &lines, "", &from, "complete", &until], ["", ""]);
             }
             Format::Csv => {}
         }
     }
 
     fn tell_phantom(&mut self, line: u64, phantom: &Phantom) -> Result<(), End> {
-        self.tell_row(Row {
+        let row = Row {
             line,
             key: &phantom.key,
             reference: &phantom.reference,
             amount_minor: phantom.amount_minor,
+            fee_minor: 0,
             currency: &phantom.currency,
             destination: &phantom.destination,
             status: "paid",
             at: phantom.at,
-        })
+            of: None,
+        };
+        self.tell_row(row, None)
     }
 
-    fn tell_row(&mut self, mut row: Row<'_>) -> Result<(), End> {
+    /// Tells a row, with another instant where there is one to lie about.
+    fn tell_row(&mut self, mut row: Row<'_>, at: Option<At>) -> Result<(), End> {
         // Within a shape instants grow with the lines, so whoever stops here and comes back with the last line seen, or with the instant that
         // the end names, misses nothing.
         if row.at >= self.reach {
@@ -333,11 +361,29 @@ impl Teller<'_> {
         }
         self.left -= 1;
         self.told += 1;
+        row.at = at.unwrap_or(row.at);
         match self.format {
             Format::Json => write_line(&row, self.chunks.buffer()),
-            Format::Csv => write_csv(&row, self.chunks.buffer()),
+            Format::Csv => {
+                let [amount, at] = [row.amount_minor.to_string(), row.at.to_string()];
+                let fee = if row.fee_minor == 0 { String::new() } else { row.fee_minor.to_string() };
+                self.write_row(
+                    [row.key, row.reference, &amount, row.currency, row.destination, row.status, &at],
+                    [&fee, row.of.unwrap_or_default()],
+                );
+            }
         }
         Ok(())
+    }
+
+    /// Writes a row of CSV; the second part where it was asked for.
+    fn write_row(&mut self, fields: [&str; 7], more: [&str; 2]) {
+        let more = more.iter().filter(|_| self.wanted.full);
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(self.chunks.buffer());
+        writer
+            .write_record(fields.iter().chain(more))
+            .and_then(|()| writer.flush().map_err(Into::into))
+            .expect("writing to memory, and always as many fields");
     }
 }
 
@@ -348,17 +394,4 @@ struct EndRow {
     until: At,
     now: At,
     lines: u64,
-}
-
-fn write_csv(row: &Row<'_>, buffer: &mut Vec<u8>) {
-    let [amount, at] = [row.amount_minor.to_string(), row.at.to_string()];
-    write_fields(&[row.key, row.reference, &amount, row.currency, row.destination, row.status, &at], buffer);
-}
-
-fn write_fields(fields: &[&str], buffer: &mut Vec<u8>) {
-    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(buffer);
-    writer
-        .write_record(fields)
-        .and_then(|()| writer.flush().map_err(Into::into))
-        .expect("writing to memory, and always as many fields");
 }

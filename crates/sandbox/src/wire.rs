@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Which kind of rail is played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
     /// One payment a call, with an idempotency key.
@@ -46,6 +46,11 @@ impl Shape {
             Self::File => "bk_",
         }
     }
+
+    /// What the reference of money that came back begins with.
+    pub const RETURN_PREFIX: &str = "rt_";
+    /// What the reference of a refusal after acceptance begins with.
+    pub const REFUSAL_PREFIX: &str = "rf_";
 
     /// What the reference of many payments sent together begins with.
     pub const fn group_prefix(self) -> &'static str {

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Account, Kind, Payload, call, difference, parse_group};
+use super::{Account, Kind, Payload, call, difference, parse_group, pay};
 use crate::engine::Engine;
 use crate::faults::UNCLAIMED;
 use crate::ledger::Span;
@@ -23,11 +22,7 @@ const MOST_ITEMS: usize = 15_000;
 
 /// `POST /batch/batches`
 pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account, Payload(body): Payload) -> Reply {
-    let work = {
-        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
-        async move { execute(&engine, &account, &body).await }
-    };
-    call(&engine, Shape::Batch, &account, Kind::Paying, work).await
+    pay(engine, Shape::Batch, account, None, body).await
 }
 
 enum Seen {
@@ -35,7 +30,12 @@ enum Seen {
     Again(Span),
 }
 
-async fn execute(engine: &Arc<Engine>, account: &str, body: &Bytes) -> Result<Reply, Problem> {
+pub(super) async fn execute(
+    engine: &Arc<Engine>,
+    account: &str,
+    body: &Arc<str>,
+    plan: Option<u64>,
+) -> Result<Reply, Problem> {
     let group = parse_group(body, MOST_ITEMS)?;
     let settings = engine.settings();
     let seen = engine
@@ -48,13 +48,13 @@ async fn execute(engine: &Arc<Engine>, account: &str, body: &Bytes) -> Result<Re
             }
             let settled = now.after(settings.batch_settle_after);
             let checked = check_expiry(group.expires_at, now);
-            Seen::First(checked.map(|()| core.pay_group(Shape::Batch, account, &group, settled)))
+            Seen::First(checked.map(|()| core.pay_group(Shape::Batch, account, &group, settled, plan)))
         })
         .await?;
     match seen {
         Seen::First(id) => Ok(accepted(StatusCode::CREATED, &id?, "pending")),
         Seen::Again(span) => {
-            let (engine, body) = (Arc::clone(engine), body.clone());
+            let (engine, body) = (Arc::clone(engine), Arc::clone(body));
             blocking(move || again(&engine, &parse_group(&body, MOST_ITEMS)?, span)).await
         }
     }
@@ -123,9 +123,16 @@ struct ItemBody {
     code: Option<String>,
     amount_minor: i64,
     currency: String,
+    /// The return's own reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    return_id: Option<String>,
+    /// The reference of a refusal that came after the acceptance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal_id: Option<String>,
 }
 
 fn read(engine: &Engine, name: String, span: Span) -> Result<BatchBody, Problem> {
+    let now = At::now();
     let status = state_of(span);
     let mut batch = BatchBody { batch_id: String::new(), sender_batch_id: name, status, items: Vec::new() };
     each_item(engine, span, |known| {
@@ -136,16 +143,24 @@ fn read(engine: &Engine, name: String, span: Span) -> Result<BatchBody, Problem>
         let told = engine.lies().reference_of(known.line);
         let (status, code) = match (status, known.event) {
             ("pending", _) => ("pending", None),
+            (_, Event::Refused) if known.at > now => ("pending", None),
             (_, Event::Refused) => ("refused", known.code.map(Into::into)),
             (_, Event::Paid | Event::Returned) => match known.code {
                 Some(_) => (UNCLAIMED, None),
                 None => ("paid", None),
             },
         };
+        // One that is refused later was known under another reference until then.
+        let (id, refusal_id) = match known.of_id {
+            Some(id) => (id, Some(known.id.into())),
+            None => (known.id, None),
+        };
         batch.items.push(ItemBody {
             line: known.line,
             key: known.key.into(),
-            id: told.map_or_else(|| known.id.into(), |told| told.to_string()),
+            id: told.map_or_else(|| id.into(), |told| told.to_string()),
+            return_id: None,
+            refusal_id: refusal_id.filter(|_| status == "refused"),
             status,
             code,
             amount_minor: known.amount_minor,
@@ -159,15 +174,18 @@ async fn with_returns(engine: &Engine, mut batch: BatchBody) -> Result<BatchBody
     if batch.status == "pending" {
         return Ok(batch);
     }
-    engine
+    let back: Vec<_> = engine
         .execute(|core| {
-            for item in &mut batch.items {
-                if item.status != "refused" && core.ledger.is_returned(item.line) {
-                    item.status = "returned";
-                }
-            }
+            let back = |item: &ItemBody| core.ledger.back(item.line).filter(|back| back.minor >= item.amount_minor);
+            batch.items.iter().map(back).collect()
         })
         .await?;
+    for (item, back) in batch.items.iter_mut().zip(back) {
+        if let Some(back) = back {
+            item.status = "returned";
+            item.return_id = Some(engine.read(back.place)?.id.into());
+        }
+    }
     Ok(batch)
 }
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::{Account, Kind, Payload, call, parse_group};
+use super::{Account, Payload, parse_group, pay};
 use crate::engine::Engine;
 use crate::wire::{At, Problem, Reply, Shape, check_expiry};
 
@@ -15,19 +15,15 @@ const MOST_ITEMS: usize = 1_000_000;
 
 /// `POST /file/files`
 pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account, Payload(body): Payload) -> Reply {
-    let work = {
-        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
-        async move { execute(&engine, &account, &body).await }
-    };
-    call(&engine, Shape::File, &account, Kind::Paying, work).await
+    pay(engine, Shape::File, account, None, body).await
 }
 
-async fn execute(engine: &Engine, account: &str, body: &[u8]) -> Result<Reply, Problem> {
+pub(super) async fn execute(engine: &Engine, account: &str, body: &str, plan: Option<u64>) -> Result<Reply, Problem> {
     let group = parse_group(body, MOST_ITEMS)?;
     let receipt = engine
         .execute(|core| {
             let now = At::now();
-            check_expiry(group.expires_at, now).map(|()| core.pay_group(Shape::File, account, &group, now))
+            check_expiry(group.expires_at, now).map(|()| core.pay_group(Shape::File, account, &group, now, plan))
         })
         .await??;
     let body = json!({"receipt": receipt, "status": "accepted"});

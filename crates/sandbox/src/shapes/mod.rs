@@ -16,8 +16,9 @@ use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::faults::{After, Before, CallFate};
+use crate::lies::{LateRequest, Planned};
 use crate::movement::Movement;
-use crate::wire::{Group, Instruction, Problem, Reply, Shape, is_name};
+use crate::wire::{At, Group, Instruction, Problem, Reply, Shape, is_name};
 
 /// Who calls, by the header `X-Account`.
 pub struct Account(pub Arc<str>);
@@ -49,28 +50,59 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
 }
 
 /// Whether a call moves money: what strikes after paying strikes only those.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It does.
-    Paying,
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    /// It does, by this request.
+    Paying(&'a LateRequest),
     /// It asks.
     Asking,
+}
+
+/// Takes a request that pays.
+async fn pay(engine: Arc<Engine>, shape: Shape, account: Arc<str>, key: Option<Arc<str>>, body: Bytes) -> Reply {
+    // What is not text is no JSON either, and is told so when it is executed.
+    let body = String::from_utf8_lossy(&body).into();
+    let request = Arc::new(LateRequest { shape, account, idempotency_key: key, body });
+    let work = {
+        let (engine, request) = (Arc::clone(&engine), Arc::clone(&request));
+        async move { execute(&engine, &request, None).await }
+    };
+    call(&engine, shape, &request.account, Kind::Paying(&request), work).await
+}
+
+/// Executes a request that pays, now; also if it came long ago.
+pub async fn execute(engine: &Arc<Engine>, request: &LateRequest, plan: Option<u64>) -> Result<Reply, Problem> {
+    let LateRequest { shape, account, idempotency_key, body } = request;
+    match shape {
+        Shape::Payout => payout::execute(engine, account, idempotency_key.as_deref(), body, plan).await,
+        Shape::Batch => batch::execute(engine, account, body, plan).await,
+        Shape::Lookup => lookup::execute(engine, account, body, plan).await,
+        Shape::File => file::execute(engine, account, body, plan).await,
+    }
 }
 
 /// Runs a call through limit, delay and faults.
 ///
 /// A delayed call is executed even if the caller has gone by then: that is how an old request arrives late.
-pub async fn call(
+async fn call(
     engine: &Arc<Engine>,
     shape: Shape,
     account: &str,
-    kind: Kind,
+    kind: Kind<'_>,
     work: impl Future<Output = Result<Reply, Problem>> + Send + 'static,
 ) -> Reply {
-    let fate = match engine.admit(shape, account, kind == Kind::Paying) {
+    let fate = match engine.admit(shape, account, matches!(kind, Kind::Paying(_))) {
         Ok(fate) => fate,
         Err(problem) => return problem.into(),
     };
+    if let (Some(Before::ExecuteLate(after)), Kind::Paying(request)) = (fate.before, kind) {
+        let (request, due) = (request.clone(), At::now().after(fate.delay).after(after));
+        // Once this is written it will happen; nobody is told of it.
+        return match engine.execute(|core| core.plan(None, due, Planned::Late(request))).await {
+            Ok(()) => Reply::Drop,
+            Err(lost) => Problem::from(lost).into(),
+        };
+    }
     if fate.delay.is_zero() {
         return carry_out(engine, fate, work).await;
     }
@@ -89,7 +121,8 @@ async fn carry_out(engine: &Engine, fate: CallFate, work: impl Future<Output = R
     let internal = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "try again");
     match fate.before {
         Some(Before::RateLimit) => return Problem::rate_limited().into(),
-        Some(Before::LoseRequest) => return Reply::Drop,
+        // Only what pays is executed late, and that went its way before.
+        Some(Before::LoseRequest | Before::ExecuteLate(_)) => return Reply::Drop,
         Some(Before::Error) => return internal().into(),
         None => {}
     }
@@ -113,7 +146,7 @@ pub struct PaymentBody<'a> {
     pub id: &'a str,
     /// As it was asked for.
     pub key: &'a str,
-    /// `paid`, or `refused`.
+    /// `paid`, `refused`, or `returned`.
     pub status: &'a str,
     /// As it was asked for.
     pub amount_minor: i64,
@@ -122,6 +155,9 @@ pub struct PaymentBody<'a> {
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
+    /// The reference of the return.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_id: Option<&'a str>,
     /// Payments made for this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
@@ -136,6 +172,7 @@ pub fn paid(id: &str, instruction: &Instruction<'_>) -> Reply {
         amount_minor: instruction.amount_minor,
         currency: &instruction.currency,
         code: None,
+        return_id: None,
         count: None,
     };
     Reply::json(StatusCode::OK, &body)
@@ -162,8 +199,8 @@ pub fn difference(instruction: &Instruction<'_>, known: &Movement<'_>) -> Option
 }
 
 /// Reads and checks a batch or a file.
-pub fn parse_group(body: &[u8], most: usize) -> Result<Group<'_>, Problem> {
-    let group: Group<'_> = crate::wire::parse(body)?;
+pub fn parse_group(body: &str, most: usize) -> Result<Group<'_>, Problem> {
+    let group: Group<'_> = crate::wire::parse(body.as_bytes())?;
     group.check(most)?;
     Ok(group)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 
-use super::{Account, Kind, Payload, call, difference, paid, refused};
+use super::{Account, Payload, difference, paid, pay, refused};
 use crate::core::{Order, Receipt};
 use crate::engine::Engine;
 use crate::ledger::Place;
@@ -19,11 +19,8 @@ pub async fn create(
     headers: HeaderMap,
     Payload(body): Payload,
 ) -> Reply {
-    let work = {
-        let (engine, account) = (Arc::clone(&engine), Arc::clone(&account));
-        async move { execute(&engine, &account, &headers, &body).await }
-    };
-    call(&engine, Shape::Payout, &account, Kind::Paying, work).await
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    pay(engine, Shape::Payout, account, key.map(Into::into), body).await
 }
 
 enum Seen {
@@ -31,13 +28,17 @@ enum Seen {
     Again(Place),
 }
 
-async fn execute(engine: &Engine, account: &str, headers: &HeaderMap, body: &[u8]) -> Result<Reply, Problem> {
-    let idempotency_key = headers
-        .get("idempotency-key")
-        .and_then(|value| value.to_str().ok())
+pub(super) async fn execute(
+    engine: &Engine,
+    account: &str,
+    idempotency_key: Option<&str>,
+    body: &str,
+    plan: Option<u64>,
+) -> Result<Reply, Problem> {
+    let idempotency_key = idempotency_key
         .filter(|key| is_name(key))
         .ok_or_else(|| Problem::invalid("the header Idempotency-Key must have 1 to 64 characters"))?;
-    let instruction: Instruction<'_> = parse(body)?;
+    let instruction: Instruction<'_> = parse(body.as_bytes())?;
     instruction.check(None)?;
     let horizon = engine.settings().key_horizon;
     let seen = engine
@@ -53,6 +54,7 @@ async fn execute(engine: &Engine, account: &str, headers: &HeaderMap, body: &[u8
                 instruction: &instruction,
                 batch: None,
                 idempotency_key: Some(idempotency_key),
+                plan,
             };
             let checked = check_expiry(instruction.expires_at, now);
             Seen::First(checked.map(|()| core.pay(order, now)))

@@ -98,7 +98,7 @@ async fn items_of_a_batch_can_be_refused_and_come_back() {
     assert_eq!(completed(&rail, "b").await.body["items"][1]["status"], "returned");
     let statement = rail.statement("batch").await;
     assert_eq!(column(&statement, "status"), ["paid", "returned"]);
-    assert_eq!(statement[0]["reference"], statement[1]["reference"]);
+    assert_eq!(statement[0]["reference"], statement[1]["of"]);
 }
 
 #[tokio::test]

@@ -138,6 +138,15 @@ impl Rail {
         self.get("/stats").await.body
     }
 
+    /// Asks until the journal has so many lines.
+    pub async fn journal_of(&self, lines: usize) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.journal().await.len() < lines {
+            assert!(Instant::now() < deadline, "{:?}", self.journal().await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Asks until the statement has so many lines.
     pub async fn statement_of(&self, shape: &str, lines: usize) -> Vec<Value> {
         let deadline = Instant::now() + DEADLINE;

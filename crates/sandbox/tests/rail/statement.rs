@@ -83,3 +83,70 @@ async fn the_same_as_csv() {
     assert!(until > at.trim_end_matches('Z'));
     assert_eq!(rail.get("/statement.csv?shape=payout&end=perhaps").await.code(), "invalid_request");
 }
+
+#[tokio::test]
+async fn a_line_lags_with_its_old_instant_and_the_end_says_so() {
+    let rail = Rail::start(&["--statement-lag", "1h,payout=0s"]);
+    for shape in ["payout", "batch"] {
+        let body = json!({"sender_batch_id": "b", "currency": "EUR", "items": [instruction("k")]});
+        match shape {
+            "payout" => rail.pay("k").await,
+            _ => rail.post("/batch/batches", &body).await,
+        };
+    }
+    let (lines, _) = rail.statement_part("shape=payout").await;
+    assert_eq!(lines.len(), 1);
+    let (lines, end) = rail.statement_part("shape=batch").await;
+    assert_eq!(lines.len(), 0);
+    let end = end.unwrap();
+    let instant = |name: &str| {
+        time::OffsetDateTime::parse(end[name].as_str().unwrap(), &time::format_description::well_known::Rfc3339)
+    };
+    let behind = instant("now").unwrap() - instant("until").unwrap();
+    assert!((behind - time::Duration::HOUR).abs() < time::Duration::seconds(1), "{behind}");
+
+    // The payments before are older than what a statement without lag reaches.
+    rail.set_faults(json!({"statement_lag_ms": {"batch": 0}})).await;
+    let told = rail.statement_of("batch", 1).await;
+    assert_eq!(told[0]["at"], rail.journal().await[1]["at"]);
+}
+
+#[tokio::test]
+async fn a_statement_may_lie_about_its_reach() {
+    let rail = Rail::start(&["--statement-lag", "1h"]);
+    rail.pay("k").await;
+    rail.set_faults(json!({"lie": {"reach_ms": 7_200_000}})).await;
+    let (lines, end) = rail.statement_part("shape=payout").await;
+    let end = end.unwrap();
+    assert_eq!((lines.len(), &end["until"]), (0, &end["now"]));
+    assert!(end["until"].as_str() > rail.journal().await[0]["at"].as_str(), "the payment should be on it");
+}
+
+/// What is not asked for is not read.
+#[tokio::test]
+async fn a_part_costs_what_it_returns() {
+    let rail = Rail::start(&["--batch-settle-after", "0s"]);
+    for batch in 0..5 {
+        let items: Vec<_> = (0..1000).map(|item| instruction(&format!("k{batch}-{item}"))).collect();
+        let body = json!({"sender_batch_id": format!("b{batch}"), "currency": "EUR", "items": items});
+        assert_eq!(rail.post("/batch/batches", &body).await.status, 201);
+        rail.statement_of("batch", 1000 * (batch + 1)).await;
+    }
+    let journal = rail.journal().await;
+    let from = journal[4000]["at"].as_str().unwrap();
+    let (whole, _) = rail.statement_part(&format!("shape=batch&from={from}")).await;
+    assert_eq!(column(&whole, "key"), column(&journal[4000..], "key"));
+    // As nothing that was written is ever changed, only a reader that goes there can notice.
+    let path = rail.dir().join("journal.jsonl");
+    let length = std::fs::read(&path).unwrap().len();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![b'x'; length / 2], 0).unwrap();
+    assert_eq!(rail.statement_part(&format!("shape=batch&from={from}")).await.0, whole);
+    let cursor = journal[3999]["line"].as_u64().unwrap();
+    assert_eq!(rail.statement_part(&format!("shape=batch&cursor={cursor}")).await.0, whole);
+    let all = async {
+        let answer = rail.request(reqwest::Method::GET, "/statement?shape=batch").send().await?;
+        answer.bytes().await
+    };
+    assert!(all.await.is_err(), "it breaks off");
+}
