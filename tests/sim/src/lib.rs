@@ -11,6 +11,7 @@ pub mod fleet;
 mod judge;
 pub mod matrix;
 pub mod memory;
+mod others;
 pub mod postgres;
 mod queue;
 mod rail;

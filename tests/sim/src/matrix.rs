@@ -20,6 +20,8 @@ pub enum Step {
     Sweep,
     Close,
     Reconcile,
+    /// An operator's command.
+    Operate,
 }
 
 /// What can go wrong at any of them.
@@ -44,9 +46,14 @@ pub enum Fault {
     ServerError,
     Malformed,
     ClockStep,
+    /// An operator pauses a run while the step is done.
+    RunPaused,
+    /// And thinks better of it at once.
+    RunPausedBriefly,
+    RunCancelled,
 }
 
-pub const STEPS: [Step; 12] = [
+pub const STEPS: [Step; 13] = [
     Step::Plan,
     Step::Publish,
     Step::Read,
@@ -59,9 +66,10 @@ pub const STEPS: [Step; 12] = [
     Step::Sweep,
     Step::Close,
     Step::Reconcile,
+    Step::Operate,
 ];
 
-pub const FAULTS: [Fault; 16] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::PausePastLease,
@@ -78,7 +86,17 @@ pub const FAULTS: [Fault; 16] = [
     Fault::ServerError,
     Fault::Malformed,
     Fault::ClockStep,
+    Fault::RunPaused,
+    Fault::RunPausedBriefly,
+    Fault::RunCancelled,
 ];
+
+impl Fault {
+    /// Whether it is what somebody does on purpose, meanwhile. In few seeds, or most runs would end by it.
+    pub fn is_an_act(self) -> bool {
+        matches!(self, Fault::RunPaused | Fault::RunPausedBriefly | Fault::RunCancelled)
+    }
+}
 
 /// How often each cell was hit, over many seeds.
 #[derive(Debug, Default)]

@@ -99,6 +99,23 @@ impl SimRecord {
     }
 }
 
+/// An operator's commands.
+impl SimRecord {
+    pub async fn pause(&self, run: RunId) -> Result<(), RunChangeError> {
+        self.world.scheduler.note(|| format!("run {run} is to be paused"));
+        self.arrow(Step::Operate, |backend| backend.run_pause(run)).await
+    }
+
+    pub async fn resume(&self, run: RunId) -> Result<(), RunChangeError> {
+        self.arrow(Step::Operate, |backend| backend.run_resume(run)).await
+    }
+
+    pub async fn cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
+        self.world.scheduler.note(|| format!("run {run} is to be cancelled"));
+        self.arrow(Step::Operate, |backend| backend.run_cancel(run)).await
+    }
+}
+
 #[async_trait]
 impl payfleet_worker::ports::SystemOfRecord for SimRecord {
     async fn lease_acquire(

@@ -10,6 +10,7 @@ use crate::backend::{Affiliate, Backend, Ended, Scenario};
 use crate::fleet::{self, RAILS};
 use crate::judge;
 use crate::matrix::Matrix;
+use crate::others;
 use crate::scheduler::{ProcessId, Scheduler, Tasks};
 use crate::world::{Profile, World};
 
@@ -68,6 +69,7 @@ struct Cast {
     hired: usize,
     coordinator: Option<ProcessId>,
     reconciler: ProcessId,
+    operator: ProcessId,
 }
 
 /// Plays a seed over a backend that holds the scenario of the same seed.
@@ -129,6 +131,7 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
         hired: count,
         coordinator: None,
         reconciler: fleet::reconciler(&world),
+        operator: others::operator(&world),
     };
     let second_at = scheduler.millis(500, 8_000);
     let night_at = scheduler.chance(100).then(|| scheduler.millis(500, 6_000));
@@ -146,11 +149,11 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
         }
         supervise(&world, &mut cast);
         if !is_peace {
-            operate(&world, &cast);
+            terminate(&world, &cast);
         }
         trigger(&world, &scenario, &mut cast, if now >= second_at || is_peace { 2 } else { 1 });
         if is_peace && let Some(runs) = all_ended(&world, &scenario) {
-            for process in cast.workers.iter().map(|(process, _)| *process).chain([cast.reconciler]) {
+            for process in cast.workers.iter().map(|(process, _)| *process).chain([cast.reconciler, cast.operator]) {
                 scheduler.kill(process);
             }
             *has_ended.lock().unwrap() = Some(runs);
@@ -164,7 +167,12 @@ async fn night(world: &World, cast: &Cast) {
     let hours = 11 + world.scheduler.below(20);
     world.scheduler.note(|| format!("a night of {hours} hours"));
     let night = Duration::from_secs(hours * 3600);
-    let everybody = cast.workers.iter().map(|(process, _)| *process).chain([cast.reconciler]).chain(cast.coordinator);
+    let everybody = cast
+        .workers
+        .iter()
+        .map(|(process, _)| *process)
+        .chain([cast.reconciler, cast.operator])
+        .chain(cast.coordinator);
     everybody.for_each(|process| world.scheduler.stop(process, night));
     world.scheduler.sleep(night).await;
 }
@@ -180,39 +188,19 @@ fn supervise(world: &World, cast: &mut Cast) {
     if world.scheduler.is_dead(cast.reconciler) {
         cast.reconciler = fleet::reconciler(world);
     }
+    if world.scheduler.is_dead(cast.operator) && !world.is_peace() {
+        cast.operator = others::operator(world);
+    }
 }
 
-/// What people do: stop a worker in good order, pause, resume, cancel.
-fn operate(world: &World, cast: &Cast) {
+/// Stops a worker in good order.
+fn terminate(world: &World, cast: &Cast) {
     let scheduler = &world.scheduler;
     if scheduler.chance(15) {
         let (process, shutdown) = &cast.workers[scheduler.below(cast.workers.len() as u64) as usize];
         let name = scheduler.name(*process);
         scheduler.note(|| format!("SIGTERM to {name}"));
         shutdown.request();
-    }
-    let run = world_run(world, scheduler.below(2) as usize);
-    match scheduler.below(300) {
-        0 | 1 => {
-            scheduler.note(|| format!("run {run} is paused"));
-            let _ = world.backend().run_pause(run); // there may be no such run, or it is over
-        }
-        2..20 => resume(world, run),
-        20 => {
-            scheduler.note(|| format!("run {run} is cancelled"));
-            let _ = world.backend().run_cancel(run);
-        }
-        _ => {}
-    }
-}
-
-/// Lets a run go on that people paused. An alarm is never cleared here.
-fn resume(world: &World, run: RunId) {
-    let reason = world.backend().run_find(run).ok().flatten().and_then(|run| run.pause_reason);
-    match reason.as_deref() {
-        Some("a person") => drop(world.backend().run_resume(run)),
-        Some(alarm) => world.broken(format!("run {run} was stopped: {alarm}")),
-        None => {}
     }
 }
 
@@ -239,7 +227,7 @@ fn world_run(world: &World, place: usize) -> RunId {
 fn all_ended(world: &World, scenario: &Scenario) -> Option<Vec<RunId>> {
     let runs: Vec<RunId> = (0..scenario.periods.len()).map(|place| world_run(world, place)).collect();
     for run in &runs {
-        resume(world, *run);
+        world.resume(*run);
         let row = world.backend().run_find(*run).ok().flatten()?;
         let is_over = match row.state {
             RunState::Reconciled | RunState::Discrepant => true,

@@ -57,7 +57,8 @@ pub struct Profile {
 impl Profile {
     /// By lot: some kinds of faults, some rate.
     pub fn draw(scheduler: &Scheduler) -> Profile {
-        let faults: Vec<Fault> = FAULTS.into_iter().filter(|_| scheduler.chance(600)).collect();
+        let often = |fault: &Fault| if fault.is_an_act() { 250 } else { 600 };
+        let faults: Vec<Fault> = FAULTS.into_iter().filter(|fault| scheduler.chance(often(fault))).collect();
         let rate = [2, 10, 30, 60, 120][scheduler.below(5) as usize];
         Profile { faults, rate, until: scheduler.millis(1_000, 9_000) }
     }
@@ -238,6 +239,12 @@ impl World {
                     self.matrix.hit(step, fault);
                 }
             }
+            // It may be that there is nothing to act on.
+            act if act.is_an_act() => {
+                if self.act(act) {
+                    self.matrix.hit(step, fault);
+                }
+            }
             _ => {
                 self.matrix.hit(step, fault);
                 scheduler.note(|| format!("{fault:?} at {step:?} of {name}"));
@@ -263,6 +270,7 @@ impl World {
                 self.trouble().database_ahead = scheduler.below(80_000) as i64 - 25_000;
             }
             Fault::CrashAfter | Fault::Lost | Fault::Duplicate => {}
+            Fault::RunPaused | Fault::RunPausedBriefly | Fault::RunCancelled => {}
         }
     }
 
