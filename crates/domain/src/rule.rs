@@ -58,7 +58,8 @@ pub enum Rule {
     /// reading of statements (store, `reconcile`).
     VerdictFollowsNews,
     /// "Not paid" of a held payout is for two people, and only when every attempt is dead and the statement reaches
-    /// past that instant without the payment, because nobody can know before. Kept by `hold_decide` (store, `hold.rs`).
+    /// past that instant without the payment, because nobody can know before. Kept by
+    /// [`HoldFacts::not_paid`](crate::HoldFacts::not_paid), [`hear`](crate::hear) and `hold_decide` (store, `hold.rs`).
     TwoPeopleAfterDeath,
     /// After a pause or a cancel took effect no call begins, and what is in doubt after a cancel is never sent again to
     /// find out. Kept by `intent_write` (store, `intent.rs`) and by the worker right before each call (`calls.rs`).

@@ -286,6 +286,7 @@ async fn hold_decide(
 }
 
 /// Why it cannot be said that a payout was not paid, if it cannot. Looked at for each of the two words, under the batch's lock.
+/// Rule `two_people_after_death`.
 async fn not_paid_refused(
     tx: &mut PgConnection,
     payout: PayoutId,

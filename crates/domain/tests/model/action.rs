@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use payfleet_domain::NextStep;
+use payfleet_domain::{Effect, NextStep};
 
 use crate::others::Person;
 use crate::world::{Answer, Who};
@@ -32,8 +32,7 @@ pub enum Action {
     Fails,
     Statement,
     Absent,
-    NotPaid(Person, bool),
-    Contradict,
+    Say(Person, &'static str, Effect),
     NextRun,
     Pause,
     Resume,
@@ -77,11 +76,7 @@ impl fmt::Display for Action {
             Action::Fails => write!(f, "the rail refuses what it accepted"),
             Action::Statement => write!(f, "the statement shows the payment"),
             Action::Absent => write!(f, "a statement that reaches past the death of every attempt does not show it"),
-            Action::NotPaid(person, false) => write!(f, "somebody {person:?} says that it was not paid"),
-            Action::NotPaid(person, true) => {
-                write!(f, "somebody {person:?} says that it was not paid; so it is decided")
-            }
-            Action::Contradict => write!(f, "somebody Careful says that it was paid; nothing is decided"),
+            Action::Say(person, says, effect) => write!(f, "somebody {person:?} says {says}, which {effect}"),
             Action::NextRun => write!(f, "the next run pays the money that was released"),
             Action::Pause => write!(f, "the run is paused"),
             Action::Resume => write!(f, "the run is resumed"),

@@ -1,8 +1,8 @@
 //! What Postgres keeps of one batch of one payout, and the guards of `store`, one function for each transaction.
 
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchState, HoldReason, OlderAttempts, PayoutEvent, PayoutState, Rail, RefusalVerdict, Rule,
-    STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX, refusal_verdict,
+    AttemptNo, BatchFacts, BatchState, HoldFacts, HoldReason, OlderAttempts, PayoutEvent, PayoutState, Rail,
+    RefusalVerdict, Rule, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX, refusal_verdict,
 };
 use time::OffsetDateTime;
 
@@ -255,9 +255,17 @@ impl Database {
         self.settle_batch();
     }
 
-    /// Whether no attempt without a definite answer can still arrive.
-    pub fn nothing_alive(&self) -> bool {
-        self.alive().all(|(_, row)| row.age >= DEAD_AGE)
+    /// `sent_read`, for people who want to say that it was not paid. `absent`: a statement that reaches until now is
+    /// silent.
+    pub fn hold_facts(&self, rail: &Rail, absent: bool) -> HoldFacts {
+        let perhaps = self.attempts.iter().flatten().filter(|row| row.ended != Ended::NotExecuted);
+        HoldFacts {
+            has_statement: rail.has_statement,
+            may_arrive_until: perhaps.map(|row| ago(row.age) + rail.dead_after()).max(),
+            statement_reaches: absent.then_some(NOW),
+            is_on_statement: false,
+            now: NOW,
+        }
     }
 
     /// `statement_record`, for a line that proves payment.

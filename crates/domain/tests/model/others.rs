@@ -4,7 +4,9 @@
 //! Where operators act, a worker's last look at lease and lifetime counts as one with the call that follows: what a
 //! process does that stands still in between is bounded by the request's lifetime alone, which the other worlds show.
 
-use payfleet_domain::{BatchFacts, BatchState, HoldReason, NextStep, PayoutState, Rule, next_step};
+use payfleet_domain::{
+    BatchFacts, BatchState, Effect, HoldReason, NextStep, NotPaid, PayoutState, PersonId, Rule, Word, hear, next_step,
+};
 
 use crate::action::Action;
 use crate::database::Stop;
@@ -95,19 +97,17 @@ impl Fleet {
         let database = &state.database;
         if database.payout == PayoutState::Held {
             let listed = state.rail.executed > 0 && !state.rail.pending;
-            if database.nothing_alive() && !listed && !state.standing.absent {
+            let facts = database.hold_facts(&self.rail, state.standing.absent);
+            if matches!(facts.not_paid(), NotPaid::NotBeforeStatement(_)) && !listed {
                 let mut next = *state;
                 next.standing.absent = true;
                 step(into, Action::Absent, next);
             }
-            self.say_not_paid(state, Person::Rash, into);
+            self.say(state, Person::Rash, "not_paid", into);
             match listed {
-                false => self.say_not_paid(state, Person::Careful, into),
-                true if state.standing.proposal.is_some() => {
-                    let mut next = *state;
-                    next.standing.proposal = None;
-                    step(into, Action::Contradict, next);
-                }
+                false => self.say(state, Person::Careful, "not_paid", into),
+                // Alone it is no decision; but it ends what the other one said.
+                true if state.standing.proposal.is_some() => self.say(state, Person::Careful, "paid", into),
                 true => {}
             }
         }
@@ -119,24 +119,27 @@ impl Fleet {
     }
 
     /// `hold_decide`.
-    fn say_not_paid(&self, state: &State, person: Person, into: &mut Steps) {
-        let mut next = *state;
-        let certain = state.database.nothing_alive() && state.standing.absent;
-        let (word_counts, agreed) = match self.rules.keep(Rule::TwoPeopleAfterDeath) {
-            true => (certain, state.standing.proposal.is_some_and(|first| first != person)),
-            false => (true, true),
+    fn say(&self, state: &State, person: Person, says: &'static str, into: &mut Steps) {
+        let facts = state.database.hold_facts(&self.rail, state.standing.absent);
+        let id = |person: Person| PersonId(person as i32);
+        let word = Word { person: id(person), says, reference: "" };
+        let proposal = state.standing.proposal.map(|first| Word { person: id(first), says: "not_paid", reference: "" });
+        let effect = match self.rules.keep(Rule::TwoPeopleAfterDeath) {
+            true if says == "not_paid" && facts.not_paid() != NotPaid::MayBeSaid => return,
+            true => hear(proposal.as_ref(), &word),
+            false => Ok(Effect::Agrees),
         };
-        if !word_counts || state.standing.proposal == Some(person) {
-            return;
-        }
-        match agreed {
-            true => {
+        let Ok(effect) = effect else { return };
+        let mut next = *state;
+        match effect {
+            Effect::Proposes => next.standing.proposal = Some(person),
+            Effect::Contradicts => next.standing.proposal = None,
+            Effect::Agrees => {
                 next.standing = Standing { proposal: None, absent: false, ..next.standing };
                 next.database.refuse_held();
             }
-            false => next.standing.proposal = Some(person),
         }
-        step(into, Action::NotPaid(person, agreed), next);
+        step(into, Action::Say(person, says, effect), next);
     }
 
     pub fn operators(&self, state: &State, into: &mut Steps) {
