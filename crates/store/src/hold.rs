@@ -375,7 +375,7 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
                 max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
                 nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account), '-infinity') AS reaches
            FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
-          GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account ORDER BY s.first_payout_id",
+          GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account ORDER BY s.first_payout_id, s.last_payout_id",
     )
     .bind(runs)
     .bind(batch)

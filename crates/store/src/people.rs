@@ -262,9 +262,9 @@ async fn person_to_change(
     people_lock(tx).await?;
     let row = sqlx::query(
         "-- person_named
-         SELECT id, name, role, tenant_id, role = 'administrator' AND tenant_id IS NULL AND revoked_at IS NULL
-                AND NOT EXISTS (SELECT FROM person o WHERE o.id <> p.id AND o.role = 'administrator' AND o.tenant_id IS NULL
-                                                       AND o.revoked_at IS NULL) AS is_last
+         SELECT id, name, role, tenant_id,
+                NOT EXISTS (SELECT FROM person o WHERE o.id <> p.id AND o.role = 'administrator' AND o.tenant_id IS NULL
+                                                   AND o.revoked_at IS NULL) AS is_last
            FROM person p WHERE name_key = $1",
     )
     .bind(name.key())

@@ -47,7 +47,11 @@ async fn statement_reaches(db: &Db, past: Duration) {
     .execute(&db.sql)
     .await
     .unwrap();
-    let reaches = "UPDATE rail_account SET reaches_ours = $1";
+    // What is known of other accounts and rails says nothing of this one.
+    let others = "INSERT INTO rail_account (rail, account, reaches_ours)
+                  SELECT rail, 'another', timestamptz '3000-01-01' FROM batch UNION SELECT 'another', account, '3000-01-01' FROM batch ON CONFLICT DO NOTHING";
+    sqlx::query(others).execute(&db.sql).await.unwrap();
+    let reaches = "UPDATE rail_account SET reaches_ours = $1 WHERE reaches_ours < '3000-01-01'";
     sqlx::query(reaches).bind(dead_at(db).await + past).execute(&db.sql).await.unwrap();
 }
 
@@ -99,17 +103,24 @@ async fn a_payout_that_the_rail_has_told_of_was_not_not_paid() {
     let payout = db.payouts(run).await[0];
     db.all_is_dead_and_listed().await;
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
-    db.change(
+    let told = [
+        "INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, amount_minor, currency, destination, source)
+         SELECT max(id), gen_random_uuid(), 1, $1, 'paid', 'k', 'bank-7', 1, 'EUR', 'd', 'rail' FROM rail_account",
         "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
          VALUES (1, $1, 'paid', 'bank-7', 1000, 'EUR', 'statement')",
-        payout.0,
-    )
-    .await;
-    let refused = not_paid(&db, payout, bob).await.unwrap_err();
-    assert!(
-        matches!(&refused, HoldError::OnStatement { .. }) && refused.to_string().contains("paid bank-7"),
-        "{refused}"
-    );
+    ];
+    for told in told {
+        let mut tx = db.sql.begin().await.unwrap();
+        sqlx::query("ALTER TABLE statement_line DISABLE TRIGGER USER").execute(&mut *tx).await.unwrap();
+        sqlx::query("DELETE FROM statement_line").execute(&mut *tx).await.unwrap();
+        sqlx::query(told).bind(payout.0).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let refused = not_paid(&db, payout, bob).await.unwrap_err();
+        assert!(
+            matches!(&refused, HoldError::OnStatement { .. }) && refused.to_string().contains("paid bank-7"),
+            "{refused}"
+        );
+    }
     assert_eq!(hold(&db).await.not_paid, NotPaid::OnStatement);
     // Whoever says that it was paid, but by another reference, is told.
     let says = |reference: &str, by| db.store.hold_decide(payout, Decision::Paid(reference.into()), by);
@@ -129,12 +140,18 @@ async fn every_attempt_counts_that_did_not_provably_do_nothing() {
     db.intent(&leased).await;
     sqlx::query("UPDATE batch SET rail = 'sandbox-payout'").execute(&db.sql).await.unwrap();
     db.store.batch_split(leased.lease).await.unwrap().unwrap();
-    let half = db.batches(run).await[0];
+    let [other, half] = db.batches(run).await[..] else { panic!("two halves") };
+    db.change(
+        "UPDATE attempt SET opened_at = '2000-01-01', may_arrive_until = '2000-01-02' WHERE batch_id = $1",
+        other.0,
+    )
+    .await;
     let leased = db.lease(half).await;
     db.store.batch_hold(leased.lease, HoldReason::Poison).await.unwrap();
     sqlx::query("UPDATE batch SET rail = 'null'").execute(&db.sql).await.unwrap();
     let ann = db.approver("ann").await;
     let payout = leased.first;
+    assert_eq!(hold(&db).await.payout, payout);
     let dead = "UPDATE attempt SET opened_at = opened_at - interval '9 days', may_arrive_until = may_arrive_until - interval '9 days' WHERE batch_id = $1";
     let alive = "UPDATE attempt SET may_arrive_until = now() + interval '9 days' WHERE batch_id = $1";
     db.change(dead, half.0).await;
@@ -146,9 +163,19 @@ async fn every_attempt_counts_that_did_not_provably_do_nothing() {
         let sql = format!("UPDATE attempt SET result = {result}, closed_at = {closed} WHERE batch_id = {half}");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&db.sql).await.unwrap();
         assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "{result}");
+        assert!(matches!(hold(&db).await.not_paid, NotPaid::NotBefore(_)), "{result}");
     }
     db.change("UPDATE attempt SET result = 'not_executed', closed_at = now() WHERE batch_id = $1", half.0).await;
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+
+    // Of the other half, which begins where the whole did, its own attempts are listed.
+    sqlx::query("UPDATE batch SET rail = 'sandbox-payout' WHERE id = $1").bind(other.0).execute(&db.sql).await.unwrap();
+    let leased = db.lease(other).await;
+    db.store.batch_hold(leased.lease, HoldReason::Poison).await.unwrap();
+    db.change(alive, other.0).await;
+    let holds = db.store.holds_list(Some(run), 10).await.unwrap();
+    let listed = holds.iter().find(|hold| hold.payout == leased.first).unwrap();
+    assert!(matches!(listed.not_paid, NotPaid::NotBefore(_)), "{listed:?}");
     db.drop().await;
 }
 
@@ -169,11 +196,12 @@ async fn a_payout_that_was_never_sent_waits_for_no_statement() {
 #[tokio::test]
 async fn two_different_people_decide_and_a_contradiction_begins_anew() {
     let db = Db::new().await;
-    let (_, run, _) = held_on(&db, "sandbox-file", 1).await;
-    let payout = db.payouts(run).await[0];
+    let (_, run, _) = held_on(&db, "sandbox-file", 2).await;
+    let [another, payout] = db.payouts(run).await[..] else { panic!("two payouts") };
     let [ann, bob] = [db.approver("ann").await, db.approver("bob").await];
     db.all_is_dead_and_listed().await;
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    assert_eq!(effect(&db, another, bob).await, Effect::Proposes, "a word is about one payout");
     assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::SamePerson(name)) if name == "ann"));
 
     // With another token she is still the same person.
@@ -185,7 +213,7 @@ async fn two_different_people_decide_and_a_contradiction_begins_anew() {
     let paid = |by| db.store.hold_decide(payout, Decision::Paid("bank-1".into()), by);
     assert_eq!(paid(bob).await.unwrap().effect, Effect::Contradicts);
     assert_eq!(effect(&db, payout, other).await, Effect::Proposes, "neither word is open any more");
-    assert_eq!(db.states(run).await, "held 1");
+    assert_eq!(db.states(run).await, "held 2");
     assert_eq!(effect(&db, payout, bob).await, Effect::Agrees);
     let said: Vec<(String, String)> =
         sqlx::query_as("SELECT says, effect FROM word WHERE subject = 'hold' ORDER BY id")
@@ -193,8 +221,11 @@ async fn two_different_people_decide_and_a_contradiction_begins_anew() {
             .await
             .unwrap();
     let said: Vec<String> = said.into_iter().map(|(says, effect)| format!("{says} {effect}")).collect();
-    assert_eq!(said, ["not_paid proposes", "paid contradicts", "not_paid proposes", "not_paid agrees"]);
-    assert_eq!(db.states(run).await, "refused 1");
+    assert_eq!(
+        said,
+        ["not_paid proposes", "not_paid proposes", "paid contradicts", "not_paid proposes", "not_paid agrees"]
+    );
+    assert_eq!(db.states(run).await, "held 1, refused 1");
     db.drop().await;
 }
 
@@ -262,9 +293,19 @@ async fn the_first_person_is_an_administrator_and_one_always_remains() {
     for (role, tenant) in [(Role::Approver, None), (Role::Administrator, Some(tenant))] {
         assert!(matches!(add(None, "Ann", role, tenant).await, Err(PeopleError::FirstIsAdministrator)));
     }
-    // Two at once: one is the first, and the other one needs a token.
-    let both = tokio::join!(add(None, "Ann", Role::Administrator, None), add(None, "Ann2", Role::Administrator, None));
-    let first = match both {
+    // Two at once, neither of whom sees the other's row: one is the first, and the other one needs a token.
+    let mut gate = db.sql.begin().await.unwrap();
+    sqlx::query("LOCK TABLE person IN EXCLUSIVE MODE").execute(&mut *gate).await.unwrap();
+    let at_once = |name: &'static str| {
+        let store = db.store.clone();
+        tokio::spawn(async move {
+            store.person_add(None, name.parse().unwrap(), Role::Administrator, None, token(name)).await
+        })
+    };
+    let (one, two) = (at_once("ann"), at_once("ann2"));
+    db.until_waiting(2).await;
+    gate.commit().await.unwrap();
+    let first = match (one.await.unwrap(), two.await.unwrap()) {
         (Ok(_), Err(PeopleError::NoToken)) => "ann",
         (Err(PeopleError::NoToken), Ok(_)) => "ann2",
         both => panic!("{both:?}"),
@@ -276,6 +317,7 @@ async fn the_first_person_is_an_administrator_and_one_always_remains() {
     assert!(matches!(demoted, Err(PeopleError::LastAdministrator(_))));
 
     add(Some(first), "Chief", Role::Administrator, Some(tenant)).await.unwrap();
+    add(Some(first), "Looker", Role::Viewer, None).await.unwrap();
     assert!(matches!(db.store.person_revoke(token(first), name(first)).await, Err(PeopleError::LastAdministrator(_))));
     add(Some("chief"), "Bob", Role::Approver, Some(tenant)).await.unwrap();
     for (by, who, tenant) in [("chief", "Eve", None), ("bob", "Eve", Some(tenant)), ("nobody", "Eve", None)] {
@@ -293,11 +335,13 @@ async fn the_first_person_is_an_administrator_and_one_always_remains() {
 
     add(Some(first), "Second", Role::Administrator, None).await.unwrap();
     db.store.person_revoke(token("second"), name(first)).await.unwrap();
+    let last = db.store.person_revoke(token("second"), name("second")).await;
+    assert!(matches!(last, Err(PeopleError::LastAdministrator(_))), "who was revoked is no administrator");
     let acts: Vec<String> = sqlx::query_scalar("SELECT says FROM word WHERE subject = 'person' ORDER BY id")
         .fetch_all(&db.sql)
         .await
         .unwrap();
-    assert_eq!(acts, ["add", "add", "add", "revoke", "replace", "add", "revoke"]);
+    assert_eq!(acts, ["add", "add", "add", "add", "revoke", "replace", "add", "revoke"]);
     let listed: Vec<(String, bool)> = db
         .store
         .people_list()
