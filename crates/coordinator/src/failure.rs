@@ -6,7 +6,7 @@ use payfleet_queue::QueueError;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
-use payfleet_store::{HoldError, PeopleError, RunChangeError, RunCreateError, StoreError};
+use payfleet_store::{ConfirmError, HoldError, PeopleError, RunChangeError, RunCreateError, StoreError};
 
 /// What a person reads, and what a script acts on.
 #[derive(Debug)]
@@ -124,6 +124,19 @@ impl From<HoldError> for Failure {
             | HoldError::SamePerson(_)
             | HoldError::Control { .. }
             | HoldError::OnStatement { .. } => Failure::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<ConfirmError> for Failure {
+    fn from(error: ConfirmError) -> Failure {
+        match error {
+            ConfirmError::Store(error) => error.into(),
+            ConfirmError::NotWaiting(_)
+            | ConfirmError::Several { .. }
+            | ConfirmError::NotContested(_)
+            | ConfirmError::Who(_)
+            | ConfirmError::SamePerson(_) => Failure::usage(error.to_string()),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod cancel;
 mod cli;
+mod confirm;
 mod connect;
 mod failure;
 pub mod hints;
@@ -32,7 +33,7 @@ mod wait;
 pub use cli::{Cli, PlanArgs};
 pub use failure::Failure;
 
-use cli::{Command, HoldsCommand, ImportCommand, PeopleCommand, RailsCommand};
+use cli::{Command, ContestsCommand, HoldsCommand, ImportCommand, PeopleCommand, RailsCommand, StatementsCommand};
 use connect::{open_schema, open_store};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::telemetry;
@@ -76,6 +77,18 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             Some(HoldsCommand::Decide(decide)) => holds::decide(&open_schema(cli).await?, decide).await,
             None => holds::list(&open_schema(cli).await?, args).await,
         },
+        Command::Statements { what: StatementsCommand::List(args) } => {
+            confirm::returns(&open_schema(cli).await?, args).await
+        }
+        Command::Statements { what: StatementsCommand::Confirm(args) } => {
+            confirm::confirm(&open_schema(cli).await?, args).await
+        }
+        Command::Contests { what: ContestsCommand::List(args) } => {
+            confirm::contests(&open_schema(cli).await?, args).await
+        }
+        Command::Contests { what: ContestsCommand::Clear(args) } => {
+            confirm::clear(&open_schema(cli).await?, args).await
+        }
         Command::People { what } => {
             let store = open_schema(cli).await?;
             match what {

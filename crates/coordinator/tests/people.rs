@@ -146,3 +146,49 @@ fn two_people_may_say_at_any_time_that_it_was_paid() {
     }
     assert_eq!(place.texts("SELECT state, reference FROM payout"), ["(paid,R-9)"]);
 }
+
+#[test]
+fn returns_and_contests_wait_for_two_people() {
+    let place = Place::with_affiliates();
+    let payout = held(&place, "3 days");
+    assert_eq!(place.run(&["statements", "list"]).ok(), "no return waits to be confirmed\n");
+    assert_eq!(place.run(&["contests", "list"]).ok(), "no account is contested\n");
+    place.execute(
+        "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts)
+         SELECT tenant_id, id, 'returned', 'back-1', amount_minor, currency, 'file', false FROM payout;
+         INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) SELECT tenant_id, affiliate_id, currency, id FROM payout;",
+    );
+    let [ann, bob] = [place.person("ann", "approver"), place.person("bob", "approver")];
+    assert_eq!(place.run(&["statements", "confirm", "1"]).code, 64, "somebody must say who they are");
+    place
+        .run_as(&ann, &["statements", "confirm", "7"])
+        .failed(64, "no return waits under the number 7; `statements list` shows those that do");
+    place
+        .run_as(&ann, &["contests", "clear", "7"])
+        .failed(64, "no account is contested under the number 7; `contests list` shows those that are");
+    let first = place.run_as(&ann, &["statements", "confirm", "1"]).ok();
+    assert_eq!(first, "return 1: ann confirms it; a second person must say the same\n");
+    let again = "ann has said this already; a second person must say the same";
+    place.run_as(&ann, &["statements", "confirm", &payout]).failed(64, again);
+    let json = place.run(&["statements", "list", "--json"]).json();
+    assert_eq!(
+        (&json["returns"][0]["reference"], &json["returns"][0]["amount_minor"]),
+        (&"back-1".into(), &2500.into())
+    );
+    assert_eq!(json["returns"][0]["words"][0]["person"], "ann");
+    assert!(place.run(&["statements", "list"]).ok().contains("25.00 EUR"));
+
+    place.run_as(&ann, &["contests", "clear", "1"]).ok();
+    place.run_as(&ann, &["contests", "clear", "1"]).failed(64, again);
+    assert!(place.run(&["contests", "list"]).ok().contains("ann proposes: clear"));
+    assert_eq!(place.run(&["contests", "list", "--json"]).json()["contests"][0]["affiliate"], "a1");
+    let done = place.run_as(&bob, &["contests", "clear", "1"]).ok();
+    assert_eq!(done, "contest 1 is over: the account is paid again from the next run on\n");
+    assert_eq!(place.number("SELECT count(*) FROM contest WHERE closed_at IS NULL"), 0);
+    assert_eq!(
+        place
+            .texts("SELECT subject, says, effect FROM word WHERE subject IN ('movement', 'contest') ORDER BY id")
+            .len(),
+        3
+    );
+}

@@ -1,6 +1,6 @@
 //! What several guards need of a batch: locking it, its payouts without an answer, and its next state from theirs.
 
-use payfleet_domain::{AttemptNo, BatchId, BatchState, Currency, Epoch, PayoutId};
+use payfleet_domain::{AttemptNo, BatchId, BatchState, Currency, Epoch, PayoutId, TenantId};
 use sqlx::PgConnection;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -68,4 +68,21 @@ pub(crate) async fn batch_halves(tx: &mut PgConnection, run: i64, batch: BatchId
             .await
             .step("batch_parts")?;
     Ok(halves.into_iter().map(BatchId).collect())
+}
+
+/// The batch that has a payout now, and whose it is.
+pub(crate) async fn batch_of(
+    tx: &mut PgConnection,
+    payout: PayoutId,
+) -> Result<Option<(BatchId, TenantId)>, StoreError> {
+    let batch: Option<(i64, i32)> = sqlx::query_as(
+        "-- batch_of
+         SELECT b.id, b.tenant_id FROM batch b WHERE b.run_id = $1 AND b.state <> 'split' AND $2 BETWEEN b.first_payout_id AND b.last_payout_id",
+    )
+    .bind(payout.run().0)
+    .bind(payout.0)
+    .fetch_optional(tx)
+    .await
+    .step("batch_of")?;
+    Ok(batch.map(|(batch, tenant)| (BatchId(batch), TenantId(tenant))))
 }

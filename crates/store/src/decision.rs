@@ -14,12 +14,18 @@ use crate::connect::{Step, StoreError};
 pub(crate) enum Subject {
     /// A hold.
     Hold(i64),
+    /// A movement that waits to count.
+    Movement(i64),
+    /// A contested account.
+    Contest(i64),
 }
 
 impl Subject {
     fn table(self) -> (&'static str, i64) {
         match self {
             Subject::Hold(id) => ("hold", id),
+            Subject::Movement(id) => ("movement", id),
+            Subject::Contest(id) => ("contest", id),
         }
     }
 }

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 
 use payfleet_domain::{
-    Act, BatchId, BatchState, Effect, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, Rail,
-    RunId, TenantId, TokenHash,
+    BatchState, Effect, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, Rail, RunId,
+    TokenHash,
 };
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::batch::{batch_lock, currency};
+use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::lease::Lease;
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
-use crate::people::{WhoError, person_may};
+use crate::people::{WhoError, person_decides};
 
 /// An open hold.
 #[derive(Debug, Clone)]
@@ -233,26 +233,18 @@ async fn hold_decide(
     decision: &Decision,
     by: TokenHash,
 ) -> Result<Result<HoldSaid, HoldError>, StoreError> {
-    let batch: Option<(i64, i32)> = sqlx::query_as(
-        "-- hold_batch
-         SELECT b.id, b.tenant_id FROM batch b WHERE b.run_id = $1 AND b.state <> 'split' AND $2 BETWEEN b.first_payout_id AND b.last_payout_id",
-    )
-    .bind(payout.run().0)
-    .bind(payout.0)
-    .fetch_optional(&mut *tx)
-    .await
-    .step("hold_batch")?;
-    let tenant = batch.map(|(_, tenant)| TenantId(tenant));
+    let found = batch_of(tx, payout).await?;
+    let tenant = found.map(|(_, tenant)| tenant);
     // Under the batch's lock nothing more of it is sent, and no other word about it is heard.
-    if let Some((batch, _)) = batch {
-        batch_lock(tx, BatchId(batch)).await?;
+    if let Some((batch, _)) = found {
+        batch_lock(tx, batch).await?;
     }
-    let person = match person_may(tx, by, Act::Decide, tenant).await? {
+    let person = match person_decides(tx, by, tenant).await? {
         Ok(person) => person,
-        // Somebody of one tenant is not told what there is beside it.
         Err(who) => return Ok(Err(who.into())),
     };
-    let (Some((batch, _)), Some(tenant)) = (batch, tenant) else { return Ok(Err(HoldError::NotHeld(payout))) };
+    let Some((batch, tenant)) = found else { return Ok(Err(HoldError::NotHeld(payout))) };
+    let batch = batch.0;
     let open: Option<(i64, String)> = sqlx::query_as(
         "-- hold_find\nSELECT id, reason FROM hold WHERE payout_id = $1 AND resolved_at IS NULL FOR UPDATE",
     )

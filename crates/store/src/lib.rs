@@ -9,6 +9,7 @@
 mod batch;
 mod chunk;
 mod close;
+mod confirm;
 mod connect;
 mod decision;
 mod hold;
@@ -31,6 +32,7 @@ mod sweep;
 mod tenant;
 
 pub use close::{CloseVerdict, NotBalanced};
+pub use confirm::{ConfirmError, Contest, Heard, WaitingReturn};
 pub use connect::{Store, StoreError};
 pub use decision::WordRow;
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};

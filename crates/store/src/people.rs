@@ -229,12 +229,10 @@ async fn people_lock(tx: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Who has this token, if they may do this. They cannot be revoked before the transaction has ended.
-pub(crate) async fn person_may(
+/// Who has this token. They cannot be revoked before the transaction has ended.
+pub(crate) async fn person_known(
     tx: &mut PgConnection,
     token: TokenHash,
-    act: Act,
-    tenant: Option<TenantId>,
 ) -> Result<Result<Person, WhoError>, StoreError> {
     let row = sqlx::query(
         "-- person_find
@@ -246,10 +244,32 @@ pub(crate) async fn person_may(
     .step("person_find")?;
     let Some(row) = row else { return Ok(Err(WhoError::Unknown)) };
     let person = person(&row)?;
-    if row.try_get("revoked").step("person_find")? {
-        return Ok(Err(WhoError::Revoked(person.name)));
-    }
-    Ok(person.may(act, tenant).map(|()| person).map_err(WhoError::from))
+    Ok(match row.try_get("revoked").step("person_find")? {
+        true => Err(WhoError::Revoked(person.name)),
+        false => Ok(person),
+    })
+}
+
+/// Who has this token, if they may do this to what belongs to the tenant, or, with `None`, to all.
+async fn person_may(
+    tx: &mut PgConnection,
+    token: TokenHash,
+    act: Act,
+    tenant: Option<TenantId>,
+) -> Result<Result<Person, WhoError>, StoreError> {
+    let known = person_known(tx, token).await?;
+    Ok(known.and_then(|person| person.may(act, tenant).map(|()| person).map_err(WhoError::from)))
+}
+
+/// Who has this token, if they may decide about what belongs to this tenant. `None`: about what is not there, which is for the caller to say.
+pub(crate) async fn person_decides(
+    tx: &mut PgConnection,
+    token: TokenHash,
+    tenant: Option<TenantId>,
+) -> Result<Result<Person, WhoError>, StoreError> {
+    let known = person_known(tx, token).await?;
+    Ok(known
+        .and_then(|person| person.may(Act::Decide, tenant.or(person.tenant)).map(|()| person).map_err(WhoError::from)))
 }
 
 /// Who changes whom, if they may, and if somebody can manage people also after this one's role is `becomes`.
@@ -271,13 +291,17 @@ async fn person_to_change(
     .fetch_optional(&mut *tx)
     .await
     .step("person_named")?;
-    // Who may not manage people is not told who there is.
     let found = row.as_ref().map(person).transpose()?;
-    let tenant = found.as_ref().and_then(|found| found.tenant);
-    let by = match person_may(tx, by, Act::Manage, tenant).await? {
-        Ok(by) => by.id,
+    let by = match person_known(tx, by).await? {
+        Ok(by) => by,
         Err(who) => return Ok(Err(who.into())),
     };
+    // About who is not there, whoever manages any people may ask.
+    let tenant = found.as_ref().map_or(by.tenant, |found| found.tenant);
+    if let Err(not) = by.may(Act::Manage, tenant) {
+        return Ok(Err(WhoError::from(not).into()));
+    }
+    let by = by.id;
     let (Some(row), Some(found)) = (row, found) else {
         return Ok(Err(PeopleError::NoSuchPerson(name.to_string())));
     };

@@ -245,7 +245,7 @@ async fn only_approvers_of_the_tenant_or_of_all_decide() {
     let refused = not_paid(&db, payout, stranger).await;
     assert!(matches!(refused, Err(HoldError::Who(WhoError::NotAllowed(NotAllowed::OtherTenant { .. })))));
     let missing = not_paid(&db, PayoutId(7), stranger).await;
-    assert!(matches!(missing, Err(HoldError::Who(_))), "who may not look is not told that it is not there");
+    assert!(matches!(missing, Err(HoldError::NotHeld(_))), "what is not there is nobody's");
     let ours = db.person("ours", Role::Approver, Some(tenant)).await;
     assert_eq!(effect(&db, payout, ours).await, Effect::Proposes);
     let revoked = db.approver("revoked").await;

@@ -356,3 +356,54 @@ pub struct PeopleReplaceArgs {
     #[arg(long, env = "PAYFLEET_ROLE")]
     pub role: Option<Role>,
 }
+
+/// About statements.
+#[derive(Debug, Subcommand)]
+pub enum StatementsCommand {
+    /// List the returns that only a file tells of; they count when two people have confirmed them
+    List(WaitingArgs),
+    /// Confirm a return that a file tells of: that the money is really back; the second person's word makes it due again
+    Confirm(ConfirmArgs),
+}
+
+/// What waits for people.
+#[derive(Debug, Args)]
+pub struct WaitingArgs {
+    /// How many are listed
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 100, value_parser = value_parser!(i64).range(1..=1_000_000))]
+    pub limit: i64,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+/// Which return.
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// The number of the return, or of its payout; `statements list` shows both
+    #[arg(env = "PAYFLEET_RETURN", value_name = "ID|PAYOUT")]
+    pub number: i64,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
+}
+
+/// About contested accounts.
+#[derive(Debug, Subcommand)]
+pub enum ContestsCommand {
+    /// List the accounts that no plan pays, since a payment was proven after their money was due again
+    List(WaitingArgs),
+    /// Say that an account may be paid again; it is when a second person says the same
+    Clear(ClearArgs),
+}
+
+/// Which contest.
+#[derive(Debug, Args)]
+pub struct ClearArgs {
+    /// The number of the contest; `contests list` shows it
+    #[arg(env = "PAYFLEET_CONTEST", value_name = "ID")]
+    pub contest: i64,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
+}

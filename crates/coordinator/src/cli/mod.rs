@@ -8,9 +8,10 @@ use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
 use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
-    CancelArgs, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs,
-    PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand,
-    RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatusArgs,
+    CancelArgs, ClearArgs, ConfirmArgs, ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs,
+    ImportArgs, ImportCommand, PauseArgs, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs,
+    PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand,
+    StatusArgs, WaitingArgs,
 };
 pub use values::is_method;
 
@@ -134,6 +135,22 @@ pub enum Command {
 That it was not paid can be said once nothing can pay it any more and its statement is known to be silent about it; the list shows when."
     )]
     Holds(HoldsArgs),
+    /// List and confirm what only a file says of money that came back
+    #[command(after_help = "Example, two approvers who have both seen the money on the account:
+  payfleet-coordinator statements list
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator statements confirm 7
+  PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator statements confirm 7")]
+    Statements {
+        /// What about them
+        #[command(subcommand)]
+        what: StatementsCommand,
+    },
+    /// List and clear accounts that were perhaps paid twice, and are not paid until two people have looked
+    Contests {
+        /// What about them
+        #[command(subcommand)]
+        what: ContestsCommand,
+    },
     /// Say who may look, steer, decide and manage people
     People {
         /// What about them
