@@ -6,12 +6,16 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exclusion {
+    /// The balance is beyond [`MAX_BALANCE_MINOR`](crate::MAX_BALANCE_MINOR); what was earned waits for the next run.
+    BalanceOutOfRange,
     /// Clawbacks exceed what was earned; the affiliate owes the difference.
     NegativeBalance,
     /// Less is due than the run's minimum.
     BelowMinimum,
     /// The tenant has put the affiliate on hold.
     OnHold,
+    /// The account was paid by a payout that counted as not paid; nobody has looked at it yet.
+    Contested,
     /// The affiliate has no payout method.
     NoMethod,
     /// The affiliate's methods are all marked as unusable.
@@ -26,10 +30,12 @@ pub enum Exclusion {
 
 impl Exclusion {
     /// All reasons.
-    pub const ALL: [Exclusion; 8] = [
+    pub const ALL: [Exclusion; 10] = [
+        Exclusion::BalanceOutOfRange,
         Exclusion::NegativeBalance,
         Exclusion::BelowMinimum,
         Exclusion::OnHold,
+        Exclusion::Contested,
         Exclusion::NoMethod,
         Exclusion::MethodUnusable,
         Exclusion::NoRail,
@@ -40,9 +46,11 @@ impl Exclusion {
     /// The reason code.
     pub fn code(&self) -> &'static str {
         match self {
+            Exclusion::BalanceOutOfRange => "balance_out_of_range",
             Exclusion::NegativeBalance => "negative_balance",
             Exclusion::BelowMinimum => "below_minimum",
             Exclusion::OnHold => "on_hold",
+            Exclusion::Contested => "contested",
             Exclusion::NoMethod => "no_method",
             Exclusion::MethodUnusable => "method_unusable",
             Exclusion::NoRail => "no_rail",

@@ -184,45 +184,54 @@ pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bo
     *transfers == due
 }
 
-/// How far the database's clock may have been stepped while a run was planned. Money that was released so close to the planning was perhaps in time for
-/// it and perhaps not: the order of their instants proves nothing. (The simulator found affiliates called skipped whose refused payout had been
-/// recorded by a clock that was put back; their money was due in the next run, as it should be.)
-pub const CLOCK_ERROR: std::time::Duration = std::time::Duration::from_secs(60);
+/// What a run decided about an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Decided {
+    /// The balance that the plan saw.
+    pub carried: i64,
+    /// What the payout or the exclusion is about.
+    pub amount: i64,
+}
 
-/// What happened to one account in one run; minor units of one currency.
+/// What happened to one account in one run, by rows and never by instants: minor units of one currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountFacts {
-    /// There is a payout or an exclusion.
-    pub is_decided: bool,
-    /// Earned in the run's window, less what payout and exclusion took of it.
-    pub missing: i64,
-    /// The balance before the run, as of its creation.
-    pub opening_low: i64,
-    /// The same as of the end of its planning: money released in between was perhaps in time for it.
-    pub opening_high: i64,
-    /// The balance, less everything that ever moved it.
+    /// What the run before left over, and what was due again in this run. Not known of runs from before that was written down.
+    pub opening: Option<i64>,
+    /// Earned in the run's window.
+    pub earned: i64,
+    /// Its payout or its exclusion.
+    pub decided: Option<Decided>,
+    /// The balance, less what the newest run left over and what became due again since.
     pub residual: i64,
 }
 
 impl AccountFacts {
     /// What neither payout nor exclusion took.
     pub fn skipped(&self) -> i128 {
-        if self.is_decided { self.missing.into() } else { i128::from(self.missing) + i128::from(self.opening_low) }
+        let taken = self.decided.map_or(0, |decided| decided.amount);
+        match (self.opening, self.decided) {
+            (Some(opening), _) => i128::from(opening) + i128::from(self.earned) - i128::from(taken),
+            // Whatever it had before, this much is new.
+            (None, Some(decided)) => i128::from(self.earned) + i128::from(decided.carried) - i128::from(taken),
+            (None, None) => 0,
+        }
     }
 }
 
-/// Everything that was due to the account is in a payout or an exclusion: nobody is left out.
+/// Everything that was due to the account is in a payout or an exclusion, and the plan saw the balance that there was: nobody is left out.
 pub fn nobody_is_skipped(facts: &AccountFacts) -> bool {
-    let was_too_late = || i128::from(facts.missing) + i128::from(facts.opening_high) == 0;
-    facts.skipped() == 0 || (!facts.is_decided && was_too_late())
+    let saw_the_balance = match (facts.opening, facts.decided) {
+        (Some(opening), Some(decided)) => decided.carried == opening,
+        _ => true,
+    };
+    facts.skipped() == 0 && saw_the_balance
 }
 
-/// The balance is the sum of its history. What was skipped is missing from the balance too; that is the same
-/// difference, not another one.
+/// The balance follows from the decisions. What was skipped is missing from the balance too; that is the same difference, not another one.
 pub fn balance_is_its_history(facts: &AccountFacts) -> bool {
     let residual = i128::from(facts.residual);
-    let explained = residual + i128::from(facts.missing) == 0 || residual + facts.skipped() == 0;
-    residual == 0 || (!nobody_is_skipped(facts) && explained)
+    residual == 0 || (!nobody_is_skipped(facts) && residual == facts.skipped())
 }
 
 /// How many accounts, and the sum of their amounts in minor units.
@@ -287,7 +296,7 @@ mod tests {
         use DiscrepancyKind as K;
         use PayoutState as S;
         let paid = PayoutFacts::as_planned(S::Paid, 1);
-        let account = AccountFacts { is_decided: true, missing: 0, opening_low: 0, opening_high: 0, residual: 0 };
+        let account = AccountFacts { opening: Some(0), earned: 0, decided: None, residual: 0 };
         for kind in K::ALL {
             let is_of_a_payout = OF_A_PAYOUT.iter().filter(|(other, _)| *other == kind).count() == 1;
             let (holds, of_a_payout) = match kind {
@@ -306,7 +315,7 @@ mod tests {
                 K::Skipped => {
                     let due = Total { accounts: 1, amount_minor: 1 };
                     let of_run = run_adds_up(due, Total { accounts: 1, amount_minor: 0 });
-                    (nobody_is_skipped(&AccountFacts { missing: 1, ..account }) || of_run, false)
+                    (nobody_is_skipped(&AccountFacts { earned: 1, ..account }) || of_run, false)
                 }
                 // Of a payout, of an account, and of all.
                 K::LedgerOutOfBalance => {
@@ -335,11 +344,22 @@ mod tests {
 
     #[test]
     fn nobody_with_money_due_is_left_out() {
-        let fine = AccountFacts { is_decided: true, missing: 0, opening_low: 500, opening_high: 500, residual: 0 };
-        assert!(nobody_is_skipped(&fine) && balance_is_its_history(&fine));
-        assert!(!nobody_is_skipped(&AccountFacts { missing: 1, ..fine }));
-        assert!(!nobody_is_skipped(&AccountFacts { is_decided: false, ..fine }));
-        assert!(nobody_is_skipped(&AccountFacts { is_decided: false, opening_high: 0, ..fine }), "released too late");
+        let decided = Some(Decided { carried: 500, amount: 700 });
+        let fine = AccountFacts { opening: Some(500), earned: 200, decided, residual: 0 };
+        let nothing_due = AccountFacts { earned: -500, decided: None, ..fine };
+        let before_that_was_written = AccountFacts { opening: None, ..fine };
+        for facts in [fine, nothing_due, before_that_was_written] {
+            assert!(nobody_is_skipped(&facts) && balance_is_its_history(&facts), "{facts:?}");
+        }
+        assert!(!nobody_is_skipped(&AccountFacts { earned: 201, ..fine }));
+        assert!(!nobody_is_skipped(&AccountFacts { decided: None, ..fine }));
+        assert!(!nobody_is_skipped(&AccountFacts { opening: Some(499), ..fine }));
+        let saw_another_balance = Some(Decided { carried: 499, amount: 700 });
+        assert!(!nobody_is_skipped(&AccountFacts { decided: saw_another_balance, ..fine }));
+        assert!(!nobody_is_skipped(&AccountFacts { decided: saw_another_balance, ..before_that_was_written }));
         assert!(!balance_is_its_history(&AccountFacts { residual: -1, ..fine }));
+        let left_out = AccountFacts { decided: None, residual: 700, ..fine };
+        assert!(balance_is_its_history(&left_out), "what was left out is in the balance, and said already");
+        assert!(!balance_is_its_history(&AccountFacts { residual: 701, ..left_out }));
     }
 }

@@ -35,7 +35,9 @@ pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
-pub use money::{AmountError, Currency, MAX_AMOUNT_MINOR, Money, UnknownCurrency};
+pub use money::{
+    AmountError, Currency, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, Money, UnknownCurrency,
+};
 pub use outcome::{Outcome, Reference, RefusalCode, RefusalKind};
 pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};

@@ -10,6 +10,15 @@ use rust_decimal::prelude::ToPrimitive;
 /// decimals. Far above any real payment and low enough that nine thousand of them fit in an `i64`.
 pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000_000;
 
+/// The largest balance of one account, in minor units, either sign: a tenth of what an `i64` holds, so that whatever is added on the way (a payment that
+/// comes back, a debt, the batch that it travels in) fits too. Imports keep everything that an account was ever credited or debited below it.
+pub const MAX_BALANCE_MINOR: i64 = 900_000_000_000_000_000;
+
+/// Payouts in one batch, at most: so many of the largest amount fit in an `i64`.
+pub const MAX_PAYOUTS_PER_BATCH: u32 = 9_000;
+
+const _: () = assert!(MAX_AMOUNT_MINOR.checked_mul(MAX_PAYOUTS_PER_BATCH as i64).is_some());
+
 /// A currency of ISO 4217, with the number of decimals that the standard gives it (JPY 0, EUR 2, KWD 3; ISK 0 and UGX 0 too).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Currency([u8; 3]);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{
-    AccountFacts, PayoutFacts, Proof, Total, TransferFacts, balance_is_its_history, broken, ledger_follows_state,
-    ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time, run_adds_up,
+    AccountFacts, Decided, PayoutFacts, Proof, Total, TransferFacts, balance_is_its_history, broken,
+    ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time, run_adds_up,
 };
 use payfleet_domain::{DiscrepancyKind as Kind, PayoutState as State};
 
@@ -103,25 +103,37 @@ fn each_state_has_its_transfers_and_no_others() {
 
 #[test]
 fn an_account_that_nobody_decided_about_is_owed_all_of_its_balance() {
-    let left_out = AccountFacts { is_decided: false, missing: 3, opening_low: 4, opening_high: 5, residual: 0 };
+    let left_out = AccountFacts { opening: Some(4), earned: 3, decided: None, residual: 0 };
     assert_eq!(left_out.skipped(), 7);
-    assert_eq!(AccountFacts { is_decided: true, ..left_out }.skipped(), 3);
     assert!(!nobody_is_skipped(&left_out));
-    let nothing_due = AccountFacts { missing: -4, ..left_out };
-    assert!(nobody_is_skipped(&nothing_due));
-    let released_too_late = AccountFacts { missing: -5, ..left_out };
-    assert!(nobody_is_skipped(&released_too_late));
-    assert!(!nobody_is_skipped(&AccountFacts { is_decided: true, ..released_too_late }));
+    let decided = Some(Decided { carried: 4, amount: 4 });
+    assert_eq!(AccountFacts { decided, ..left_out }.skipped(), 3);
+    assert!(nobody_is_skipped(&AccountFacts { earned: -4, ..left_out }));
+    let unknown = AccountFacts { opening: None, ..left_out };
+    assert!(nobody_is_skipped(&unknown), "what it had before is not known");
+    assert_eq!(AccountFacts { decided, ..unknown }.skipped(), 3);
 }
 
 #[test]
-fn a_balance_lacks_what_was_skipped_and_nothing_else() {
-    let left_out = AccountFacts { is_decided: false, missing: 3, opening_low: 4, opening_high: 6, residual: 0 };
+fn a_plan_counts_the_balance_that_there_was() {
+    let decided = |carried, amount| Some(Decided { carried, amount });
+    let facts = AccountFacts { opening: Some(4), earned: 3, decided: decided(4, 7), residual: 0 };
+    assert!(nobody_is_skipped(&facts));
+    assert!(
+        !nobody_is_skipped(&AccountFacts { decided: decided(5, 7), ..facts }),
+        "the sum is right, and its parts are not"
+    );
+    assert!(!nobody_is_skipped(&AccountFacts { decided: decided(5, 8), ..facts }));
+    assert!(nobody_is_skipped(&AccountFacts { opening: None, decided: decided(5, 8), ..facts }));
+}
+
+#[test]
+fn a_balance_has_what_was_skipped_and_nothing_else() {
+    let left_out = AccountFacts { opening: Some(4), earned: 3, decided: None, residual: 0 };
     let holds = |residual| balance_is_its_history(&AccountFacts { residual, ..left_out });
-    assert_eq!([0, -3, -7].map(holds), [true; 3], "as it was, less what was earned, less all of it");
-    assert_eq!([3, 7, -4, -1, 1].map(holds), [false; 5]);
-    let released_too_late = AccountFacts { missing: -6, residual: 6, ..left_out };
-    assert!(nobody_is_skipped(&released_too_late) && !balance_is_its_history(&released_too_late));
+    assert_eq!([0, 7].map(holds), [true; 2]);
+    assert_eq!([3, -7, -4, -1, 1].map(holds), [false; 5]);
+    assert!(!balance_is_its_history(&AccountFacts { earned: -4, residual: 1, ..left_out }));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Planning: who is paid what in a run, and why the others are not. Set-based SQL over chunks of affiliates in key order, one transaction each, so
 //! that a crash loses a chunk at most and memory does not depend on how many there are. Which chunk is planned next is in `chunk`.
 //!
-//! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). The same query decides for the plan
-//! and for a dry run.
+//! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). What was released, came back or was
+//! proven late while the run is being planned counts in the next one, and says so (`transfer.due_in`). The same query decides for the plan and for a
+//! dry run.
 
 use std::str::FromStr;
 
-use payfleet_domain::{Currency, RAILS, RunId, RunState};
+use payfleet_domain::{Currency, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, RAILS, RunId, RunState};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
@@ -62,7 +63,7 @@ struct RailRule {
     rail: &'static str,
     payouts_per_batch: u32,
     currencies: &'static [&'static str],
-    max_minor: Option<i64>,
+    max_minor: i64,
 }
 
 impl Rules {
@@ -72,9 +73,9 @@ impl Rules {
             .iter()
             .map(|rail| RailRule {
                 rail: rail.name,
-                payouts_per_batch: rail.payouts_per_batch.min(batch_size).max(1),
+                payouts_per_batch: rail.payouts_per_batch.min(batch_size).clamp(1, MAX_PAYOUTS_PER_BATCH),
                 currencies: rail.currencies,
-                max_minor: rail.max_minor,
+                max_minor: rail.max_minor.unwrap_or(MAX_AMOUNT_MINOR).min(MAX_AMOUNT_MINOR),
             })
             .collect();
         let mut rules = Rules {
@@ -113,7 +114,7 @@ const DECIDED: &str = "
                (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL)),
       (extract(year FROM $3::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $3::timestamptz AT TIME ZONE 'UTC') - 1)::int)) AS list),
   earned AS (
-    SELECT affiliate_id, currency, sum(amount_minor)::bigint AS minor
+    SELECT affiliate_id, currency, sum(amount_minor) AS minor
       FROM (
         SELECT c.affiliate_id, c.currency, c.amount_minor FROM commission c
          WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month = ANY((SELECT list FROM months)::int[])
@@ -123,11 +124,23 @@ const DECIDED: &str = "
         SELECT c.affiliate_id, c.currency, c.amount_minor FROM commission c
          WHERE c.tenant_id = $1 AND c.late_for = $4 AND c.affiliate_id > $5 AND c.affiliate_id <= $6) AS c
      GROUP BY affiliate_id, currency),
+  -- What became due again since the run was created: for the next one. Few rows, and most often none.
+  later AS (
+    SELECT p.affiliate_id, p.currency, sum(CASE WHEN t.kind IN (6, 10) THEN -t.amount_minor ELSE t.amount_minor END) AS minor
+      FROM transfer t JOIN payout p ON p.id = t.payout_id AND p.tenant_id = $1
+     WHERE t.tenant_id = $1 AND t.due_in > $4 AND p.affiliate_id > $5 AND p.affiliate_id <= $6
+     GROUP BY p.affiliate_id, p.currency),
+  opened AS (
+    SELECT a.affiliate_id, a.currency, (a.carried_minor - coalesce(l.minor, 0))::bigint AS carried_minor
+      FROM account a LEFT JOIN later l ON l.affiliate_id = a.affiliate_id AND l.currency = a.currency
+     WHERE a.tenant_id = $1 AND a.affiliate_id > $5 AND a.affiliate_id <= $6),
+  -- A balance that is too large to be told stays what it was, and what was earned waits.
   due AS (
-    SELECT a.affiliate_id, a.currency, a.carried_minor, a.carried_minor + coalesce(e.minor, 0) AS amount_minor
-      FROM account a LEFT JOIN earned e ON e.affiliate_id = a.affiliate_id AND e.currency = a.currency
-     WHERE a.tenant_id = $1 AND a.affiliate_id > $5 AND a.affiliate_id <= $6
-       AND (a.carried_minor <> 0 OR e.minor IS NOT NULL)),
+    SELECT o.affiliate_id, o.currency, o.carried_minor, fits.is_told,
+           CASE WHEN fits.is_told THEN (o.carried_minor + coalesce(e.minor, 0))::bigint ELSE o.carried_minor END AS amount_minor
+      FROM opened o LEFT JOIN earned e ON e.affiliate_id = o.affiliate_id AND e.currency = o.currency,
+           LATERAL (SELECT abs(o.carried_minor + coalesce(e.minor, 0)) <= 900000000000000000 AS is_told) AS fits
+     WHERE o.carried_minor <> 0 OR e.minor IS NOT NULL),
   rule AS (
     SELECT * FROM jsonb_to_recordset($9::jsonb) AS rule (rail text, payouts_per_batch int, currencies text[], max_minor bigint)),
   -- The rail accounts of the tenant, numbered: affiliates carry the number, and not three words each.
@@ -155,15 +168,23 @@ const DECIDED: &str = "
      ORDER BY affiliate_id, currency, obstacle IS NOT NULL, priority),
   judged AS (
     SELECT c.*,
-           CASE WHEN c.amount_minor = 0 THEN 'nothing_due'
+           CASE WHEN NOT c.is_told THEN 'balance_out_of_range'
+                WHEN c.amount_minor = 0 THEN 'nothing_due'
                 WHEN c.amount_minor < 0 THEN 'negative_balance'
                 WHEN c.amount_minor < minimum.minor THEN 'below_minimum'
                 WHEN f.on_hold THEN 'on_hold'
+                WHEN contested.affiliate_id IS NOT NULL THEN 'contested'
                 ELSE coalesce(c.obstacle, 'pay') END AS verdict
       FROM choice c
       JOIN affiliate f ON f.id = c.affiliate_id AND f.tenant_id = $1 AND f.id > $5 AND f.id <= $6
+      LEFT JOIN (SELECT DISTINCT affiliate_id, currency FROM contest
+                  WHERE tenant_id = $1 AND closed_at IS NULL AND affiliate_id > $5 AND affiliate_id <= $6) AS contested
+             ON contested.affiliate_id = c.affiliate_id AND contested.currency = c.currency
       LEFT JOIN unnest($7::text[], $8::bigint[]) AS minimum (currency, minor) ON minimum.currency = c.currency),
   decided AS NOT MATERIALIZED (SELECT * FROM judged WHERE verdict <> 'nothing_due')";
+
+/// The statement has it as a number.
+const _: () = assert!(MAX_BALANCE_MINOR == 900_000_000_000_000_000);
 
 impl Store {
     /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
@@ -351,7 +372,8 @@ async fn plan_chunk(
            excluded AS (
              INSERT INTO exclusion (run_id, affiliate_id, currency, tenant_id, reason, amount_minor, carried_minor)
              SELECT $10, affiliate_id, currency, $1, verdict, amount_minor, carried_minor FROM decided WHERE verdict <> 'pay'
-              ORDER BY affiliate_id, currency),
+              ORDER BY affiliate_id, currency
+             RETURNING reason),
            -- A difference, not a new balance: money released meanwhile by an earlier run is added to the same row and stays for the next one.
            carried AS (
              UPDATE account a SET carried_minor = a.carried_minor + moved.minor
@@ -361,7 +383,8 @@ async fn plan_chunk(
            counted AS (
              INSERT INTO run_plan (run_id, chunk, currency, verdict, accounts, amount_minor)
              SELECT $10, $12, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict)
-         SELECT coalesce(sum(payouts), 0)::bigint AS payouts FROM batched"
+         SELECT (SELECT coalesce(sum(payouts), 0)::bigint FROM batched) AS payouts,
+                EXISTS (SELECT FROM excluded WHERE reason = 'balance_out_of_range') AS some_wait"
     );
     let row = bind(sqlx::query(sqlx::AssertSqlSafe(sql)), &part, &rules)
         .bind(run.0)
@@ -378,6 +401,32 @@ async fn plan_chunk(
             chunk.n, chunk.accounts
         )));
     }
+    if row.try_get("some_wait").step("plan_chunk")? {
+        earned_wait(tx, run, &part).await?;
+    }
     chunk_done(tx, run, chunk.n).await?;
     Ok(Planned::Chunk(PlanProgress { affiliates: (chunk.after, chunk.up_to), accounts: chunk.accounts }))
+}
+
+/// Leaves to the next run what was earned in this one's window by accounts whose balance would be too large: its commissions are `late_for` it.
+async fn earned_wait(tx: &mut PgConnection, run: RunId, part: &Part) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- plan_earned_wait
+         UPDATE commission c SET late_for = $4 + 1
+           FROM exclusion x
+          WHERE x.run_id = $7 AND x.reason = 'balance_out_of_range' AND x.affiliate_id > $5 AND x.affiliate_id <= $6
+            AND c.tenant_id = $1 AND c.affiliate_id = x.affiliate_id AND c.currency = x.currency
+            AND (c.late_for = $4 OR c.late_for IS NULL AND c.due_at <= $3 AND ($2::timestamptz IS NULL OR c.due_at > $2))",
+    )
+    .bind(part.tenant)
+    .bind(part.opens_after)
+    .bind(part.cutoff)
+    .bind(part.ordinal)
+    .bind(part.after)
+    .bind(part.up_to)
+    .bind(run.0)
+    .execute(tx)
+    .await
+    .step("plan_earned_wait")?;
+    Ok(())
 }

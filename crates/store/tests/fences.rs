@@ -290,8 +290,12 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
 #[tokio::test]
 async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     let db = Db::new().await;
-    let tenant = db.tenant("t", "sandbox-payout", 8).await;
+    let tenant = db.tenant("t", "sandbox-payout", 9).await;
     for statement in [
+        "INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id, closed_at)
+         SELECT tenant_id, id, c, id * 10 + n, at FROM affiliate,
+                (VALUES ('a9', 'EUR', 1, NULL), ('a9', 'EUR', 2, NULL), ('a9', 'EUR', 3, now()), ('a8', 'EUR', 1, now()), ('a8', 'JPY', 2, NULL)) AS k (a, c, n, at)
+          WHERE external_id = a AND $1 > 0",
         "UPDATE affiliate SET on_hold = true WHERE external_id = 'a1' AND $1 > 0",
         "UPDATE payout_method SET usable = false WHERE destination IN ('a2@example.com', 'a3@example.com') AND $1 > 0",
         "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, min_minor)
@@ -342,7 +346,7 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
         .await;
     assert_eq!(
         why,
-        "a1 on_hold, a2 method_unusable, a4 outside_limits, a5 outside_limits, a6 no_method, a7 below_minimum, a8 below_minimum"
+        "a1 on_hold, a2 method_unusable, a4 outside_limits, a5 outside_limits, a6 no_method, a7 below_minimum, a8 below_minimum, a9 contested"
     );
     db.assert_ledger().await;
     let second = db.planned(tenant, "2026-02", 10).await;

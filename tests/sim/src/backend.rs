@@ -44,8 +44,6 @@ pub struct RunEnd {
     pub id: RunId,
     pub key: Uuid,
     pub state: RunState,
-    pub created_at: OffsetDateTime,
-    pub planned_at: Option<OffsetDateTime>,
     /// How many of the scenario's affiliates its plan has gone through.
     pub planned_up_to: usize,
     pub is_paused: bool,
@@ -61,8 +59,8 @@ pub struct PayoutEnd {
     pub carried_minor: i64,
     pub state: PayoutState,
     pub reference: Option<String>,
-    /// Kind (0 reserve, 2 settle, 3 release, 4 return), amount, instant.
-    pub transfers: Vec<(u8, i64, OffsetDateTime)>,
+    /// Kind (0 reserve, 2 settle, 3 release, 4 return), amount, and the ordinal of the run that counts what became due again.
+    pub transfers: Vec<(u8, i64, Option<i32>)>,
 }
 
 /// An exclusion.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{
-    AccountFacts, CLOCK_ERROR, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
+    AccountFacts, Decided, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
     every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time,
     run_adds_up,
 };
@@ -60,43 +60,34 @@ fn transfer_facts(payout: &PayoutEnd) -> TransferFacts {
 }
 
 fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: usize) -> AccountFacts {
-    let earned = |run: &RunEnd| {
-        let place = ended.runs.iter().position(|other| other.id == run.id).unwrap_or(usize::MAX);
-        scenario.affiliates[affiliate].earned.get(place).copied().unwrap_or(0)
+    let place = ended.runs.iter().position(|other| other.id == run.id).unwrap_or(usize::MAX);
+    let left_over = |of: &RunEnd| {
+        let own = ended.exclusions.iter().filter(|excluded| excluded.affiliate == affiliate && excluded.run == of.id);
+        own.map(|excluded| excluded.amount_minor).sum::<i64>()
     };
-    let payouts = || ended.payouts.iter().filter(|payout| payout.affiliate == affiliate);
-    let decided: Vec<(RunId, i64, i64)> = payouts()
-        .map(|payout| (payout.id.run(), payout.amount_minor, payout.carried_minor))
-        .chain(
-            ended
-                .exclusions
-                .iter()
-                .filter(|excluded| excluded.affiliate == affiliate)
-                .map(|excluded| (excluded.run, excluded.amount_minor, excluded.carried_minor)),
-        )
-        .collect();
-    let ours = || decided.iter().filter(|(of, _, _)| *of == run.id);
-    let missing = earned(run) - ours().map(|(_, amount, carried)| amount - carried).sum::<i64>();
-    let closed = |window: &&RunEnd| affiliate < window.planned_up_to;
-    let moved = |kind: u8, amount: i64| match kind {
-        0 => -amount,
-        3 | 4 => amount,
-        _ => 0,
+    // Ordinals are places, counted from 1.
+    let due_again = |counts: &dyn Fn(usize) -> bool| {
+        let own = ended.payouts.iter().filter(|payout| payout.affiliate == affiliate);
+        let moved = own.flat_map(|payout| &payout.transfers);
+        let counted = moved.filter(|(_, _, due_in)| due_in.is_some_and(|due_in| counts(due_in as usize - 1)));
+        counted.map(|(kind, amount, _)| if matches!(kind, 6 | 10) { -amount } else { *amount }).sum::<i64>()
     };
-    let opening = |at: Option<time::OffsetDateTime>| {
-        let windows = ended.runs.iter().filter(|window| window.id < run.id);
-        let before = payouts().filter(|payout| payout.id.run() < run.id).flat_map(|payout| &payout.transfers);
-        let in_time = before.filter(|(kind, _, when)| *kind == 0 || at.is_none_or(|at| *when <= at));
-        windows.map(earned).sum::<i64>() + in_time.map(|(kind, amount, _)| moved(*kind, *amount)).sum::<i64>()
-    };
-    let history: i64 = ended.runs.iter().filter(closed).map(earned).sum::<i64>()
-        + payouts().flat_map(|payout| &payout.transfers).map(|(kind, amount, _)| moved(*kind, *amount)).sum::<i64>();
+    let payouts = ended.payouts.iter().filter(|payout| payout.affiliate == affiliate && payout.id.run() == run.id);
+    let exclusions =
+        ended.exclusions.iter().filter(|excluded| excluded.affiliate == affiliate && excluded.run == run.id);
+    let decided = payouts
+        .map(|payout| Decided { carried: payout.carried_minor, amount: payout.amount_minor })
+        .chain(exclusions.map(|excluded| Decided { carried: excluded.carried_minor, amount: excluded.amount_minor }))
+        .next();
+    let before = place.checked_sub(1).map_or(0, |before| left_over(&ended.runs[before]));
+    // The newest plan that has gone through this affiliate.
+    let newest = ended.runs.iter().rposition(|window| affiliate < window.planned_up_to);
+    let expected = newest.map_or(0, |newest| left_over(&ended.runs[newest]) + due_again(&|place| place > newest));
     AccountFacts {
-        is_decided: ours().next().is_some(),
-        missing,
-        opening_low: opening(Some(run.created_at - CLOCK_ERROR)),
-        opening_high: opening(run.planned_at.map(|planned_at| planned_at + CLOCK_ERROR)),
-        residual: ended.carried[affiliate] - history,
+        opening: Some(before + due_again(&|counted| counted == place)),
+        earned: scenario.affiliates[affiliate].earned.get(place).copied().unwrap_or(0),
+        decided,
+        residual: ended.carried[affiliate] - expected,
     }
 }
 

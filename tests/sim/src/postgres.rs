@@ -367,21 +367,21 @@ impl Backend for Postgres {
         let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
             let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
             (
-                all("SELECT id, key, state, created_at, planned_at, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
+                all("SELECT id, key, state, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
                 all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference FROM payout WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
-                all("SELECT payout_id, kind, amount_minor, at FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
+                all("SELECT payout_id, kind, amount_minor, due_in FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
                 all("SELECT run_id, affiliate_id, amount_minor, carried_minor FROM exclusion WHERE tenant_id = $1 ORDER BY run_id, affiliate_id").await.unwrap(),
                 all("SELECT carried_minor FROM account WHERE tenant_id = $1 ORDER BY affiliate_id").await.unwrap(),
                 all("SELECT id FROM batch WHERE tenant_id = $1 AND state IN ('ready', 'sending', 'accepted')").await.unwrap(),
             )
         });
-        let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, OffsetDateTime)>>::new();
+        let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, Option<i32>)>>::new();
         for row in &transfers {
             let kind: i16 = row.get("kind");
             by_payout.entry(row.get("payout_id")).or_default().push((
                 kind as u8,
                 row.get("amount_minor"),
-                row.get("at"),
+                row.get("due_in"),
             ));
         }
         let run = |row: &sqlx::postgres::PgRow| {
@@ -391,8 +391,6 @@ impl Backend for Postgres {
                 id: RunId(row.get("id")),
                 key: row.get("key"),
                 state: state.parse().expect("a state"),
-                created_at: row.get("created_at"),
-                planned_at: row.get("planned_at"),
                 planned_up_to: planned_up_to as usize,
                 is_paused: row.get("paused"),
             }

@@ -166,8 +166,8 @@ fn run_help() -> String {
   payfleet-coordinator run --tenant acme --period 2011-11 --minimum 25.00 --wait
   payfleet-coordinator run --tenant acme --period 2011-11 --sequence 2      pays what became known after the first
 
-Who is not paid is excluded with a reason code: negative_balance, below_minimum, on_hold, no_method, method_unusable, no_rail,
-currency_unsupported, outside_limits. What is excluded stays due.
+Who is not paid is excluded with a reason code: balance_out_of_range, negative_balance, below_minimum, on_hold, contested, no_method,
+method_unusable, no_rail, currency_unsupported, outside_limits. What is excluded stays due.
 
 {EXIT_CODES}"
     )

@@ -1,12 +1,12 @@
-//! Whether everybody's money is somewhere: what was due in the run's window against payouts and exclusions, and every
-//! account's balance against its whole history.
+//! Whether everybody's money is somewhere: what the run before left over, what became due again in this run and what was
+//! earned in its window against its payouts and exclusions, and every account's balance against what the newest run left
+//! over. Only rows are compared, never instants, and only those of these runs: history is not read again.
 
 use payfleet_domain::RunState;
 use payfleet_domain::invariant::{
-    AccountFacts, CLOCK_ERROR, Total, balance_is_its_history, nobody_is_skipped, run_adds_up,
+    AccountFacts, Decided, Total, balance_is_its_history, nobody_is_skipped, run_adds_up,
 };
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, Row, Transaction};
-use time::OffsetDateTime;
 
 use crate::close::total;
 use crate::connect::{Step, StoreError};
@@ -16,65 +16,63 @@ use crate::run::RunRow;
 /// error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
 const TABLES: &str = "
   SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = 0;
-  CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint, currency text, is_decided boolean,
-    missing bigint, opening_low bigint, opening_high bigint, residual bigint);
+  CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint, currency text, opening bigint,
+    earned bigint, is_decided boolean, carried bigint, amount bigint, residual bigint);
   CREATE AGGREGATE pg_temp.total (bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0')";
 
-/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 created_at, $9 planned_at (each with room for a clock that was stepped);
-/// $10 and $11 ordinal and cutoff of the newest window that is planned for all accounts; $12 to $14 ordinal, cutoff and
-/// planned affiliates of the one that is being planned, if there is one.
+/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 the run before it, $9 and $10 number and ordinal of the
+/// newest run that is planned for all accounts, $11 and $12 number and planned affiliates of the one that is being planned, if there is one;
+/// $13 whether what became due again in this run is written down, $14 whether that since the newest one is.
 ///
-/// - `missing`: commissions of this run's window that no payout or exclusion of it has claimed.
-/// - `opening_low`, `opening_high`: the balance before the run, as of its creation and of the end of its planning:
-///   money released in between was perhaps in time for it. Needed only for accounts without a decision: with a balance
-///   of zero there is none.
-/// - `residual`: by how much the balance is not commissions in closed windows - reserved + released + returned.
+/// - `opening`: what exclusions of the run before left over (a payout leaves nothing, and who had neither has nothing), and what became due again
+///   before this run was created.
+/// - `earned`, `carried`, `amount`: the commissions of the window, and what payout or exclusion say.
+/// - `residual`: by how much the balance is not what the newest plan left over, and what became due again since.
 ///
-/// One pass over everything that ever happened to an account, and one group for each: joins of totals took three times
-/// as long. Accounts of which every number is as it should be are left out; a test asserts that no invariant could say
-/// anything about them.
+/// One pass, and one group for each account: joins of totals took three times as long. Accounts of which every number is as it should be are left out;
+/// a test asserts that no invariant could say anything about them.
 const ACCOUNTS: &str = "-- compare_accounts
-WITH flow AS (
-  SELECT affiliate_id, currency, CASE place WHEN 0 THEN amount_minor ELSE 0 END AS missing, CASE place WHEN -1 THEN amount_minor ELSE 0 END AS low,
-         CASE place WHEN -1 THEN amount_minor ELSE 0 END AS high, -amount_minor AS residual, 0::bigint AS decisions
-    FROM (
-      SELECT affiliate_id, currency, amount_minor,
-             CASE WHEN due_at > $5 THEN 1 WHEN $4::timestamptz IS NULL OR due_at > $4 THEN 0 ELSE -1 END AS place
-        FROM commission
-       WHERE tenant_id = $1 AND late_for IS NULL
-         AND due_month <= (extract(year FROM greatest($11, $13::timestamptz) AT TIME ZONE 'UTC') * 12
-                           + extract(month FROM greatest($11, $13) AT TIME ZONE 'UTC') - 1)::int
-         AND (due_at <= $11 OR due_at <= $13 AND affiliate_id <@ $14::int8multirange)
-      UNION ALL
-      SELECT affiliate_id, currency, amount_minor, sign(late_for - $3)::int
-        FROM commission
-       WHERE tenant_id = $1 AND late_for IS NOT NULL AND (late_for <= $10 OR late_for <= $12 AND affiliate_id <@ $14::int8multirange)) AS c
+WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, residual) AS (
+  SELECT affiliate_id, currency, 0::bigint, amount_minor, 0::bigint, 0::bigint, 0::bigint, 0::bigint FROM commission
+   WHERE tenant_id = $1 AND late_for IS NULL AND due_at <= $5 AND ($4::timestamptz IS NULL OR due_at > $4)
+     AND due_month <= (extract(year FROM $5::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $5 AT TIME ZONE 'UTC') - 1)::int
+     AND ($4 IS NULL OR due_month >= (extract(year FROM $4 AT TIME ZONE 'UTC') * 12 + extract(month FROM $4 AT TIME ZONE 'UTC') - 1)::int)
   UNION ALL
-  SELECT p.affiliate_id, p.currency, 0, CASE WHEN p.run_id < $2 AND (t.kind = 0 OR t.at <= $8) THEN moved ELSE 0 END,
-         CASE WHEN p.run_id < $2 AND (t.kind = 0 OR t.at <= $9) THEN moved ELSE 0 END, -moved, 0
-    FROM (SELECT payout_id, kind, at, CASE kind WHEN 0 THEN -amount_minor ELSE amount_minor END AS moved FROM transfer
-           WHERE tenant_id = $1 AND kind IN (0, 3, 4)) AS t
+  SELECT affiliate_id, currency, 0, amount_minor, 0, 0, 0, 0 FROM commission WHERE tenant_id = $1 AND late_for = $3
+  UNION ALL
+  SELECT affiliate_id, currency, 0, 0, 1, carried_minor, amount_minor, 0 FROM payout WHERE id BETWEEN $6 AND $7
+  UNION ALL
+  SELECT affiliate_id, currency, 0, 0, 1, carried_minor, amount_minor, 0 FROM exclusion WHERE run_id = $2
+  UNION ALL
+  SELECT affiliate_id, currency, amount_minor, 0, 0, 0, 0, 0 FROM exclusion WHERE run_id = $8
+  UNION ALL
+  SELECT p.affiliate_id, p.currency, CASE WHEN t.due_in = $3 THEN moved ELSE 0 END, 0, 0, 0, 0,
+         CASE WHEN t.due_in > $10 AND (t.due_in > $10 + 1 OR (p.affiliate_id <@ $12::int8multirange) IS NOT TRUE) THEN -moved ELSE 0 END
+    FROM (SELECT payout_id, due_in, CASE WHEN kind IN (6, 10) THEN -amount_minor ELSE amount_minor END AS moved FROM transfer
+           WHERE tenant_id = $1 AND due_in IS NOT NULL AND (due_in = $3 OR due_in > $10)) AS t
     JOIN payout p ON p.id = t.payout_id AND p.tenant_id = $1
   UNION ALL
-  SELECT affiliate_id, currency, carried_minor - amount_minor, 0, 0, 0, 1 FROM payout WHERE id BETWEEN $6 AND $7
+  SELECT affiliate_id, currency, 0, 0, 0, 0, 0, -amount_minor FROM exclusion
+   WHERE run_id = $9 AND (affiliate_id <@ $12::int8multirange) IS NOT TRUE OR run_id = $11
   UNION ALL
-  SELECT affiliate_id, currency, carried_minor - amount_minor, 0, 0, 0, 1 FROM exclusion WHERE run_id = $2
-  UNION ALL
-  SELECT affiliate_id, currency, 0, 0, 0, carried_minor, 0 FROM account WHERE tenant_id = $1),
+  SELECT affiliate_id, currency, 0, 0, 0, 0, 0, carried_minor FROM account WHERE tenant_id = $1),
  state AS (
-  SELECT affiliate_id, currency, pg_temp.total(decisions) AS decisions, pg_temp.total(missing) AS missing,
-         pg_temp.total(low) AS opening_low, pg_temp.total(high) AS opening_high, pg_temp.total(residual) AS residual
+  SELECT affiliate_id, currency, pg_temp.total(opening) AS opening, pg_temp.total(earned) AS earned, pg_temp.total(decisions) AS decisions,
+         pg_temp.total(carried) AS carried, pg_temp.total(amount) AS amount,
+         CASE WHEN $14 THEN pg_temp.total(residual) ELSE 0 END AS residual
     FROM flow GROUP BY affiliate_id, currency)
-INSERT INTO suspect (affiliate_id, currency, is_decided, missing, opening_low, opening_high, residual)
-SELECT affiliate_id, currency, decisions > 0, missing, opening_low, opening_high, residual FROM state
- WHERE missing <> 0 OR residual <> 0 OR decisions = 0 AND opening_low <> 0
+INSERT INTO suspect (affiliate_id, currency, opening, earned, is_decided, carried, amount, residual)
+SELECT affiliate_id, currency, CASE WHEN $13 THEN opening END, earned, decisions > 0, carried, amount, residual FROM state
+ WHERE CASE WHEN $13 THEN opening + earned <> amount OR decisions > 0 AND carried <> opening
+            ELSE decisions > 0 AND carried + earned <> amount END
+    OR residual <> 0
  ORDER BY affiliate_id, currency";
 
 /// So many accounts are in memory at once.
 const CHUNK: i64 = 5_000;
 
 const SUSPECTS: &str = "-- compare_suspects
-SELECT number, affiliate_id, currency, is_decided, missing, opening_low, opening_high, residual
+SELECT number, affiliate_id, currency, opening, earned, is_decided, carried, amount, residual
   FROM suspect WHERE number > $1 ORDER BY number LIMIT $2";
 
 const FINDINGS: &str = "-- findings_insert
@@ -121,28 +119,31 @@ pub(super) async fn accounts_compare(pool: PgPool, run: RunRow, snapshot: String
     Ok(Accounts { tx, totals })
 }
 
+/// A run as the comparison of accounts needs it: number, ordinal, state, whether it is stamped, the affiliates that are planned.
+type Window = (i64, i32, String, bool, String);
+
 async fn suspects_find(connection: &mut PgConnection, run: &RunRow) -> Result<(), StoreError> {
-    let planned_at: Option<OffsetDateTime> =
-        sqlx::query_scalar("-- run_planned_at\nSELECT planned_at FROM run WHERE id = $1")
-            .bind(run.id.0)
-            .fetch_one(&mut *connection)
-            .await
-            .step("run_planned_at")?;
-    let windows: Vec<(String, i32, OffsetDateTime, String)> = sqlx::query_as(
-        "-- windows_newest
-         SELECT state, ordinal, cutoff,
+    let windows: Vec<Window> = sqlx::query_as(
+        "-- windows_read
+         SELECT id, ordinal, state, stamped,
                 (SELECT coalesce(range_agg(int8range(after_affiliate, up_to, '(]')), '{}')::text FROM plan_chunk
-                  WHERE run_id = r.id AND is_planned)
-           FROM run r WHERE tenant_id = $1 ORDER BY ordinal DESC LIMIT 2",
+                  WHERE run_id = r.id AND is_planned AND r.state = 'planning')
+           FROM run r
+          WHERE tenant_id = $1
+            AND (ordinal BETWEEN $2 - 1 AND $2 OR ordinal >= (SELECT max(ordinal) - 1 FROM run WHERE tenant_id = $1))
+          ORDER BY ordinal DESC",
     )
     .bind(run.tenant.0)
+    .bind(run.ordinal)
     .fetch_all(&mut *connection)
     .await
-    .step("windows_newest")?;
+    .step("windows_read")?;
+    let of = |ordinal| windows.iter().find(|window| window.1 == ordinal);
     // Only the newest can be in planning: the next one waits for it.
-    let is_planning = |window: &&(String, i32, OffsetDateTime, String)| window.0 == RunState::Planning.as_str();
+    let is_planning = |window: &&Window| window.2 == RunState::Planning.as_str();
     let planning = windows.iter().find(is_planning);
     let closed = windows.iter().find(|window| !is_planning(window));
+    let stamped = |window: Option<&Window>| window.is_none_or(|window| window.3);
     sqlx::query(ACCOUNTS)
         .bind(run.tenant.0)
         .bind(run.id.0)
@@ -151,13 +152,13 @@ async fn suspects_find(connection: &mut PgConnection, run: &RunRow) -> Result<()
         .bind(run.cutoff)
         .bind(run.id.payouts().0.0)
         .bind(run.id.payouts().1.0)
-        .bind(run.created_at - CLOCK_ERROR)
-        .bind(planned_at.map(|planned_at| planned_at + CLOCK_ERROR))
+        .bind(of(run.ordinal - 1).map(|window| window.0))
+        .bind(closed.map(|window| window.0))
         .bind(closed.map(|window| window.1))
-        .bind(closed.map(|window| window.2))
-        .bind(planning.map(|window| window.1))
-        .bind(planning.map(|window| window.2))
-        .bind(planning.map(|window| window.3.as_str()))
+        .bind(planning.map(|window| window.0))
+        .bind(planning.map(|window| window.4.as_str()))
+        .bind(stamped(of(run.ordinal)) && stamped(of(run.ordinal - 1)))
+        .bind(stamped(closed) && stamped(planning))
         .execute(&mut *connection)
         .await
         .step("compare_accounts")?;
@@ -195,6 +196,7 @@ impl Accounts {
     pub(super) async fn judge(mut self, findings: &mut PgConnection) -> Result<(), StoreError> {
         self.suspects_judge(findings, "skipped", nobody_is_skipped, |facts| {
             let found = match facts.skipped() {
+                0 => "a plan that saw another balance than there was".to_owned(),
                 missing @ 1.. => format!("{missing} minor units in neither payout nor exclusion"),
                 over => format!("{} minor units more than was due", -over),
             };
@@ -241,11 +243,11 @@ impl Accounts {
             let mut found = Findings::default();
             for row in &rows {
                 let minor = |column: &str| row.try_get(column).step(read);
+                let decided = Decided { carried: minor("carried")?, amount: minor("amount")? };
                 let facts = AccountFacts {
-                    is_decided: row.try_get("is_decided").step(read)?,
-                    missing: minor("missing")?,
-                    opening_low: minor("opening_low")?,
-                    opening_high: minor("opening_high")?,
+                    opening: row.try_get("opening").step(read)?,
+                    earned: minor("earned")?,
+                    decided: row.try_get::<bool, _>("is_decided").step(read)?.then_some(decided),
                     residual: minor("residual")?,
                 };
                 if !holds(&facts) {
@@ -307,10 +309,14 @@ mod tests {
     /// The condition of `ACCOUNTS` in other words.
     #[test]
     fn nothing_can_be_broken_about_the_accounts_that_are_not_judged() {
-        for opening_high in [-1, 0, 1] {
-            for (is_decided, opening_low) in [(true, -1), (true, 0), (true, 1), (false, 0)] {
-                let facts = AccountFacts { is_decided, missing: 0, opening_low, opening_high, residual: 0 };
-                assert!(nobody_is_skipped(&facts) && balance_is_its_history(&facts), "{facts:?}");
+        for (opening, earned) in [(-1, 1), (0, 0), (2, 3), (3, -5)] {
+            let decided = Some(Decided { carried: opening, amount: opening + earned });
+            let nothing_due = (opening + earned == 0).then_some(None);
+            for opening in [Some(opening), None] {
+                for decided in [Some(decided), nothing_due].into_iter().flatten() {
+                    let facts = AccountFacts { opening, earned, decided, residual: 0 };
+                    assert!(nobody_is_skipped(&facts) && balance_is_its_history(&facts), "{facts:?}");
+                }
             }
         }
     }

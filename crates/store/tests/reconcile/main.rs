@@ -1,6 +1,7 @@
 //! The reconciler's promise: it finds each planted discrepancy and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod carried;
 mod plant;
 mod world;
 

@@ -24,7 +24,6 @@ struct Run {
     row: RunRow,
     paused: bool,
     cursor: usize,
-    planned_at: Option<OffsetDateTime>,
 }
 
 #[derive(Debug, Clone)]
@@ -38,8 +37,8 @@ struct Payout {
     /// Its place in the order of records, which no clock can change.
     settled_as: Option<u64>,
     returned_as: Option<u64>,
-    /// Kind and instant: 0 reserve, 2 settle, 3 release, 4 return.
-    transfers: BTreeMap<u8, OffsetDateTime>,
+    /// Kind (0 reserve, 2 settle, 3 release, 4 return), and the ordinal of the run that counts what became due again.
+    transfers: BTreeMap<u8, Option<i32>>,
     /// Proofs of payment that contradict what is settled.
     proofs: BTreeSet<String>,
 }

@@ -21,13 +21,12 @@ impl Memory {
         self.recorded += 1;
         for (id, reference) in news {
             let may = self.can(*id, PayoutEvent::Pay);
-            let now = self.now;
             let Some(payout) = self.payouts.get_mut(id) else { continue };
             if may {
                 payout.state = PayoutState::Paid;
                 payout.reference = Some((*reference).to_owned());
                 payout.settled_as = Some(self.recorded);
-                payout.transfers.insert(2, now);
+                payout.transfers.insert(2, None);
                 settled += 1;
             } else if payout.reference.as_deref() != Some(reference) {
                 alarms += u64::from(payout.proofs.insert((*reference).to_owned()));
@@ -43,20 +42,25 @@ impl Memory {
             if !self.can(*id, PayoutEvent::Return) {
                 continue;
             }
-            let now = self.now;
+            let due_in = self.counted_in();
             let Some(payout) = self.payouts.get_mut(id) else { continue };
             if payout.state != PayoutState::Paid {
                 payout.reference = Some((*reference).to_owned());
-                payout.transfers.insert(2, now);
+                payout.transfers.insert(2, None);
             }
             payout.state = PayoutState::Returned;
             payout.settled_as = payout.settled_as.or(Some(self.recorded));
             payout.returned_as = Some(self.recorded);
-            payout.transfers.insert(4, now);
+            payout.transfers.insert(4, due_in);
             self.carried[payout.affiliate] += payout.amount_minor;
             returned += 1;
         }
         returned
+    }
+
+    /// The run that counts what becomes due again now: the next one to be created.
+    fn counted_in(&self) -> Option<i32> {
+        self.runs.values().next_back().map(|run| run.row.ordinal + 1)
     }
 
     fn accept(&mut self, news: &[(PayoutId, &str)]) {
@@ -77,11 +81,11 @@ impl Memory {
             if !self.can(*id, event) {
                 continue;
             }
-            let now = self.now;
+            let due_in = self.counted_in();
             let Some(payout) = self.payouts.get_mut(id) else { continue };
             payout.state = to;
             payout.reference = None;
-            payout.transfers.insert(3, now);
+            payout.transfers.insert(3, due_in);
             self.carried[payout.affiliate] += payout.amount_minor;
             freed += 1;
         }

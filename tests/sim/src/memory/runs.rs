@@ -57,7 +57,7 @@ impl Memory {
             paying_at: None,
             settled_at: None,
         };
-        let run = Run { row: row.clone(), paused: false, cursor: 0, planned_at: None };
+        let run = Run { row: row.clone(), paused: false, cursor: 0 };
         self.runs.insert(id, run);
         Ok((row, true))
     }
@@ -68,8 +68,17 @@ impl Memory {
         self.scenario.affiliates[affiliate].earned.get(ordinal as usize - 1).copied().unwrap_or(0)
     }
 
+    /// What became due again, or was proven late, since a run was created.
+    fn due_later(&self, run: RunId, affiliate: usize) -> i64 {
+        let ordinal = self.runs[&run].row.ordinal;
+        let own = self.payouts.values().filter(|payout| payout.affiliate == affiliate);
+        let moved = own.flat_map(|payout| payout.transfers.iter().map(|moved| (payout.amount_minor, moved)));
+        let later = moved.filter(|(_, (_, due_in))| **due_in > Some(ordinal));
+        later.map(|(amount, (kind, _))| if matches!(kind, 6 | 10) { -amount } else { amount }).sum()
+    }
+
     fn plan(&mut self, id: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
-        let (now, everybody) = (self.now, self.scenario.affiliates.len());
+        let everybody = self.scenario.affiliates.len();
         let run = self.run(id)?;
         if run.row.state != RunState::Planning {
             return Ok(Planned::Complete);
@@ -80,26 +89,27 @@ impl Memory {
         let from = run.cursor;
         if from == everybody {
             run.row.state = RunState::Planned;
-            run.planned_at = Some(now);
             return Ok(Planned::Complete);
         }
         let up_to = everybody.min(from + chunk as usize);
         run.cursor = up_to;
         let mut paid: Vec<(&'static str, usize, i64, i64)> = Vec::new();
         for affiliate in from..up_to {
-            let carried_minor = self.carried[affiliate];
+            // What became due again since the run was created is the next one's.
+            let later = self.due_later(id, affiliate);
+            let carried_minor = self.carried[affiliate] - later;
             let amount_minor = carried_minor + self.earned(id, affiliate);
             let rail = self.scenario.affiliates[affiliate].rail;
             match rail.filter(|_| amount_minor >= MINIMUM_MINOR) {
                 Some(rail) => {
                     paid.push((rail, affiliate, amount_minor, carried_minor));
-                    self.carried[affiliate] = 0;
+                    self.carried[affiliate] = later;
                 }
                 None => {
                     if amount_minor != 0 {
                         self.exclusions.push(Exclusion { run: id, affiliate, amount_minor, carried_minor });
                     }
-                    self.carried[affiliate] = amount_minor;
+                    self.carried[affiliate] = amount_minor + later;
                 }
             }
         }
@@ -110,7 +120,7 @@ impl Memory {
             let run = self.run(id)?;
             let payout = PayoutId((id.0 << 32) + place);
             run.row.payouts += 1;
-            let transfers = [(0, now)].into_iter().collect();
+            let transfers = [(0, None)].into_iter().collect();
             self.payouts.insert(
                 payout,
                 Payout {
@@ -457,8 +467,6 @@ impl Backend for Memory {
             id: run.row.id,
             key: run.row.key,
             state: run.row.state,
-            created_at: run.row.created_at,
-            planned_at: run.planned_at,
             planned_up_to: run.cursor,
             is_paused: run.paused,
         });
@@ -469,7 +477,7 @@ impl Backend for Memory {
             carried_minor: payout.carried_minor,
             state: payout.state,
             reference: payout.reference.clone(),
-            transfers: payout.transfers.iter().map(|(kind, at)| (*kind, payout.amount_minor, *at)).collect(),
+            transfers: payout.transfers.iter().map(|(kind, due_in)| (*kind, payout.amount_minor, *due_in)).collect(),
         });
         let exclusions = self.exclusions.iter().map(|excluded| ExclusionEnd {
             run: excluded.run,

@@ -1,4 +1,4 @@
--- Controls that outlive an address: limits by currency.
+-- Limits that outlive an address; balances that fit; and which run counts what became due again, whoever writes it.
 
 -- Between which amounts a kind of method is used for an affiliate, in one currency. Belongs to the kind, so that another address has the same
 -- limits, and binds its own currency only: 50.00 says nothing about yen.
@@ -34,3 +34,24 @@ BEGIN
 END $$;
 CREATE TRIGGER payout_method_limits_moved BEFORE INSERT OR UPDATE OF min_minor, max_minor ON payout_method
   FOR EACH ROW WHEN (NEW.min_minor IS NOT NULL OR NEW.max_minor IS NOT NULL) EXECUTE FUNCTION refuse_old_limit();
+
+-- An account that is contested, or whose balance is too large to be told, is excluded like any other that is not paid. Of the latter, what was
+-- earned in the window is left for the next one (late_for), and the exclusion is about what it had before: also zero.
+-- NOT VALID: what is there satisfies the narrower rules that these replace.
+ALTER TABLE exclusion DROP CONSTRAINT exclusion_reason_check, DROP CONSTRAINT exclusion_amount_minor_check, DROP CONSTRAINT exclusion_check;
+ALTER TABLE exclusion
+  ADD CONSTRAINT exclusion_reason_check CHECK (reason IN ('balance_out_of_range', 'negative_balance', 'below_minimum', 'on_hold', 'contested',
+    'no_method', 'method_unusable', 'no_rail', 'currency_unsupported', 'outside_limits')) NOT VALID,
+  ADD CONSTRAINT exclusion_amount_minor_check CHECK (amount_minor <> 0 OR reason = 'balance_out_of_range') NOT VALID,
+  ADD CONSTRAINT exclusion_check CHECK ((reason = 'negative_balance') = (amount_minor < 0) OR reason = 'balance_out_of_range') NOT VALID;
+
+-- A worker of the version before does not say which run counts what it releases. The rule is the same for it: the first run that is created
+-- afterwards. (The number of the lock is RELEASE_LOCK of the programs.)
+CREATE FUNCTION transfer_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(1346764804, NEW.tenant_id);
+  NEW.due_in := (SELECT max(ordinal) + 1 FROM run WHERE tenant_id = NEW.tenant_id);
+  RETURN NEW;
+END $$;
+CREATE TRIGGER transfer_stamped BEFORE INSERT ON transfer
+  FOR EACH ROW WHEN (NEW.due_in IS NULL AND NEW.kind NOT IN (0, 2)) EXECUTE FUNCTION transfer_stamp();
