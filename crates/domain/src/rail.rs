@@ -201,6 +201,12 @@ mod tests {
     }
 
     #[test]
+    fn only_what_pays_nobody_has_no_statement() {
+        let without: Vec<_> = RAILS.iter().filter(|rail| !rail.has_statement).map(|rail| rail.name).collect();
+        assert_eq!(without, ["null"]);
+    }
+
+    #[test]
     fn an_unknown_rail_is_told_which_there_are() {
         let told = Rail::named("paper").map_err(|unknown| unknown.to_string());
         let names = "sandbox-payout, sandbox-batch, sandbox-lookup, sandbox-file, null";

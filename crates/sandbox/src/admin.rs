@@ -168,6 +168,14 @@ pub async fn plant(State(engine): State<Arc<Engine>>, Payload(body): Payload) ->
     .await
 }
 
+/// `POST /faults/hurry`: what is planned happens now.
+pub async fn hurry(State(engine): State<Arc<Engine>>) -> Result<Reply, Problem> {
+    // Of its own, so that nothing is left undone if the caller goes away.
+    let all = tokio::spawn(async move { engine.hurry().await });
+    let count = all.await.map_err(unreadable)??;
+    Ok(Reply::json(StatusCode::OK, &json!({"done": count})))
+}
+
 async fn planted(engine: &Engine, plant: impl FnOnce(&mut Core) -> u64) -> Result<Reply, Problem> {
     let line = engine
         .execute(|core| {

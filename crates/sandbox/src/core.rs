@@ -32,6 +32,15 @@ pub struct Order<'a> {
     pub plan: Option<u64>,
 }
 
+/// What is known of a request that came long ago; nothing of one that comes now.
+#[derive(Clone, Copy, Default)]
+pub struct Late<'a> {
+    /// The plan that is done by it.
+    pub plan: Option<u64>,
+    /// The reference that it was answered with.
+    pub receipt: Option<&'a str>,
+}
+
 /// What became of it, as it may be told.
 pub struct Receipt {
     /// The reference to tell.
@@ -125,18 +134,15 @@ impl Core {
     }
 
     /// Executes many payments together, to be effective at this instant; returns the reference of the whole.
-    pub fn pay_group(
-        &mut self,
-        shape: Shape,
-        account: &str,
-        group: &Group<'_>,
-        at: At,
-        mut plan: Option<u64>,
-    ) -> String {
+    pub fn pay_group(&mut self, shape: Shape, account: &str, group: &Group<'_>, at: At, late: Late<'_>) -> String {
         let fates: Vec<_> = group.items.iter().map(|_| self.faults.draw_item(shape)).collect();
         let lines = fates.len() + fates.iter().filter(|fate| fate.duplicate).count();
         let at = self.ledger.at(shape, at);
-        let id = self.reference(shape.group_prefix(), !self.ledger.next_line());
+        let id = match late.receipt {
+            Some(told) => told.to_owned(),
+            None => self.group_reference(shape),
+        };
+        let mut plan = late.plan;
         let lines = u32::try_from(lines).unwrap_or(u32::MAX);
         let mut head = Some(GroupHead { id: Cow::Borrowed(&id), lines, settles: None });
         for (instruction, fate) in group.items.iter().zip(fates) {
@@ -145,6 +151,11 @@ impl Core {
             self.execute(order, fate, at, head.take());
         }
         id
+    }
+
+    /// The reference of the next batch or file.
+    pub fn group_reference(&self, shape: Shape) -> String {
+        self.reference(shape.group_prefix(), !self.ledger.next_line())
     }
 
     fn execute(&mut self, order: Order<'_>, fate: ItemFate, at: At, mut group: Option<GroupHead<'_>>) -> Receipt {

@@ -195,8 +195,19 @@ impl Engine {
         }
     }
 
+    /// Carries out everything that is planned, now and in its order; returns how much that was.
+    pub async fn hurry(self: &Arc<Self>) -> Result<usize, Problem> {
+        let mut due: Vec<Due> = self.core().planned.drain().map(|Reverse(due)| due).collect();
+        due.sort_unstable();
+        let count = due.len();
+        for due in due {
+            self.carry_out(due).await?;
+        }
+        Ok(count)
+    }
+
     async fn carry_out(self: &Arc<Self>, due: Due) -> Result<(), Problem> {
-        let Plan { plan, due: at, event } = due.plan;
+        let Plan { plan, event, .. } = due.plan;
         match (event, due.place) {
             (Planned::Return(back), Some(place)) => {
                 if self.give_back(place, &back, Some(plan)).await?.is_none() {
@@ -205,7 +216,7 @@ impl Engine {
             }
             (Planned::Duplicate { account }, Some(place)) => {
                 let paid = self.read_written(place).await?;
-                self.execute(|core| core.duplicate(paid, account.as_deref(), Some(plan), At::now().max(at))).await?;
+                self.execute(|core| core.duplicate(paid, account.as_deref(), Some(plan), At::now())).await?;
             }
             (Planned::Late(request), None) => {
                 // Refused, expired, or known by its key: nobody is there to be told.

@@ -64,6 +64,8 @@ pub struct FaultConfig {
     /// ...with this probability; its connection is dropped without a byte. Where it carries `expires_at` and comes after it, it is not
     /// executed.
     pub execute_late: f64,
+    /// A file that is executed late gets its receipt at once.
+    pub execute_late_answered: bool,
     /// Lines are on the statement so much after the instant that they bear, by shape; instead of what --statement-lag says.
     pub statement_lag_ms: BTreeMap<Shape, u64>,
     /// Says on the statement what is not so.

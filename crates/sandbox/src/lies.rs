@@ -144,6 +144,9 @@ pub struct LateRequest {
     pub idempotency_key: Option<Arc<str>>,
     /// The whole body.
     pub body: Arc<str>,
+    /// The reference that it was answered with, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Arc<str>>,
 }
 
 /// All lies told.

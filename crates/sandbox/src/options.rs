@@ -27,7 +27,8 @@ Faults, drawn for each call or payment (PUT /faults changes those that the body 
   refuse {CODE: share}     return_rate return_after_ms return_fee_minor
   reject_after[_ms]        batch, file: refused after it was accepted
   duplicate_after[_ms]     made again later
-  execute_late[_ms]        the connection is dropped, and the request executed so much later
+  execute_late[_ms]        the connection is dropped, and the request executed so much later; with
+                           execute_late_answered a file gets its receipt at once
   statement_lag_ms {SHAPE: MS}
   lie {amount currency destination reference omit_statement phantom_statement duplicate_payment reach_ms}
   only_shape max seed
@@ -38,6 +39,7 @@ Faults by hand; a payment is named by key (shape, account), or by its reference 
   POST /faults/plant {kind, key|id, at?}
       kind: amount currency destination omit_statement phantom_statement duplicate_payment, and
       wrong_account with to_account: made again from another account; `at` for the two that pay again
+  POST /faults/hurry       everything that is planned happens now; answers when it has
   POST /faults/prune-keys
 
 GET /journal[?shape=&account=&from_line=] is the truth, GET /stats counts. What is planned survives a restart."#;

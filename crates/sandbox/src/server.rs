@@ -137,6 +137,7 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
         .route("/faults/prune-keys", post(admin::prune_keys))
         .route("/faults/return", post(admin::give_back))
         .route("/faults/plant", post(admin::plant))
+        .route("/faults/hurry", post(admin::hurry))
         .route("/journal", get(admin::journal))
         .route("/stats", get(admin::stats))
         // Not `not_found`, which a lookup takes as proof that nothing was paid.

@@ -55,8 +55,8 @@ pub(super) async fn open(
 ) -> Result<StatementStream, StatementError> {
     let account_name = account.name.clone();
     let unreachable = |why| StatementError::Unreachable { rail, account: account_name.clone(), why };
-    let from = from.format(&Rfc3339).map_err(|_| unreachable("the first instant has no RFC 3339 form"))?;
-    let request = http.get_statement(account, &["statement"], &[("shape", shape), ("from", &from)]);
+    let asked = from.format(&Rfc3339).map_err(|_| unreachable("the first instant has no RFC 3339 form"))?;
+    let request = http.get_statement(account, &["statement"], &[("shape", shape), ("from", &asked)]);
     let response = request.send().await.map_err(|error| unreachable(transport_reason(&error)))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(StatementError::Denied { rail, account: account_name, status: response.status().as_u16() });
@@ -67,14 +67,15 @@ pub(super) async fn open(
         return Err(unreachable("the answer does not say where it ends"));
     }
     let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| transport_reason(&error))).boxed();
-    Ok(lines(rail, account_name, body))
+    Ok(lines(rail, account_name, from, body))
 }
 
-/// The lines of a statement that comes in these pieces.
-pub(crate) fn lines(rail: &'static str, account: String, body: Body) -> StatementStream {
+/// The lines of a statement since this instant that comes in these pieces.
+pub(crate) fn lines(rail: &'static str, account: String, from: OffsetDateTime, body: Body) -> StatementStream {
     let reader = Reader {
         rail,
         account,
+        from,
         body,
         buffer: Vec::new(),
         ready: VecDeque::new(),
@@ -92,6 +93,8 @@ type Body = BoxStream<'static, Result<bytes::Bytes, &'static str>>;
 struct Reader {
     rail: &'static str,
     account: String,
+    /// Since when it was asked for.
+    from: OffsetDateTime,
     body: Body,
     /// The beginning of a line whose end has not come yet.
     buffer: Vec<u8>,
@@ -192,6 +195,9 @@ impl Reader {
         }
         if wire.lines != self.lines {
             return Err(self.broke_off("its end names another number of lines"));
+        }
+        if wire.from > self.from {
+            return Err(self.unreadable("it begins later than it was asked for"));
         }
         if wire.until > wire.now {
             return Err(self.unreadable("it reaches into the future"));

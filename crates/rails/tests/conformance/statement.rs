@@ -159,6 +159,7 @@ async fn a_line_that_cannot_be_read_stops_the_reading() {
         ("an end that is none", end(1).trim_end().replace("true", "false")),
         ("an end without its reach", end(1).trim_end().replace("until", "till")),
         ("an end in the future", end(1).trim_end().replace("03T00", "03T02")),
+        ("a later beginning than asked", end(1).trim_end().replace("02T00:00:00.000Z", "02T00:00:00.001Z")),
         ("lines after the end", end(1).trim_end().to_owned() + "\n" + SECOND),
     ] {
         let text = format!("{FIRST}\n{bad}\n{SECOND}\n{}", end(3));

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Account, Kind, Payload, call, difference, parse_group, pay};
+use crate::core::Late;
 use crate::engine::Engine;
 use crate::faults::UNCLAIMED;
 use crate::ledger::Span;
@@ -34,7 +35,7 @@ pub(super) async fn execute(
     engine: &Arc<Engine>,
     account: &str,
     body: &Arc<str>,
-    plan: Option<u64>,
+    late: Late<'_>,
 ) -> Result<Reply, Problem> {
     let group = parse_group(body, MOST_ITEMS)?;
     let settings = engine.settings();
@@ -48,7 +49,7 @@ pub(super) async fn execute(
             }
             let settled = now.after(settings.batch_settle_after);
             let checked = check_expiry(group.expires_at, now);
-            Seen::First(checked.map(|()| core.pay_group(Shape::Batch, account, &group, settled, plan)))
+            Seen::First(checked.map(|()| core.pay_group(Shape::Batch, account, &group, settled, late)))
         })
         .await?;
     match seen {

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 
 use super::{Account, Payload, parse_group, pay};
+use crate::core::Late;
 use crate::engine::Engine;
 use crate::wire::{At, Problem, Reply, Shape, check_expiry};
 
@@ -18,14 +19,23 @@ pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account
     pay(engine, Shape::File, account, None, body).await
 }
 
-pub(super) async fn execute(engine: &Engine, account: &str, body: &str, plan: Option<u64>) -> Result<Reply, Problem> {
+pub(super) async fn execute(engine: &Engine, account: &str, body: &str, late: Late<'_>) -> Result<Reply, Problem> {
     let group = parse_group(body, MOST_ITEMS)?;
     let receipt = engine
         .execute(|core| {
             let now = At::now();
-            check_expiry(group.expires_at, now).map(|()| core.pay_group(Shape::File, account, &group, now, plan))
+            check_expiry(group.expires_at, now).map(|()| core.pay_group(Shape::File, account, &group, now, late))
         })
         .await??;
-    let body = json!({"receipt": receipt, "status": "accepted"});
-    Ok(Reply::json(StatusCode::ACCEPTED, &body))
+    Ok(accepted(&receipt))
+}
+
+/// Whether a file can be taken at all.
+pub(super) fn check(body: &str) -> Result<(), Problem> {
+    parse_group(body, MOST_ITEMS).map(drop)
+}
+
+/// The answer to a file that was taken.
+pub(super) fn accepted(receipt: &str) -> Reply {
+    Reply::json(StatusCode::ACCEPTED, &json!({"receipt": receipt, "status": "accepted"}))
 }

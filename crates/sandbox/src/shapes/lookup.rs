@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
 use super::{Account, Kind, Payload, PaymentBody, call, paid, pay, refused};
-use crate::core::Order;
+use crate::core::{Late, Order};
 use crate::engine::Engine;
 use crate::wire::{At, Instruction, Problem, Reply, Shape, check_expiry, parse};
 
@@ -15,14 +15,20 @@ pub async fn create(State(engine): State<Arc<Engine>>, Account(account): Account
     pay(engine, Shape::Lookup, account, None, body).await
 }
 
-pub(super) async fn execute(engine: &Engine, account: &str, body: &str, plan: Option<u64>) -> Result<Reply, Problem> {
+pub(super) async fn execute(engine: &Engine, account: &str, body: &str, late: Late<'_>) -> Result<Reply, Problem> {
     let instruction: Instruction<'_> = parse(body.as_bytes())?;
     instruction.check(None)?;
     if instruction.expires_at.is_none() {
         return Err(Problem::invalid("expires_at is required"));
     }
-    let order =
-        Order { shape: Shape::Lookup, account, instruction: &instruction, batch: None, idempotency_key: None, plan };
+    let order = Order {
+        shape: Shape::Lookup,
+        account,
+        instruction: &instruction,
+        batch: None,
+        idempotency_key: None,
+        plan: late.plan,
+    };
     let receipt = engine
         .execute(|core| {
             // Under the lock: once a lookup after the expiry found nothing, nothing can come any more.

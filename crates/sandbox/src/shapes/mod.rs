@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::core::Late;
 use crate::engine::Engine;
 use crate::faults::{After, Before, CallFate};
 use crate::lies::{LateRequest, Planned};
@@ -62,7 +63,7 @@ enum Kind<'a> {
 async fn pay(engine: Arc<Engine>, shape: Shape, account: Arc<str>, key: Option<Arc<str>>, body: Bytes) -> Reply {
     // What is not text is no JSON either, and is told so when it is executed.
     let body = String::from_utf8_lossy(&body).into();
-    let request = Arc::new(LateRequest { shape, account, idempotency_key: key, body });
+    let request = Arc::new(LateRequest { shape, account, idempotency_key: key, body, receipt: None });
     let work = {
         let (engine, request) = (Arc::clone(&engine), Arc::clone(&request));
         async move { execute(&engine, &request, None).await }
@@ -72,13 +73,31 @@ async fn pay(engine: Arc<Engine>, shape: Shape, account: Arc<str>, key: Option<A
 
 /// Executes a request that pays, now; also if it came long ago.
 pub async fn execute(engine: &Arc<Engine>, request: &LateRequest, plan: Option<u64>) -> Result<Reply, Problem> {
-    let LateRequest { shape, account, idempotency_key, body } = request;
+    let LateRequest { shape, account, idempotency_key, body, receipt } = request;
+    let late = Late { plan, receipt: receipt.as_deref() };
     match shape {
-        Shape::Payout => payout::execute(engine, account, idempotency_key.as_deref(), body, plan).await,
-        Shape::Batch => batch::execute(engine, account, body, plan).await,
-        Shape::Lookup => lookup::execute(engine, account, body, plan).await,
-        Shape::File => file::execute(engine, account, body, plan).await,
+        Shape::Payout => payout::execute(engine, account, idempotency_key.as_deref(), body, late).await,
+        Shape::Batch => batch::execute(engine, account, body, late).await,
+        Shape::Lookup => lookup::execute(engine, account, body, late).await,
+        Shape::File => file::execute(engine, account, body, late).await,
     }
+}
+
+/// Plans to execute a request; once that is written it will happen. Nobody is told, or only that the file was taken.
+async fn execute_later(engine: &Engine, mut request: LateRequest, due: At) -> Result<Reply, Problem> {
+    if request.shape == Shape::File {
+        file::check(&request.body)?;
+    }
+    let receipt = engine
+        .execute(|core| {
+            let is_told = request.shape == Shape::File && core.faults.config().execute_late_answered;
+            request.receipt = is_told.then(|| core.group_reference(Shape::File).into());
+            let receipt = request.receipt.clone();
+            core.plan(None, due, Planned::Late(request));
+            receipt
+        })
+        .await?;
+    Ok(receipt.map_or(Reply::Drop, |receipt| file::accepted(&receipt)))
 }
 
 /// Runs a call through limit, delay and faults.
@@ -96,12 +115,8 @@ async fn call(
         Err(problem) => return problem.into(),
     };
     if let (Some(Before::ExecuteLate(after)), Kind::Paying(request)) = (fate.before, kind) {
-        let (request, due) = (request.clone(), At::now().after(fate.delay).after(after));
-        // Once this is written it will happen; nobody is told of it.
-        return match engine.execute(|core| core.plan(None, due, Planned::Late(request))).await {
-            Ok(()) => Reply::Drop,
-            Err(lost) => Problem::from(lost).into(),
-        };
+        let due = At::now().after(fate.delay).after(after);
+        return execute_later(engine, request.clone(), due).await.into();
     }
     if fate.delay.is_zero() {
         return carry_out(engine, fate, work).await;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 
 use super::{Account, Payload, difference, paid, pay, refused};
-use crate::core::{Order, Receipt};
+use crate::core::{Late, Order, Receipt};
 use crate::engine::Engine;
 use crate::ledger::Place;
 use crate::movement::Event;
@@ -33,7 +33,7 @@ pub(super) async fn execute(
     account: &str,
     idempotency_key: Option<&str>,
     body: &str,
-    plan: Option<u64>,
+    late: Late<'_>,
 ) -> Result<Reply, Problem> {
     let idempotency_key = idempotency_key
         .filter(|key| is_name(key))
@@ -54,7 +54,7 @@ pub(super) async fn execute(
                 instruction: &instruction,
                 batch: None,
                 idempotency_key: Some(idempotency_key),
-                plan,
+                plan: late.plan,
             };
             let checked = check_expiry(instruction.expires_at, now);
             Seen::First(checked.map(|()| core.pay(order, now)))

@@ -275,3 +275,28 @@ async fn a_bank_refuses_after_it_has_paid() {
     assert_eq!(statement[1]["amount_minor"], 1200);
     assert_eq!(rail.journal().await[1]["code"], "rejected");
 }
+
+/// Days later, without waiting for days.
+#[tokio::test]
+async fn what_is_planned_can_be_hurried() {
+    let rail = Rail::start(&AT_ONCE);
+    let days = 5 * 24 * 3_600_000_u64;
+    rail.set_faults(json!({"execute_late": 1, "execute_late_ms": days, "execute_late_answered": true, "max": 1})).await;
+    let malformed = json!({"file_id": "f", "currency": "EUR", "items": []});
+    assert_eq!(rail.post("/file/files", &malformed).await.status, 400);
+    rail.set_faults(json!({"max": 1})).await;
+    let taken = rail.post("/file/files", &group(&["k", "k2"])).await;
+    assert_eq!((taken.status.as_u16(), taken.body["status"].as_str()), (202, Some("accepted")));
+    rail.set_faults(json!({"execute_late": 0, "max": null, "return_rate": 1, "return_after_ms": days})).await;
+    pay(&rail, "payout", "p").await;
+    let rail = rail.restart(&AT_ONCE);
+    assert_eq!(column(&rail.journal().await, "key"), ["p"]);
+    assert_eq!(rail.post("/faults/hurry", &json!({})).await.body, json!({"done": 2}));
+    let journal = rail.journal().await;
+    assert_eq!(column(&journal, "event"), ["paid", "paid", "paid", "returned"], "in the order in which they were due");
+    assert_eq!(rail.post("/faults/hurry", &json!({})).await.body, json!({"done": 0}));
+    let rail = rail.restart(&AT_ONCE);
+    assert_eq!(rail.post("/faults/hurry", &json!({})).await.body, json!({"done": 0}));
+    let written = std::fs::read_to_string(rail.dir().join("journal.jsonl")).unwrap();
+    assert!(written.contains(taken.body["receipt"].as_str().unwrap()), "under the reference that was told");
+}
