@@ -58,7 +58,8 @@ pub struct Rail {
     pub return_window: Duration,
     /// The rail has statements. Of one without them nothing is ever proven but by its answers.
     pub has_statement: bool,
-    /// A line may appear on a statement so long after the instant that it bears, although a statement claimed before to reach that far.
+    /// A line may appear on a statement so long after the instant that it bears, although a statement claimed before to
+    /// reach that far.
     pub statement_lag: Duration,
 }
 

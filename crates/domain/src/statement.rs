@@ -23,7 +23,8 @@ pub struct StatementLine {
     pub reference: String,
     /// What moved, in minor units of the currency that the line names. Of a return: what arrived with us.
     pub amount_minor: i64,
-    /// What the rail kept of money that came back, in minor units of the same currency; `amount_minor` is without it. 0 of a payment.
+    /// What the rail kept of money that came back, in minor units of the same currency; `amount_minor` is without it. 0
+    /// of a payment.
     pub fee_minor: i64,
     /// Three letters, as the rail wrote them.
     pub currency: String,
@@ -33,7 +34,8 @@ pub struct StatementLine {
     pub movement: Movement,
     /// When, by the rail's clock; `None` where the statement does not say.
     pub at: Option<OffsetDateTime>,
-    /// Of a return: the reference of the payment that it gives back, where the rail says it. Banks say no more than the key.
+    /// Of a return: the reference of the payment that it gives back, where the rail says it. Banks say no more than the
+    /// key.
     pub of: Option<String>,
 }
 
@@ -44,7 +46,8 @@ pub struct StatementEnd {
     pub from: OffsetDateTime,
     /// and before this one, itself not included: what is booked later at the same instant is on the next part.
     pub until: OffsetDateTime,
-    /// What the rail's clock said when the statement was made; `until` lies before it by what the rail's lines lag behind.
+    /// What the rail's clock said when the statement was made; `until` lies before it by what the rail's lines lag
+    /// behind.
     pub now: OffsetDateTime,
     /// How many lines there were.
     pub lines: u64,

@@ -103,7 +103,8 @@ pub enum StatementItem {
     End(StatementEnd),
 }
 
-/// A statement as it comes: lines, and then exactly one end, whose count of lines is right. Without it comes an error, after which the stream ends.
+/// A statement as it comes: lines, and then exactly one end, whose count of lines is right. Without it comes an error,
+/// after which the stream ends.
 pub type StatementStream = BoxStream<'static, Result<StatementItem, StatementError>>;
 
 /// Why a statement could not be read to its end. What was read before it is true, but it proves nothing to be missing.
@@ -187,8 +188,8 @@ pub trait Adapter: Send + Sync {
     /// to follow accepted payments.
     async fn look_up(&self, call: &Call<'_>) -> Vec<Finding>;
 
-    /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included), up to the instant that the
-    /// statement's end names.
+    /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included), up
+    /// to the instant that the statement's end names.
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError>;
 }
 

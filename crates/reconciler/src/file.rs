@@ -1,7 +1,8 @@
 //! A statement from a file: CSV, read line by line, and refused as a whole if one line cannot be understood. A payment could hide behind it.
 //!
 //! Its last row may say whose statement it is and how far it reaches:
-//! `#end,RAIL/ACCOUNT,<number of lines>,,<from>,complete,<until>`. Without it the file proves what it has, and nothing to be missing.
+//! `#end,RAIL/ACCOUNT,<number of lines>,,<from>,complete,<until>`. Without it the file proves what it has, and nothing to
+//! be missing.
 
 use std::fs::File;
 use std::io::Read;
@@ -309,10 +310,10 @@ mod tests {
             ("of", "", "po_1"),
         ] {
             let header = HEADER.trim_end();
-            let text = format!(
-                "{header},{columns}\nk,po_1,5,EUR,d,paid,,{paid}\nk,rt_1,4,EUR,d,returned,,{returned}\n#end,sandbox-payout/a,2,,{FROM},complete,{UNTIL},{empty}\n",
-                empty = if columns.contains(',') { "," } else { "" }
-            );
+            let lines = format!("k,po_1,5,EUR,d,paid,,{paid}\nk,rt_1,4,EUR,d,returned,,{returned}");
+            let empty = if columns.contains(',') { "," } else { "" };
+            let end = format!("#end,sandbox-payout/a,2,,{FROM},complete,{UNTIL},{empty}");
+            let text = format!("{header},{columns}\n{lines}\n{end}\n");
             let (lines, end) = read(text.as_bytes()).unwrap();
             assert!(end.is_some());
             assert_eq!((lines[0].fee_minor, &lines[0].of), (0, &None));

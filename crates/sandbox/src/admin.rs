@@ -51,7 +51,8 @@ pub async fn prune_keys(State(engine): State<Arc<Engine>>) -> Result<Reply, Prob
     Ok(Reply::json(StatusCode::OK, &json!({"pruned": true})))
 }
 
-/// Names a payment; shape and account only where the key alone could mean several, `id` where the key was paid more than once.
+/// Names a payment; shape and account only where the key alone could mean several, `id` where the key was paid more
+/// than once.
 #[derive(Debug, Deserialize)]
 struct Named {
     key: Option<String>,

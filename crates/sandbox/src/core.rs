@@ -226,7 +226,8 @@ impl Core {
         line
     }
 
-    /// Gives a payment back; `None` if nothing of it is left. An amount that is named is not questioned: rails make mistakes.
+    /// Gives a payment back; `None` if nothing of it is left. An amount that is named is not questioned: rails make
+    /// mistakes.
     pub fn give_back(&mut self, paid: &Movement<'_>, back: &Return, plan: Option<u64>, now: At) -> Option<Returned> {
         let gone = self.ledger.back(paid.line).map_or(0, |back| back.minor);
         let (amount_minor, fee_minor) = match back.amount_minor {

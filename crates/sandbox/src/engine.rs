@@ -144,7 +144,8 @@ impl Engine {
         self.journal.lines(start, end)
     }
 
-    /// The lines of the journal up to now, from the offset that is found in the same moment; what else is wanted of it is taken along.
+    /// The lines of the journal up to now, from the offset that is found in the same moment; what else is wanted of it
+    /// is taken along.
     pub async fn snapshot<T>(&self, start: impl FnOnce(&mut Core) -> (u64, T)) -> Result<(Lines, T), Lost> {
         let ((start, also), end) = self.execute(|core| (start(core), core.end)).await?;
         Ok((self.lines(start, end), also))

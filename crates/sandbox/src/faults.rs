@@ -52,8 +52,8 @@ pub struct FaultConfig {
     pub return_fee_minor: i64,
     /// A payment is refused after it was accepted: so much after it would have been paid...
     pub reject_after_ms: u64,
-    /// ...with this probability. A batch's item is pending until then, and nothing of it is on a statement; a bank pays and takes
-    /// the money back. The other two shapes accept nothing that they have not paid.
+    /// ...with this probability. A batch's item is pending until then, and nothing of it is on a statement; a bank pays
+    /// and takes the money back. The other two shapes accept nothing that they have not paid.
     pub reject_after: f64,
     /// A payment is made again so much later...
     pub duplicate_after_ms: u64,
@@ -61,12 +61,13 @@ pub struct FaultConfig {
     pub duplicate_after: f64,
     /// A request is executed only so much later, even if the rail is restarted meanwhile...
     pub execute_late_ms: u64,
-    /// ...with this probability; its connection is dropped without a byte. Where it carries `expires_at` and comes after it, it is not
-    /// executed.
+    /// ...with this probability; its connection is dropped without a byte. Where it carries `expires_at` and comes
+    /// after it, it is not executed.
     pub execute_late: f64,
     /// A file that is executed late gets its receipt at once.
     pub execute_late_answered: bool,
-    /// Lines are on the statement so much after the instant that they bear, by shape; instead of what --statement-lag says.
+    /// Lines are on the statement so much after the instant that they bear, by shape; instead of what --statement-lag
+    /// says.
     pub statement_lag_ms: BTreeMap<Shape, u64>,
     /// Says on the statement what is not so.
     pub lie: LieConfig,

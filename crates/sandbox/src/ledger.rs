@@ -285,13 +285,14 @@ impl Ledger {
         self.last_line = self.last_line.max(line);
     }
 
-    /// Not before anything else of that shape, and not before what a statement said to reach: a clock that is set back must neither reorder
-    /// a statement nor add to one.
+    /// Not before anything else of that shape, and not before what a statement said to reach: a clock that is set back
+    /// must neither reorder a statement nor add to one.
     pub fn at(&self, shape: Shape, wanted: At) -> At {
         wanted.max(self.last_at[shape as usize]).max(self.told[shape as usize])
     }
 
-    /// The instant before which a statement of this shape has everything that is older than `lag`; from now on nothing happens before it.
+    /// The instant before which a statement of this shape has everything that is older than `lag`; from now on nothing
+    /// happens before it.
     pub fn reach(&mut self, shape: Shape, now: At, lag: Duration) -> At {
         let told = &mut self.told[shape as usize];
         // Instants are whole milliseconds: what comes in the same one, after a statement, must not lie behind its end.

@@ -1,4 +1,5 @@
-//! The statement: what the rail says it paid. The journal as one account sees it, with the lies told, and at its end how far it reaches.
+//! The statement: what the rail says it paid. The journal as one account sees it, with the lies told, and at its end
+//! how far it reaches.
 //!
 //! Streamed from the file in bounded memory, whatever its length.
 
@@ -347,8 +348,8 @@ impl Teller<'_> {
 
     /// Tells a row, with another instant where there is one to lie about.
     fn tell_row(&mut self, mut row: Row<'_>, at: Option<At>) -> Result<(), End> {
-        // Within a shape instants grow with the lines, so whoever stops here and comes back with the last line seen, or with the instant that
-        // the end names, misses nothing.
+        // Within a shape instants grow with the lines, so whoever stops here and comes back with the last line seen, or
+        // with the instant that the end names, misses nothing.
         if row.at >= self.reach {
             return Err(End::Reached);
         }

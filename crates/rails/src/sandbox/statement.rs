@@ -1,5 +1,5 @@
-//! The statement of every shape: one JSON object a line, the last of which says how far the statement reaches; read as it comes, in bounded
-//! memory. Nothing in a line is taken to be ours; only its form is checked.
+//! The statement of every shape: one JSON object a line, the last of which says how far the statement reaches; read as
+//! it comes, in bounded memory. Nothing in a line is taken to be ours; only its form is checked.
 
 use std::collections::VecDeque;
 

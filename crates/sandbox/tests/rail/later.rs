@@ -1,4 +1,5 @@
-//! What happens to a payment after it was made, or to a request after its caller has given up: under references of its own, and over a restart.
+//! What happens to a payment after it was made, or to a request after its caller has given up: under references of its
+//! own, and over a restart.
 
 use serde_json::{Value, json};
 
