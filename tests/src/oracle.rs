@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use payfleet_domain::DiscrepancyKind;
 use payfleet_domain::invariant::{PaymentFacts, PayoutFacts, broken, every_payment_is_planned};
+use payfleet_domain::{DiscrepancyKind, PaymentAccount, Witness};
 use serde::Deserialize;
 use sqlx::{PgPool, Row};
 
@@ -24,7 +24,7 @@ pub struct Movement {
     pub key: String,
     /// Minor units.
     pub amount_minor: i64,
-    /// What the rail kept of money that came back, beside that.
+    /// What the rail kept of money that came back.
     #[serde(default)]
     pub fee_minor: i64,
     /// Its currency.
@@ -111,7 +111,7 @@ pub fn judge(planned: &[PlannedPayout], journal: &[Movement]) -> Verdict {
             |kind: &&DiscrepancyKind| !matches!(kind, DiscrepancyKind::PaidTwice | DiscrepancyKind::NotOnStatement);
         let told = |kind: &DiscrepancyKind| format!("{}, {}: {kind}", payout.id, payout.state);
         verdict.wrong.extend(broken.iter().filter(wrong).map(told));
-        match facts.payments {
+        match movements.iter().filter(|movement| movement.event == "paid").count() {
             0 => verdict.unpaid.push((payout.id, payout.state.clone())),
             1 if broken.is_empty() => verdict.paid_once += 1,
             _ => {}
@@ -121,17 +121,21 @@ pub fn judge(planned: &[PlannedPayout], journal: &[Movement]) -> Verdict {
 }
 
 fn facts(payout: &PlannedPayout, movements: &[&Movement]) -> PayoutFacts {
-    let is_back = movements.iter().any(|movement| movement.event == "returned");
+    let mut account = PaymentAccount::default();
+    for (movement, nth) in movements.iter().zip(0..) {
+        let name = format!("{nth}");
+        match movement.event.as_str() {
+            "paid" => account.pay(&name, Witness::Listed, movement.amount_minor),
+            _ => account.give_back(&name, Witness::Listed, movement.amount_minor + movement.fee_minor),
+        }
+    }
     let state = payout.state.parse().expect("our database has our words");
+    let paid = || movements.iter().filter(|movement| movement.event == "paid");
     PayoutFacts {
-        returned: is_back,
-        ours_returned: is_back,
-        amount_differs: movements
-            .iter()
-            .any(|movement| movement.amount_minor + movement.fee_minor != payout.amount_minor),
+        amount_differs: paid().any(|movement| movement.amount_minor != payout.amount_minor),
         currency_differs: movements.iter().any(|movement| movement.currency != payout.currency),
         destination_differs: movements.iter().any(|movement| movement.destination != payout.destination),
-        ..PayoutFacts::as_planned(state, movements.iter().filter(|movement| movement.event == "paid").count() as u32)
+        ..PayoutFacts::of(state, payout.amount_minor, &account)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{DiscrepancyKind, PayoutState};
+use crate::{DiscrepancyKind, PaymentAccount, PayoutState, Witness};
 
 /// What is known of one payment on a rail's list, before anything else is asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,31 +18,53 @@ pub fn every_payment_is_planned(facts: &PaymentFacts) -> bool {
     facts.is_planned
 }
 
-/// What the references under which a payout was proven to be paid say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Proof {
-    /// There is no proof of payment beside the rail's list.
-    None,
-    /// All name one payment.
-    OnePayment,
-    /// They name several.
-    SeveralPayments,
+/// How much of a payout's money the payee has, beside what was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Out {
+    /// Nothing, or less: more came back than went out.
+    Nothing,
+    /// Less than one payment.
+    Part,
+    /// One payment.
+    Whole,
+    /// More than one payment.
+    More,
 }
 
-/// What our record and a rail's list of payments (its statement, or a test rail's journal) say of one payout.
+impl Out {
+    /// `whole` is one payment; all in minor units.
+    fn of(out: i128, whole: i64) -> Out {
+        match out {
+            ..=0 => Out::Nothing,
+            _ if out < whole.into() => Out::Part,
+            _ if out == whole.into() => Out::Whole,
+            _ => Out::More,
+        }
+    }
+}
+
+/// What our record and a rail's list of payments (its statements, or a test rail's journal) say of one payout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PayoutFacts {
     /// Where it stands by our record.
     pub state: PayoutState,
-    /// Payments of it on the list.
-    pub payments: u32,
-    /// What evidence kept beside the payout, together with its own reference and those on the list, proves.
-    pub proof: Proof,
-    /// The list says that its money came back.
-    pub returned: bool,
-    /// And that it was the payment which we know of that came back.
-    pub ours_returned: bool,
-    /// The list names another reference than our record.
+    /// The least that the payee must have, by all that is known.
+    pub least_out: Out,
+    /// The most that the payee may have.
+    pub most_out: Out,
+    /// Something proves that it was ever paid.
+    pub is_proven: bool,
+    /// The list has a payment of it.
+    pub is_listed: bool,
+    /// The rail lists its payments at all.
+    pub has_list: bool,
+    /// A file tells that money came back, and nobody has confirmed it yet.
+    pub return_waits: bool,
+    /// A return is told that cannot be right: before its payment, larger than it, or in another currency.
+    pub return_differs: bool,
+    /// It was proven paid after its money had been due again, and nobody has looked yet.
+    pub is_contested: bool,
+    /// The list names another reference than our record, and not ours.
     pub reference_differs: bool,
     /// The list names another amount than the plan.
     pub amount_differs: bool,
@@ -50,33 +72,47 @@ pub struct PayoutFacts {
     pub currency_differs: bool,
     /// The list names another destination than the plan.
     pub destination_differs: bool,
-    /// The rail lists its payments at all.
-    pub is_listed: bool,
+    /// It is on the list of an account that it was not to be paid from.
+    pub account_differs: bool,
 }
 
 impl PayoutFacts {
-    /// A payout in this state that the rail paid so often, as planned and under the reference that we know.
-    pub fn as_planned(state: PayoutState, payments: u32) -> PayoutFacts {
-        let returned = state == PayoutState::Returned;
+    /// A payout in this state with this account, of so much in minor units, everything else as it should be.
+    pub fn of(state: PayoutState, planned_minor: i64, account: &PaymentAccount) -> PayoutFacts {
+        let whole = planned_minor.max(account.largest());
         PayoutFacts {
             state,
-            payments,
-            proof: Proof::None,
-            returned,
-            ours_returned: returned,
+            least_out: Out::of(account.least_out(), whole),
+            most_out: Out::of(account.most_out(), whole),
+            is_proven: account.is_paid(),
+            is_listed: account.is_listed(),
+            has_list: true,
+            return_waits: false,
+            return_differs: false,
+            is_contested: false,
             reference_differs: false,
             amount_differs: false,
             currency_differs: false,
             destination_differs: false,
-            is_listed: true,
+            account_differs: false,
         }
+    }
+
+    /// A payout in this state that the rail paid so often, as planned and under the reference that we know.
+    pub fn as_planned(state: PayoutState, payments: u32) -> PayoutFacts {
+        let mut account = PaymentAccount::default();
+        (0..payments).for_each(|n| account.pay(&n.to_string(), Witness::Listed, 1));
+        if state == PayoutState::Returned && payments > 0 {
+            account.give_back("back", Witness::Listed, 1);
+        }
+        PayoutFacts::of(state, 1, &account)
     }
 
     fn is_settled(&self) -> bool {
         matches!(self.state, PayoutState::Paid | PayoutState::Returned)
     }
 
-    /// By our record it was not paid and nothing is under way.
+    /// By our record the payee has nothing of it, and nothing is under way.
     fn is_unpaid(&self) -> bool {
         matches!(self.state, PayoutState::Refused | PayoutState::Cancelled | PayoutState::Planned)
     }
@@ -84,18 +120,18 @@ impl PayoutFacts {
 
 /// No affiliate is paid twice for one run.
 pub fn paid_at_most_once(facts: &PayoutFacts) -> bool {
-    facts.payments < 2 && facts.proof != Proof::SeveralPayments
+    facts.least_out != Out::More
 }
 
-/// What counts as not paid was not paid: nothing is refused, cancelled or still to be sent that the rail has paid.
+/// What counts as not paid, or as paid back, is not in the payee's hands.
 pub fn unpaid_is_unpaid(facts: &PayoutFacts) -> bool {
-    let was_paid = facts.payments > 0 || facts.proof != Proof::None;
-    !(facts.is_unpaid() && was_paid && paid_at_most_once(facts))
+    let counts_as_free = facts.is_unpaid() || facts.state == PayoutState::Returned;
+    !(counts_as_free && facts.most_out != Out::Nothing && paid_at_most_once(facts))
 }
 
 /// What counts as paid was paid.
 pub fn settled_is_paid(facts: &PayoutFacts) -> bool {
-    !(facts.is_settled() && facts.payments == 0 && facts.is_listed)
+    !(facts.is_settled() && !facts.is_listed && facts.has_list)
 }
 
 /// The amount that was planned was paid.
@@ -113,33 +149,59 @@ pub fn destination_is_planned(facts: &PayoutFacts) -> bool {
     !facts.destination_differs || facts.is_unpaid()
 }
 
-/// A payment can be followed to the rail by its reference.
-pub fn reference_is_known(facts: &PayoutFacts) -> bool {
-    !(facts.is_settled() && facts.payments == 1 && paid_at_most_once(facts) && facts.reference_differs)
+/// It was paid from the account that was planned.
+pub fn account_is_planned(facts: &PayoutFacts) -> bool {
+    !facts.account_differs
 }
 
-/// Money that came back is recorded as returned, and no other is.
+/// A payment can be followed to the rail by its reference.
+pub fn reference_is_known(facts: &PayoutFacts) -> bool {
+    !(facts.is_settled() && facts.is_listed && paid_at_most_once(facts) && facts.reference_differs)
+}
+
+/// Money that came back, all of it, is recorded as returned.
 pub fn return_is_recorded(facts: &PayoutFacts) -> bool {
-    if facts.is_settled() {
-        facts.payments == 0 || (facts.state == PayoutState::Returned) == facts.ours_returned
-    } else {
-        !(facts.is_unpaid() && facts.returned && facts.payments == 0 && facts.proof == Proof::None)
-    }
+    !(facts.state == PayoutState::Paid && facts.is_proven && facts.most_out == Out::Nothing)
+}
+
+/// Money comes back whole, the rail's fee counted in.
+pub fn return_is_whole(facts: &PayoutFacts) -> bool {
+    !(facts.is_settled() && facts.least_out == Out::Part)
+}
+
+/// No return waits for a second person.
+pub fn return_is_confirmed(facts: &PayoutFacts) -> bool {
+    !facts.return_waits
+}
+
+/// A return is one of a payment that was made before, of no more than that and in its currency.
+pub fn return_is_of_its_payment(facts: &PayoutFacts) -> bool {
+    !facts.return_differs
+}
+
+/// Late proof has been looked at by people.
+pub fn late_proof_is_settled(facts: &PayoutFacts) -> bool {
+    !facts.is_contested
 }
 
 /// Whether something holds of a payout.
 pub type OfAPayout = fn(&PayoutFacts) -> bool;
 
 /// The invariants of a payout, each with what it is called when it is broken; in the order of reports.
-pub const OF_A_PAYOUT: [(DiscrepancyKind, OfAPayout); 8] = [
+pub const OF_A_PAYOUT: [(DiscrepancyKind, OfAPayout); 13] = [
     (DiscrepancyKind::PaidTwice, paid_at_most_once),
     (DiscrepancyKind::PaidUnrecorded, unpaid_is_unpaid),
+    (DiscrepancyKind::PaidLate, late_proof_is_settled),
     (DiscrepancyKind::NotOnStatement, settled_is_paid),
     (DiscrepancyKind::AmountDiffers, amount_is_planned),
     (DiscrepancyKind::CurrencyDiffers, currency_is_planned),
     (DiscrepancyKind::DestinationDiffers, destination_is_planned),
+    (DiscrepancyKind::AccountDiffers, account_is_planned),
     (DiscrepancyKind::ReferenceDiffers, reference_is_known),
     (DiscrepancyKind::ReturnUnrecorded, return_is_recorded),
+    (DiscrepancyKind::ReturnInPart, return_is_whole),
+    (DiscrepancyKind::ReturnUnconfirmed, return_is_confirmed),
+    (DiscrepancyKind::ReturnDiffers, return_is_of_its_payment),
 ];
 
 /// What is broken about a payout.
@@ -163,25 +225,35 @@ pub struct TransferFacts {
     pub settled: bool,
     /// Or released.
     pub released: bool,
-    /// And came back.
-    pub returned: bool,
-    /// Every one of them has the payout's amount and currency.
+    /// How often it came back.
+    pub returns: u32,
+    /// How often it was proven paid after it had been due again.
+    pub lates: u32,
+    /// Every one of them has the payout's amount and currency; a return and what the rail kept of it count together.
     pub amounts_agree: bool,
 }
 
-/// The ledger says what the state says: reserved, then settled or released, then returned, each at most once and with
-/// the whole amount.
+/// The ledger says what the state says: reserved, then settled or released, then returns and late proofs in turn, each with the whole amount.
 pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bool {
-    let (settled, released, returned) = match state {
-        PayoutState::Paid => (true, false, false),
-        PayoutState::Returned => (true, false, true),
-        PayoutState::Refused | PayoutState::Cancelled => (false, true, false),
+    let TransferFacts { reserved, settled, released, returns, lates, amounts_agree } = *transfers;
+    // After a settlement money may come back, after a release it may be proven paid; and so on in turn.
+    let is_out = match (settled, released) {
+        (true, false) if returns == lates => true,
+        (true, false) if returns == lates + 1 => false,
+        (false, true) if lates == returns + 1 => true,
+        (false, true) if lates == returns => false,
+        (false, false) if returns == 0 && lates == 0 => false,
+        _ => return false,
+    };
+    let follows = match state {
+        PayoutState::Paid => is_out,
+        PayoutState::Returned => !is_out && returns > 0,
+        PayoutState::Refused | PayoutState::Cancelled => released && returns == 0 && !is_out,
         PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => {
-            (false, false, false)
+            !settled && !released
         }
     };
-    let due = TransferFacts { reserved: true, settled, released, returned, amounts_agree: true };
-    *transfers == due
+    reserved && amounts_agree && follows
 }
 
 /// What a run decided about an account.
@@ -276,15 +348,21 @@ mod tests {
         use PayoutState as S;
         let paid = PayoutFacts::as_planned(S::Paid, 1);
         for (facts, kind) in [
-            (PayoutFacts { payments: 2, ..paid }, K::PaidTwice),
-            (PayoutFacts { proof: Proof::SeveralPayments, ..paid }, K::PaidTwice),
+            (PayoutFacts { least_out: Out::More, ..paid }, K::PaidTwice),
+            (PayoutFacts::as_planned(S::Paid, 2), K::PaidTwice),
             (PayoutFacts::as_planned(S::Refused, 1), K::PaidUnrecorded),
-            (PayoutFacts { payments: 0, ..paid }, K::NotOnStatement),
+            (PayoutFacts { most_out: Out::Whole, ..PayoutFacts::as_planned(S::Returned, 1) }, K::PaidUnrecorded),
+            (PayoutFacts { is_contested: true, ..paid }, K::PaidLate),
+            (PayoutFacts { is_listed: false, ..paid }, K::NotOnStatement),
             (PayoutFacts { amount_differs: true, ..paid }, K::AmountDiffers),
             (PayoutFacts { currency_differs: true, ..paid }, K::CurrencyDiffers),
             (PayoutFacts { destination_differs: true, ..paid }, K::DestinationDiffers),
             (PayoutFacts { reference_differs: true, ..paid }, K::ReferenceDiffers),
-            (PayoutFacts { returned: true, ours_returned: true, ..paid }, K::ReturnUnrecorded),
+            (PayoutFacts { account_differs: true, ..paid }, K::AccountDiffers),
+            (PayoutFacts { least_out: Out::Nothing, most_out: Out::Nothing, ..paid }, K::ReturnUnrecorded),
+            (PayoutFacts { least_out: Out::Part, ..paid }, K::ReturnInPart),
+            (PayoutFacts { return_waits: true, ..paid }, K::ReturnUnconfirmed),
+            (PayoutFacts { return_differs: true, ..paid }, K::ReturnDiffers),
         ] {
             assert_eq!(broken(&facts), [kind], "{facts:?}");
         }
@@ -300,16 +378,21 @@ mod tests {
         for kind in K::ALL {
             let is_of_a_payout = OF_A_PAYOUT.iter().filter(|(other, _)| *other == kind).count() == 1;
             let (holds, of_a_payout) = match kind {
-                K::PaidTwice => (paid_at_most_once(&PayoutFacts { payments: 2, ..paid }), true),
+                K::PaidTwice => (paid_at_most_once(&PayoutFacts::as_planned(S::Paid, 2)), true),
                 K::PaidUnrecorded => (unpaid_is_unpaid(&PayoutFacts { state: S::Refused, ..paid }), true),
-                K::NotOnStatement => (settled_is_paid(&PayoutFacts { payments: 0, ..paid }), true),
+                K::PaidLate => (late_proof_is_settled(&PayoutFacts { is_contested: true, ..paid }), true),
+                K::NotOnStatement => (settled_is_paid(&PayoutFacts { is_listed: false, ..paid }), true),
                 K::AmountDiffers => (amount_is_planned(&PayoutFacts { amount_differs: true, ..paid }), true),
                 K::CurrencyDiffers => (currency_is_planned(&PayoutFacts { currency_differs: true, ..paid }), true),
                 K::DestinationDiffers => {
                     (destination_is_planned(&PayoutFacts { destination_differs: true, ..paid }), true)
                 }
                 K::ReferenceDiffers => (reference_is_known(&PayoutFacts { reference_differs: true, ..paid }), true),
-                K::ReturnUnrecorded => (return_is_recorded(&PayoutFacts { ours_returned: true, ..paid }), true),
+                K::AccountDiffers => (account_is_planned(&PayoutFacts { account_differs: true, ..paid }), true),
+                K::ReturnUnrecorded => (return_is_recorded(&PayoutFacts { most_out: Out::Nothing, ..paid }), true),
+                K::ReturnInPart => (return_is_whole(&PayoutFacts { least_out: Out::Part, ..paid }), true),
+                K::ReturnUnconfirmed => (return_is_confirmed(&PayoutFacts { return_waits: true, ..paid }), true),
+                K::ReturnDiffers => (return_is_of_its_payment(&PayoutFacts { return_differs: true, ..paid }), true),
                 K::NeverPlanned => (every_payment_is_planned(&PaymentFacts { is_planned: false }), false),
                 // Of an account, and of the whole run where no account explains it.
                 K::Skipped => {
@@ -334,12 +417,33 @@ mod tests {
 
     #[test]
     fn the_ledger_follows_the_state() {
-        let paid = TransferFacts { reserved: true, settled: true, amounts_agree: true, ..TransferFacts::default() };
-        assert!(ledger_follows_state(PayoutState::Paid, &paid));
-        for state in PayoutState::ALL {
-            assert_eq!(ledger_follows_state(state, &paid), state == PayoutState::Paid);
+        let reserved = TransferFacts { reserved: true, amounts_agree: true, ..TransferFacts::default() };
+        let settled = TransferFacts { settled: true, ..reserved };
+        let released = TransferFacts { released: true, ..reserved };
+        let followed = |transfers: TransferFacts| {
+            PayoutState::ALL
+                .into_iter()
+                .filter(move |state| ledger_follows_state(*state, &transfers))
+                .collect::<Vec<_>>()
+        };
+        use PayoutState::*;
+        for (transfers, states) in [
+            (reserved, vec![Planned, Accepted, Unknown, Held]),
+            (settled, vec![Paid]),
+            (TransferFacts { returns: 1, ..settled }, vec![Returned]),
+            (TransferFacts { returns: 1, lates: 1, ..settled }, vec![Paid]),
+            (TransferFacts { returns: 2, lates: 1, ..settled }, vec![Returned]),
+            (released, vec![Refused, Cancelled]),
+            (TransferFacts { lates: 1, ..released }, vec![Paid]),
+            (TransferFacts { lates: 1, returns: 1, ..released }, vec![Returned]),
+            (TransferFacts { lates: 1, ..settled }, vec![]),
+            (TransferFacts { returns: 1, ..released }, vec![]),
+            (TransferFacts { released: true, ..settled }, vec![]),
+            (TransferFacts { amounts_agree: false, ..settled }, vec![]),
+            (TransferFacts { reserved: false, ..settled }, vec![]),
+        ] {
+            assert_eq!(followed(transfers), states, "{transfers:?}");
         }
-        assert!(!ledger_follows_state(PayoutState::Paid, &TransferFacts { amounts_agree: false, ..paid }));
     }
 
     #[test]

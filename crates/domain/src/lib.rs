@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod account;
 mod batch;
 mod decide;
 mod decision;
@@ -25,6 +26,7 @@ mod rule;
 mod run;
 mod statement;
 
+pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use batch::{BatchState, IllegalBatchMove};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,

@@ -19,7 +19,7 @@ pub enum PayoutState {
     Unknown,
     /// Only two people may decide, or evidence.
     Held,
-    /// Paid, and the money came back; it is due again.
+    /// Paid, and all of the money came back; it is due again.
     Returned,
     /// Never sent; its money is due again.
     Cancelled,
@@ -40,8 +40,10 @@ pub enum PayoutEvent {
     Clear,
     /// Nothing more can be found out by asking.
     Hold,
-    /// Proof that paid money came back.
+    /// Proof that all that was paid came back.
     Return,
+    /// Proof that it was paid although it counts as not paid: late proof.
+    PayLate,
     /// The run was cancelled before it was sent.
     Cancel,
 }
@@ -80,8 +82,10 @@ impl PayoutState {
             (S::Planned, E::LoseTrack) => Ok(S::Unknown),
             (S::Unknown, E::Clear) => Ok(S::Planned),
             (S::Planned | S::Unknown, E::Hold) => Ok(S::Held),
-            // Proof that money came back is proof that it went out, so it may overtake the news of the payment.
-            (S::Planned | S::Unknown | S::Held | S::Accepted | S::Paid, E::Return) => Ok(S::Returned),
+            // What came back went out before: news of a return is news of its payment first.
+            (S::Paid, E::Return) => Ok(S::Returned),
+            // Its money was due again, so this takes it back from the affiliate's balance.
+            (S::Refused | S::Cancelled | S::Returned, E::PayLate) => Ok(S::Paid),
             (S::Planned, E::Cancel) => Ok(S::Cancelled),
             (from, event) => Err(IllegalPayoutMove { from, event }),
         }
@@ -137,7 +141,7 @@ impl fmt::Display for PayoutState {
 mod tests {
     use super::*;
 
-    const EVENTS: [PayoutEvent; 8] = [
+    const EVENTS: [PayoutEvent; 9] = [
         PayoutEvent::Accept,
         PayoutEvent::Pay,
         PayoutEvent::Refuse,
@@ -145,6 +149,7 @@ mod tests {
         PayoutEvent::Clear,
         PayoutEvent::Hold,
         PayoutEvent::Return,
+        PayoutEvent::PayLate,
         PayoutEvent::Cancel,
     ];
 
@@ -154,7 +159,8 @@ mod tests {
             for from in [PayoutState::Paid, PayoutState::Refused, PayoutState::Returned, PayoutState::Cancelled] {
                 match (from, from.after(event)) {
                     (PayoutState::Paid, Ok(to)) => assert_eq!(to, PayoutState::Returned),
-                    (_, moved) => assert!(moved.is_err(), "{from} {event:?}"),
+                    (_, Ok(to)) => assert_eq!((event, to), (PayoutEvent::PayLate, PayoutState::Paid), "{from}"),
+                    (_, Err(_)) => {}
                 }
             }
         }
@@ -170,14 +176,15 @@ mod tests {
     #[test]
     fn these_moves_are_legal_and_no_others() {
         use PayoutState::*;
-        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 8] = [
+        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 9] = [
             (PayoutEvent::Accept, Accepted, &[Planned, Unknown, Held]),
             (PayoutEvent::Pay, Paid, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::Refuse, Refused, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::LoseTrack, Unknown, &[Planned]),
             (PayoutEvent::Clear, Planned, &[Unknown]),
             (PayoutEvent::Hold, Held, &[Planned, Unknown]),
-            (PayoutEvent::Return, Returned, &[Planned, Accepted, Paid, Unknown, Held]),
+            (PayoutEvent::Return, Returned, &[Paid]),
+            (PayoutEvent::PayLate, Paid, &[Refused, Returned, Cancelled]),
             (PayoutEvent::Cancel, Cancelled, &[Planned]),
         ];
         for (event, to, sources) in legal {

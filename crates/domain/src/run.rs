@@ -53,7 +53,9 @@ impl RunState {
             | (S::Planned, S::Paying | S::Cancelled)
             | (S::Paying, S::Settled | S::Cancelled)
             // A later statement may show more, or what was missing.
-            | (S::Settled | S::Reconciled | S::Discrepant, S::Reconciled | S::Discrepant) => Ok(to),
+            | (S::Settled | S::Reconciled | S::Discrepant, S::Reconciled | S::Discrepant)
+            // Over rails without statements nothing more can be said once a discrepancy is gone.
+            | (S::Reconciled | S::Discrepant, S::Settled) => Ok(to),
             (from, to) => Err(IllegalRunMove { from, to }),
         }
     }
@@ -117,8 +119,8 @@ mod tests {
             (Planned, &[Paying, Cancelled]),
             (Paying, &[Settled, Cancelled]),
             (Settled, &[Reconciled, Discrepant]),
-            (Reconciled, &[Reconciled, Discrepant]),
-            (Discrepant, &[Reconciled, Discrepant]),
+            (Reconciled, &[Settled, Reconciled, Discrepant]),
+            (Discrepant, &[Settled, Reconciled, Discrepant]),
             (Cancelled, &[]),
         ];
         for (from, targets) in legal {

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::Money;
 
 /// What a statement line reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Movement {
     /// Money went out.

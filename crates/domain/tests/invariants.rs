@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{
-    AccountFacts, Decided, PayoutFacts, Proof, Total, TransferFacts, balance_is_its_history, broken,
+    AccountFacts, Decided, Out, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
     ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time, run_adds_up,
 };
 use payfleet_domain::{DiscrepancyKind as Kind, PayoutState as State};
@@ -11,12 +11,13 @@ use payfleet_domain::{DiscrepancyKind as Kind, PayoutState as State};
 #[test]
 fn a_payment_that_nobody_recorded_is_not_called_anything_else() {
     for state in [State::Refused, State::Cancelled, State::Planned] {
-        let unpaid = PayoutFacts::as_planned(state, 0);
-        let paid = PayoutFacts { payments: 1, ..unpaid };
+        let paid = PayoutFacts::as_planned(state, 1);
+        assert_eq!(broken(&PayoutFacts::as_planned(state, 0)), [], "{state}");
         assert_eq!(broken(&paid), [Kind::PaidUnrecorded], "{state}");
-        assert_eq!(broken(&PayoutFacts { proof: Proof::OnePayment, ..unpaid }), [Kind::PaidUnrecorded], "{state}");
-        assert_eq!(broken(&PayoutFacts { payments: 2, ..unpaid }), [Kind::PaidTwice], "{state}");
-        assert_eq!(broken(&PayoutFacts { proof: Proof::SeveralPayments, ..unpaid }), [Kind::PaidTwice], "{state}");
+        assert_eq!(broken(&PayoutFacts { is_listed: false, ..paid }), [Kind::PaidUnrecorded], "{state}: only told");
+        assert_eq!(broken(&PayoutFacts::as_planned(state, 2)), [Kind::PaidTwice], "{state}");
+        let perhaps_one = PayoutFacts { most_out: Out::More, ..paid };
+        assert_eq!(broken(&perhaps_one), [Kind::PaidUnrecorded], "{state}: two names, perhaps of one payment");
         let all_differs = PayoutFacts {
             amount_differs: true,
             currency_differs: true,
@@ -31,11 +32,14 @@ fn a_payment_that_nobody_recorded_is_not_called_anything_else() {
 #[test]
 fn what_a_rail_does_not_list_is_not_missed() {
     for state in [State::Paid, State::Returned] {
-        let absent = PayoutFacts { is_listed: false, ..PayoutFacts::as_planned(state, 0) };
+        let absent = PayoutFacts { has_list: false, is_listed: false, ..PayoutFacts::as_planned(state, 1) };
         assert_eq!(broken(&absent), [], "{state}");
-        assert_eq!(broken(&PayoutFacts { is_listed: true, ..absent }), [Kind::NotOnStatement], "{state}");
-        let told_otherwise = PayoutFacts { reference_differs: true, ours_returned: false, ..absent };
-        assert_eq!(broken(&told_otherwise), [], "{state}: a list without the payment says nothing of it");
+        assert_eq!(broken(&PayoutFacts { has_list: true, ..absent }), [Kind::NotOnStatement], "{state}");
+        assert_eq!(
+            broken(&PayoutFacts { reference_differs: true, ..absent }),
+            [],
+            "{state}: a list without the payment says nothing of it"
+        );
     }
 }
 
@@ -45,27 +49,25 @@ fn a_reference_is_compared_where_one_payment_was_recorded() {
     let paid = PayoutFacts::as_planned(State::Paid, 1);
     assert_eq!(differs(paid), [Kind::ReferenceDiffers]);
     assert_eq!(differs(PayoutFacts::as_planned(State::Returned, 1)), [Kind::ReferenceDiffers]);
-    assert_eq!(differs(PayoutFacts { proof: Proof::OnePayment, ..paid }), [Kind::ReferenceDiffers]);
-    assert_eq!(differs(PayoutFacts { payments: 2, ..paid }), [Kind::PaidTwice]);
-    assert_eq!(differs(PayoutFacts { proof: Proof::SeveralPayments, ..paid }), [Kind::PaidTwice]);
+    assert_eq!(differs(PayoutFacts { most_out: Out::More, ..paid }), [Kind::ReferenceDiffers]);
+    assert_eq!(differs(PayoutFacts::as_planned(State::Paid, 2)), [Kind::PaidTwice]);
     assert_eq!(differs(PayoutFacts::as_planned(State::Unknown, 1)), []);
 }
 
 #[test]
 fn money_that_came_back_is_recorded() {
-    let returned = |state, payments, proof| {
-        let facts = PayoutFacts::as_planned(state, payments);
-        broken(&PayoutFacts { proof, returned: true, ours_returned: false, ..facts })
-    };
-    assert_eq!(returned(State::Returned, 1, Proof::None), [Kind::ReturnUnrecorded], "another payment came back");
-    assert_eq!(returned(State::Paid, 1, Proof::None), [], "another payment came back, and we say so");
-    for state in [State::Refused, State::Cancelled, State::Planned] {
-        assert_eq!(returned(state, 0, Proof::None), [Kind::ReturnUnrecorded], "{state}");
-        assert_eq!(returned(state, 1, Proof::None), [Kind::PaidUnrecorded], "{state}");
-        assert_eq!(returned(state, 0, Proof::OnePayment), [Kind::PaidUnrecorded], "{state}");
-    }
+    let out =
+        |state, least_out, most_out| broken(&PayoutFacts { least_out, most_out, ..PayoutFacts::as_planned(state, 1) });
+    assert_eq!(out(State::Paid, Out::Nothing, Out::Nothing), [Kind::ReturnUnrecorded]);
+    assert_eq!(out(State::Paid, Out::Nothing, Out::Whole), [], "perhaps another payment of it came back");
+    assert_eq!(out(State::Paid, Out::Part, Out::Part), [Kind::ReturnInPart]);
+    assert_eq!(out(State::Returned, Out::Nothing, Out::Nothing), []);
+    assert_eq!(out(State::Returned, Out::Nothing, Out::Whole), [Kind::PaidUnrecorded], "the payee may have it");
     for state in [State::Accepted, State::Unknown, State::Held] {
-        assert_eq!(returned(state, 0, Proof::None), [], "{state}: nobody says yet what became of it");
+        assert_eq!(out(state, Out::Nothing, Out::Nothing), [], "{state}: nobody says yet what became of it");
+    }
+    for state in [State::Refused, State::Cancelled, State::Planned] {
+        assert_eq!(out(state, Out::Nothing, Out::Nothing), [], "{state}: it went out, and came back");
     }
 }
 
@@ -86,14 +88,14 @@ fn each_state_has_its_transfers_and_no_others() {
             State::Planned | State::Accepted | State::Unknown | State::Held => reserved,
             State::Paid => TransferFacts { settled: true, ..reserved },
             State::Refused | State::Cancelled => TransferFacts { released: true, ..reserved },
-            State::Returned => TransferFacts { settled: true, returned: true, ..reserved },
+            State::Returned => TransferFacts { settled: true, returns: 1, ..reserved },
         };
         assert!(ledger_follows_state(state, &due), "{state}");
         for wrong in [
             TransferFacts { reserved: false, ..due },
             TransferFacts { settled: !due.settled, ..due },
             TransferFacts { released: !due.released, ..due },
-            TransferFacts { returned: !due.returned, ..due },
+            TransferFacts { returns: 1 - due.returns, ..due },
             TransferFacts { amounts_agree: false, ..due },
         ] {
             assert!(!ledger_follows_state(state, &wrong), "{state} {wrong:?}");

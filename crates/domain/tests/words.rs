@@ -24,16 +24,21 @@ const EXCLUSIONS: [&str; 10] = [
     "currency_unsupported",
     "outside_limits",
 ];
-const DISCREPANCIES: [&str; 12] = [
+const DISCREPANCIES: [&str; 17] = [
     "paid_twice",
     "never_planned",
     "paid_unrecorded",
+    "paid_late",
     "not_on_statement",
     "amount_differs",
     "currency_differs",
     "destination_differs",
     "reference_differs",
+    "account_differs",
     "return_unrecorded",
+    "return_in_part",
+    "return_unconfirmed",
+    "return_differs",
     "skipped",
     "ledger_out_of_balance",
     "unknown_too_long",

@@ -20,12 +20,17 @@ pub enum ReconcileError {
     /// Another reconciler holds the run.
     #[error("another reconciler compares run {0} at this moment; try again when it has ended")]
     Busy(RunId),
-    /// Payments are recorded faster than statements are read.
-    #[error("run {0} changed while its statement was read, every time; try again later")]
-    Restless(RunId),
     /// SIGTERM came first.
-    #[error("asked to end before the comparison of run {0} was made; nothing was concluded")]
-    Interrupted(RunId),
+    #[error("asked to end before the comparison was made; nothing was concluded")]
+    Interrupted,
+    /// It is not clear which account a file is of.
+    #[error("--statement {}: {why}", path.display())]
+    WhichAccount {
+        /// The file.
+        path: PathBuf,
+        /// What is not clear, and what to write.
+        why: String,
+    },
     /// A rail of the run has no adapter in this process.
     #[error(
         "the run is paid over {rail}, which this process cannot ask: give --sandbox-url, or its statement with --statement"
@@ -79,6 +84,7 @@ impl ReconcileError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             ReconcileError::NoRun(_)
+            | ReconcileError::WhichAccount { .. }
             | ReconcileError::NoAdapter { .. }
             | ReconcileError::Secret(_)
             | ReconcileError::Statement(StatementError::None { .. })
@@ -93,10 +99,7 @@ impl ReconcileError {
             | ReconcileError::Rails(RegistryError::Client(_))
             | ReconcileError::Signals(_)
             | ReconcileError::Store(StoreError::Unreachable { .. } | StoreError::Schema(_)) => ExitCode::Unavailable,
-            ReconcileError::NotPlanned(_)
-            | ReconcileError::Busy(_)
-            | ReconcileError::Restless(_)
-            | ReconcileError::Interrupted(_) => ExitCode::Busy,
+            ReconcileError::NotPlanned(_) | ReconcileError::Busy(_) | ReconcileError::Interrupted => ExitCode::Busy,
             ReconcileError::Store(error @ StoreError::Statement { .. }) if error.is_outage() => ExitCode::Unavailable,
             ReconcileError::Store(StoreError::Statement { .. } | StoreError::Broken(_)) | ReconcileError::Output(_) => {
                 ExitCode::Broken

@@ -15,14 +15,16 @@ mod watch;
 pub use error::ReconcileError;
 #[doc(hidden)] // for trying hostile files
 pub use file::{CsvStatement, FileEnd, FileItem};
-pub use options::{Command, Options};
-pub use step::{Ended, Outcome, Rails, reconcile_once};
+pub use options::{Command, Options, StatementFile};
+pub use statement::account_fetch;
+pub use step::{Ended, Outcome, Rails, judge, reconcile_once};
 
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::Store;
 
-/// Sessions at once: one that compares and one that records what it proves.
+/// Sessions at once: two pieces of a statement that are matched and recorded; or the comparison of payouts and, beside it, of accounts. Those that hold
+/// a lock are beside the pool.
 const CONNECTIONS: u32 = 2;
 
 /// Does what the command line asks.

@@ -1,16 +1,18 @@
 //! The command line and its environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use payfleet_domain::RunId;
+use payfleet_domain::{Rail, RunId};
 use payfleet_runtime::secret::DatabaseArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 /// Compares what rails say that they paid with plan and ledger.
 ///
 /// A run becomes `reconciled` only by this program. Exit codes: 0 no difference; 4 differences found; 64 usage; 65 a statement cannot be read;
-/// 69 Postgres or a rail cannot be reached; 70 a broken invariant; 75 the run is still open, or another reconciler is at it.
+/// 69 Postgres or a rail cannot be reached; 70 a broken invariant; 75 the run is still open, its statements do not reach
+/// far enough yet, or another reconciler is at it.
 #[derive(Debug, clap::Parser)]
 #[command(name = "payfleet-reconciler", version, max_term_width = 120)]
 pub struct Options {
@@ -31,7 +33,7 @@ pub struct Options {
 pub enum Command {
     /// Compare one run now, and report
     Run(RunArgs),
-    /// Compare every run that a statement can bring news of, again and again, until SIGTERM
+    /// Read on in the statements of all accounts, and judge every run of which there is news, again and again, until SIGTERM
     Watch(WatchArgs),
 }
 
@@ -61,8 +63,12 @@ pub struct RunArgs {
     #[arg(value_name = "RUN")]
     pub run: RunId,
     /// A statement as CSV with the header key,reference,amount_minor,currency,destination,status,at; read instead of asking the rails. May be repeated
-    #[arg(long = "statement", value_name = "FILE.csv")]
-    pub statements: Vec<PathBuf>,
+    ///
+    /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT= before the file, or because the run is
+    /// paid from one account only. Payments on it count at once. A return makes money due again only when a second person has confirmed it
+    /// (`payfleet-coordinator statements`). Without the end row it proves nothing to be missing.
+    #[arg(long = "statement", value_name = "[RAIL/ACCOUNT=]FILE.csv")]
+    pub statements: Vec<StatementFile>,
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
@@ -82,9 +88,40 @@ pub struct RunArgs {
 /// How to go on comparing.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WatchArgs {
-    /// How often to look for runs
+    /// How often to look
     #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s", value_name = "DURATION")]
     pub interval: Duration,
+    /// Look once, and end: for cron
+    #[arg(long, env = "PAYFLEET_ONCE")]
+    pub once: bool,
     #[command(flatten)]
     pub(crate) compare: CompareArgs,
+}
+
+/// A statement that somebody hands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementFile {
+    /// Rail and account that it is of, if that was said.
+    pub account: Option<(String, String)>,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl FromStr for StatementFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A file of just this name is meant, whatever stands in it.
+        let named = text.split_once('=').filter(|_| !Path::new(text).exists());
+        let Some((account, path)) =
+            named.and_then(|(account, path)| account.split_once('/').map(|account| (account, path)))
+        else {
+            return Ok(StatementFile { account: None, path: text.into() });
+        };
+        let rail = Rail::named(account.0).map_err(|unknown| unknown.to_string())?.name;
+        if account.1.is_empty() || path.is_empty() {
+            return Err(format!("`{text}` is not RAIL/ACCOUNT=FILE"));
+        }
+        Ok(StatementFile { account: Some((rail.to_owned(), account.1.to_owned())), path: path.into() })
+    }
 }

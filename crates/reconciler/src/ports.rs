@@ -1,31 +1,86 @@
-//! What a comparison needs of the system of record, in the words of [`Reconciliation`], which is what it is. The simulator of the package `tests` is another.
+//! What a comparison needs of the system of record, as its steps name it. [`Store`] with its [`AccountReading`] and [`Reconciliation`] is that of
+//! production; the simulator of the package `tests` has another one.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::StatementLine;
+use payfleet_domain::{StatementEnd, StatementLine};
 use payfleet_store::{
-    Applied, CloseVerdict, Compared, OpenBatches, Reconciliation, RunRow, StatementAccount, StoreError, Verdict,
+    AccountRead, AccountReading, CloseVerdict, Compared, OpenBatches, Reconciliation, RunRow, StatementAccount,
+    StatementSource, Store, StoreError, Uncovered, Verdict,
 };
+use time::OffsetDateTime;
 
-/// One comparison of one run: see the methods of the same names of [`Reconciliation`].
+/// Where statements are taken in: see the methods of the same names of [`Store`].
+#[allow(missing_docs)] // said there
+#[async_trait]
+pub trait Books: Send + Sync {
+    async fn account_open(
+        &self,
+        account: &StatementAccount,
+        source: StatementSource,
+    ) -> Result<Option<Box<dyn Reading>>, StoreError>;
+}
+
+/// One part of an account's statement: see the methods of the same names of [`AccountReading`].
+#[allow(missing_docs)] // said there
+#[async_trait]
+pub trait Reading: Send {
+    fn from(&self) -> Option<OffsetDateTime>;
+    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError>;
+    async fn end(self: Box<Self>, end: Option<StatementEnd>) -> Result<AccountRead, StoreError>;
+    async fn abandon(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// A comparison of one run: see the methods of the same names of [`Reconciliation`].
 #[allow(missing_docs)] // said there
 #[async_trait]
 pub trait Session: Send {
     fn run(&self) -> &RunRow;
+    fn lines_add(&mut self, lines: i64);
     async fn accounts(&mut self) -> Result<Vec<StatementAccount>, StoreError>;
-    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError>;
-    async fn lines_match(&mut self) -> Result<(), StoreError>;
-    async fn evidence_apply(&mut self) -> Result<Applied, StoreError>;
     /// Guard G5, of the store.
     async fn run_close(&mut self) -> Result<CloseVerdict, StoreError>;
     async fn batches_open(&mut self) -> Result<Vec<OpenBatches>, StoreError>;
-    async fn compare(&mut self, without_statement: &[&str], unknown_after: Duration) -> Result<Compared, StoreError>;
+    async fn uncovered(&mut self) -> Result<Vec<Uncovered>, StoreError>;
+    async fn has_silent_rails(&mut self) -> Result<bool, StoreError>;
+    async fn compare(&mut self, unknown_after: Duration) -> Result<Compared, StoreError>;
     async fn compare_open(&mut self, unknown_after: Duration) -> Result<Compared, StoreError>;
     async fn restart(&mut self) -> Result<(), StoreError>;
-    async fn verdict_write(&mut self, statement: &str) -> Result<Verdict, StoreError>;
+    async fn verdict_write(&mut self, statement: &str, has_silent_rails: bool) -> Result<Verdict, StoreError>;
     /// The run as it stands now.
     async fn run_read(&mut self) -> Result<Option<RunRow>, StoreError>;
+}
+
+#[async_trait]
+impl Books for Store {
+    async fn account_open(
+        &self,
+        account: &StatementAccount,
+        source: StatementSource,
+    ) -> Result<Option<Box<dyn Reading>>, StoreError> {
+        let opened = self.account_open(account, source).await?;
+        Ok(opened.map(|reading| Box::new(reading) as Box<dyn Reading>))
+    }
+}
+
+#[async_trait]
+impl Reading for AccountReading {
+    fn from(&self) -> Option<OffsetDateTime> {
+        self.from()
+    }
+
+    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
+        self.line_add(line).await
+    }
+
+    async fn end(self: Box<Self>, end: Option<StatementEnd>) -> Result<AccountRead, StoreError> {
+        (*self).end(end).await
+    }
+
+    async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
+        (*self).abandon().await
+    }
 }
 
 #[async_trait]
@@ -34,20 +89,12 @@ impl Session for Reconciliation {
         self.run()
     }
 
+    fn lines_add(&mut self, lines: i64) {
+        self.lines_add(lines);
+    }
+
     async fn accounts(&mut self) -> Result<Vec<StatementAccount>, StoreError> {
         self.accounts().await
-    }
-
-    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
-        self.line_add(line).await
-    }
-
-    async fn lines_match(&mut self) -> Result<(), StoreError> {
-        self.lines_match().await
-    }
-
-    async fn evidence_apply(&mut self) -> Result<Applied, StoreError> {
-        self.evidence_apply().await
     }
 
     async fn run_close(&mut self) -> Result<CloseVerdict, StoreError> {
@@ -58,8 +105,16 @@ impl Session for Reconciliation {
         self.batches_open().await
     }
 
-    async fn compare(&mut self, without_statement: &[&str], unknown_after: Duration) -> Result<Compared, StoreError> {
-        self.compare(without_statement, unknown_after).await
+    async fn uncovered(&mut self) -> Result<Vec<Uncovered>, StoreError> {
+        self.uncovered().await
+    }
+
+    async fn has_silent_rails(&mut self) -> Result<bool, StoreError> {
+        self.has_silent_rails().await
+    }
+
+    async fn compare(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
+        self.compare(unknown_after).await
     }
 
     async fn compare_open(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
@@ -70,8 +125,8 @@ impl Session for Reconciliation {
         self.restart().await
     }
 
-    async fn verdict_write(&mut self, statement: &str) -> Result<Verdict, StoreError> {
-        self.verdict_write(statement).await
+    async fn verdict_write(&mut self, statement: &str, has_silent_rails: bool) -> Result<Verdict, StoreError> {
+        self.verdict_write(statement, has_silent_rails).await
     }
 
     async fn run_read(&mut self) -> Result<Option<RunRow>, StoreError> {

@@ -8,6 +8,8 @@ use comfy_table::{CellAlignment, Table};
 use payfleet_domain::{Currency, DiscrepancyKind, Money};
 use payfleet_store::{Discrepancy, Reconciliation, SummaryLine};
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::ReconcileError;
 use crate::options::RunArgs;
@@ -54,11 +56,14 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         let (settled, returned) = (applied.settled, applied.returned);
         page.push_str(&format!("proven by them: {settled} payouts paid, {returned} returned\n"));
     }
-    if applied.alarms > 0 {
+    if applied.late > 0 {
         page.push_str(&format!(
-            "{} payouts were paid or refused otherwise meanwhile: the run is paused\n",
-            applied.alarms
+            "{} payouts were paid although their money was due again: booked, and nobody pays these accounts before two people have looked\n",
+            applied.late
         ));
+    }
+    if applied.alarms > 0 {
+        page.push_str(&format!("{} double payments are proven: runs that are open are paused\n", applied.alarms));
     }
     for rail in &outcome.without_statement {
         page.push_str(&format!("rail {rail} has no statement: its payouts were compared with plan and ledger only\n"));
@@ -91,7 +96,7 @@ fn conclusion(outcome: &Outcome) -> String {
         n => format!("{n} discrepancies"),
     };
     match &outcome.ended {
-        Ended::Verdict(state) => format!("{state}: {found}\n"),
+        Ended::Verdict(verdict) => format!("{verdict}: {found}\n"),
         Ended::Kept { state, why: None } => format!("{found}; the run stays {state}\n"),
         Ended::Kept { state, why: Some(why) } => format!("{found}; the run stays {state}: {why}\n"),
         Ended::Open(open) => {
@@ -99,6 +104,18 @@ fn conclusion(outcome: &Outcome) -> String {
             for part in open {
                 let (payouts, batches) = (part.payouts, part.batches);
                 text.push_str(&format!("  {}: {payouts} payouts in {batches} batches are {}\n", part.rail, part.state));
+            }
+            text
+        }
+        Ended::Uncovered(accounts) => {
+            let mut text = format!("no verdict: {found}, but the statements do not reach past the last payment yet\n");
+            for one in accounts {
+                let instant =
+                    |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
+                let reaches = one
+                    .reaches
+                    .map_or("was never read to an end mark".to_owned(), |at| format!("reaches to {}", instant(at)));
+                text.push_str(&format!("  {}/{} {reaches}; wanted: {}\n", one.rail, one.account, instant(one.wanted)));
             }
             text
         }
@@ -229,7 +246,10 @@ struct Head<'a> {
     lines: i64,
     proven_paid: u64,
     proven_returned: u64,
+    proven_late: u64,
     alarms: u64,
+    /// Accounts whose statements do not reach far enough, as RAIL/ACCOUNT.
+    uncovered: &'a [String],
     held_too_long: i64,
     summary: &'a [SummaryLine],
     discrepancies_total: i64,
@@ -239,10 +259,16 @@ struct Head<'a> {
 async fn json(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Result<(), ReconcileError> {
     let kinds = session.discrepancies_count().await?;
     let run = session.run().clone();
+    let mut uncovered: Vec<String> = Vec::new();
     let (verdict, state, why, open) = match &outcome.ended {
-        Ended::Verdict(state) => (state.as_str(), state.to_string(), None, None),
+        Ended::Verdict(verdict) => (verdict.as_str(), row_state(session).await?, None, None),
         Ended::Kept { state, why } => ("none", state.to_string(), why.as_deref(), None),
         Ended::Open(open) => ("open", run.state.to_string(), None, serde_json::to_value(open).ok()),
+        Ended::Uncovered(accounts) => {
+            let names = accounts.iter().map(|one| format!("{}/{}", one.rail, one.account)).collect();
+            uncovered = names;
+            ("uncovered", run.state.to_string(), None, None)
+        }
     };
     let head = Head {
         run: run.id.0,
@@ -258,7 +284,9 @@ async fn json(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         lines: session.lines(),
         proven_paid: outcome.applied.settled,
         proven_returned: outcome.applied.returned,
+        proven_late: outcome.applied.late,
         alarms: outcome.applied.alarms,
+        uncovered: &uncovered,
         held_too_long: outcome.compared.summary.held_too_long,
         summary: &outcome.compared.summary.lines,
         discrepancies_total: outcome.compared.discrepancies,
@@ -287,6 +315,12 @@ async fn json(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
     out.push_str("]}\n");
     io::stdout().lock().write_all(out.as_bytes())?;
     Ok(())
+}
+
+/// Where the run stands now: a cancelled one keeps its state, whatever the verdict.
+async fn row_state(session: &Reconciliation) -> Result<String, ReconcileError> {
+    let row = session.store().run_find(session.run().id).await?;
+    Ok(row.map_or_else(String::new, |row| row.state.to_string()))
 }
 
 #[cfg(test)]

@@ -1,57 +1,41 @@
-//! Getting a statement into a session: from the rails of the run, or from files.
+//! Taking in the next part of an account's statement: from the rail, or from a file.
 
 use futures_util::StreamExt;
 use payfleet_domain::Rail;
 use payfleet_rails::{Account, Credential, StatementError, StatementItem};
 use payfleet_runtime::secret::rail_credential;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::StatementAccount;
-use std::path::PathBuf;
-use time::Duration;
+use payfleet_store::{AccountRead, StatementAccount, StatementSource};
 
 use crate::ReconcileError;
 use crate::file::{CsvStatement, FileItem};
-use crate::ports::Session;
-use crate::step::{NO_STATEMENT, Rails};
+use crate::options::StatementFile;
+use crate::ports::{Books, Reading};
+use crate::step::Rails;
 
-/// Clocks of rail and database may differ, but not by this.
-const BEFORE_THE_RUN: Duration = Duration::DAY;
-
-/// Reads everything that there is to read; returns where it came from.
-pub(crate) async fn read(
-    session: &mut dyn Session,
-    rails: &Rails,
-    files: &[PathBuf],
-    accounts: &[StatementAccount],
-    shutdown: &Shutdown,
-) -> Result<Vec<String>, ReconcileError> {
-    let mut sources = Vec::new();
-    for path in files {
-        let mut statement = CsvStatement::open(path)?;
-        while let Some(item) = statement.next()? {
-            if let FileItem::Line(line) = item {
-                session.line_add(line).await?;
-            }
-            interrupted(session, shutdown)?;
-        }
-        sources.push(path.display().to_string());
-    }
-    if files.is_empty() {
-        for account in accounts.iter().filter(|account| !NO_STATEMENT.contains(&account.rail.as_str())) {
-            ask(session, rails, account, shutdown).await?;
-            sources.push(format!("{}/{}", account.rail, account.account));
-        }
-    }
-    session.lines_match().await?;
-    Ok(sources)
-}
-
-async fn ask(
-    session: &mut dyn Session,
+/// Asks the rail for what is new since the last part, and takes it in. `None` if another one is at it.
+pub async fn account_fetch(
+    books: &dyn Books,
     rails: &Rails,
     account: &StatementAccount,
     shutdown: &Shutdown,
-) -> Result<(), ReconcileError> {
+) -> Result<Option<AccountRead>, ReconcileError> {
+    let Some(mut reading) = books.account_open(account, StatementSource::Rail).await? else { return Ok(None) };
+    match fetch(reading.as_mut(), rails, account, shutdown).await {
+        Ok(end) => Ok(Some(reading.end(end).await?)),
+        Err(error) => {
+            reading.abandon().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn fetch(
+    reading: &mut dyn Reading,
+    rails: &Rails,
+    account: &StatementAccount,
+    shutdown: &Shutdown,
+) -> Result<Option<payfleet_domain::StatementEnd>, ReconcileError> {
     let adapter = rails
         .registry
         .adapter(&account.rail)
@@ -60,23 +44,92 @@ async fn ask(
         Some(name) => Some(Credential::new(rail_credential(name)?.expose())),
         None => None,
     };
-    let from = session.run().created_at - BEFORE_THE_RUN;
+    let Some(from) = reading.from() else { return Ok(None) };
     let account = Account { name: account.account.clone(), credential };
     pass(adapter.rail(), &account, "before").await?;
-    let mut lines = adapter.statement(&account, from).await?;
+    let mut items = adapter.statement(&account, from).await?;
     pass(adapter.rail(), &account, "after").await?;
+    let mut end = None;
     loop {
-        let line = tokio::select! {
-            line = lines.next() => line,
-            () = shutdown.requested() => return Err(ReconcileError::Interrupted(session.run().id)),
+        let item = tokio::select! {
+            item = items.next() => item,
+            () = shutdown.requested() => return Err(ReconcileError::Interrupted),
         };
-        match line {
-            None => return Ok(()),
+        match item {
+            None => return Ok(end),
             Some(item) => match item? {
-                StatementItem::Line(line) => session.line_add(line).await?,
-                StatementItem::End(_) => {}
+                StatementItem::Line(line) => reading.line_add(line).await?,
+                StatementItem::End(mark) => end = Some(mark),
             },
         }
+    }
+}
+
+/// Takes in a file. It is read to its end before anything of it is believed: a payment could hide behind a line that cannot be understood.
+pub(crate) async fn file_take(
+    books: &dyn Books,
+    file: &StatementFile,
+    accounts: &[StatementAccount],
+    shutdown: &Shutdown,
+) -> Result<Option<AccountRead>, ReconcileError> {
+    let named = read_through(file, shutdown)?;
+    let account = account_of(file, named, accounts)?;
+    let source = StatementSource::File { name: file.path.display().to_string(), person: None };
+    let Some(mut reading) = books.account_open(&account, source).await? else { return Ok(None) };
+    let mut statement = CsvStatement::open(&file.path)?;
+    let mut end = None;
+    while let Some(item) = statement.next()? {
+        if shutdown.is_requested() {
+            reading.abandon().await?;
+            return Err(ReconcileError::Interrupted);
+        }
+        match item {
+            FileItem::Line(line) => reading.line_add(line).await?,
+            FileItem::End(mark) => end = Some(mark.reach),
+        }
+    }
+    Ok(Some(reading.end(end).await?))
+}
+
+/// Reads all of a file; returns the account that its end names, if it has one.
+fn read_through(file: &StatementFile, shutdown: &Shutdown) -> Result<Option<(String, String)>, ReconcileError> {
+    let mut statement = CsvStatement::open(&file.path)?;
+    while let Some(item) = statement.next()? {
+        if shutdown.is_requested() {
+            return Err(ReconcileError::Interrupted);
+        }
+        if let FileItem::End(end) = item {
+            return Ok(Some((end.rail.name.to_owned(), end.account)));
+        }
+    }
+    Ok(None)
+}
+
+/// The account that a file is of: as it was said, as the file says, or the only one that there is.
+fn account_of(
+    file: &StatementFile,
+    named: Option<(String, String)>,
+    accounts: &[StatementAccount],
+) -> Result<StatementAccount, ReconcileError> {
+    let unclear = |why: String| ReconcileError::WhichAccount { path: file.path.clone(), why };
+    let names = || accounts.iter().map(|one| format!("{}/{}", one.rail, one.account)).collect::<Vec<_>>().join(", ");
+    let wanted = match (&file.account, named) {
+        (Some(said), Some(named)) if *said != named => {
+            return Err(unclear(format!(
+                "its end says that it is of {}/{}, and {}/{} is asked for",
+                named.0, named.1, said.0, said.1
+            )));
+        }
+        (Some(said), _) => Some(said.clone()),
+        (None, named) => named,
+    };
+    match (wanted, accounts) {
+        (Some((rail, account)), _) => {
+            let found = accounts.iter().find(|one| one.rail == rail && one.account == account).cloned();
+            found.ok_or_else(|| unclear(format!("the run is not paid from {rail}/{account}, but from {}", names())))
+        }
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(unclear(format!("the run is paid from {}: write --statement RAIL/ACCOUNT=FILE", names()))),
     }
 }
 
@@ -88,11 +141,4 @@ async fn pass(rail: &'static Rail, account: &Account, place: &str) -> Result<(),
         account: account.name.clone(),
         why: "a failpoint made it fail",
     })
-}
-
-fn interrupted(session: &dyn Session, shutdown: &Shutdown) -> Result<(), ReconcileError> {
-    match shutdown.is_requested() {
-        true => Err(ReconcileError::Interrupted(session.run().id)),
-        false => Ok(()),
-    }
 }

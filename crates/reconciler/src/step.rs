@@ -1,22 +1,19 @@
-//! One comparison of one run: read, record what is proven, close, compare, conclude.
+//! One comparison of one run: read what is new of its accounts' statements, record what is proven, close, compare, conclude.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use payfleet_domain::RunState;
+use payfleet_domain::{Rail, RunId, RunState};
 use payfleet_rails::{RailsConfig, Registry};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::{Applied, CloseVerdict, Compared, OpenBatches, Store};
+use payfleet_store::{AccountRead, Applied, CloseVerdict, Compared, OpenBatches, StatementAccount, Store, Uncovered};
 
-use crate::options::{RailArgs, RunArgs};
-use crate::ports::Session;
-use crate::{ReconcileError, report, statement};
+use crate::options::{RailArgs, RunArgs, StatementFile};
+use crate::ports::{Books, Session};
+use crate::statement::{account_fetch, file_take};
+use crate::{ReconcileError, report};
 
-/// Rails that move no money, and so have no statement.
-pub(crate) const NO_STATEMENT: &[&str] = &["null"];
-
-/// How often a statement is read again because the run changed meanwhile.
+/// How often statements are read on because the run changed meanwhile, or they do not reach far enough.
 const PASSES_MAX: u32 = 3;
 
 /// How often `--wait` looks again.
@@ -43,9 +40,9 @@ impl Rails {
 /// How a comparison ended.
 #[derive(Debug, Clone)]
 pub enum Ended {
-    /// With a verdict; the run is `reconciled` or `discrepant` now.
+    /// With a verdict, `reconciled` or `discrepant`. It is the run's state too, unless that is `cancelled`.
     Verdict(RunState),
-    /// Everything was compared, but the run cannot be settled: it is cancelled, or stopped for people. It keeps its state.
+    /// Everything was compared, but the run gets no verdict: it is stopped for people, or paid over a rail without statements. It keeps its state.
     Kept {
         /// Its state.
         state: RunState,
@@ -54,6 +51,8 @@ pub enum Ended {
     },
     /// Payments are under way, so that nothing can be said but what has been unknown for too long.
     Open(Vec<OpenBatches>),
+    /// Nothing speaks against the run, but the statements of these accounts do not reach past its last payment, so nothing is proven to be there.
+    Uncovered(Vec<Uncovered>),
 }
 
 /// What one comparison did and found. The differences themselves wait in the session.
@@ -61,11 +60,11 @@ pub enum Ended {
 pub struct Outcome {
     /// How it ended.
     pub ended: Ended,
-    /// What the statement proved.
+    /// What the statements proved, whichever run they spoke of.
     pub applied: Applied,
     /// What was found.
     pub compared: Compared,
-    /// Where the statement came from.
+    /// Where the statements came from.
     pub sources: Vec<String>,
     /// Rails of the run that have no statement.
     pub without_statement: Vec<String>,
@@ -77,58 +76,100 @@ impl Outcome {
         match (&self.ended, self.compared.discrepancies) {
             (_, 1..) => ExitCode::Discrepant,
             (Ended::Verdict(_) | Ended::Kept { why: None, .. }, _) => ExitCode::Done,
-            (Ended::Open(_) | Ended::Kept { why: Some(_), .. }, _) => ExitCode::Busy,
+            (Ended::Open(_) | Ended::Uncovered(_) | Ended::Kept { why: Some(_), .. }, _) => ExitCode::Busy,
         }
     }
 }
 
-/// Compares the run of the session once.
+/// Whether the rail of an account has statements.
+pub(crate) fn has_statement(account: &StatementAccount) -> bool {
+    Rail::named(&account.rail).is_ok_and(|rail| rail.has_statement)
+}
+
+/// Compares the run of the session once, with what is new of the statements of its accounts, or with files.
 pub async fn reconcile_once(
     session: &mut dyn Session,
+    books: &dyn Books,
     rails: &Rails,
-    files: &[PathBuf],
+    files: &[StatementFile],
     unknown_after: Duration,
     shutdown: &Shutdown,
 ) -> Result<Outcome, ReconcileError> {
     let run = session.run().id;
     let mut applied = Applied::default();
-    for _ in 0..PASSES_MAX {
-        let accounts = session.accounts().await?;
-        let sources = statement::read(session, rails, files, &accounts, shutdown).await?;
-        let proven = session.evidence_apply().await?;
-        applied = Applied {
-            settled: applied.settled + proven.settled,
-            returned: applied.returned + proven.returned,
-            alarms: applied.alarms + proven.alarms,
-        };
-        let balance = session.run_close().await?;
-        let without_statement: Vec<String> = accounts
-            .into_iter()
-            .map(|account| account.rail)
-            .filter(|rail| NO_STATEMENT.contains(&rail.as_str()))
-            .collect();
-        let open = session.batches_open().await?;
-        if !open.is_empty() {
-            let compared = session.compare_open(unknown_after).await?;
-            return Ok(Outcome { ended: Ended::Open(open), applied, compared, sources, without_statement });
-        }
-        let compared = session.compare(NO_STATEMENT, unknown_after).await?;
-        if compared.newer_than_statement > 0 {
-            tracing::info!(%run, payouts = compared.newer_than_statement, "payouts are newer than the statement; reading it again");
-            session.restart().await?;
-            continue;
-        }
-        let verdict = session.verdict_write(&sources.join(", ")).await?;
-        let ended = match verdict.state {
-            state @ (RunState::Reconciled | RunState::Discrepant) => Ended::Verdict(state),
-            state @ (RunState::Planning | RunState::Planned | RunState::Paying | RunState::Settled) => {
-                Ended::Kept { state, why: Some(why_open(session, &balance).await?) }
+    let mut passes = 0;
+    loop {
+        passes += 1;
+        let accounts: Vec<StatementAccount> = session.accounts().await?.into_iter().filter(has_statement).collect();
+        let mut sources = Vec::new();
+        let mut take = |session: &mut dyn Session, source: String, read: Option<AccountRead>| match read {
+            None => Err(ReconcileError::Busy(run)),
+            Some(read) => {
+                session.lines_add(read.lines);
+                applied += read.applied;
+                sources.push(source);
+                Ok(())
             }
-            state @ RunState::Cancelled => Ended::Kept { state, why: None },
         };
-        return Ok(Outcome { ended, applied, compared, sources, without_statement });
+        for file in files {
+            let read = file_take(books, file, &accounts, shutdown).await?;
+            take(session, file.path.display().to_string(), read)?;
+        }
+        if files.is_empty() {
+            for account in &accounts {
+                let read = account_fetch(books, rails, account, shutdown).await?;
+                take(session, format!("{}/{}", account.rail, account.account), read)?;
+            }
+        }
+        let judged = judge(session, &sources, unknown_after).await?;
+        // Files do not grow while one looks at them.
+        let may_read_on = files.is_empty() && passes < PASSES_MAX;
+        match &judged.0 {
+            Ended::Uncovered(_) if may_read_on => {
+                tracing::info!(%run, "payouts are newer than the statement; reading on");
+                session.restart().await?;
+            }
+            _ => {
+                let (ended, compared, without_statement) = judged;
+                return Ok(Outcome { ended, applied, compared, sources, without_statement });
+            }
+        }
     }
-    Err(ReconcileError::Restless(run))
+}
+
+/// Compares the run of the session with what statements have said so far, and writes its verdict. Returns with it the rails of the run that have none.
+pub async fn judge(
+    session: &mut dyn Session,
+    sources: &[String],
+    unknown_after: Duration,
+) -> Result<(Ended, Compared, Vec<String>), ReconcileError> {
+    let balance = session.run_close().await?;
+    let mut silent: Vec<String> = session
+        .accounts()
+        .await?
+        .into_iter()
+        .filter(|account| !has_statement(account))
+        .map(|account| account.rail)
+        .collect();
+    silent.dedup();
+    let open = session.batches_open().await?;
+    if !open.is_empty() {
+        let compared = session.compare_open(unknown_after).await?;
+        return Ok((Ended::Open(open), compared, silent));
+    }
+    let uncovered = session.uncovered().await?;
+    let compared = session.compare(unknown_after).await?;
+    if compared.discrepancies == 0 && (!uncovered.is_empty() || compared.newer_than_statement > 0) {
+        return Ok((Ended::Uncovered(uncovered), compared, silent));
+    }
+    let has_silent_rails = session.has_silent_rails().await?;
+    let verdict = session.verdict_write(&sources.join(", "), has_silent_rails).await?;
+    let ended = match (verdict.verdict, verdict.state) {
+        (Some(verdict), _) => Ended::Verdict(verdict),
+        (None, state @ (RunState::Settled | RunState::Cancelled)) => Ended::Kept { state, why: None },
+        (None, state) => Ended::Kept { state, why: Some(why_open(session, &balance).await?) },
+    };
+    Ok((ended, compared, silent))
 }
 
 async fn why_open(session: &mut dyn Session, balance: &CloseVerdict) -> Result<String, ReconcileError> {
@@ -151,7 +192,7 @@ async fn why_open(session: &mut dyn Session, balance: &CloseVerdict) -> Result<S
     })
 }
 
-/// The command `run`.
+/// The command `run`. What the statements say of other runs is judged too, after this one.
 pub(crate) async fn run_command(
     store: &Store,
     rails: &Rails,
@@ -170,10 +211,11 @@ pub(crate) async fn run_command(
                 None => {}
                 Some(mut session) => {
                     let after = args.compare.unknown_after;
-                    let outcome = reconcile_once(&mut session, rails, &args.statements, after, shutdown).await?;
+                    let outcome = reconcile_once(&mut session, store, rails, &args.statements, after, shutdown).await?;
                     if outcome.exit_code() != ExitCode::Busy || !may_wait {
                         report::print(&mut session, &outcome, args).await?;
                         session.close().await?;
+                        others_judge(store, args.run, after).await?;
                         return Ok(outcome.exit_code());
                     }
                     session.close().await?;
@@ -182,7 +224,17 @@ pub(crate) async fn run_command(
         }
         tokio::select! {
             () = tokio::time::sleep(POLL.min(deadline.saturating_duration_since(Instant::now()))) => {}
-            () = shutdown.requested() => return Err(ReconcileError::Interrupted(args.run)),
+            () = shutdown.requested() => return Err(ReconcileError::Interrupted),
         }
     }
+}
+
+/// Judges the runs of which the statements brought news, beside the one that was asked for.
+async fn others_judge(store: &Store, but: RunId, unknown_after: Duration) -> Result<(), ReconcileError> {
+    for run in store.runs_to_judge().await? {
+        if run != but && store.run_is_judged(run).await? {
+            crate::watch::run_judge(store, run, unknown_after).await?;
+        }
+    }
+    Ok(())
 }

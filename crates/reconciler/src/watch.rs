@@ -1,4 +1,4 @@
-//! `watch`: what `run` does, for every run that a statement can bring news of, again and again.
+//! `watch`: reads on in the statement of every account that may bring news, and judges every run of which there is some, again and again.
 
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::Store;
 
 use crate::options::WatchArgs;
-use crate::step::{Ended, Rails, reconcile_once};
+use crate::statement::account_fetch;
+use crate::step::{Ended, Rails, judge};
 use crate::{ReconcileError, report};
 
-/// Until it is asked to end. A run that cannot be compared now is tried again at the next turn; the others do not wait for it.
+/// Until it is asked to end. An account or a run that cannot be looked at now is tried again at the next turn; the others do not wait for it.
 pub(crate) async fn watch(
     store: &Store,
     rails: &Rails,
@@ -19,22 +20,11 @@ pub(crate) async fn watch(
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
     while !shutdown.is_requested() {
-        match store.runs_to_reconcile().await {
-            Ok(runs) => {
-                for run in runs {
-                    if shutdown.is_requested() {
-                        break;
-                    }
-                    if let Err(error) = turn(store, rails, run, args.compare.unknown_after, shutdown).await {
-                        match error {
-                            ReconcileError::Interrupted(_) => break,
-                            ReconcileError::Busy(_) | ReconcileError::Restless(_) => tracing::info!(%run, "{error}"),
-                            error => tracing::warn!(%run, "{}", error.with_sources()),
-                        }
-                    }
-                }
-            }
-            Err(error) => tracing::warn!("{error}"),
+        if let Err(error) = turn(store, rails, args.compare.unknown_after, shutdown).await {
+            tracing::warn!("{}", error.with_sources());
+        }
+        if args.once {
+            break;
         }
         tokio::select! {
             () = tokio::time::sleep(args.interval) => {}
@@ -47,28 +37,82 @@ pub(crate) async fn watch(
 async fn turn(
     store: &Store,
     rails: &Rails,
-    run: RunId,
     unknown_after: Duration,
     shutdown: &Shutdown,
 ) -> Result<(), ReconcileError> {
-    let row = store.run_find(run).await?.ok_or(ReconcileError::NoRun(run))?;
-    let mut session = store.reconciliation_open(&row).await?.ok_or(ReconcileError::Busy(run))?;
-    let outcome = reconcile_once(&mut session, rails, &[], unknown_after, shutdown).await?;
-    let (lines, found, applied) = (session.lines(), outcome.compared.discrepancies, outcome.applied);
-    match &outcome.ended {
-        Ended::Verdict(state) if found == 0 => tracing::info!(%run, lines, state = %state, "compared"),
-        Ended::Verdict(state) => {
-            let kinds = report::kinds_line(&mut session).await?;
-            tracing::error!(%run, lines, state = %state, found, kinds, "compared; `payfleet-reconciler run` shows the differences");
+    for account in store.accounts_to_read().await? {
+        if shutdown.is_requested() {
+            return Ok(());
         }
-        Ended::Kept { state, why } => {
-            tracing::warn!(%run, lines, state = %state, found, why, "compared, and left in its state");
+        let (rail, name) = (account.rail.as_str(), account.account.as_str());
+        match account_fetch(store, rails, &account, shutdown).await {
+            Ok(None) => tracing::info!(rail, account = name, "another reconciler reads the statement at this moment"),
+            Ok(Some(read)) if read.lines == 0 => {}
+            Ok(Some(read)) => {
+                let applied = read.applied;
+                tracing::info!(
+                    rail,
+                    account = name,
+                    lines = read.lines,
+                    settled = applied.settled,
+                    returned = applied.returned,
+                    late = applied.late,
+                    "the statement was read on"
+                );
+                if applied.alarms > 0 {
+                    tracing::error!(
+                        rail,
+                        account = name,
+                        payouts = applied.alarms,
+                        "DOUBLE PAYMENT: the statement proves payments that nobody ordered; `payfleet-reconciler run` shows them"
+                    );
+                }
+            }
+            Err(ReconcileError::Interrupted) => return Ok(()),
+            Err(error) => tracing::warn!(rail, account = name, "{}", error.with_sources()),
+        }
+    }
+    for run in store.runs_to_judge().await? {
+        if shutdown.is_requested() {
+            return Ok(());
+        }
+        if let Err(error) = run_judge(store, run, unknown_after).await {
+            tracing::warn!(%run, "{}", error.with_sources());
+        }
+    }
+    Ok(())
+}
+
+/// Judges a run by what statements have said so far.
+pub(crate) async fn run_judge(store: &Store, run: RunId, unknown_after: Duration) -> Result<(), ReconcileError> {
+    let row = store.run_find(run).await?.ok_or(ReconcileError::NoRun(run))?;
+    let Some(mut session) = store.reconciliation_open(&row).await? else {
+        tracing::info!(%run, "another reconciler compares the run at this moment");
+        return Ok(());
+    };
+    // A run that waits for its statements, and of which they say nothing odd, need not be compared at each turn.
+    if !session.uncovered().await?.is_empty() && !session.has_odd().await? {
+        return Ok(session.close().await?);
+    }
+    let (ended, compared, _) = judge(&mut session, &["watch".to_owned()], unknown_after).await?;
+    let found = compared.discrepancies;
+    match &ended {
+        Ended::Verdict(verdict) if found == 0 => tracing::info!(%run, verdict = %verdict, "compared"),
+        Ended::Verdict(verdict) => {
+            let kinds = report::kinds_line(&mut session).await?;
+            tracing::error!(%run, verdict = %verdict, found, kinds, "compared; `payfleet-reconciler run` shows the differences");
+        }
+        Ended::Kept { state, why: Some(why) } => {
+            tracing::warn!(%run, state = %state, found, why, "compared, and left in its state");
+        }
+        Ended::Kept { state, why: None } => {
+            tracing::info!(%run, state = %state, "compared; its rail has no statements")
         }
         Ended::Open(open) => {
             let payouts: i64 = open.iter().map(|batches| batches.payouts).sum();
-            tracing::info!(%run, lines, payouts, settled = applied.settled, returned = applied.returned, found, "still open");
+            tracing::info!(%run, payouts, found, "still open");
         }
+        Ended::Uncovered(_) => tracing::debug!(%run, "the statements do not reach far enough yet"),
     }
-    session.close().await?;
-    Ok(())
+    Ok(session.close().await?)
 }

@@ -4,11 +4,14 @@
 ALTER TABLE run
   ADD COLUMN verdict text CHECK (verdict IN ('reconciled', 'discrepant')),
   ADD COLUMN judged_at timestamptz,
-  ADD COLUMN has_news boolean NOT NULL DEFAULT true,
+  -- Counted up with everything that is learned about its payments; judged with the last news that its verdict knew of.
+  ADD COLUMN news_no bigint NOT NULL DEFAULT 1,
+  ADD COLUMN judged_news bigint NOT NULL DEFAULT 0,
   -- Money that was released carries the number of the run that counts it (transfer.due_in) since before this run was planned.
   ADD COLUMN stamped boolean NOT NULL DEFAULT false;
 ALTER TABLE run ALTER COLUMN stamped SET DEFAULT true;
-UPDATE run SET verdict = state, judged_at = reconciled_at, has_news = state <> 'reconciled' WHERE state IN ('reconciled', 'discrepant');
+UPDATE run SET verdict = state, judged_at = reconciled_at,
+       judged_news = CASE state WHEN 'reconciled' THEN 1 ELSE 0 END WHERE state IN ('reconciled', 'discrepant');
 ALTER TABLE run ADD CHECK ((verdict IS NULL) = (judged_at IS NULL));
 ALTER TABLE run ADD CHECK (state NOT IN ('reconciled', 'discrepant') OR verdict IS NOT DISTINCT FROM state);
 

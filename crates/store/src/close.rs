@@ -30,13 +30,14 @@ pub struct NotBalanced {
 }
 
 impl Store {
-    /// G5. Settles a run if no batch is open and, by currency, the counts and sums of paid, refused, returned, held and cancelled payouts and of
+    /// G5. Settles a run, or what was sent of a cancelled one, if no batch is open and, by currency, the counts and sums of paid, refused, returned, held and cancelled payouts and of
     /// exclusions add up to what was due at the cutoff.
     pub async fn run_close(&self, run: RunId) -> Result<CloseVerdict, StoreError> {
         self.transaction("run_close", move |tx| {
             Box::pin(async move {
                 let ready: Option<bool> = sqlx::query_scalar(
-                    "-- run_close_lock\nSELECT paused_at IS NULL FROM run WHERE id = $1 AND state = 'paying' FOR NO KEY UPDATE",
+                    "-- run_close_lock
+                     SELECT paused_at IS NULL FROM run WHERE id = $1 AND state IN ('paying', 'cancelled') AND settled_at IS NULL FOR NO KEY UPDATE",
                 )
                 .bind(run.0)
                 .fetch_optional(&mut *tx)
@@ -106,7 +107,10 @@ impl Store {
                     .step("run_unbalanced")?;
                     return Ok(CloseVerdict::NotBalanced(difference));
                 }
-                sqlx::query("-- run_settle\nUPDATE run SET state = 'settled', settled_at = clock_timestamp() WHERE id = $1")
+                sqlx::query(
+                    "-- run_settle
+                     UPDATE run SET state = CASE state WHEN 'paying' THEN 'settled' ELSE state END, settled_at = clock_timestamp() WHERE id = $1",
+                )
                     .bind(run.0)
                     .execute(tx)
                     .await

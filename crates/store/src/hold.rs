@@ -322,7 +322,7 @@ async fn hold_carry_out(
         .step("hold_resolve")?;
     let news = News { ids: vec![payout.0], words: vec![news] };
     match decision {
-        Decision::Paid(_) => payouts_settle(tx, &news, Source::Person, None).await.map(drop),
+        Decision::Paid(_) => payouts_settle(tx, &news, Source::Person).await.map(drop),
         Decision::NotPaid => payouts_refuse(tx, &news, Source::Person, None).await.map(drop),
     }
 }

@@ -17,6 +17,7 @@ mod import;
 
 mod intent;
 mod lease;
+mod movement;
 mod order;
 mod payout;
 mod people;
@@ -49,7 +50,8 @@ pub use plan::{PlanLine, PlanProgress, Planned};
 pub use payout::Source;
 pub use people::{PeopleError, PersonRow, WhoError};
 pub use reconcile::{
-    Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount, Summary, SummaryLine, Verdict,
+    AccountRead, AccountReading, Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount,
+    StatementSource, Summary, SummaryLine, Uncovered, Verdict,
 };
 pub use record::{Recorded, Report};
 pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};

@@ -5,6 +5,7 @@ use payfleet_domain::{AttemptNo, BatchId, Outcome, PayoutEvent, PayoutId, Payout
 use sqlx::PgConnection;
 
 use crate::connect::{Step, StoreError};
+use crate::movement::{accounts_weigh, runs_have_news};
 use crate::run::release_lock;
 
 /// Where news came from.
@@ -57,16 +58,33 @@ impl News {
     }
 }
 
-/// G4. Sets the reference and posts the settle transfer where there is no reference yet. Where there is another one, or the payout counts as not
-/// paid, the proof is kept as evidence and counted as an alarm.
-pub(crate) async fn payouts_settle(
-    tx: &mut PgConnection,
-    news: &News,
-    source: Source,
-    attempt: Option<AttemptNo>,
-) -> Result<(u64, u64), StoreError> {
+/// What news of payments did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Moved {
+    /// Payouts newly paid.
+    pub paid: u64,
+    /// Payouts whose money came back, all of it, and is due again.
+    pub returned: u64,
+    /// Payouts that were proven paid after their money had been due again. Booked; their accounts are contested.
+    pub late: u64,
+    /// Double payments: payouts of which the payee has more than was ordered, and late proof of what was paid again meanwhile.
+    pub alarms: u64,
+}
+
+impl std::ops::AddAssign for Moved {
+    fn add_assign(&mut self, more: Moved) {
+        self.paid += more.paid;
+        self.returned += more.returned;
+        self.late += more.late;
+        self.alarms += more.alarms;
+    }
+}
+
+/// G4. Sets the reference and posts the settle transfer where there is no reference yet. Any other payment goes into the payout's account by reference,
+/// and what follows from that is done.
+pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: Source) -> Result<Moved, StoreError> {
     if news.is_empty() {
-        return Ok((0, 0));
+        return Ok(Moved::default());
     }
     let (first, last) = news.range();
     let settled: i64 = sqlx::query_scalar(
@@ -90,78 +108,78 @@ pub(crate) async fn payouts_settle(
     .fetch_one(&mut *tx)
     .await
     .step("payouts_settle")?;
-    let settled = settled.unsigned_abs();
-    let alarms = match settled == news.ids.len() as u64 {
-        true => 0,
-        false => sqlx::query(
-            "-- payments_contradict
-             INSERT INTO evidence (tenant_id, payout_id, source, says, reference, attempt)
-             SELECT p.tenant_id, p.id, $3, 'paid', news.reference, $4
-               FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
-              WHERE p.reference IS DISTINCT FROM news.reference
-              ORDER BY p.id
-                 ON CONFLICT DO NOTHING",
-        )
-        .bind(&news.ids)
-        .bind(&news.words)
-        .bind(source.as_str())
-        .bind(attempt.map(|n| n.0))
-        .execute(&mut *tx)
-        .await
-        .step("payments_contradict")?
-        .rows_affected(),
-    };
+    let mut moved = Moved { paid: settled.unsigned_abs(), ..Moved::default() };
+    if moved.paid < news.ids.len() as u64 {
+        let others = payments_told(tx, news, source).await?;
+        moved += accounts_weigh(tx, &others).await?;
+    }
     holds_close(tx, &news.ids).await?;
-    Ok((settled, alarms))
+    Ok(moved)
 }
 
-/// Proof that a payment came back. Posts what is missing of settle and return, and makes the money due again.
-pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: Source) -> Result<u64, StoreError> {
-    if news.is_empty() {
-        return Ok(0);
-    }
-    release_lock(tx, &news.ids).await?;
-    let returned: i64 = sqlx::query_scalar(
-        "-- payouts_return
-         WITH old AS (
-           SELECT p.id, p.state, news.reference
-             FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
-            WHERE p.state = ANY($3) ORDER BY p.id FOR NO KEY UPDATE OF p),
-         moved AS (
-           UPDATE payout p
-              SET state = 'returned', code = NULL, settled_at = coalesce(p.settled_at, clock_timestamp()),
-                  reference = CASE old.state WHEN 'paid' THEN p.reference ELSE old.reference END
-             FROM old WHERE p.id = old.id
-        RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, old.state AS was, old.reference AS proof),
-         posted AS (
-           INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
-           SELECT id, kind, tenant_id, amount_minor, currency,
-                  CASE kind WHEN 4 THEN (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id) END
-             FROM moved, unnest(ARRAY[2, 4]) AS kind
-            WHERE kind = 4 OR was <> 'paid' ORDER BY id, kind RETURNING 1),
-         due_again AS (
-           UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
-             FROM moved m
-            WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1),
-         kept AS (
-           INSERT INTO evidence (tenant_id, payout_id, source, says, reference)
-           SELECT tenant_id, id, $4, 'returned', proof FROM moved ON CONFLICT DO NOTHING RETURNING 1)
-         SELECT count(*) FROM due_again",
+/// Keeps payments other than the one that a payout knows of. Returns the payouts of those that are new.
+async fn payments_told(tx: &mut PgConnection, news: &News, source: Source) -> Result<Vec<i64>, StoreError> {
+    sqlx::query_scalar(
+        "-- payments_told
+         INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
+         SELECT p.tenant_id, p.id, 'paid', news.reference, p.amount_minor, p.currency, $3
+           FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
+          WHERE p.reference IS DISTINCT FROM news.reference
+          ORDER BY p.id
+             ON CONFLICT DO NOTHING
+      RETURNING payout_id",
     )
     .bind(&news.ids)
     .bind(&news.words)
-    .bind(PayoutState::sources(PayoutEvent::Return))
     .bind(source.as_str())
-    .fetch_one(&mut *tx)
+    .fetch_all(tx)
     .await
-    .step("payouts_return")?;
-    let returned = returned.unsigned_abs();
-    if returned < news.ids.len() as u64 {
-        // Also of a payment that we know nothing of: another one of the payout, or one that a refusal had denied.
-        contradiction_keep(tx, news, "returned", source, &["refused", "cancelled", "returned"]).await?;
+    .step("payments_told")
+}
+
+/// A payment came back, as an answer or a lookup tells it: under the payment's own reference, and whole. It went out before.
+pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: Source) -> Result<Moved, StoreError> {
+    if news.is_empty() {
+        return Ok(Moved::default());
     }
+    let mut moved = payouts_settle_quietly(tx, news, source).await?;
+    let returned: Vec<i64> = sqlx::query_scalar(
+        "-- returns_told
+         INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, currency, source)
+         SELECT p.tenant_id, p.id, 'returned', news.reference, news.reference, p.amount_minor, p.currency, $3
+           FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
+          ORDER BY p.id
+             ON CONFLICT DO NOTHING
+      RETURNING payout_id",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(source.as_str())
+    .fetch_all(&mut *tx)
+    .await
+    .step("returns_told")?;
+    moved += accounts_weigh(tx, &returned).await?;
     holds_close(tx, &news.ids).await?;
-    Ok(returned)
+    Ok(moved)
+}
+
+/// Payments that came back already: settled where that is news, but not weighed before their return is known too.
+async fn payouts_settle_quietly(tx: &mut PgConnection, news: &News, source: Source) -> Result<Moved, StoreError> {
+    let known: Vec<i64> =
+        sqlx::query_scalar("-- payouts_unsettled\nSELECT id FROM payout WHERE id = ANY($1) AND state = ANY($2)")
+            .bind(&news.ids)
+            .bind(PayoutState::sources(PayoutEvent::Pay))
+            .fetch_all(&mut *tx)
+            .await
+            .step("payouts_unsettled")?;
+    let (unsettled, others): (Vec<_>, Vec<_>) =
+        news.ids.iter().zip(&news.words).partition(|(id, _)| known.contains(id));
+    let as_news = |some: Vec<(&i64, &String)>| News {
+        ids: some.iter().map(|(id, _)| **id).collect(),
+        words: some.into_iter().map(|(_, word)| word.clone()).collect(),
+    };
+    payments_told(tx, &as_news(others), source).await?;
+    payouts_settle(tx, &as_news(unsettled), source).await
 }
 
 /// Acceptance by the rail. Where it meets a payout that counts as not paid it may be old news or the beginning of a double payment: it is kept.
@@ -321,14 +339,18 @@ pub(crate) async fn evidence_insert(
 
 /// Holds whose payouts are no longer held were overtaken by evidence.
 async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
-    sqlx::query(
+    let closed = sqlx::query(
         "-- holds_close
          UPDATE hold h SET resolution = 'evidence', resolved_at = clock_timestamp()
            FROM payout p WHERE h.payout_id = ANY($1) AND h.resolved_at IS NULL AND p.id = h.payout_id AND p.state <> 'held'",
     )
     .bind(ids)
-    .execute(tx)
+    .execute(&mut *tx)
     .await
     .step("holds_close")?;
-    Ok(())
+    match closed.rows_affected() {
+        0 => Ok(()),
+        // A run may have been judged while they were held.
+        _ => runs_have_news(tx, ids).await,
+    }
 }

@@ -47,7 +47,9 @@ pub struct Recorded {
     pub paid: u64,
     /// Payouts newly refused.
     pub refused: u64,
-    /// Payouts that were proven to have been paid a second time, or paid after they had been refused. The run is paused.
+    /// Payouts that were proven paid after their money had been due again. Booked; no plan pays their accounts before two people have looked.
+    pub late: u64,
+    /// Double payments: the payee has more than was ordered, or late proof came when the money had been paid again. The run is paused if it is open.
     pub alarms: u64,
     /// Where the batch stands now.
     pub state: BatchState,
@@ -75,17 +77,16 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
     let source = if report.attempt.is_some() { Source::Answer } else { Source::Lookup };
     let news = |pick: fn(&Outcome) -> Option<&str>| News::of(&report.outcomes, pick);
 
-    let (paid, alarms) = payouts_settle(
+    let mut moved = payouts_settle(
         tx,
         &news(|outcome| match outcome {
             Outcome::Paid(reference) => Some(&reference.0),
             _ => None,
         }),
         source,
-        report.attempt,
     )
     .await?;
-    payouts_return(
+    moved += payouts_return(
         tx,
         &news(|outcome| match outcome {
             Outcome::Returned(reference) => Some(&reference.0),
@@ -141,7 +142,7 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
         };
         attempt_close(tx, batch.id, attempt, result).await?;
     }
-    if alarms > 0 {
+    if moved.alarms > 0 {
         run_alarm(tx, batch.run).await?;
     }
     for part in parts {
@@ -155,7 +156,7 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
     } else {
         batch_advance(tx, &batch, report, lost, &refusals).await?
     };
-    Ok(Recorded { paid, refused, alarms, state })
+    Ok(Recorded { paid: moved.paid, refused, late: moved.late, alarms: moved.alarms, state })
 }
 
 /// Locks what a split batch was split into, from above down, so that none of it is split or answered meanwhile.

@@ -130,13 +130,13 @@ impl Store {
         .await
     }
 
-    /// Runs that may be ready to be closed: paying, with nothing open.
+    /// Runs that may be ready to be closed: paying or cancelled, with nothing open.
     pub async fn runs_closable(&self) -> Result<Vec<RunId>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
             let rows: Vec<i64> = sqlx::query_scalar(
                 "-- runs_closable
-                 SELECT r.id FROM run r WHERE r.state = 'paying' AND r.paused_at IS NULL
+                 SELECT r.id FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.settled_at IS NULL AND r.paused_at IS NULL
                     AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted'))",
             )
             .fetch_all(&pool)

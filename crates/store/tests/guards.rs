@@ -232,7 +232,7 @@ async fn g4_another_reference_is_an_alarm_that_stops_the_run() {
     db.record(&leased, &intent, paid).await;
     let second = db.record(&leased, &intent, |_| Outcome::Paid(Reference("another".into()))).await;
     assert_eq!((second.paid, second.alarms), (0, 2));
-    let kept: i64 = db.scalar("SELECT count(*) FROM evidence WHERE says = 'paid' AND reference = 'another'").await;
+    let kept: i64 = db.scalar("SELECT count(*) FROM movement WHERE kind = 'paid' AND reference = 'another'").await;
     assert_eq!(kept, 2);
     let found = db.store.run_find(run).await.unwrap().unwrap();
     assert_eq!(found.pause_reason.as_deref(), Some("double payment"));
@@ -441,7 +441,7 @@ async fn a_late_refusal_makes_nothing_unknown_of_a_batch_that_was_proven_unsent(
     db.record(&old, &first, refused).await;
     assert_eq!(db.states(run).await, "planned 4");
     assert_eq!(db.store.run_cancel(run).await.unwrap(), 4, "or they would be unknown in cancelled batches, for ever");
-    assert_eq!(db.record(&old, &first, paid).await.alarms, 4, "proof still counts");
+    assert_eq!(db.record(&old, &first, paid).await.late, 4, "proof still counts");
     let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM batch").await;
     assert_eq!(states, "split cancelled cancelled");
     db.assert_ledger().await;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementLine, TenantId,
+    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd, StatementLine, TenantId,
 };
 use payfleet_store::{
-    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
-    Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StoreError, Verdict,
+    AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
+    Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StoreError,
+    Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -108,7 +109,8 @@ pub trait Backend: Send {
     fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError>;
     fn run_close(&mut self, run: RunId) -> Result<CloseVerdict, StoreError>;
     fn run_find(&mut self, run: RunId) -> Result<Option<RunRow>, StoreError>;
-    fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError>;
+    fn accounts_to_read(&mut self) -> Result<Vec<StatementAccount>, StoreError>;
+    fn runs_to_judge(&mut self) -> Result<Vec<RunId>, StoreError>;
 
     fn lease_acquire(&mut self, batch: BatchId, worker: &str, ttl: Duration)
     -> Result<Option<LeasedBatch>, StoreError>;
@@ -126,21 +128,23 @@ pub trait Backend: Send {
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
     fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
 
+    /// Begins with the next part of an account's statement, and says from when on it is wanted; `None` while another one reads it.
+    fn account_open(&mut self, account: &StatementAccount) -> Result<Option<Opened>, StoreError>;
+    /// Takes in the part, with its end mark if it has one.
+    fn account_take(
+        &mut self,
+        reading: SessionId,
+        lines: &[StatementLine],
+        end: Option<StatementEnd>,
+    ) -> Result<AccountRead, StoreError>;
     /// Opens a reconciliation; `None` while another of the run is open.
     fn session_open(&mut self, run: RunId) -> Result<Option<SessionId>, StoreError>;
-    /// Forgets a reconciliation, as the end of its connection does.
+    /// Forgets a reconciliation or a reading, as the end of its connection does.
     fn session_end(&mut self, session: SessionId);
     fn session_accounts(&mut self, session: SessionId) -> Result<Vec<StatementAccount>, StoreError>;
-    fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError>;
-    fn session_match(&mut self, session: SessionId) -> Result<(), StoreError>;
-    fn session_apply(&mut self, session: SessionId) -> Result<Applied, StoreError>;
     fn session_open_batches(&mut self, session: SessionId) -> Result<Vec<OpenBatches>, StoreError>;
-    fn session_compare(
-        &mut self,
-        session: SessionId,
-        without_statement: &[&str],
-        unknown_after: Duration,
-    ) -> Result<Compared, StoreError>;
+    fn session_uncovered(&mut self, session: SessionId) -> Result<Vec<Uncovered>, StoreError>;
+    fn session_compare(&mut self, session: SessionId, unknown_after: Duration) -> Result<Compared, StoreError>;
     fn session_compare_open(&mut self, session: SessionId, unknown_after: Duration) -> Result<Compared, StoreError>;
     fn session_restart(&mut self, session: SessionId) -> Result<RunRow, StoreError>;
     fn session_verdict(&mut self, session: SessionId, statement: &str) -> Result<Verdict, StoreError>;
@@ -153,6 +157,9 @@ pub trait Backend: Send {
     fn ended(&mut self) -> Ended;
 }
 
-/// A reconciliation of a backend.
+/// A reading of an account's statement: its number, and from when on the next part is wanted.
+pub type Opened = (SessionId, Option<OffsetDateTime>);
+
+/// A reconciliation of a backend, or a reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionId(pub u64);

@@ -7,7 +7,7 @@ use payfleet_domain::invariant::{
     every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time,
     run_adds_up,
 };
-use payfleet_domain::{Movement, PayoutId, RunId, RunState};
+use payfleet_domain::{Movement, PaymentAccount, PayoutId, RunId, RunState, Witness};
 
 use crate::backend::{Ended, PayoutEnd, RunEnd, Scenario};
 use crate::rail::Entry;
@@ -40,7 +40,7 @@ fn ledger(ended: &Ended) -> BTreeMap<String, i128> {
     let mut sum = 0;
     for (kind, amount, _) in ended.payouts.iter().flat_map(|payout| &payout.transfers) {
         let sides = match kind {
-            0 | 2 | 3 | 4 => [-i128::from(*amount), i128::from(*amount)],
+            0 | 2 | 3 | 4 | 6 | 8 | 10 | 12 => [-i128::from(*amount), i128::from(*amount)],
             _ => [i128::from(*amount), 0],
         };
         sum += sides.iter().sum::<i128>();
@@ -54,7 +54,8 @@ fn transfer_facts(payout: &PayoutEnd) -> TransferFacts {
         reserved: count(0) == 1,
         settled: count(2) == 1,
         released: count(3) == 1,
-        returned: count(4) == 1,
+        returns: [4, 8, 12].map(count).iter().sum::<usize>() as u32,
+        lates: [6, 10].map(count).iter().sum::<usize>() as u32,
         amounts_agree: payout.transfers.iter().all(|(_, amount, _)| *amount == payout.amount_minor),
     }
 }
@@ -104,19 +105,23 @@ pub fn journal(ended: &Ended, entries: &[Entry], wrong: &mut Vec<String>) {
     }
     for payout in &ended.payouts {
         let entries = by_payout.remove(&payout.id).unwrap_or_default();
-        let of = |movement: Movement| entries.iter().filter(move |entry| entry.movement == movement);
-        let is_back = of(Movement::Returned).next().is_some();
+        let mut account = PaymentAccount::default();
+        for (entry, nth) in entries.iter().zip(0..) {
+            match entry.movement {
+                Movement::Paid => account.pay(&entry.reference, Witness::Listed, entry.amount_minor),
+                // A return may be told under the payment's own name.
+                Movement::Returned => account.give_back(&format!("{nth}"), Witness::Listed, entry.amount_minor),
+            }
+        }
+        let paid = || entries.iter().filter(|entry| entry.movement == Movement::Paid);
         let facts = PayoutFacts {
-            payments: of(Movement::Paid).count() as u32,
-            returned: is_back,
-            ours_returned: is_back,
-            reference_differs: entries.iter().any(|entry| Some(&entry.reference) != payout.reference.as_ref()),
-            amount_differs: entries.iter().any(|entry| entry.amount_minor != payout.amount_minor),
+            reference_differs: paid().any(|entry| Some(&entry.reference) != payout.reference.as_ref()),
+            amount_differs: paid().any(|entry| entry.amount_minor != payout.amount_minor),
             destination_differs: entries.iter().any(|entry| entry.affiliate != payout.affiliate),
-            ..PayoutFacts::as_planned(payout.state, 0)
+            ..PayoutFacts::of(payout.state, payout.amount_minor, &account)
         };
         for kind in broken(&facts) {
-            wrong.push(format!("payout {} is {}: {kind}, {} payments", payout.id, payout.state, facts.payments));
+            wrong.push(format!("payout {} is {}: {kind}, {} payments", payout.id, payout.state, paid().count()));
         }
     }
 }

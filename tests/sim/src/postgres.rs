@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementLine, TenantId};
+use payfleet_domain::{
+    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementEnd, StatementLine, TenantId,
+};
 use payfleet_store::{
-    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
-    Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, Store,
-    StoreError, TenantRail, Verdict,
+    AccountRead, AccountReading, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun,
+    OpenBatches, Order, Planned, Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow,
+    SplitRefused, StatementAccount, StatementSource, Store, StoreError, TenantRail, Uncovered, Verdict,
 };
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, Ended, ExclusionEnd, PayoutEnd, RunEnd, Scenario, SessionId};
+use crate::backend::{Backend, Ended, ExclusionEnd, Opened, PayoutEnd, RunEnd, Scenario, SessionId};
 use crate::fleet::RAILS;
 
 const CLOCK: &str = "
@@ -64,8 +66,12 @@ impl Database {
         let (tenant, affiliates) = self.runtime.block_on(async {
             let tenant = self.store.tenant_ensure(&format!("seed-{seed}"), None).await.unwrap();
             for rail in RAILS {
-                let row =
-                    TenantRail { method: rail.into(), rail: rail.into(), account: "shop".into(), credential: None };
+                let row = TenantRail {
+                    method: rail.into(),
+                    rail: rail.into(),
+                    account: format!("shop-{seed}"),
+                    credential: None,
+                };
                 self.store.tenant_rail_set(tenant, row).await.unwrap();
             }
             let mut ids = Vec::new();
@@ -80,7 +86,9 @@ impl Database {
             tenant,
             affiliates,
             now: crate::EPOCH,
+            account: format!("shop-{seed}"),
             sessions: BTreeMap::new(),
+            readings: BTreeMap::new(),
             sessions_opened: 0,
         }
     }
@@ -129,7 +137,10 @@ pub struct Postgres {
     /// Their numbers, by place in the scenario.
     affiliates: Vec<i64>,
     now: OffsetDateTime,
+    /// The seed's own account at every rail.
+    account: String,
     sessions: BTreeMap<SessionId, Reconciliation>,
+    readings: BTreeMap<SessionId, AccountReading>,
     sessions_opened: u64,
 }
 
@@ -162,7 +173,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+        for id in self.sessions.keys().chain(self.readings.keys()).copied().collect::<Vec<_>>() {
             self.session_end(id);
         }
     }
@@ -234,8 +245,17 @@ impl Backend for Postgres {
         self.wait(self.store().run_find(run))
     }
 
-    fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError> {
-        self.wait(self.store().runs_to_reconcile())
+    fn accounts_to_read(&mut self) -> Result<Vec<StatementAccount>, StoreError> {
+        // Other seeds have accounts of their own.
+        let accounts = self.wait(self.store().accounts_to_read())?;
+        Ok(accounts.into_iter().filter(|account| account.account == self.account).collect())
+    }
+
+    fn runs_to_judge(&mut self) -> Result<Vec<RunId>, StoreError> {
+        let runs = self.wait(self.store().runs_to_judge())?;
+        let ours = sqlx::query_scalar("SELECT id FROM run WHERE tenant_id = $1");
+        let ours: Vec<i64> = self.wait(ours.bind(self.tenant.0).fetch_all(&self.database.sql)).unwrap();
+        Ok(runs.into_iter().filter(|run| ours.contains(&run.0)).collect())
     }
 
     fn lease_acquire(
@@ -281,6 +301,32 @@ impl Backend for Postgres {
         self.wait(self.store().batch_hold(lease, reason))
     }
 
+    fn account_open(&mut self, account: &StatementAccount) -> Result<Option<Opened>, StoreError> {
+        let reading = self.wait(self.store().account_open(account, StatementSource::Rail))?;
+        Ok(reading.map(|reading| {
+            let from = reading.from();
+            self.sessions_opened += 1;
+            self.readings.insert(SessionId(self.sessions_opened), reading);
+            (SessionId(self.sessions_opened), from)
+        }))
+    }
+
+    fn account_take(
+        &mut self,
+        reading: SessionId,
+        lines: &[StatementLine],
+        end: Option<StatementEnd>,
+    ) -> Result<AccountRead, StoreError> {
+        let gone = || StoreError::Broken("a session that has ended".to_owned());
+        let mut reading = self.readings.remove(&reading).ok_or_else(gone)?;
+        self.wait(async {
+            for line in lines {
+                reading.line_add(line.clone()).await?;
+            }
+            reading.end(end).await
+        })
+    }
+
     fn session_open(&mut self, run: RunId) -> Result<Option<SessionId>, StoreError> {
         let store = self.store();
         let session = self.wait(async {
@@ -297,9 +343,12 @@ impl Backend for Postgres {
     }
 
     fn session_end(&mut self, session: SessionId) {
-        if let Some(session) = self.sessions.remove(&session) {
+        if let Some(open) = self.sessions.remove(&session) {
             // In good order, so that the lock is free at a time that does not depend on the machine.
-            self.wait(session.close()).expect("a session ends");
+            self.wait(open.close()).expect("a session ends");
+        }
+        if let Some(reading) = self.readings.remove(&session) {
+            self.wait(reading.abandon()).expect("a reading ends");
         }
     }
 
@@ -307,29 +356,16 @@ impl Backend for Postgres {
         self.with(session, async |session| session.accounts().await)
     }
 
-    fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError> {
-        self.with(session, async |session| session.line_add(line.clone()).await)
-    }
-
-    fn session_match(&mut self, session: SessionId) -> Result<(), StoreError> {
-        self.with(session, async |session| session.lines_match().await)
-    }
-
-    fn session_apply(&mut self, session: SessionId) -> Result<Applied, StoreError> {
-        self.with(session, async |session| session.evidence_apply().await)
-    }
-
     fn session_open_batches(&mut self, session: SessionId) -> Result<Vec<OpenBatches>, StoreError> {
         self.with(session, async |session| session.batches_open().await)
     }
 
-    fn session_compare(
-        &mut self,
-        session: SessionId,
-        without_statement: &[&str],
-        unknown_after: Duration,
-    ) -> Result<Compared, StoreError> {
-        self.with(session, async |session| session.compare(without_statement, unknown_after).await)
+    fn session_uncovered(&mut self, session: SessionId) -> Result<Vec<Uncovered>, StoreError> {
+        self.with(session, async |session| session.uncovered().await)
+    }
+
+    fn session_compare(&mut self, session: SessionId, unknown_after: Duration) -> Result<Compared, StoreError> {
+        self.with(session, async |session| session.compare(unknown_after).await)
     }
 
     fn session_compare_open(&mut self, session: SessionId, unknown_after: Duration) -> Result<Compared, StoreError> {
@@ -344,7 +380,7 @@ impl Backend for Postgres {
     }
 
     fn session_verdict(&mut self, session: SessionId, statement: &str) -> Result<Verdict, StoreError> {
-        self.with(session, async |session| session.verdict_write(statement).await)
+        self.with(session, async |session| session.verdict_write(statement, false).await)
     }
 
     fn run_at(&mut self, place: usize) -> RunId {

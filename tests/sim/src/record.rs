@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutState, Rail, RunId, StatementLine};
+use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutState, Rail, RunId, StatementEnd, StatementLine};
+use payfleet_reconciler::ports::Reading;
 use payfleet_store::{
-    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned,
-    Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StoreError, Verdict,
+    AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
+    Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StatementSource,
+    StoreError, Uncovered, Verdict,
 };
+use time::OffsetDateTime;
 
 use crate::backend::{Backend, SessionId};
 use crate::matrix::Step;
@@ -76,8 +79,12 @@ impl SimRecord {
         self.arrow(Step::Plan, |backend| backend.run_create(new)).await
     }
 
-    pub async fn runs_to_reconcile(&self) -> Result<Vec<RunId>, StoreError> {
-        self.arrow(Step::Reconcile, |backend| backend.runs_to_reconcile()).await
+    pub async fn accounts_to_read(&self) -> Result<Vec<StatementAccount>, StoreError> {
+        self.arrow(Step::Reconcile, |backend| backend.accounts_to_read()).await
+    }
+
+    pub async fn runs_to_judge(&self) -> Result<Vec<RunId>, StoreError> {
+        self.arrow(Step::Reconcile, |backend| backend.runs_to_judge()).await
     }
 
     pub async fn run_find(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
@@ -219,6 +226,66 @@ impl payfleet_coordinator::ports::SystemOfRecord for SimRecord {
     }
 }
 
+#[async_trait]
+impl payfleet_reconciler::ports::Books for SimRecord {
+    async fn account_open(
+        &self,
+        account: &StatementAccount,
+        _source: StatementSource,
+    ) -> Result<Option<Box<dyn Reading>>, StoreError> {
+        let arrow = self.world.before(self.process, Step::Reconcile, Server::Postgres).await?;
+        // Guarded before anything can cut this short: a connection's end ends its reading.
+        let opened = self.world.backend().account_open(account)?;
+        let reading = opened.map(|(id, from)| SimReading { record: self.clone(), id, from, lines: Vec::new() });
+        self.world.after(self.process, Step::Reconcile, Server::Postgres, arrow).await?;
+        Ok(reading.map(|reading| Box::new(reading) as Box<dyn Reading>))
+    }
+}
+
+/// One part of an account's statement. Its end is the end of its connection.
+pub struct SimReading {
+    record: SimRecord,
+    id: SessionId,
+    from: Option<OffsetDateTime>,
+    lines: Vec<StatementLine>,
+}
+
+impl Drop for SimReading {
+    fn drop(&mut self) {
+        self.record.world.backend().session_end(self.id);
+    }
+}
+
+#[async_trait]
+impl Reading for SimReading {
+    fn from(&self) -> Option<OffsetDateTime> {
+        self.from
+    }
+
+    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
+        // No arrow of its own: lines are buffered, and sent with the end.
+        self.lines.push(line);
+        Ok(())
+    }
+
+    async fn end(self: Box<Self>, end: Option<StatementEnd>) -> Result<AccountRead, StoreError> {
+        // Not repeated: a reading that breaks is opened anew.
+        let arrow = self.record.world.before(self.record.process, Step::Reconcile, Server::Postgres).await?;
+        let taken = self.record.world.backend().account_take(self.id, &self.lines, end);
+        if let Err(error) = &taken
+            && let Some(what) = error.unexplained()
+        {
+            self.record.world.broken(format!("a statement: {what}"));
+        }
+        self.record.world.after(self.record.process, Step::Reconcile, Server::Postgres, arrow).await?;
+        taken
+    }
+
+    async fn abandon(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
 /// One reconciliation. Its end is the end of its connection.
 pub struct SimSession {
     record: SimRecord,
@@ -238,27 +305,11 @@ impl payfleet_reconciler::ports::Session for SimSession {
         &self.run
     }
 
+    fn lines_add(&mut self, _lines: i64) {}
+
     async fn accounts(&mut self) -> Result<Vec<StatementAccount>, StoreError> {
         let id = self.id;
         self.record.arrow(Step::Reconcile, |backend| backend.session_accounts(id)).await
-    }
-
-    async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
-        // No arrow of its own: lines are buffered, and sent with the match.
-        self.record.world.backend().session_line(self.id, &line)
-    }
-
-    async fn lines_match(&mut self) -> Result<(), StoreError> {
-        // Not repeated: a session that breaks is opened anew.
-        let arrow = self.record.world.before(self.record.process, Step::Reconcile, Server::Postgres).await?;
-        let matched = self.record.world.backend().session_match(self.id);
-        self.record.world.after(self.record.process, Step::Reconcile, Server::Postgres, arrow).await?;
-        matched
-    }
-
-    async fn evidence_apply(&mut self) -> Result<Applied, StoreError> {
-        let id = self.id;
-        self.record.arrow(Step::Reconcile, |backend| backend.session_apply(id)).await
     }
 
     async fn run_close(&mut self) -> Result<CloseVerdict, StoreError> {
@@ -271,9 +322,18 @@ impl payfleet_reconciler::ports::Session for SimSession {
         self.record.arrow(Step::Reconcile, |backend| backend.session_open_batches(id)).await
     }
 
-    async fn compare(&mut self, without_statement: &[&str], unknown_after: Duration) -> Result<Compared, StoreError> {
+    async fn uncovered(&mut self) -> Result<Vec<Uncovered>, StoreError> {
+        let id = self.id;
+        self.record.arrow(Step::Reconcile, |backend| backend.session_uncovered(id)).await
+    }
+
+    async fn has_silent_rails(&mut self) -> Result<bool, StoreError> {
+        Ok(false) // every rail of the simulator has statements
+    }
+
+    async fn compare(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
         let arrow = self.record.world.before(self.record.process, Step::Reconcile, Server::Postgres).await?;
-        let compared = self.record.world.backend().session_compare(self.id, without_statement, unknown_after);
+        let compared = self.record.world.backend().session_compare(self.id, unknown_after);
         self.record.world.after(self.record.process, Step::Reconcile, Server::Postgres, arrow).await?;
         compared
     }
@@ -291,7 +351,7 @@ impl payfleet_reconciler::ports::Session for SimSession {
         Ok(())
     }
 
-    async fn verdict_write(&mut self, statement: &str) -> Result<Verdict, StoreError> {
+    async fn verdict_write(&mut self, statement: &str, _has_silent_rails: bool) -> Result<Verdict, StoreError> {
         let id = self.id;
         self.record.arrow(Step::Reconcile, |backend| backend.session_verdict(id, statement)).await
     }

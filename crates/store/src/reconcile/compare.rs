@@ -9,6 +9,7 @@ use sqlx::query::Query;
 use sqlx::{Executor, Postgres};
 
 use super::Reconciliation;
+use super::coverage::silent_rails;
 use super::due::accounts_compare;
 use super::summary::{Summary, summary_read};
 use crate::connect::{Step, StoreError};
@@ -22,8 +23,8 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 pub struct Compared {
     /// Differences in all; they wait in the session.
     pub discrepancies: i64,
-    /// Payouts that were settled or returned after the statement had been asked for, and so need not be on it. If there are some, the
-    /// statement must be read again before anything is said.
+    /// Payouts that were settled after the statement had been asked for, and so need not be on it. If there are some, the statement must be read on
+    /// before anything is said.
     pub newer_than_statement: i64,
     /// Counts and sums of the same snapshot.
     pub summary: Summary,
@@ -31,10 +32,9 @@ pub struct Compared {
 
 /// A payment that came and went under one key and one reference is one difference.
 const STRAYS: &str = "-- compare_strays
-INSERT INTO finding (kind, payout_id, currency, found)
-SELECT 'never_planned', CASE WHEN min(payout_id) BETWEEN $1 AND $2 THEN min(payout_id) END, min(currency),
-       'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
-  FROM stray GROUP BY key, reference ORDER BY min(line)";
+INSERT INTO finding (kind, currency, found)
+SELECT 'never_planned', min(currency), 'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
+  FROM statement_line WHERE run_id = $1 AND payout_id IS NULL GROUP BY key, reference ORDER BY min(id)";
 
 /// $3 are the states that wait for an outcome. Batch by batch: a join of ranges from the other side would compare every
 /// payout with every batch.
@@ -46,21 +46,21 @@ SELECT 'unknown_too_long', p.id, p.affiliate_id, p.currency, 'an outcome', p.sta
  ORDER BY p.id";
 
 impl Reconciliation {
-    /// Compares everything in one snapshot. `rails_without_statement` are those whose payments stand on no statement; payouts without an answer for
-    /// longer than `unknown_after` are differences too.
-    pub async fn compare(
-        &mut self,
-        rails_without_statement: &[&str],
-        unknown_after: Duration,
-    ) -> Result<Compared, StoreError> {
+    /// Compares everything in one snapshot. Payouts without an answer for longer than `unknown_after` are differences too.
+    pub async fn compare(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
         self.begin().await?;
+        self.judged_news = sqlx::query_scalar("-- run_news\nSELECT news_no FROM run WHERE id = $1")
+            .bind(self.run.id.0)
+            .fetch_one(&mut self.connection)
+            .await
+            .step("run_news")?;
         let snapshot: String = sqlx::query_scalar("-- snapshot_export\nSELECT pg_export_snapshot()")
             .fetch_one(&mut self.connection)
             .await
             .step("snapshot_export")?;
         // A task, and awaited in any case: its connection must not be dropped in the middle of a statement.
         let accounts = tokio::spawn(accounts_compare(self.store.pool.clone(), self.run.clone(), snapshot));
-        let beside = self.beside_accounts(rails_without_statement, unknown_after).await;
+        let beside = self.beside_accounts(unknown_after).await;
         let lost = |lost| StoreError::Broken(format!("the comparison of accounts was lost: {lost}"));
         let accounts = accounts.await.map_err(lost)?;
         let (newer, summary) = beside?;
@@ -79,31 +79,22 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Payouts against the statement and against their transfers, and the run in numbers.
-    async fn beside_accounts(
-        &mut self,
-        rails_without_statement: &[&str],
-        unknown_after: Duration,
-    ) -> Result<(i64, Summary), StoreError> {
+    /// Payouts against the statements and against their transfers, and the run in numbers.
+    async fn beside_accounts(&mut self, unknown_after: Duration) -> Result<(i64, Summary), StoreError> {
         let RunId(run) = self.run.id;
-        let (first, last) = (self.run.id.payouts().0.0, self.run.id.payouts().1.0);
         let silent: String = sqlx::query_scalar(
             "-- payouts_without_statement
              SELECT coalesce(range_agg(int8range(first_payout_id, last_payout_id, '[]')), '{}')::text FROM batch
               WHERE run_id = $1 AND state <> 'split' AND rail = ANY($2)",
         )
         .bind(run)
-        .bind(rails_without_statement)
+        .bind(silent_rails())
         .fetch_one(&mut self.connection)
         .await
         .step("payouts_without_statement")?;
-        self.payouts_compare(&silent).await?;
-        let newer: i64 = sqlx::query_scalar("-- findings_newer\nSELECT count(*) FROM finding WHERE kind = ''")
-            .fetch_one(&mut self.connection)
-            .await
-            .step("findings_newer")?;
+        let newer = self.payouts_compare(&silent).await?;
         if !every_payment_is_planned(&PaymentFacts { is_planned: false }) {
-            self.step("compare_strays", |q| q.bind(first).bind(last), STRAYS).await?;
+            self.step("compare_strays", |q| q.bind(run), STRAYS).await?;
         }
         self.ledger_compare().await?;
         self.unknown_compare(unknown_after).await?;

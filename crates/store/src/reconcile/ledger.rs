@@ -10,23 +10,28 @@ use sqlx::Executor;
 use super::Reconciliation;
 use super::due::Findings;
 use crate::connect::{Step, StoreError};
+use crate::movement::{FEES, LATES, RETURNS, turns};
 
 /// Bit n of `kinds` is a transfer of kind n; $3 to $5 are the good combinations. A transfer without a payout has none.
 const LEDGER: &str = "-- compare_ledger
-WITH good AS (SELECT * FROM unnest($3::text[], $4::int[], $5::boolean[]) AS g (state, kinds, amounts_agree)),
+WITH good AS (SELECT * FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS g (state, kinds, amounts_agree)),
  posted AS (
-  SELECT payout_id, bit_or(1 << kind) AS kinds, min(amount_minor) AS low, max(amount_minor) AS high,
+  SELECT payout_id, bit_or(1::bigint << kind) AS kinds, min(amount_minor) AS low, max(amount_minor) AS high,
          min(currency) AS currency_low, max(currency) AS currency_high
     FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY payout_id),
  compared AS (
   SELECT coalesce(p.id, t.payout_id) AS id, p.affiliate_id, coalesce(p.currency, t.currency_low)::text AS currency, p.state, p.amount_minor, t.kinds,
-         t.low = p.amount_minor AND t.high = p.amount_minor AND t.currency_low = p.currency AND t.currency_high = p.currency AS amounts_agree
+         CASE WHEN t.kinds & $6 = 0 THEN t.low = p.amount_minor AND t.high = p.amount_minor
+              -- A return and its fee count together.
+              ELSE (SELECT bool_and(minor = p.amount_minor) FROM (
+                      SELECT sum(amount_minor) AS minor FROM transfer WHERE payout_id = p.id GROUP BY CASE WHEN kind >= 32 THEN kind - 28 ELSE kind END) AS step)
+         END AND t.currency_low = p.currency AND t.currency_high = p.currency AS amounts_agree
     FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2) AS p FULL JOIN posted t ON t.payout_id = p.id)
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
 SELECT 'ledger_out_of_balance', c.id, c.affiliate_id, c.currency,
        coalesce(c.state || ' ' || c.amount_minor || ': '
                   || (SELECT string_agg(k.name, ', ' ORDER BY k.kind) FROM transfer_kind k
-                       WHERE (SELECT max(g.kinds) FROM good g WHERE g.state = c.state) & (1 << k.kind) <> 0), 'no such payout'),
+                       WHERE (SELECT min(g.kinds) FROM good g WHERE g.state = c.state) & (1::bigint << k.kind) <> 0), 'no such payout'),
        coalesce((SELECT string_agg(k.name || ' ' || t.amount_minor || CASE WHEN t.currency <> c.currency THEN ' ' || t.currency ELSE '' END, ', ' ORDER BY k.kind)
                    FROM transfer t JOIN transfer_kind k USING (kind) WHERE t.payout_id = c.id), 'no transfer')
   FROM compared c
@@ -39,24 +44,32 @@ SELECT currency::text, sum(CASE WHEN k.kind IS NULL THEN moved ELSE moved - move
   FROM (SELECT kind, currency, sum(amount_minor) AS moved FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY kind, currency) AS t
   LEFT JOIN transfer_kind k USING (kind) GROUP BY currency ORDER BY currency";
 
-/// The kinds of transfers, as bits: 0 reserve, 2 settle, 3 release, 4 return.
-const RESERVE: i32 = 1;
-const SETTLE: i32 = 1 << 2;
-const RELEASE: i32 = 1 << 3;
-const RETURN: i32 = 1 << 4;
+/// The kinds of transfers that a payout may have.
+fn kinds() -> impl Iterator<Item = i16> {
+    [RESERVE, SETTLE, RELEASE].into_iter().chain(RETURNS).chain(LATES).chain(FEES)
+}
+
+const RESERVE: i16 = 0;
+const SETTLE: i16 = 2;
+const RELEASE: i16 = 3;
+
+fn bit(kind: i16) -> i64 {
+    1 << kind
+}
 
 impl Reconciliation {
     /// Finds payouts whose transfers do not say what their state says, and transfers of no payout.
     pub(super) async fn ledger_compare(&mut self) -> Result<(), StoreError> {
         let (first, last) = self.run.id.payouts();
         let (mut states, mut kinds, mut agreements) = (Vec::new(), Vec::new(), Vec::new());
+        let fees: i64 = FEES.into_iter().map(bit).sum();
         for (state, of_kinds, amounts_agree) in good() {
             states.push(state.as_str());
             kinds.push(of_kinds);
             agreements.push(amounts_agree);
         }
         let bind = |q: super::compare::Statement<'static>| {
-            q.bind(first.0).bind(last.0).bind(states).bind(kinds).bind(agreements)
+            q.bind(first.0).bind(last.0).bind(states).bind(kinds).bind(agreements).bind(fees)
         };
         self.step("compare_ledger", bind, LEDGER).await?;
         self.ledger_sum().await
@@ -88,20 +101,37 @@ impl Reconciliation {
 }
 
 /// Every state with the kinds of transfers that follow it.
-fn good() -> impl Iterator<Item = (PayoutState, i32, bool)> {
-    let all = RESERVE | SETTLE | RELEASE | RETURN;
-    let kinds = (0..=all).filter(move |kinds| kinds & !all == 0);
-    let combined = kinds.flat_map(|kinds| PayoutState::ALL.map(|state| [(state, kinds, false), (state, kinds, true)]));
-    combined.flatten().filter(|(state, kinds, amounts_agree)| {
+fn good() -> impl Iterator<Item = (PayoutState, i64, bool)> {
+    let all: Vec<i16> = kinds().collect();
+    let sets = (0..1_u32 << all.len()).map(move |set| {
+        let some = all.iter().zip(0..).filter(move |(_, place)| set >> place & 1 == 1);
+        some.map(|(kind, _)| *kind).collect::<Vec<i16>>()
+    });
+    sets.filter(|kinds| is_in_turn(kinds)).flat_map(|kinds| {
+        let has = |kind: i16| kinds.contains(&kind);
+        let (returns, lates) = turns(has);
         let facts = TransferFacts {
-            reserved: kinds & RESERVE != 0,
-            settled: kinds & SETTLE != 0,
-            released: kinds & RELEASE != 0,
-            returned: kinds & RETURN != 0,
-            amounts_agree: *amounts_agree,
+            reserved: has(RESERVE),
+            settled: has(SETTLE),
+            released: has(RELEASE),
+            returns: returns as u32,
+            lates: lates as u32,
+            amounts_agree: true,
         };
-        ledger_follows_state(*state, &facts)
+        let bits: i64 = kinds.iter().map(|kind| bit(*kind)).sum();
+        PayoutState::ALL
+            .into_iter()
+            .filter(move |state| ledger_follows_state(*state, &facts))
+            .map(move |state| (state, bits, true))
     })
+}
+
+/// Whether returns and lates were counted up from the first.
+fn is_in_turn(kinds: &[i16]) -> bool {
+    let has = |kind: &i16| kinds.contains(kind);
+    let returns = RETURNS.iter().zip(FEES).map(|(kind, fee)| has(kind) || has(&fee));
+    returns.is_sorted_by(|before, after| before >= after)
+        && LATES.iter().map(has).is_sorted_by(|before, after| before >= after)
 }
 
 #[cfg(test)]
@@ -109,11 +139,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_state_has_one_good_combination_of_transfers() {
-        let mut states: Vec<_> = good().map(|(state, _, amounts_agree)| (state, amounts_agree)).collect();
-        states.sort();
-        let mut all = PayoutState::ALL.map(|state| (state, true));
-        all.sort();
-        assert_eq!(states, all);
+    fn each_state_has_its_good_combinations_of_transfers() {
+        let of = |state: PayoutState| {
+            let mut combinations: Vec<i64> = good()
+                .filter(|(of, _, _)| *of == state)
+                .map(|(_, kinds, _)| kinds & !FEES.into_iter().map(bit).sum::<i64>())
+                .collect();
+            combinations.sort_unstable();
+            combinations.dedup();
+            combinations
+        };
+        let sum = |kinds: &[i16]| kinds.iter().map(|kind| bit(*kind)).sum::<i64>();
+        for state in [PayoutState::Planned, PayoutState::Accepted, PayoutState::Unknown, PayoutState::Held] {
+            assert_eq!(of(state), [sum(&[0])], "{state}");
+        }
+        for state in [PayoutState::Refused, PayoutState::Cancelled] {
+            assert_eq!(of(state), [sum(&[0, 3])], "{state}");
+        }
+        assert!(of(PayoutState::Paid).contains(&sum(&[0, 2])) && of(PayoutState::Paid).contains(&sum(&[0, 3, 6])));
+        assert!(
+            of(PayoutState::Returned).contains(&sum(&[0, 2, 4]))
+                && !of(PayoutState::Returned).contains(&sum(&[0, 2, 8]))
+        );
     }
 }

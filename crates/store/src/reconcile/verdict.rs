@@ -12,14 +12,16 @@ use crate::connect::{Step, StoreError, pass};
 pub struct Verdict {
     /// The number of the reconciliation.
     pub reconciliation: i64,
-    /// Where the run stands now. A run that is not settled keeps its state.
+    /// Where the run stands now. A run that is not settled keeps its state, and so does a cancelled one.
     pub state: RunState,
+    /// What was found about it: `reconciled` or `discrepant`. `None` if nothing can be said.
+    pub verdict: Option<RunState>,
 }
 
 impl Reconciliation {
-    /// Writes what was found, and moves the run if it is settled, in one transaction under the run's row lock. `statement` says where the lines came
-    /// from.
-    pub async fn verdict_write(&mut self, statement: &str) -> Result<Verdict, StoreError> {
+    /// Writes what was found, and the verdict, in one transaction under the run's row lock. `statement` says where the lines came from. A run over a rail
+    /// without statements, of which nothing was found wrong, stays `settled`: nobody has said that it was paid.
+    pub async fn verdict_write(&mut self, statement: &str, has_silent_rails: bool) -> Result<Verdict, StoreError> {
         pass("verdict_write", "before").await?;
         let mut tx = self.connection.begin().await.step("verdict_write")?;
         let state: String =
@@ -28,6 +30,7 @@ impl Reconciliation {
                 .fetch_one(&mut *tx)
                 .await
                 .step("verdict_lock")?;
+        let state: RunState = state.parse().map_err(StoreError::Broken)?;
         let (reconciliation, found): (i64, i64) = sqlx::query_as(
             "-- reconciliation_insert
              INSERT INTO reconciliation (tenant_id, run_id, statement, lines, discrepancies)
@@ -36,7 +39,7 @@ impl Reconciliation {
         .bind(self.run.tenant.0)
         .bind(self.run.id.0)
         .bind(statement)
-        .bind(self.lines.read())
+        .bind(self.lines_read)
         .fetch_one(&mut *tx)
         .await
         .step("reconciliation_insert")?;
@@ -50,23 +53,37 @@ impl Reconciliation {
         .execute(&mut *tx)
         .await
         .step("discrepancy_insert")?;
-        let wanted = if found == 0 { RunState::Reconciled } else { RunState::Discrepant };
-        let moved = sqlx::query(
-            "-- run_verdict
-             UPDATE run SET state = $2, reconciled_at = clock_timestamp() WHERE id = $1 AND state = ANY($3)",
-        )
-        .bind(self.run.id.0)
-        .bind(wanted.as_str())
-        .bind(RunState::sources(wanted))
-        .execute(&mut *tx)
-        .await
-        .step("run_verdict")?
-        .rows_affected();
+        let verdict = match found {
+            0 if has_silent_rails => None,
+            0 => Some(RunState::Reconciled),
+            _ => Some(RunState::Discrepant),
+        };
+        let is_over =
+            matches!(state, RunState::Settled | RunState::Reconciled | RunState::Discrepant | RunState::Cancelled);
+        let next = match verdict {
+            Some(verdict) => state.to(verdict).unwrap_or(state),
+            None => state.to(RunState::Settled).unwrap_or(state),
+        };
+        if is_over {
+            sqlx::query(
+                "-- run_verdict
+                 UPDATE run SET state = $2, verdict = $3, judged_news = greatest(judged_news, $4),
+                        judged_at = CASE WHEN $3 IS NULL THEN NULL ELSE clock_timestamp() END,
+                        reconciled_at = CASE WHEN $2 IN ('reconciled', 'discrepant') THEN clock_timestamp() END
+                  WHERE id = $1",
+            )
+            .bind(self.run.id.0)
+            .bind(next.as_str())
+            .bind(verdict.map(|verdict| verdict.as_str()))
+            .bind(self.judged_news)
+            .execute(&mut *tx)
+            .await
+            .step("run_verdict")?;
+        }
         pass("verdict_write", "commit").await?;
         tx.commit().await.step("verdict_write")?;
         pass("verdict_write", "after").await?;
-        let state = if moved == 1 { wanted } else { state.parse().map_err(StoreError::Broken)? };
-        Ok(Verdict { reconciliation, state })
+        Ok(Verdict { reconciliation, state: next, verdict: verdict.filter(|_| is_over) })
     }
 
     /// How many differences there are of each kind.

@@ -35,6 +35,11 @@ pub enum Plant {
     ReturnedThere,
     ReturnedOnBothSides,
     ReturnedThereOfAnotherAmount,
+    ReturnedUnderItsOwnName,
+    ReturnedLessAFee,
+    ReturnedTooMuch,
+    ReturnedInAnotherCurrency,
+    ReturnedBeforeItWasPaid,
     SettleMissing,
     ReserveOfAnotherAmount,
     TransferInAnotherCurrency,
@@ -56,7 +61,7 @@ pub enum Plant {
     AffiliateForgotten,
 }
 
-pub const ALL: [Plant; 37] = {
+pub const ALL: [Plant; 42] = {
     use Plant::*;
     [
         Nothing,
@@ -77,6 +82,11 @@ pub const ALL: [Plant; 37] = {
         ReturnedThere,
         ReturnedOnBothSides,
         ReturnedThereOfAnotherAmount,
+        ReturnedUnderItsOwnName,
+        ReturnedLessAFee,
+        ReturnedTooMuch,
+        ReturnedInAnotherCurrency,
+        ReturnedBeforeItWasPaid,
         SettleMissing,
         ReserveOfAnotherAmount,
         TransferInAnotherCurrency,
@@ -131,7 +141,8 @@ impl Plant {
         let stray = |payout| vec![(Kind::NeverPlanned, payout, None)];
         let evidence = |reference: String| {
             format!(
-                "INSERT INTO evidence (tenant_id, payout_id, source, says, reference) SELECT tenant_id, id, 'answer', 'paid', '{reference}' FROM payout WHERE id = {target}"
+                "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
+                 SELECT tenant_id, id, 'paid', '{reference}', amount_minor, currency, 'answer' FROM payout WHERE id = {target}"
             )
         };
         match self {
@@ -141,8 +152,9 @@ impl Plant {
                 found(Kind::PaidTwice)
             }
             RepeatedLine => {
+                // The same line in an overlapping part is the same line.
                 world.lines.insert(0, line());
-                found(Kind::PaidTwice)
+                vec![]
             }
             SecondPaymentToldByAnswer => {
                 world.tamper(evidence(format!("second{n}"))).await;
@@ -157,7 +169,8 @@ impl Plant {
                 let second = StatementLine { reference: format!("second{n}"), ..line() };
                 world.lines.push(second.clone());
                 world.lines.push(StatementLine { movement: Movement::Returned, ..second });
-                found(Kind::PaidTwice)
+                // The sum is right again.
+                vec![]
             }
             LineMissing => {
                 world.lines.remove(at(world).unwrap());
@@ -198,8 +211,38 @@ impl Plant {
                 [found(Kind::PaidTwice), found(Kind::AmountDiffers)].concat()
             }
             ReturnedHere => {
+                // The rail told it, asked with our credential; its statement may be behind.
                 world.returned(id, &line().reference).await;
-                found(Kind::ReturnUnrecorded)
+                vec![]
+            }
+            ReturnedUnderItsOwnName => {
+                world.lines.push(StatementLine {
+                    movement: Movement::Returned,
+                    reference: format!("back{n}"),
+                    destination: String::new(),
+                    ..line()
+                });
+                vec![]
+            }
+            ReturnedLessAFee => {
+                let amount_minor = line().amount_minor - 1;
+                world.lines.push(StatementLine { movement: Movement::Returned, amount_minor, fee_minor: 1, ..line() });
+                vec![]
+            }
+            ReturnedTooMuch => {
+                let amount_minor = line().amount_minor + 1;
+                world.lines.push(StatementLine { movement: Movement::Returned, amount_minor, ..line() });
+                found(Kind::ReturnDiffers)
+            }
+            ReturnedInAnotherCurrency => {
+                let currency = "GBP".to_owned();
+                world.lines.push(StatementLine { movement: Movement::Returned, currency, ..line() });
+                found(Kind::ReturnDiffers)
+            }
+            ReturnedBeforeItWasPaid => {
+                let at = Some(time::macros::datetime!(2011-12-01 00:00 UTC));
+                world.lines.push(StatementLine { movement: Movement::Returned, at, ..line() });
+                found(Kind::ReturnDiffers)
             }
             ReturnedThere => {
                 world.lines.push(StatementLine { movement: Movement::Returned, ..line() });
@@ -212,7 +255,7 @@ impl Plant {
             }
             ReturnedThereOfAnotherAmount => {
                 world.lines.push(StatementLine { movement: Movement::Returned, amount_minor: 1, ..line() });
-                [found(Kind::ReturnUnrecorded), found(Kind::AmountDiffers)].concat()
+                found(Kind::ReturnInPart)
             }
             SettleMissing => {
                 world.tamper(format!("DELETE FROM transfer WHERE payout_id = {target} AND kind = 2")).await;
@@ -266,22 +309,22 @@ impl Plant {
                 found(Kind::UnknownTooLong)
             }
             RefusedButPaid | RefusedButPaidTwice | RefusedButReturned => {
-                let mut line = world.lines[0].clone();
-                line.key = world.key(id).await;
+                let mut line = world.line_of(id).await;
                 line.reference = format!("late{n}");
                 match self {
                     RefusedButPaid => {
                         world.lines.push(line);
-                        found(Kind::PaidUnrecorded)
+                        found(Kind::PaidLate)
                     }
                     RefusedButReturned => {
+                        // What came back went out before: nobody has it, and the money is due as it was.
                         world.lines.push(StatementLine { movement: Movement::Returned, ..line });
-                        found(Kind::ReturnUnrecorded)
+                        vec![]
                     }
                     _ => {
                         world.lines.push(StatementLine { reference: format!("later{n}"), ..line.clone() });
                         world.lines.push(line);
-                        found(Kind::PaidTwice)
+                        [found(Kind::PaidTwice), found(Kind::PaidLate)].concat()
                     }
                 }
             }
@@ -314,9 +357,8 @@ impl Plant {
                 let base = world.lines[0].clone();
                 let (number, _) = base.key.split_once('-').unwrap();
                 let key = format!("{number}-{n:016x}");
-                let id = PayoutId(number.parse().unwrap());
                 world.lines.push(StatementLine { key, reference: format!("forged{n}"), ..base });
-                stray(Some(id))
+                stray(None)
             }
             KeyOfNoPayout => {
                 let base = world.lines[0].clone();
@@ -326,7 +368,7 @@ impl Plant {
                     reference: format!("none{n}"),
                     ..base
                 });
-                stray(Some(id))
+                stray(None)
             }
             KeyOfOtherRun | ForgedKeyOfOtherRun => {
                 let mut line = world.statement(world.first.id).await.swap_remove(n % 5);

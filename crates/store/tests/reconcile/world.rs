@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use payfleet_domain::{
     DiscrepancyKind, HoldReason, Movement, Outcome, PayoutId, PayoutKey, Rail, Reference, RefusalCode, RunId, RunState,
-    StatementLine, TenantId,
+    StatementEnd, StatementLine, TenantId,
 };
 use payfleet_store::{
-    Applied, CloseVerdict, Compared, Discrepancy, NewRun, Planned, Report, RunRow, Store, TenantRail,
+    Applied, CloseVerdict, Compared, Discrepancy, NewRun, Planned, Report, RunRow, StatementAccount, StatementSource,
+    Store, TenantRail,
 };
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
+use time::OffsetDateTime;
 
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -97,6 +99,7 @@ impl Template {
 /// What a reconciliation said.
 pub struct Said {
     pub state: RunState,
+    pub verdict: Option<RunState>,
     pub applied: Applied,
     pub compared: Compared,
     pub found: Vec<Discrepancy>,
@@ -142,9 +145,10 @@ impl World {
         world.finish().await
     }
 
-    /// Settles the run, and closes the connections, so that the database can be copied.
+    /// Settles the run, and closes the connections, so that the database can be copied. Whoever copies it reads its statements anew.
     pub async fn into_template(self) -> Template {
         assert_eq!(self.reconcile().await.state, RunState::Reconciled);
+        self.forget().await;
         self.store.close().await;
         self.raw.close().await;
         Template(self)
@@ -194,6 +198,13 @@ impl World {
         self
     }
 
+    /// Everything that statements ever said is forgotten: as if they had not been read.
+    pub async fn forget(&self) {
+        let forget = "TRUNCATE statement_part, statement_line, movement, listed, contest;
+                      UPDATE rail_account SET reaches_to = '-infinity', reaches_ours = '-infinity'";
+        self.raw.execute(forget).await.unwrap();
+    }
+
     /// What the rails would truthfully say of a run.
     pub async fn statement(&self, run: RunId) -> Vec<StatementLine> {
         let row = self.store.run_find(run).await.unwrap().unwrap();
@@ -235,24 +246,55 @@ impl World {
         self.reconcile_while(async {}).await
     }
 
-    /// The same, with something that happens while the statement is on its way.
+    /// The same, with something that happens while the statements are on their way.
     pub async fn reconcile_while(&self, meanwhile: impl Future<Output = ()>) -> Said {
         let run = self.store.run_find(self.run.id).await.unwrap().unwrap();
         let mut session = self.store.reconciliation_open(&run).await.unwrap().expect("nobody else is at it");
-        meanwhile.await;
-        for line in &self.lines {
-            session.line_add(line.clone()).await.unwrap();
-        }
-        session.lines_match().await.unwrap();
-        let applied = session.evidence_apply().await.unwrap();
+        let applied = self.read_while(meanwhile).await;
         self.store.run_close(run.id).await.unwrap();
         assert_eq!(session.batches_open().await.unwrap(), []);
-        let compared = session.compare(&["null"], DAY).await.unwrap();
-        let verdict = session.verdict_write("test").await.unwrap();
+        let compared = session.compare(DAY).await.unwrap();
+        let verdict = session.verdict_write("test", false).await.unwrap();
         let found = session.discrepancies_read(0, 10_000).await.unwrap();
         assert_eq!(found.len() as i64, compared.discrepancies);
         session.close().await.unwrap();
-        Said { state: verdict.state, applied, compared, found }
+        Said { state: verdict.state, verdict: verdict.verdict, applied, compared, found }
+    }
+
+    /// Takes in the statements of both accounts.
+    pub async fn read(&self) -> Applied {
+        self.read_while(async {}).await
+    }
+
+    async fn read_while(&self, meanwhile: impl Future<Output = ()>) -> Applied {
+        let bank: Vec<(i64, i64)> =
+            sqlx::query_as("SELECT first_payout_id, last_payout_id FROM batch WHERE rail = 'sandbox-file'")
+                .fetch_all(&self.raw)
+                .await
+                .unwrap();
+        let is_of_bank = |line: &&StatementLine| {
+            let number = line.key.split('-').next().and_then(|number| number.parse::<i64>().ok());
+            number.is_some_and(|id| bank.iter().any(|(first, last)| (*first..=*last).contains(&id)))
+        };
+        let (of_bank, of_main): (Vec<_>, Vec<_>) = self.lines.iter().partition(is_of_bank);
+        let mut readings = Vec::new();
+        for (rail, account) in [("sandbox-payout", "main"), ("sandbox-file", "bank")] {
+            let account = StatementAccount { rail: rail.to_owned(), account: account.to_owned(), credential: None };
+            let reading = self.store.account_open(&account, StatementSource::Rail).await.unwrap();
+            readings.push(reading.expect("nobody else is at it"));
+        }
+        meanwhile.await;
+        let mut applied = Applied::default();
+        for (mut reading, lines) in readings.into_iter().zip([of_main, of_bank]) {
+            for line in &lines {
+                reading.line_add((*line).clone()).await.unwrap();
+            }
+            let now = OffsetDateTime::now_utc();
+            let from = reading.from().unwrap_or(now);
+            let end = StatementEnd { from, until: now.max(from), now: now.max(from), lines: lines.len() as u64 };
+            applied += reading.end(Some(end)).await.unwrap().applied;
+        }
+        applied
     }
 
     /// Payouts of the run in a state, in order.
@@ -285,6 +327,28 @@ impl World {
             .unwrap();
         let affiliate = self.affiliate(payout).await;
         PayoutKey::derive(self.run.key, payout, &affiliate, currency.parse().unwrap()).to_string()
+    }
+
+    /// A payment of a payout of the tested run, just as it was ordered.
+    pub async fn line_of(&self, payout: PayoutId) -> StatementLine {
+        let (amount_minor, currency, destination): (i64, String, String) = sqlx::query_as(
+            "SELECT p.amount_minor, p.currency::text, m.destination FROM payout p JOIN payout_method m ON m.id = p.method_id WHERE p.id = $1",
+        )
+        .bind(payout.0)
+        .fetch_one(&self.raw)
+        .await
+        .unwrap();
+        StatementLine {
+            key: self.key(payout).await,
+            reference: format!("po_{payout}"),
+            amount_minor,
+            currency,
+            destination,
+            fee_minor: 0,
+            movement: Movement::Paid,
+            at: None,
+            of: None,
+        }
     }
 
     /// Carries out a statement that no program of ours would.

@@ -4,19 +4,21 @@
 mod outcomes;
 mod runs;
 mod session;
+mod standing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, Money, PayoutId, PayoutState, Rail, RunId, RunState,
-    TenantId,
+    AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, LineDiffers, Money, Movement, PayoutId, PayoutState,
+    Rail, RunId, RunState, TenantId, Witness,
 };
 use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, RunRow, StoreError};
 use time::OffsetDateTime;
 
 use crate::backend::{Scenario, SessionId};
 
+use session::ReadingOf;
 pub use session::Session;
 
 #[derive(Debug, Clone)]
@@ -24,6 +26,10 @@ struct Run {
     row: RunRow,
     paused: bool,
     cursor: usize,
+    /// What was learned of its payments, and what the last verdict knew of.
+    news_no: u64,
+    judged_news: u64,
+    verdict: Option<RunState>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,11 +42,16 @@ struct Payout {
     reference: Option<String>,
     /// Its place in the order of records, which no clock can change.
     settled_as: Option<u64>,
-    returned_as: Option<u64>,
-    /// Kind (0 reserve, 2 settle, 3 release, 4 return), and the ordinal of the run that counts what became due again.
+    settled_at: Option<OffsetDateTime>,
+    /// Kind, as table `transfer_kind` numbers them, and the ordinal of the run that counts what became due again.
     transfers: BTreeMap<u8, Option<i32>>,
-    /// Proofs of payment that contradict what is settled.
-    proofs: BTreeSet<String>,
+    /// On a statement just as it should be.
+    is_listed: bool,
+    /// Payments and returns beyond the first payment: what, its reference, who says so, and how much.
+    movements: BTreeMap<(Movement, String, Witness), i64>,
+    is_contested: bool,
+    /// A line says another amount, currency or destination.
+    differs: LineDiffers,
 }
 
 #[derive(Debug, Clone)]
@@ -105,9 +116,23 @@ pub struct Memory {
     /// By affiliate.
     carried: Vec<i64>,
     sessions: BTreeMap<SessionId, Session>,
+    readings: BTreeMap<SessionId, ReadingOf>,
     sessions_opened: u64,
-    /// How often something was settled or given back.
+    /// By rail: how far its statement is known.
+    accounts: BTreeMap<&'static str, Account>,
+    /// Lines whose key is none of ours.
+    strays: i64,
+    /// How often something was settled.
     recorded: u64,
+}
+
+/// How far the statement of an account is known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    reaches_to: Option<OffsetDateTime>,
+    reaches_ours: Option<OffsetDateTime>,
+    /// How much had been recorded when the last part was asked for.
+    asked_as: u64,
 }
 
 /// Reads as "free" and as "due": `-infinity` of the schema.
@@ -127,7 +152,10 @@ impl Memory {
             exclusions: Vec::new(),
             carried,
             sessions: BTreeMap::new(),
+            readings: BTreeMap::new(),
             sessions_opened: 0,
+            accounts: BTreeMap::new(),
+            strays: 0,
             recorded: 0,
         }
     }

@@ -15,51 +15,8 @@ impl Memory {
         self.payouts.get(&payout).is_some_and(|payout| payout.state.after(event).is_ok())
     }
 
-    /// G4. How many were settled, and how many proofs contradict.
-    pub(super) fn settle(&mut self, news: &[(PayoutId, &str)]) -> (u64, u64) {
-        let (mut settled, mut alarms) = (0, 0);
-        self.recorded += 1;
-        for (id, reference) in news {
-            let may = self.can(*id, PayoutEvent::Pay);
-            let Some(payout) = self.payouts.get_mut(id) else { continue };
-            if may {
-                payout.state = PayoutState::Paid;
-                payout.reference = Some((*reference).to_owned());
-                payout.settled_as = Some(self.recorded);
-                payout.transfers.insert(2, None);
-                settled += 1;
-            } else if payout.reference.as_deref() != Some(reference) {
-                alarms += u64::from(payout.proofs.insert((*reference).to_owned()));
-            }
-        }
-        (settled, alarms)
-    }
-
-    pub(super) fn give_back(&mut self, news: &[(PayoutId, &str)]) -> u64 {
-        let mut returned = 0;
-        self.recorded += 1;
-        for (id, reference) in news {
-            if !self.can(*id, PayoutEvent::Return) {
-                continue;
-            }
-            let due_in = self.counted_in();
-            let Some(payout) = self.payouts.get_mut(id) else { continue };
-            if payout.state != PayoutState::Paid {
-                payout.reference = Some((*reference).to_owned());
-                payout.transfers.insert(2, None);
-            }
-            payout.state = PayoutState::Returned;
-            payout.settled_as = payout.settled_as.or(Some(self.recorded));
-            payout.returned_as = Some(self.recorded);
-            payout.transfers.insert(4, due_in);
-            self.carried[payout.affiliate] += payout.amount_minor;
-            returned += 1;
-        }
-        returned
-    }
-
     /// The run that counts what becomes due again now: the next one to be created.
-    fn counted_in(&self) -> Option<i32> {
+    pub(super) fn counted_in(&self) -> Option<i32> {
         self.runs.values().next_back().map(|run| run.row.ordinal + 1)
     }
 
@@ -82,6 +39,11 @@ impl Memory {
                 continue;
             }
             let due_in = self.counted_in();
+            let Some(payout) = self.payouts.get_mut(id) else { continue };
+            if payout.state == PayoutState::Held {
+                let run = payout.run;
+                self.run_news([run]);
+            }
             let Some(payout) = self.payouts.get_mut(id) else { continue };
             payout.state = to;
             payout.reference = None;
@@ -123,12 +85,12 @@ impl Memory {
             Outcome::Paid(reference) => Some(&reference.0),
             _ => None,
         });
-        let (paid, alarms) = self.settle(&paid_news);
+        let mut moved = self.settle(&paid_news);
         let returned = pick(report, |outcome| match outcome {
             Outcome::Returned(reference) => Some(&reference.0),
             _ => None,
         });
-        self.give_back(&returned);
+        moved += self.give_back(&returned);
         let accepted = pick(report, |outcome| match outcome {
             Outcome::Accepted(reference) => Some(&reference.0),
             _ => None,
@@ -199,7 +161,7 @@ impl Memory {
                 }
             }
         }
-        if alarms > 0 {
+        if moved.alarms > 0 {
             self.alarm(batch.run);
         }
         for part in parts {
@@ -213,7 +175,7 @@ impl Memory {
         } else {
             self.advance(report, has_lost)?
         };
-        Ok(Recorded { paid, refused, alarms, state })
+        Ok(Recorded { paid: moved.paid, refused, late: moved.late, alarms: moved.alarms, state })
     }
 
     /// What a split batch was split into, and what those were.

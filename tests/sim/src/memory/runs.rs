@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use payfleet_domain::invariant::{Total, run_adds_up};
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, StatementLine,
-    TenantId,
+    BatchId, BatchState, Epoch, HoldReason, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd,
+    StatementLine, TenantId,
 };
 use payfleet_store::{
-    Applied, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
+    AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
     PlanProgress, Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
-    StoreError, Verdict,
+    StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Batch, Exclusion, Memory, Payout, Run, is_past};
-use crate::backend::{Backend, Ended, ExclusionEnd, PayoutEnd, RunEnd, SessionId};
+use crate::backend::{Backend, Ended, ExclusionEnd, Opened, PayoutEnd, RunEnd, SessionId};
 
 /// A minimum of 1.00.
 const MINIMUM_MINOR: i64 = 100;
@@ -57,7 +57,7 @@ impl Memory {
             paying_at: None,
             settled_at: None,
         };
-        let run = Run { row: row.clone(), paused: false, cursor: 0 };
+        let run = Run { row: row.clone(), paused: false, cursor: 0, news_no: 1, judged_news: 0, verdict: None };
         self.runs.insert(id, run);
         Ok((row, true))
     }
@@ -131,9 +131,12 @@ impl Memory {
                     state: PayoutState::Planned,
                     reference: None,
                     settled_as: None,
-                    returned_as: None,
+                    settled_at: None,
                     transfers,
-                    proofs: Default::default(),
+                    is_listed: false,
+                    movements: Default::default(),
+                    is_contested: false,
+                    differs: Default::default(),
                 },
             );
             let size = rail.payouts_per_batch.min(batch_size);
@@ -195,7 +198,8 @@ impl Memory {
         let (now, open) = (self.now, self.has_open(id));
         let (due, accounted) = self.totals(id);
         let run = self.run(id)?;
-        if run.row.state != RunState::Paying || run.paused || open {
+        let may_close = matches!(run.row.state, RunState::Paying | RunState::Cancelled) && run.row.settled_at.is_none();
+        if !may_close || run.paused || open {
             return Ok(CloseVerdict::NotYet);
         }
         if !run_adds_up(due, accounted) {
@@ -341,7 +345,12 @@ impl Backend for Memory {
     }
 
     fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError> {
-        let paying = self.runs.values().filter(|run| run.row.state == RunState::Paying && !run.paused);
+        let may_close = |run: &&Run| {
+            matches!(run.row.state, RunState::Paying | RunState::Cancelled)
+                && run.row.settled_at.is_none()
+                && !run.paused
+        };
+        let paying = self.runs.values().filter(may_close);
         Ok(paying.filter(|run| !self.has_open(run.row.id)).map(|run| run.row.id).collect())
     }
 
@@ -353,15 +362,12 @@ impl Backend for Memory {
         Ok(self.runs.get(&run).map(|run| run.row.clone()))
     }
 
-    fn runs_to_reconcile(&mut self) -> Result<Vec<RunId>, StoreError> {
-        let accepted =
-            |run: RunId| self.batches.values().any(|batch| batch.run == run && batch.state == BatchState::Accepted);
-        let wanted = self.runs.values().filter(|run| match run.row.state {
-            RunState::Settled => true,
-            RunState::Paying | RunState::Cancelled => accepted(run.row.id),
-            _ => false,
-        });
-        Ok(wanted.map(|run| run.row.id).collect())
+    fn accounts_to_read(&mut self) -> Result<Vec<StatementAccount>, StoreError> {
+        Ok(self.to_read())
+    }
+
+    fn runs_to_judge(&mut self) -> Result<Vec<RunId>, StoreError> {
+        Ok(self.to_judge())
     }
 
     fn lease_acquire(&mut self, batch: BatchId, _: &str, ttl: Duration) -> Result<Option<LeasedBatch>, StoreError> {
@@ -408,37 +414,37 @@ impl Backend for Memory {
         self.open_session(run)
     }
 
+    fn account_open(&mut self, account: &StatementAccount) -> Result<Option<Opened>, StoreError> {
+        self.open_reading(account)
+    }
+
+    fn account_take(
+        &mut self,
+        reading: SessionId,
+        lines: &[StatementLine],
+        end: Option<StatementEnd>,
+    ) -> Result<AccountRead, StoreError> {
+        self.take(reading, lines, end)
+    }
+
     fn session_end(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+        self.readings.remove(&session);
     }
 
     fn session_accounts(&mut self, session: SessionId) -> Result<Vec<StatementAccount>, StoreError> {
         self.accounts(session)
     }
 
-    fn session_line(&mut self, session: SessionId, line: &StatementLine) -> Result<(), StoreError> {
-        self.session(session)?.lines.push(line.clone());
-        Ok(())
-    }
-
-    fn session_match(&mut self, session: SessionId) -> Result<(), StoreError> {
-        self.match_lines(session)
-    }
-
-    fn session_apply(&mut self, session: SessionId) -> Result<Applied, StoreError> {
-        self.apply(session)
-    }
-
     fn session_open_batches(&mut self, session: SessionId) -> Result<Vec<OpenBatches>, StoreError> {
         self.open_batches(session)
     }
 
-    fn session_compare(
-        &mut self,
-        session: SessionId,
-        _without_statement: &[&str],
-        _unknown_after: Duration,
-    ) -> Result<Compared, StoreError> {
+    fn session_uncovered(&mut self, session: SessionId) -> Result<Vec<Uncovered>, StoreError> {
+        self.uncovered(session)
+    }
+
+    fn session_compare(&mut self, session: SessionId, _unknown_after: Duration) -> Result<Compared, StoreError> {
         self.compare(session)
     }
 

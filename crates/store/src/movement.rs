@@ -1,0 +1,299 @@
+//! Payouts by reference: every payment and return that is known beyond the first payment, and what follows when there is a new one. Few payouts have any,
+//! so these are weighed one by one, by `domain`; what follows is done in bulk.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use payfleet_domain::{PaymentAccount, PaymentStep, PayoutId, PayoutState, Witness};
+use sqlx::{PgConnection, Row};
+
+use crate::batch::word;
+use crate::connect::{Step, StoreError};
+use crate::payout::Moved;
+use crate::run::release_lock;
+
+macro_rules! accounts_sql {
+    () => {
+        "
+         SELECT p.id, p.state, p.reference, p.amount_minor,
+                coalesce(get_bit(l.bits, (p.id & 8191)::int) = 1, false) AS is_listed
+           FROM payout p LEFT JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
+          WHERE p.id = ANY($1) ORDER BY p.id"
+    };
+}
+
+/// A payout with its account, as it was found.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub id: i64,
+    pub state: PayoutState,
+    /// The payment that the payout itself keeps.
+    pub reference: Option<String>,
+    pub amount_minor: i64,
+    pub account: PaymentAccount,
+    /// What the rail kept of what came back.
+    fee_minor: i64,
+}
+
+/// Which transfers move a payout's money on, after those that it has: lates and returns take turns, and none happens twice (see `transfer_step`).
+pub(crate) const RETURNS: [i16; 3] = [4, 8, 12];
+pub(crate) const LATES: [i16; 2] = [6, 10];
+/// What the rail kept of a return stands beside it.
+const FEE_OF: i16 = 28;
+pub(crate) const FEES: [i16; 3] = [4 + FEE_OF, 8 + FEE_OF, 12 + FEE_OF];
+
+/// How often money came back, and was proven paid late, by the kinds of a payout's transfers. All of a return may have been kept as a fee.
+pub(crate) fn turns(kinds: impl Fn(i16) -> bool) -> (usize, usize) {
+    let returns = RETURNS.iter().zip(FEES).filter(|(kind, fee)| kinds(**kind) || kinds(*fee)).count();
+    (returns, LATES.iter().filter(|kind| kinds(**kind)).count())
+}
+
+/// The kinds of the next return and its fee, or of the next late proof.
+fn next_kind(step: PaymentStep, kinds: &[i16]) -> Option<i16> {
+    let (returns, lates) = turns(|kind| kinds.contains(&kind));
+    match step {
+        PaymentStep::Return => RETURNS.get(returns).copied(),
+        PaymentStep::Late => LATES.get(lates).copied(),
+        PaymentStep::Keep => None,
+    }
+}
+
+/// Does what follows for payouts of whose payments or returns there is news. Rules `net_over_references` and `late_proof`.
+pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Result<Moved, StoreError> {
+    let payouts: Vec<i64> = payouts.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    if payouts.is_empty() {
+        return Ok(Moved::default());
+    }
+    let weighed = accounts_read(tx, &payouts, true).await?;
+    let kinds = kinds_read(tx, &payouts).await?;
+    let mut moved = Moved::default();
+    let (mut returns, mut lates) = (Steps::default(), Steps::default());
+    for payout in &weighed {
+        let step = match payout.state {
+            PayoutState::Paid => payout.account.step(true),
+            PayoutState::Refused | PayoutState::Cancelled | PayoutState::Returned => payout.account.step(false),
+            // Their outcome is still open; what the fleet learns of it decides.
+            PayoutState::Planned | PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => {
+                PaymentStep::Keep
+            }
+        };
+        let least_out = payout.account.least_out();
+        moved.alarms += u64::from(least_out > payout.account.largest().max(payout.amount_minor).into());
+        if step == PaymentStep::Keep {
+            continue;
+        }
+        let had = kinds.get(&payout.id).map_or(&[][..], Vec::as_slice);
+        let Some(kind) = next_kind(step, had) else {
+            moved.alarms += 1;
+            tracing::error!(payout = payout.id, "money went out and came back so often that the ledger cannot follow");
+            continue;
+        };
+        let steps = if step == PaymentStep::Return { &mut returns } else { &mut lates };
+        steps.ids.push(payout.id);
+        steps.kinds.push(kind);
+        steps.fees.push(payout.fee_minor.clamp(0, payout.amount_minor));
+        let known = payout.reference.clone();
+        steps.references.push(known.or_else(|| payout.account.outstanding().map(str::to_owned)));
+    }
+    if !returns.ids.is_empty() || !lates.ids.is_empty() {
+        release_lock(tx, &payouts).await?;
+    }
+    moved.returned += returns.give_back(tx).await?;
+    let (late, overdrawn) = lates.book_late(tx).await?;
+    moved.late += late;
+    moved.alarms += overdrawn;
+    runs_have_news(tx, &payouts).await?;
+    Ok(moved)
+}
+
+/// Payouts that move on together, column by column.
+#[derive(Debug, Default)]
+struct Steps {
+    ids: Vec<i64>,
+    kinds: Vec<i16>,
+    fees: Vec<i64>,
+    references: Vec<Option<String>>,
+}
+
+impl Steps {
+    /// The money is due again, all of it: what the rail kept is the payer's loss, and goes to `fees`.
+    async fn give_back(self, tx: &mut PgConnection) -> Result<u64, StoreError> {
+        if self.ids.is_empty() {
+            return Ok(0);
+        }
+        let returned: i64 = sqlx::query_scalar(
+            "-- payouts_return
+             WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[]) AS news (id, kind, fee)),
+             moved AS (
+               UPDATE payout p SET state = 'returned' FROM news WHERE p.id = news.id AND p.state = ANY($4)
+            RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, news.kind, news.fee,
+                      (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = p.tenant_id) AS due_in),
+             posted AS (
+               INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
+               SELECT id, part.kind, tenant_id, part.minor, currency, due_in
+                 FROM moved, LATERAL (VALUES (kind, amount_minor - fee), ((kind + $5)::smallint, fee)) AS part (kind, minor)
+                WHERE part.minor > 0 ORDER BY id, part.kind RETURNING 1),
+             due_again AS (
+               UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
+                 FROM moved m
+                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1)
+             SELECT count(*) FROM due_again",
+        )
+        .bind(self.ids)
+        .bind(self.kinds)
+        .bind(self.fees)
+        .bind(PayoutState::sources(payfleet_domain::PayoutEvent::Return))
+        .bind(FEE_OF)
+        .fetch_one(tx)
+        .await
+        .step("payouts_return")?;
+        Ok(returned.unsigned_abs())
+    }
+
+    /// Late proof: the released money was the payee's already, so the balance goes down by it, below zero if need be, and no plan pays the account
+    /// before people have looked. Returns how many, and how many balances are below zero now: the money was paid again meanwhile.
+    async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, u64), StoreError> {
+        if self.ids.is_empty() {
+            return Ok((0, 0));
+        }
+        let (late, overdrawn): (i64, i64) = sqlx::query_as(
+            "-- payouts_pay_late
+             WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS news (id, kind, reference)),
+             moved AS (
+               UPDATE payout p SET state = 'paid', code = NULL, reference = news.reference, settled_at = clock_timestamp()
+                 FROM news WHERE p.id = news.id AND p.state = ANY($4)
+            RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, news.kind),
+             posted AS (
+               INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
+               SELECT id, kind, tenant_id, amount_minor, currency, (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
+                 FROM moved ORDER BY id RETURNING 1),
+             contested AS (
+               INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
+               SELECT tenant_id, affiliate_id, currency, id FROM moved ORDER BY id ON CONFLICT DO NOTHING),
+             taken_back AS (
+               UPDATE account a SET carried_minor = a.carried_minor - m.amount_minor
+                 FROM moved m
+                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING a.carried_minor)
+             SELECT count(*), count(*) FILTER (WHERE carried_minor < 0) FROM taken_back",
+        )
+        .bind(self.ids)
+        .bind(self.kinds)
+        .bind(self.references)
+        .bind(PayoutState::sources(payfleet_domain::PayoutEvent::PayLate))
+        .fetch_one(tx)
+        .await
+        .step("payouts_pay_late")?;
+        Ok((late.unsigned_abs(), overdrawn.unsigned_abs()))
+    }
+}
+
+/// The accounts of payouts, in order; locked if they are to be changed.
+pub(crate) async fn accounts_read(
+    tx: &mut PgConnection,
+    payouts: &[i64],
+    locks: bool,
+) -> Result<Vec<Weighed>, StoreError> {
+    let read = "accounts_read";
+    let sql = match locks {
+        true => concat!("-- accounts_lock", accounts_sql!(), " FOR NO KEY UPDATE OF p"),
+        false => concat!("-- accounts_read", accounts_sql!()),
+    };
+    let rows = sqlx::query(sql).bind(payouts).fetch_all(&mut *tx).await.step(read)?;
+    let mut weighed = Vec::with_capacity(rows.len());
+    let mut places = BTreeMap::new();
+    for row in &rows {
+        let state: PayoutState = word(row, "state")?;
+        let reference: Option<String> = row.try_get("reference").step(read)?;
+        let amount_minor = row.try_get("amount_minor").step(read)?;
+        let mut account = PaymentAccount::default();
+        // What the rail accepted is not paid yet.
+        let paid = reference.as_deref().filter(|_| matches!(state, PayoutState::Paid | PayoutState::Returned));
+        if let Some(paid) = paid {
+            account.pay(paid, Witness::Told, amount_minor);
+            if row.try_get("is_listed").step(read)? {
+                account.pay(paid, Witness::Listed, amount_minor);
+            }
+        }
+        let id = row.try_get("id").step(read)?;
+        places.insert(id, weighed.len());
+        weighed.push(Weighed { id, state, reference, amount_minor, account, fee_minor: 0 });
+    }
+    let movements = sqlx::query(
+        "-- movements_read
+         SELECT payout_id, kind, reference, amount_minor, fee_minor, line_id IS NOT NULL AS is_listed FROM movement
+          WHERE payout_id = ANY($1) AND counts ORDER BY id",
+    )
+    .bind(payouts)
+    .fetch_all(tx)
+    .await
+    .step("movements_read")?;
+    for row in &movements {
+        let Some(place) = places.get(&row.try_get::<i64, _>("payout_id").step(read)?) else { continue };
+        let payout = &mut weighed[*place];
+        let reference: String = row.try_get("reference").step(read)?;
+        let fee: i64 = row.try_get("fee_minor").step(read)?;
+        let minor = row.try_get::<i64, _>("amount_minor").step(read)?.saturating_add(fee);
+        let witness = if row.try_get("is_listed").step(read)? { Witness::Listed } else { Witness::Told };
+        match row.try_get::<String, _>("kind").step(read)?.as_str() {
+            "paid" => payout.account.pay(&reference, witness, minor),
+            _ => {
+                payout.account.give_back(&reference, witness, minor);
+                payout.fee_minor = payout.fee_minor.saturating_add(fee);
+            }
+        }
+    }
+    Ok(weighed)
+}
+
+/// Which transfers each payout has.
+async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i64, Vec<i16>>, StoreError> {
+    let rows: Vec<(i64, Vec<i16>)> = sqlx::query_as(
+        "-- transfers_of\nSELECT payout_id, array_agg(kind) FROM transfer WHERE payout_id = ANY($1) GROUP BY payout_id",
+    )
+    .bind(payouts)
+    .fetch_all(tx)
+    .await
+    .step("transfers_of")?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Something was learned about payments of these payouts' runs: their verdicts are not the last word.
+pub(crate) async fn runs_have_news(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
+    let runs: BTreeSet<i64> = payouts.iter().map(|id| PayoutId(*id).run().0).collect();
+    sqlx::query("-- runs_have_news\nUPDATE run SET news_no = news_no + 1 WHERE id = ANY($1)")
+        .bind(runs.into_iter().collect::<Vec<i64>>())
+        .execute(tx)
+        .await
+        .step("runs_have_news")?;
+    Ok(())
+}
+
+/// Lets a return count that a file alone told, since a second person has confirmed it. Does nothing if it counts already, and says so.
+pub(crate) async fn movement_confirm(tx: &mut PgConnection, movement: i64) -> Result<Option<Moved>, StoreError> {
+    let payout: Option<i64> = sqlx::query_scalar(
+        "-- movement_confirm\nUPDATE movement SET counts = true WHERE id = $1 AND NOT counts RETURNING payout_id",
+    )
+    .bind(movement)
+    .fetch_optional(&mut *tx)
+    .await
+    .step("movement_confirm")?;
+    match payout {
+        None => Ok(None),
+        Some(payout) => accounts_weigh(tx, &[payout]).await.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lates_and_returns_take_turns() {
+        let kinds = |had: &[i16]| (next_kind(PaymentStep::Return, had), next_kind(PaymentStep::Late, had));
+        assert_eq!(kinds(&[0, 2]), (Some(4), Some(6)));
+        assert_eq!(kinds(&[0, 2, 4]), (Some(8), Some(6)));
+        assert_eq!(kinds(&[0, 2, 4, 6]), (Some(8), Some(10)));
+        assert_eq!(kinds(&[0, 3, 6, 32]), (Some(8), Some(10)), "all of the return was kept as a fee");
+        assert_eq!(kinds(&[0, 2, 4, 6, 8, 10, 12]), (None, None));
+        assert_eq!(next_kind(PaymentStep::Keep, &[]), None);
+    }
+}

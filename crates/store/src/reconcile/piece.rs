@@ -1,0 +1,403 @@
+//! What a piece of a statement changes, in one transaction: evidence like any other, under guard G4; a bit for each payment that is on the statement just
+//! as it should be; a row for everything else.
+//!
+//! A line proves that a payout was paid only if key, amount, currency, destination and account are those of the payout. A statement never makes
+//! anything refused: what is not on it may be on the next.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use payfleet_domain::{BatchState, LineDiffers, Movement, PayoutId, PayoutState, StatementLine};
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::lines::{Matched, Odd, Plain};
+use super::reading::{Paying, StatementSource, content};
+use crate::batch::word;
+use crate::connect::{Step, Store, StoreError};
+use crate::hold::batch_settle_held;
+use crate::movement::{accounts_weigh, runs_have_news};
+use crate::payout::{Moved, News, Source, payouts_settle};
+use crate::record::run_alarm;
+
+/// Places in one row of `listed`.
+const BLOCK: i64 = 8_192;
+
+/// What a statement proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Payouts that are paid now.
+    pub settled: u64,
+    /// Payouts whose money came back.
+    pub returned: u64,
+    /// Payouts that were proven paid after their money had been due again.
+    pub late: u64,
+    /// Double payments. Runs that are open are paused.
+    pub alarms: u64,
+}
+
+impl std::ops::AddAssign for Applied {
+    fn add_assign(&mut self, more: Applied) {
+        self.settled += more.settled;
+        self.returned += more.returned;
+        self.late += more.late;
+        self.alarms += more.alarms;
+    }
+}
+
+/// Records a piece. May be repeated: what is known already changes nothing.
+pub(super) async fn piece_record(
+    store: &Store,
+    account: Paying,
+    source: StatementSource,
+    matched: Matched,
+) -> Result<Applied, StoreError> {
+    let piece = Arc::new((account, source, matched));
+    store
+        .transaction("statement_record", move |tx| {
+            let piece = piece.clone();
+            Box::pin(async move {
+                let (account, source, matched) = &*piece;
+                record(tx, account, source, matched).await
+            })
+        })
+        .await
+}
+
+async fn record(
+    tx: &mut PgConnection,
+    account: &Paying,
+    source: &StatementSource,
+    matched: &Matched,
+) -> Result<Applied, StoreError> {
+    let mut moved = Moved::default();
+    let before = Standings::read(tx, matched).await?;
+    let news = before.proven(matched);
+    // In the order in which every other transaction locks: batches by number, then payouts.
+    let batches = batches_lock(tx, &news.ids).await?;
+    moved += payouts_settle(tx, &news, Source::Statement).await?;
+    let after = if news.is_empty() { before } else { Standings::read(tx, matched).await? };
+
+    let mut listed = BTreeMap::<(i64, i64), Vec<i64>>::new();
+    let mut odd: Vec<Odd> = matched.odd.clone();
+    for plain in &matched.plain {
+        if after.is_known(plain) {
+            let place = plain.payout.0 & 0xffff_ffff;
+            listed.entry((plain.payout.run().0, place / BLOCK)).or_default().push(place % BLOCK);
+        } else {
+            let differs = LineDiffers::default();
+            let (payout, line) = (Some(plain.payout), plain.line.clone());
+            odd.push(Odd { payout, line, differs, differs_account: false, differs_return: false });
+        }
+    }
+    let changed = odd_record(tx, account, source, &odd).await?;
+    moved += accounts_weigh(tx, &changed).await?;
+    listed_add(tx, listed).await?;
+    let mut runs: BTreeSet<i64> = BTreeSet::new();
+    for (batch, run) in batches {
+        batch_settle_held(tx, batch).await?;
+        runs.insert(run);
+    }
+    if !news.is_empty() {
+        runs_have_news(tx, &news.ids).await?;
+    }
+    let unsent = before_it_was_sent(&after, &odd);
+    if moved.alarms > 0 || !unsent.is_empty() {
+        runs.extend(changed.iter().map(|id| PayoutId(*id).run().0));
+        for run in runs {
+            run_alarm(tx, run).await?;
+        }
+    }
+    Ok(Applied {
+        settled: moved.paid,
+        returned: moved.returned,
+        late: moved.late,
+        alarms: moved.alarms + unsent.len() as u64,
+    })
+}
+
+/// Payouts that are still to be sent, and that a statement says were paid: nothing more of their runs is sent before people have looked.
+fn before_it_was_sent(standings: &Standings, odd: &[Odd]) -> Vec<PayoutId> {
+    let paid = odd.iter().filter(|odd| odd.line.movement == Movement::Paid).filter_map(|odd| odd.payout);
+    paid.filter(|payout| standings.0.get(payout).is_some_and(|standing| standing.state == PayoutState::Planned))
+        .collect()
+}
+
+/// Where the payouts of a piece stand.
+#[derive(Debug)]
+struct Standings(HashMap<PayoutId, Standing>);
+
+#[derive(Debug)]
+struct Standing {
+    state: PayoutState,
+    reference: Option<String>,
+    /// Nothing of its batch was ever sent.
+    is_unsent: bool,
+}
+
+impl Standings {
+    async fn read(tx: &mut PgConnection, matched: &Matched) -> Result<Standings, StoreError> {
+        let ids = matched.plain.iter().map(|plain| plain.payout).chain(matched.odd.iter().filter_map(|odd| odd.payout));
+        let ids: Vec<i64> = ids.map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect();
+        let read = "statement_standings";
+        let rows = sqlx::query(
+            "-- statement_standings
+             SELECT p.id, p.state, p.reference,
+                    p.state = 'planned' AND EXISTS (SELECT FROM batch b WHERE b.run_id = p.run_id AND b.state = 'ready'
+                                                       AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
+               FROM payout p WHERE p.id = ANY($1) AND p.id BETWEEN $2 AND $3",
+        )
+        .bind(&ids)
+        .bind(ids.first())
+        .bind(ids.last())
+        .persistent(false)
+        .fetch_all(tx)
+        .await
+        .step(read)?;
+        let mut standings = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let standing = Standing {
+                state: word(row, "state")?,
+                reference: row.try_get("reference").step(read)?,
+                is_unsent: row.try_get("is_unsent").step(read)?,
+            };
+            standings.insert(PayoutId(row.try_get("id").step(read)?), standing);
+        }
+        Ok(Standings(standings))
+    }
+
+    /// Whether the line is of the payment that we know of.
+    fn is_known(&self, plain: &Plain) -> bool {
+        self.0.get(&plain.payout).is_some_and(|standing| {
+            let is_settled = matches!(standing.state, PayoutState::Paid | PayoutState::Returned);
+            is_settled && standing.reference.as_deref() == Some(&plain.line.reference)
+        })
+    }
+
+    /// Payments of payouts whose outcome is open, by payout. What came back went out before.
+    fn proven(&self, matched: &Matched) -> News {
+        let open = |payout: &PayoutId| {
+            self.0.get(payout).is_some_and(|standing| match standing.state {
+                PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => true,
+                PayoutState::Planned => !standing.is_unsent,
+                PayoutState::Paid | PayoutState::Refused | PayoutState::Returned | PayoutState::Cancelled => false,
+            })
+        };
+        let mut proven = BTreeMap::<i64, String>::new();
+        for plain in matched.plain.iter().filter(|plain| open(&plain.payout)) {
+            proven.entry(plain.payout.0).or_insert_with(|| plain.line.reference.clone());
+        }
+        for odd in matched.odd.iter().filter(|odd| odd.line.movement == Movement::Returned && odd.counts()) {
+            let Some(payout) = odd.payout.filter(open) else { continue };
+            let accepted = self.0.get(&payout).and_then(|standing| standing.reference.clone());
+            let name = odd.line.of.clone().or(accepted).unwrap_or_else(|| odd.line.reference.clone());
+            proven.entry(payout.0).or_insert(name);
+        }
+        let (ids, words) = proven.into_iter().unzip();
+        News { ids, words }
+    }
+}
+
+impl Odd {
+    /// Whether money moved as the line says. What it says may still be wrong in where to or how much.
+    fn counts(&self) -> bool {
+        !self.differs_return
+            && !self.line.reference.is_empty()
+            && self.line.amount_minor.saturating_add(self.line.fee_minor) > 0
+    }
+}
+
+/// Locks the batches of payouts. With their runs, in order.
+async fn batches_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+    if payouts.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as(
+        "-- statement_batches_lock
+         SELECT b.id, b.run_id FROM batch b
+          WHERE b.id IN (SELECT o.id FROM unnest($1::bigint[]) AS p (id)
+                           JOIN batch o ON o.run_id = p.id >> 32 AND o.state <> $2 AND p.id BETWEEN o.first_payout_id AND o.last_payout_id)
+          ORDER BY b.id FOR NO KEY UPDATE",
+    )
+    .bind(payouts)
+    .bind(BatchState::Split.as_str())
+    .fetch_all(tx)
+    .await
+    .step("statement_batches_lock")
+}
+
+/// Columns of lines on their way into the table.
+#[derive(Debug, Default)]
+struct Rows {
+    contents: Vec<Uuid>,
+    payouts: Vec<Option<i64>>,
+    runs: Vec<Option<i64>>,
+    kinds: Vec<&'static str>,
+    keys: Vec<String>,
+    references: Vec<String>,
+    ofs: Vec<Option<String>>,
+    amounts: Vec<i64>,
+    fees: Vec<i64>,
+    currencies: Vec<String>,
+    destinations: Vec<String>,
+    ats: Vec<Option<OffsetDateTime>>,
+    differs: [Vec<bool>; 5],
+}
+
+/// Postgres has no NUL in a text; such a key or reference is no name of ours anyway.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+impl Rows {
+    fn of(odd: &[Odd]) -> Rows {
+        let mut rows = Rows::default();
+        for one in odd {
+            let StatementLine { key, reference, amount_minor, fee_minor, currency, destination, movement, at, of } =
+                &one.line;
+            let hash = content(&one.line);
+            let mut half = [0; 16];
+            half.copy_from_slice(&hash[..16]);
+            rows.contents.push(Uuid::from_bytes(half));
+            rows.payouts.push(one.payout.map(|payout| payout.0));
+            rows.runs.push(one.payout.map(|payout| payout.run().0));
+            rows.kinds.push(movement.as_str());
+            rows.keys.push(storable(key));
+            rows.references.push(storable(reference));
+            rows.ofs.push(of.as_deref().map(storable));
+            rows.amounts.push(*amount_minor);
+            rows.fees.push((*fee_minor).max(0));
+            rows.currencies.push(storable(currency));
+            rows.destinations.push(storable(destination));
+            rows.ats.push(*at);
+            let differs = [
+                one.differs.amount,
+                one.differs.currency,
+                one.differs.destination,
+                one.differs_account,
+                one.differs_return,
+            ];
+            for (column, differs) in rows.differs.iter_mut().zip(differs) {
+                column.push(differs);
+            }
+        }
+        rows
+    }
+}
+
+/// Keeps lines, and the movements that they are of. Returns the payouts of which there is something new.
+async fn odd_record(
+    tx: &mut PgConnection,
+    account: &Paying,
+    source: &StatementSource,
+    odd: &[Odd],
+) -> Result<Vec<i64>, StoreError> {
+    if odd.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = Rows::of(odd);
+    let [amount, currency, destination, of_account, of_return] = rows.differs;
+    // Who ordered nothing: the newest run that was paid from the account by then is asked about it.
+    let new: Vec<(i64, Option<i64>)> = sqlx::query_as(
+        "-- statement_lines_insert
+         INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, of_reference, amount_minor, fee_minor, currency,
+                                     destination, at, source, differs_amount, differs_currency, differs_destination, differs_account, differs_return)
+         SELECT $1, l.content, coalesce(l.run, (
+                  SELECT r.id FROM run r
+                   WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = $2 AND b.account = $3)
+                   ORDER BY (coalesce(r.paying_at, r.created_at) <= coalesce(l.at, clock_timestamp()) + interval '1 day') DESC,
+                            CASE WHEN coalesce(r.paying_at, r.created_at) <= coalesce(l.at, clock_timestamp()) + interval '1 day' THEN r.id ELSE -r.id END DESC
+                   LIMIT 1)),
+                l.payout, l.kind, l.key, l.reference, l.of, l.amount, l.fee, l.currency, l.destination, l.at, $4, l.d1, l.d2, l.d3, l.d4, l.d5
+           FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
+                       $14::text[], $15::text[], $16::timestamptz[], $17::boolean[], $18::boolean[], $19::boolean[], $20::boolean[], $21::boolean[])
+                WITH ORDINALITY AS l (content, payout, run, kind, key, reference, of, amount, fee, currency, destination, at, d1, d2, d3, d4, d5, n)
+          ORDER BY l.n
+             ON CONFLICT DO NOTHING
+      RETURNING id, run_id",
+    )
+    .bind(account.id)
+    .bind(&account.rail)
+    .bind(&account.account)
+    .bind(source.as_str())
+    .bind(&rows.contents)
+    .bind(&rows.payouts)
+    .bind(&rows.runs)
+    .bind(&rows.kinds)
+    .bind(&rows.keys)
+    .bind(&rows.references)
+    .bind(&rows.ofs)
+    .bind(&rows.amounts)
+    .bind(&rows.fees)
+    .bind(&rows.currencies)
+    .bind(&rows.destinations)
+    .bind(&rows.ats)
+    .bind(amount)
+    .bind(currency)
+    .bind(destination)
+    .bind(of_account)
+    .bind(of_return)
+    .fetch_all(&mut *tx)
+    .await
+    .step("statement_lines_insert")?;
+    let (lines, runs): (Vec<i64>, Vec<Option<i64>>) = new.into_iter().unzip();
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let speak_in: Vec<i64> = runs.into_iter().flatten().map(|run| run << 32).collect();
+    runs_have_news(tx, &speak_in).await?;
+    // A return frees money at once only if the rail itself says it; what a file alone tells waits, until the rail or a second person says the same.
+    sqlx::query_scalar(
+        "-- movements_listed
+         INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
+         SELECT p.tenant_id, p.id, l.kind, l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
+                CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END, l.currency, l.at, CASE l.source WHEN 'file' THEN 'file' ELSE 'statement' END,
+                l.kind = 'paid' OR l.source = 'rail', l.id
+           FROM statement_line l JOIN payout p ON p.id = l.payout_id
+          WHERE l.id = ANY($1) AND NOT l.differs_return AND l.reference <> '' AND l.amount_minor >= 0
+            AND l.amount_minor + CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END > 0
+          ORDER BY l.id
+             ON CONFLICT (payout_id, kind, reference, (line_id IS NOT NULL)) DO UPDATE SET counts = true
+                WHERE NOT movement.counts AND excluded.counts
+      RETURNING payout_id",
+    )
+    .bind(&lines)
+    .fetch_all(tx)
+    .await
+    .step("movements_listed")
+}
+
+/// Marks payments as listed. A run that was found discrepant may be in order by them.
+async fn listed_add(tx: &mut PgConnection, listed: BTreeMap<(i64, i64), Vec<i64>>) -> Result<(), StoreError> {
+    if listed.is_empty() {
+        return Ok(());
+    }
+    let (mut runs, mut blocks, mut bits) = (Vec::new(), Vec::new(), Vec::new());
+    for ((run, block), places) in listed {
+        let mut row = vec![b'0'; BLOCK as usize];
+        for place in places {
+            row[place as usize] = b'1';
+        }
+        runs.push(run);
+        blocks.push(block as i32);
+        // Zeros and ones only.
+        bits.push(String::from_utf8_lossy(&row).into_owned());
+    }
+    sqlx::query(
+        "-- listed_add
+         WITH added AS (
+           INSERT INTO listed (run_id, block, bits) SELECT run, block, bits::bit(8192) FROM unnest($1::bigint[], $2::int[], $3::text[]) AS l (run, block, bits)
+               ON CONFLICT (run_id, block) DO UPDATE SET bits = listed.bits | excluded.bits
+            WHERE (listed.bits | excluded.bits) <> listed.bits
+        RETURNING run_id)
+         UPDATE run SET news_no = news_no + 1 WHERE verdict = 'discrepant' AND id IN (SELECT run_id FROM added)",
+    )
+    .bind(runs)
+    .bind(blocks)
+    .bind(bits)
+    .execute(tx)
+    .await
+    .step("listed_add")?;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! Payouts by reference, and what follows from it, as `store` has it in `payout` and `movement`.
+
+use std::collections::BTreeSet;
+
+use payfleet_domain::{Movement, PaymentAccount, PaymentStep, PayoutEvent, PayoutId, PayoutState, RunId, Witness};
+
+use super::{Memory, Payout};
+
+/// What news of payments did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moved {
+    pub paid: u64,
+    pub returned: u64,
+    pub late: u64,
+    pub alarms: u64,
+}
+
+impl std::ops::AddAssign for Moved {
+    fn add_assign(&mut self, more: Moved) {
+        self.paid += more.paid;
+        self.returned += more.returned;
+        self.late += more.late;
+        self.alarms += more.alarms;
+    }
+}
+
+impl Payout {
+    pub(super) fn account(&self) -> PaymentAccount {
+        let mut account = PaymentAccount::default();
+        let is_settled = matches!(self.state, PayoutState::Paid | PayoutState::Returned);
+        if let Some(own) = self.reference.as_deref().filter(|_| is_settled) {
+            account.pay(own, Witness::Told, self.amount_minor);
+            if self.is_listed {
+                account.pay(own, Witness::Listed, self.amount_minor);
+            }
+        }
+        for ((movement, reference, witness), minor) in &self.movements {
+            match movement {
+                Movement::Paid => account.pay(reference, *witness, *minor),
+                Movement::Returned => account.give_back(reference, *witness, *minor),
+            }
+        }
+        account
+    }
+}
+
+impl Memory {
+    fn is_open_to_pay(&self, payout: PayoutId) -> bool {
+        self.payouts.get(&payout).is_some_and(|payout| payout.state.after(PayoutEvent::Pay).is_ok())
+    }
+
+    pub(super) fn run_news(&mut self, runs: impl IntoIterator<Item = RunId>) {
+        for run in runs.into_iter().collect::<BTreeSet<_>>() {
+            if let Some(run) = self.runs.get_mut(&run) {
+                run.news_no += 1;
+            }
+        }
+    }
+
+    /// Keeps a movement; whether it is new.
+    pub(super) fn keep(
+        &mut self,
+        payout: PayoutId,
+        movement: Movement,
+        reference: &str,
+        by: Witness,
+        minor: i64,
+    ) -> bool {
+        let Some(payout) = self.payouts.get_mut(&payout) else { return false };
+        payout.movements.insert((movement, reference.to_owned(), by), minor).is_none()
+    }
+
+    /// G4.
+    pub(super) fn settle(&mut self, news: &[(PayoutId, &str)]) -> Moved {
+        let mut moved = Moved::default();
+        let mut others = Vec::new();
+        self.recorded += 1;
+        for (id, reference) in news {
+            let (now, recorded) = (self.now, self.recorded);
+            if self.is_open_to_pay(*id) {
+                let Some(payout) = self.payouts.get_mut(id) else { continue };
+                if payout.state == PayoutState::Held {
+                    let run = payout.run;
+                    self.run_news([run]);
+                }
+                let Some(payout) = self.payouts.get_mut(id) else { continue };
+                payout.state = PayoutState::Paid;
+                payout.reference = Some((*reference).to_owned());
+                payout.settled_as = Some(recorded);
+                payout.settled_at = Some(now);
+                payout.transfers.insert(2, None);
+                moved.paid += 1;
+            } else if self.told(*id, reference) {
+                others.push(*id);
+            }
+        }
+        moved += self.weigh(&others);
+        moved
+    }
+
+    /// Keeps a payment other than the one that the payout knows of.
+    fn told(&mut self, id: PayoutId, reference: &str) -> bool {
+        let known = self.payouts.get(&id).map(|payout| (payout.reference.clone(), payout.amount_minor));
+        known.is_some_and(|(own, minor)| {
+            own.as_deref() != Some(reference) && self.keep(id, Movement::Paid, reference, Witness::Told, minor)
+        })
+    }
+
+    /// A payment came back, as an answer or a lookup tells it.
+    pub(super) fn give_back(&mut self, news: &[(PayoutId, &str)]) -> Moved {
+        let (open, others): (Vec<_>, Vec<_>) = news.iter().partition(|(id, _)| self.is_open_to_pay(*id));
+        for (id, reference) in others {
+            self.told(id, reference);
+        }
+        let mut moved = self.settle(&open);
+        let mut returned = Vec::new();
+        for (id, reference) in news {
+            let minor = self.payouts.get(id).map_or(0, |payout| payout.amount_minor);
+            if self.keep(*id, Movement::Returned, reference, Witness::Told, minor) {
+                returned.push(*id);
+            }
+        }
+        moved += self.weigh(&returned);
+        moved
+    }
+
+    /// Does what follows for payouts of whose payments or returns there is news.
+    pub(super) fn weigh(&mut self, payouts: &[PayoutId]) -> Moved {
+        let mut moved = Moved::default();
+        let payouts: BTreeSet<PayoutId> = payouts.iter().copied().collect();
+        for id in &payouts {
+            let (now, due_in) = (self.now, self.counted_in());
+            self.recorded += 1;
+            let recorded = self.recorded;
+            let Some(payout) = self.payouts.get_mut(id) else { continue };
+            let account = payout.account();
+            let step = match payout.state {
+                PayoutState::Paid => account.step(true),
+                PayoutState::Refused | PayoutState::Cancelled | PayoutState::Returned => account.step(false),
+                _ => PaymentStep::Keep,
+            };
+            moved.alarms += u64::from(account.least_out() > account.largest().max(payout.amount_minor).into());
+            let next = |kinds: &[u8]| kinds.iter().copied().find(|kind| !payout.transfers.contains_key(kind));
+            let kind = match step {
+                PaymentStep::Keep => continue,
+                PaymentStep::Return => next(&[4, 8, 12]),
+                PaymentStep::Late => next(&[6, 10]),
+            };
+            let Some(kind) = kind else {
+                moved.alarms += 1;
+                continue;
+            };
+            payout.transfers.insert(kind, due_in);
+            let (affiliate, minor) = (payout.affiliate, payout.amount_minor);
+            match step {
+                PaymentStep::Return => {
+                    payout.state = PayoutState::Returned;
+                    self.carried[affiliate] += minor;
+                    moved.returned += 1;
+                }
+                _ => {
+                    payout.state = PayoutState::Paid;
+                    let first = account.outstanding().map(str::to_owned);
+                    payout.reference = payout.reference.take().or(first);
+                    payout.settled_as = Some(recorded);
+                    payout.settled_at = Some(now);
+                    payout.is_contested = true;
+                    self.carried[affiliate] -= minor;
+                    moved.late += 1;
+                    moved.alarms += u64::from(self.carried[affiliate] < 0);
+                }
+            }
+        }
+        self.run_news(payouts.iter().map(|id| id.run()));
+        moved
+    }
+}
