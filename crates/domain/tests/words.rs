@@ -4,8 +4,8 @@
 use std::fmt::Display;
 
 use payfleet_domain::{
-    BatchState, Currency, DiscrepancyKind, Exclusion, HoldReason, Money, Movement, PayoutState, RAILS, Reference,
-    RefusalCode, Rule, RunState,
+    BatchState, Currency, DiscrepancyKind, Effect, Exclusion, HoldReason, Money, Movement, PayoutState, RAILS,
+    Reference, RefusalCode, Role, Rule, RunState,
 };
 use serde::Serialize;
 
@@ -86,6 +86,16 @@ fn states_have_these_words() {
     for (state, word) in RunState::ALL.into_iter().zip(RUN_STATES) {
         assert_eq!((state.as_str(), json(state), word.parse()), (word, format!("\"{word}\""), Ok(state)));
         assert_shown(state, word);
+    }
+    for (role, word) in Role::ALL.into_iter().zip(["viewer", "operator", "approver", "administrator"]) {
+        assert_eq!((role.as_str(), json(role), word.parse()), (word, format!("\"{word}\""), Ok(role)));
+        assert_shown(role, word);
+    }
+    for (effect, word) in
+        [(Effect::Proposes, "proposes"), (Effect::Agrees, "agrees"), (Effect::Contradicts, "contradicts")]
+    {
+        assert_eq!(effect.as_str(), word);
+        assert_shown(effect, word);
     }
     assert!("Ready".parse::<BatchState>().is_err());
     assert!("paying".parse::<PayoutState>().is_err());

@@ -284,6 +284,24 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_read_from_a_file_and_is_no_argument() {
+        #[derive(Debug, Parser)]
+        struct Deciding {
+            #[command(flatten)]
+            who: TokenArgs,
+        }
+        let file = file("payfleet_x\n");
+        let path = file.path().to_str().unwrap();
+        let who = Deciding::parse_from(["x", "--token-file", path]).who;
+        assert_eq!(who.token().unwrap().expose(), "payfleet_x");
+        assert!(Deciding::try_parse_from(["x", "--token", "payfleet_x"]).is_err());
+        let nobody = TokenArgs::default().token().unwrap_err().to_string();
+        for way in ["PAYFLEET_TOKEN ", "PAYFLEET_TOKEN_FILE", "--token-file", "people add"] {
+            assert!(nobody.contains(way), "{nobody}");
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_named_with_the_way_out() {
         let message = DatabaseArgs::default().url().unwrap_err().to_string();
         for part in ["--database-url ", "PAYFLEET_DATABASE_URL,", "--database-url-file", "PAYFLEET_DATABASE_URL_FILE"] {

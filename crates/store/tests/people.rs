@@ -369,3 +369,29 @@ async fn the_last_two_administrators_do_not_revoke_each_other() {
     assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
     db.drop().await;
 }
+
+/// On a database that is in use: what two names had decided stays, and what one name had proposed is open again for people.
+#[tokio::test]
+async fn proposals_by_typed_names_end_with_the_upgrade() {
+    let db = Db::new().await;
+    let mut old = db.sql.acquire().await.unwrap();
+    sqlx::raw_sql("CREATE SCHEMA old; SET search_path = old").execute(&mut *old).await.unwrap();
+    for migration in [include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_statements.sql")] {
+        sqlx::raw_sql(migration).execute(&mut *old).await.unwrap();
+    }
+    let holds = "INSERT INTO tenant (name) VALUES ('t');
+        INSERT INTO hold (tenant_id, run_id, payout_id, reason, proposal, proposed_reference, proposed_by, approved_by, resolution, resolved_at)
+        VALUES (1, 1, 1, 'r', 'not_paid', NULL, 'Ann', NULL, NULL, NULL),
+               (1, 1, 2, 'r', 'paid', 'ref', 'Ann', 'Bob', 'paid', now()),
+               (1, 1, 3, 'r', 'not_paid', NULL, 'Ann', NULL, 'evidence', now()),
+               (1, 1, 4, 'r', NULL, NULL, NULL, NULL, NULL, NULL)";
+    sqlx::raw_sql(holds).execute(&mut *old).await.unwrap();
+    sqlx::raw_sql(include_str!("../migrations/0003_people.sql")).execute(&mut *old).await.unwrap();
+    let left: Vec<Option<String>> =
+        sqlx::query_scalar("SELECT proposed_by FROM hold ORDER BY id").fetch_all(&mut *old).await.unwrap();
+    assert_eq!(left, [None, Some("Ann".to_owned()), Some("Ann".to_owned()), None]);
+    let again = sqlx::query("UPDATE hold SET proposal = 'not_paid', proposed_by = 'Ann' WHERE id = 4");
+    assert!(again.execute(&mut *old).await.is_err(), "nobody proposes by a name any more");
+    drop(old);
+    db.drop().await;
+}

@@ -23,7 +23,7 @@ Exit codes:
   65  the input is wrong; nothing of it was taken
   69  a server cannot be reached, or its schema is older or newer than this program
   70  something that must always hold does not
-  75  another one is at it, or a person has paused it; try later";
+  75  another one is at it, a person has paused it, or it is too early to decide; try later";
 
 const EXAMPLES: &str = "\
 A first run, from nothing:
