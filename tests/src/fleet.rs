@@ -177,6 +177,12 @@ impl Fleet {
         );
     }
 
+    /// Everything that the sandbox has planned happens now.
+    pub async fn hurry(&self) {
+        let answer = self.http.post(format!("{}/faults/hurry", self.sandbox_url())).send().await;
+        assert!(answer.expect("the sandbox answers").status().is_success(), "the sandbox does not hurry");
+    }
+
     /// The sandbox's counts.
     pub async fn stats(&self) -> serde_json::Value {
         let url = format!("{}/stats", self.sandbox_url());

@@ -109,10 +109,7 @@ async fn class_n_pays_nobody_twice_and_holds_what_cannot_be_known() {
     }
     let dead = "UPDATE attempt SET opened_at = opened_at - interval '5 days', may_arrive_until = may_arrive_until - interval '5 days'";
     sqlx::query(dead).execute(&fleet.database).await.unwrap();
-    let listed =
-        "INSERT INTO rail_account (rail, account, reaches_ours) SELECT DISTINCT rail, account, now() FROM batch
-                      ON CONFLICT (rail, account) DO UPDATE SET reaches_ours = now()";
-    sqlx::query(listed).execute(&fleet.database).await.unwrap();
+    fleet.reconcile(run, &[]);
     let decided: Vec<_> = people.iter().chain(&people[..1]).map(|token| decide(token).status.code()).collect();
     assert_eq!(decided, [Some(0), Some(0), Some(64)], "two people, and then it is not held any more");
     let state: String = sqlx::query_scalar("SELECT state FROM payout WHERE id = $1")

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use payfleet_domain::RunId;
+use payfleet_domain::{NoToken, RunId};
 use payfleet_rails::{RegistryError, StatementError};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
-use payfleet_store::StoreError;
+use payfleet_store::{StoreError, WhoError};
 
 /// Why a comparison was not made.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,12 @@ pub enum ReconcileError {
     /// A secret is missing or ambiguous.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Nobody is known by the token.
+    #[error(transparent)]
+    Who(#[from] WhoError),
+    /// What was given is no token.
+    #[error("PAYFLEET_TOKEN: {0}")]
+    NoToken(#[from] NoToken),
     /// The rails are not configured.
     #[error(transparent)]
     Rails(#[from] RegistryError),
@@ -87,6 +93,8 @@ impl ReconcileError {
             | ReconcileError::WhichAccount { .. }
             | ReconcileError::NoAdapter { .. }
             | ReconcileError::Secret(_)
+            | ReconcileError::Who(_)
+            | ReconcileError::NoToken(_)
             | ReconcileError::Statement(StatementError::None { .. })
             | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
             | ReconcileError::Store(StoreError::Url) => ExitCode::Usage,

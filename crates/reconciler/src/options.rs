@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use payfleet_domain::{Rail, RunId};
-use payfleet_runtime::secret::DatabaseArgs;
+use payfleet_domain::{Person, Rail, RunId};
+use payfleet_runtime::secret::{DatabaseArgs, TokenArgs};
 use payfleet_runtime::telemetry::LogArgs;
 
 /// Compares what rails say that they paid with plan and ledger.
@@ -66,9 +66,12 @@ pub struct RunArgs {
     ///
     /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT= before the file, or because the run is
     /// paid from one account only. Payments on it count at once. A return makes money due again only when a second person has confirmed it
-    /// (`payfleet-coordinator statements`). Without the end row it proves nothing to be missing.
+    /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. Without the end row it proves nothing to be missing.
     #[arg(long = "statement", value_name = "[RAIL/ACCOUNT=]FILE.csv")]
     pub statements: Vec<StatementFile>,
+    /// Who hands them in
+    #[command(flatten)]
+    pub who: TokenArgs,
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
@@ -105,6 +108,8 @@ pub struct StatementFile {
     pub account: Option<(String, String)>,
     /// The file.
     pub path: PathBuf,
+    /// Who hands it in, if they said so.
+    pub handed_in_by: Option<Person>,
 }
 
 impl FromStr for StatementFile {
@@ -116,12 +121,13 @@ impl FromStr for StatementFile {
         let Some((account, path)) =
             named.and_then(|(account, path)| account.split_once('/').map(|account| (account, path)))
         else {
-            return Ok(StatementFile { account: None, path: text.into() });
+            return Ok(StatementFile { account: None, path: text.into(), handed_in_by: None });
         };
         let rail = Rail::named(account.0).map_err(|unknown| unknown.to_string())?.name;
         if account.1.is_empty() || path.is_empty() {
             return Err(format!("`{text}` is not RAIL/ACCOUNT=FILE"));
         }
-        Ok(StatementFile { account: Some((rail.to_owned(), account.1.to_owned())), path: path.into() })
+        let account = Some((rail.to_owned(), account.1.to_owned()));
+        Ok(StatementFile { account, path: path.into(), handed_in_by: None })
     }
 }

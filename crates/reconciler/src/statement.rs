@@ -74,7 +74,7 @@ pub(crate) async fn file_take(
 ) -> Result<Option<AccountRead>, ReconcileError> {
     let named = read_through(file, shutdown)?;
     let account = account_of(file, named, accounts)?;
-    let source = StatementSource::File { name: file.path.display().to_string(), person: None };
+    let source = StatementSource::File { name: file.path.display().to_string(), person: file.handed_in_by.clone() };
     let Some(mut reading) = books.account_open(&account, source).await? else { return Ok(None) };
     let mut statement = CsvStatement::open(&file.path)?;
     let mut end = None;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use payfleet_domain::{Rail, RunId, RunState};
+use payfleet_domain::{Rail, RunId, RunState, TokenHash};
 use payfleet_rails::{RailsConfig, Registry};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
@@ -200,6 +200,7 @@ pub(crate) async fn run_command(
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
     let deadline = Instant::now() + args.timeout;
+    let files = handed_in(store, args).await?;
     loop {
         let row = store.run_find(args.run).await?.ok_or(ReconcileError::NoRun(args.run))?;
         let may_wait = args.wait && Instant::now() < deadline;
@@ -211,7 +212,7 @@ pub(crate) async fn run_command(
                 None => {}
                 Some(mut session) => {
                     let after = args.compare.unknown_after;
-                    let outcome = reconcile_once(&mut session, store, rails, &args.statements, after, shutdown).await?;
+                    let outcome = reconcile_once(&mut session, store, rails, &files, after, shutdown).await?;
                     if outcome.exit_code() != ExitCode::Busy || !may_wait {
                         report::print(&mut session, &outcome, args).await?;
                         session.close().await?;
@@ -227,6 +228,20 @@ pub(crate) async fn run_command(
             () = shutdown.requested() => return Err(ReconcileError::Interrupted),
         }
     }
+}
+
+/// The files of the command line, with who hands them in.
+async fn handed_in(store: &Store, args: &RunArgs) -> Result<Vec<StatementFile>, ReconcileError> {
+    let token = match args.statements.is_empty() {
+        true => None,
+        false => args.who.given()?,
+    };
+    let person = match token {
+        Some(token) => Some(store.person_find(TokenHash::of(token.expose())?).await??),
+        None => None,
+    };
+    let files = args.statements.iter().cloned();
+    Ok(files.map(|file| StatementFile { handed_in_by: person.clone(), ..file }).collect())
 }
 
 /// Judges the runs of which the statements brought news, beside the one that was asked for.

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_say, words_about};
+use crate::movement::movement_confirm;
 use crate::people::{WhoError, person_decides};
 
 /// A return that a file tells of, and that counts only when two people have confirmed it.
@@ -239,16 +240,6 @@ async fn return_confirm(
         movement_confirm(tx, id).await?;
     }
     Ok(Ok(Heard { effect, by: person.name }))
-}
-
-/// Makes a return count.
-async fn movement_confirm(tx: &mut PgConnection, id: i64) -> Result<(), StoreError> {
-    sqlx::query("-- movement_confirm\nUPDATE movement SET counts = true WHERE id = $1")
-        .bind(id)
-        .execute(tx)
-        .await
-        .step("movement_confirm")?;
-    Ok(())
 }
 
 async fn contest_clear(

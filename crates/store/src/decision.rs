@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use payfleet_domain::{Effect, Person, PersonId, SamePerson, TenantId, Word, hear};
+use payfleet_domain::{Act, Effect, Person, PersonId, SamePerson, TenantId, Word, hear};
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
 
@@ -90,6 +90,27 @@ pub(crate) async fn word_say(
     .await
     .step("word_keep")?;
     Ok(Ok((effect, kept)))
+}
+
+/// Who hands in a file says with it that what it tells is so: the first word about each return in these lines that waits, if they may decide about it.
+pub(crate) async fn returns_propose(tx: &mut PgConnection, person: &Person, lines: &[i64]) -> Result<(), StoreError> {
+    if !person.role.may(Act::Decide) {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- returns_propose
+         INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect)
+         SELECT $1, m.tenant_id, 'movement', m.id, 'confirm', $4 FROM movement m
+          WHERE m.line_id = ANY($3) AND NOT m.counts AND ($2::int IS NULL OR m.tenant_id = $2) ORDER BY m.id",
+    )
+    .bind(person.id.0)
+    .bind(person.tenant.map(|tenant| tenant.0))
+    .bind(lines)
+    .bind(Effect::Proposes.as_str())
+    .execute(tx)
+    .await
+    .step("returns_propose")?;
+    Ok(())
 }
 
 /// What was said about rows of one table, by their numbers, in order.

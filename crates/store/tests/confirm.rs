@@ -58,6 +58,9 @@ async fn a_return_that_a_file_tells_of_counts_when_two_people_say_so() {
     assert!(matches!(confirm(1, bob).await, Err(ConfirmError::NotWaiting(1))), "it is done");
     let counts: String = db.scalar("SELECT string_agg(reference, ' ') FROM movement WHERE counts").await;
     assert_eq!(counts, "back-1");
+    let run = payouts[0].run();
+    assert_eq!(db.states(run).await, "paid 1, returned 1", "its money is due again, and that of nobody else");
+    db.assert_ledger().await;
     for by in [ann, bob] {
         confirm(2, by).await.unwrap();
     }

@@ -16,6 +16,7 @@ use super::lines::{Matched, Odd, Plain};
 use super::reading::{Paying, StatementSource, content};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
+use crate::decision::returns_propose;
 use crate::hold::batch_settle_held;
 use crate::movement::{accounts_weigh, runs_have_news};
 use crate::payout::{Moved, News, Source, payouts_settle};
@@ -348,7 +349,7 @@ async fn odd_record(
     let speak_in: Vec<i64> = runs.into_iter().flatten().map(|run| run << 32).collect();
     runs_have_news(tx, &speak_in).await?;
     // A return frees money at once only if the rail itself says it; what a file alone tells waits, until the rail or a second person says the same.
-    sqlx::query_scalar(
+    let moved = sqlx::query_scalar(
         "-- movements_listed
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
          SELECT p.tenant_id, p.id, l.kind, l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
@@ -363,9 +364,13 @@ async fn odd_record(
       RETURNING payout_id",
     )
     .bind(&lines)
-    .fetch_all(tx)
+    .fetch_all(&mut *tx)
     .await
-    .step("movements_listed")
+    .step("movements_listed")?;
+    if let StatementSource::File { person: Some(person), .. } = source {
+        returns_propose(tx, person, &lines).await?;
+    }
+    Ok(moved)
 }
 
 /// Marks payments as listed. A run that was found discrepant may be in order by them.

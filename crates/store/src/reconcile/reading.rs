@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use payfleet_domain::{Movement, StatementEnd, StatementLine};
+use payfleet_domain::{Movement, Person, StatementEnd, StatementLine};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
@@ -43,8 +43,8 @@ pub enum StatementSource {
     File {
         /// The file's name.
         name: String,
-        /// Who handed it in, if the person was told apart by a token.
-        person: Option<i32>,
+        /// Who handed it in, if they said so by a token; it is their word that what the file tells is so.
+        person: Option<Person>,
     },
 }
 
@@ -211,7 +211,7 @@ impl AccountReading {
         });
         let (name, person) = match &self.source {
             StatementSource::Rail => (format!("{}/{}", self.account.rail, self.account.account), None),
-            StatementSource::File { name, person } => (name.clone(), *person),
+            StatementSource::File { name, person } => (name.clone(), person.as_ref().map(|person| person.id.0)),
         };
         let read = AccountRead { lines: self.lines, applied: self.applied, reaches_to: None };
         let (id, lines, source, wanted) = (self.account.id, self.lines, self.source.as_str(), self.from);
