@@ -1,5 +1,6 @@
 //! Month after month: whether what was paid long ago costs anything today.
 
+use super::reconcile::reconcile;
 use crate::bench::Bench;
 use crate::bench::data::{Commissions, Data};
 use crate::bench::limit::limit;
@@ -26,7 +27,7 @@ pub async fn measure(bench: &mut Bench) {
     let yardstick = bench.plain(size).await;
     let site = &bench.site;
     let mut data = Data::make(site, "history", size, Commissions::One, "2024-01").await;
-    let mut seconds = Vec::new();
+    let (mut seconds, mut reconciling) = (Vec::new(), Vec::new());
     let mut limits = Vec::new();
     for month in 0..MONTHS {
         if month > 0 {
@@ -38,8 +39,10 @@ pub async fn measure(bench: &mut Bench) {
         }
         site.execute(&data.database, "VACUUM ANALYZE; CHECKPOINT;").await;
         let mut workers = workers_start(site, &data.database, 2, &[]).await;
-        seconds.push(take(site, &data, &mut workers, async |_| ()).await.seconds.total());
+        let run = take(site, &data, &mut workers, async |_| ()).await;
+        seconds.push(run.seconds.total());
         drop(workers);
+        reconciling.push(reconcile(site, &data, run.run).await.secs);
         if [OF_EACH_END, MONTHS as usize].contains(&seconds.len()) {
             limits.push(limit(site, &yardstick).await.total());
         }
@@ -49,11 +52,15 @@ pub async fn measure(bench: &mut Bench) {
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
     let (first, last) = (mean(&seconds[..OF_EACH_END]), mean(&seconds[seconds.len() - OF_EACH_END..]));
     let report = &mut bench.report;
-    for (month, seconds) in seconds.iter().enumerate() {
+    for (month, (seconds, reconciling)) in seconds.iter().zip(&reconciling).enumerate() {
         report.shown(CASE, format!("run {}", month + 1), *seconds, Unit::Seconds);
+        report.shown(CASE, format!("reconciling run {}", month + 1), *reconciling, Unit::Seconds);
     }
     report.shown(CASE, "runs 1 to 3, in limits", first / mean(&limits[..2]), Unit::Times);
     report.shown(CASE, "runs 22 to 24, in limits", last / mean(&limits[2..]), Unit::Times);
     let ratio = (last / mean(&limits[2..])) / (first / mean(&limits[..2]));
     report.judged(CASE, "runs 22 to 24 against runs 1 to 3", ratio, Unit::Times, Goal::AtMost(1.1));
+    let (first, last) = (mean(&reconciling[..OF_EACH_END]), mean(&reconciling[reconciling.len() - OF_EACH_END..]));
+    let ratio = (last / mean(&limits[2..])) / (first / mean(&limits[..2]));
+    report.judged(CASE, "reconciling runs 22 to 24 against runs 1 to 3", ratio, Unit::Times, Goal::AtMost(1.1));
 }
