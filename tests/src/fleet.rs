@@ -361,12 +361,27 @@ impl Fleet {
 
     /// Runs the reconciler.
     pub fn reconcile(&self, run: i64, arguments: &[&str]) -> RunReport {
-        let output = self.reconciler_command(run).args(arguments).output().expect("the reconciler runs");
-        RunReport {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        RunReport::of(self.reconciler_command(run).args(arguments))
+    }
+
+    /// Lets the reconciler look once at what is new, as cron does.
+    pub fn watch_once(&self) -> RunReport {
+        RunReport::of(self.program("payfleet-reconciler").args(["watch", "--once"]))
+    }
+
+    /// Asks the sandbox for something that an operator would not, by `POST`.
+    pub async fn sandbox_post(&self, path: &str, body: &str) {
+        let url = format!("{}{path}", self.sandbox_url());
+        let request = self.http.post(url).header("content-type", "application/json").body(body.to_owned());
+        let answer = request.send().await.expect("the sandbox answers");
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        assert!(status.is_success(), "the sandbox refused {path} {body}: {text}");
+    }
+
+    /// What the sandbox says on a page.
+    pub async fn sandbox_get(&self, path: &str, account: &str) -> String {
+        let request = self.http.get(format!("{}{path}", self.sandbox_url())).header("X-Account", account);
+        request.send().await.expect("the sandbox answers").text().await.expect("a page")
     }
 
     /// The reconciler finds nothing, and the ledger sums to zero.
@@ -376,6 +391,17 @@ impl Fleet {
         assert_eq!(self.state(run).await, "reconciled");
         let sums = oracle::ledger_sums(&self.database).await.expect("the ledger can be read");
         assert!(ledger_sums_to_zero(&sums), "the ledger does not sum to zero: {sums:?}");
+    }
+}
+
+impl RunReport {
+    fn of(command: &mut Command) -> RunReport {
+        let output = command.output().expect("the reconciler runs");
+        RunReport {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 

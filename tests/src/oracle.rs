@@ -22,6 +22,9 @@ pub async fn ledger_sums(database: &PgPool) -> Result<BTreeMap<String, i128>, sq
 pub struct Movement {
     /// The payout's key.
     pub key: String,
+    /// The rail's name for it.
+    #[serde(default)]
+    pub id: String,
     /// Minor units.
     pub amount_minor: i64,
     /// What the rail kept of money that came back.
@@ -150,7 +153,15 @@ mod tests {
 
     fn movement(event: &str, amount_minor: i64) -> Movement {
         let PlannedPayout { id, currency, destination, .. } = payout("paid");
-        Movement { key: format!("{id}-00"), amount_minor, fee_minor: 0, currency, destination, event: event.to_owned() }
+        Movement {
+            key: format!("{id}-00"),
+            id: String::new(),
+            amount_minor,
+            fee_minor: 0,
+            currency,
+            destination,
+            event: event.to_owned(),
+        }
     }
 
     #[test]
