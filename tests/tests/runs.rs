@@ -57,6 +57,26 @@ async fn two_tenants_with_the_same_affiliates_do_not_meet() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_one_tenants_run_keeps_no_other_from_its_end() {
+    let mut fleet = Fleet::with_payouts(FleetOptions::default(), 50).await;
+    fleet.must(&["sample", "--plain", "--affiliates", "50", "--start", "2026-01", "--tenant", "mart"]);
+    fleet.rails_set("mart");
+    let (shop, mart) = (fleet.run("shop", "2026-01").await, fleet.run("mart", "2026-01").await);
+    let broken = format!(
+        "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$;
+         CREATE TRIGGER broken BEFORE UPDATE ON run FOR EACH ROW WHEN (NEW.state = 'settled' AND NEW.id = {shop}) EXECUTE FUNCTION broken()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(broken)).execute(&fleet.database).await.unwrap();
+    let _workers = fleet.workers(1);
+    // The sweeper comes to the older run first, each time.
+    fleet.settled(mart, LONG).await;
+    assert_eq!(fleet.state(shop).await, "paying");
+    sqlx::raw_sql("DROP TRIGGER broken ON run").execute(&fleet.database).await.unwrap();
+    fleet.settled(shop, LONG).await;
+    fleet.assert_paid_exactly_once().await;
+}
+
+#[tokio::test]
 async fn a_small_run_does_not_wait_for_a_large_one() {
     let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 20, ..FleetOptions::default() }, 8_000).await;
     fleet.must(&["sample", "--plain", "--affiliates", "40", "--start", "2026-01", "--tenant", "kiosk"]);

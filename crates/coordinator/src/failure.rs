@@ -1,6 +1,7 @@
 //! Why a command was not done, and the exit code that says so to scripts.
 
 use std::error::Error;
+use std::fmt;
 
 use payfleet_queue::QueueError;
 use payfleet_runtime::exit::ExitCode;
@@ -36,6 +37,11 @@ impl Failure {
         Failure { code: ExitCode::Broken, message: message.into() }
     }
 
+    /// What a script is told.
+    pub fn code(&self) -> ExitCode {
+        self.code
+    }
+
     /// Says it on stderr, in the form of the logs, and gives the code to end with.
     pub fn tell(self, log: &LogArgs) -> ExitCode {
         match log.log_format {
@@ -43,6 +49,12 @@ impl Failure {
             LogFormat::Json => tracing::error!(exit_code = self.code.code(), "{}", self.message),
         }
         self.code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

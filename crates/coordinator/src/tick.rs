@@ -1,4 +1,5 @@
 //! `tick`: what cron does each minute, so that an interrupted coordinator delays a run by a minute at most. Safe to run several times at once.
+//! What goes wrong with one run is told, and keeps it from no other.
 
 use payfleet_domain::RunState;
 use payfleet_runtime::exit::ExitCode;
@@ -15,12 +16,20 @@ const RUNS_MAX: i64 = 10_000;
 
 /// `tick`.
 pub async fn tick(store: &Store, cli: &Cli, args: &PlanArgs) -> Result<ExitCode, Failure> {
+    let mut failed = 0_u64;
     for run in store.runs_list(None, RUNS_MAX).await? {
         if run.state != RunState::Planning || run.pause_reason.is_some() {
             continue;
         }
-        if complete(store, run.id, *args, OnPause::Stop).await? == Planning::Complete {
-            show::print(&format!("run {}: the plan is complete\n", run.id));
+        match complete(store, run.id, *args, OnPause::Stop).await {
+            Ok(Planning::Complete) => show::print(&format!("run {}: the plan is complete\n", run.id)),
+            Ok(Planning::Paused) => {}
+            // The others would meet the same.
+            Err(failure) if failure.code() == ExitCode::Unavailable => return Err(failure),
+            Err(failure) => {
+                failed += 1;
+                show::print(&format!("run {} of {}: the plan failed: {failure}\n", run.id, run.tenant_name));
+            }
         }
     }
     let begun = store.runs_begin().await?;
@@ -33,5 +42,8 @@ pub async fn tick(store: &Store, cli: &Cli, args: &PlanArgs) -> Result<ExitCode,
             show::print(&format!("hints published: {published}\n"));
         }
     }
-    Ok(ExitCode::Done)
+    match failed {
+        0 => Ok(ExitCode::Done),
+        _ => Err(Failure::broken(format!("plans that failed: {failed}; the others went on"))),
+    }
 }

@@ -280,6 +280,7 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
         db.store.run_pause(run, "a look").await.unwrap();
         assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "paused");
         db.store.run_resume(run).await.unwrap();
+        db.unfix().await;
         sqlx::query(tamper).execute(&db.sql).await.unwrap();
         let verdict = db.store.run_close(run).await.unwrap();
         assert!(matches!(verdict, CloseVerdict::NotBalanced(_)), "{tamper}");

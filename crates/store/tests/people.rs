@@ -138,6 +138,7 @@ async fn every_attempt_counts_that_did_not_provably_do_nothing() {
     let whole = db.batches(run).await[0];
     let leased = db.lease(whole).await;
     db.intent(&leased).await;
+    db.unfix().await;
     sqlx::query("UPDATE batch SET rail = 'sandbox-payout'").execute(&db.sql).await.unwrap();
     db.store.batch_split(leased.lease).await.unwrap().unwrap();
     let [other, half] = db.batches(run).await[..] else { panic!("two halves") };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use payfleet_domain::RunId;
 use payfleet_queue::{Hint, LOOKED_AT};
 use payfleet_store::{CloseVerdict, StoreError, SweepLock};
 
@@ -132,20 +133,37 @@ impl Worker {
         }
         for run in self.record.runs_to_cancel().await? {
             if let Err(error) = self.record.run_cancel(run).await {
+                failed("cancel");
                 tracing::warn!(%run, %error, "a batch of a cancelled run could not be cancelled");
             }
         }
         for run in self.record.runs_closable().await? {
-            match self.record.run_close(run).await? {
-                CloseVerdict::Settled => tracing::info!(%run, "settled: everybody is accounted for"),
-                CloseVerdict::NotYet => {}
-                CloseVerdict::NotBalanced(difference) => {
-                    metrics::counter!("payfleet_alarms_total", "rail" => "").increment(1);
-                    tracing::error!(%run, ?difference, "outcomes do not add up to what was due; the run is paused");
+            match self.record.run_close(run).await {
+                // The other runs are none the worse for it.
+                Err(error) => {
+                    failed("close");
+                    tracing::warn!(%run, %error, "a run could not be closed");
                 }
+                Ok(verdict) => told(run, &verdict),
             }
         }
         Ok(begun > 0 || !open.is_empty())
+    }
+}
+
+/// Counts what went wrong with one run.
+fn failed(what: &'static str) {
+    metrics::counter!("payfleet_runs_failed_total", "what" => what).increment(1);
+}
+
+fn told(run: RunId, verdict: &CloseVerdict) {
+    match verdict {
+        CloseVerdict::Settled => tracing::info!(%run, "settled: everybody is accounted for"),
+        CloseVerdict::NotYet => {}
+        CloseVerdict::NotBalanced(difference) => {
+            metrics::counter!("payfleet_alarms_total", "rail" => "").increment(1);
+            tracing::error!(%run, ?difference, "outcomes do not add up to what was due; the run is paused");
+        }
     }
 }
 

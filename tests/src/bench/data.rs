@@ -28,7 +28,9 @@ pub enum Commissions {
 
 /// Everybody gets the same method, nobody is on hold, and nothing was taken back, so that everybody is paid.
 const MAKE_PAYABLE: &str = "
+    ALTER TABLE payout_method DISABLE TRIGGER payout_method_fixed;
     UPDATE payout_method m SET method = 'paypal', destination = f.email FROM affiliate f WHERE f.id = m.affiliate_id;
+    ALTER TABLE payout_method ENABLE TRIGGER payout_method_fixed;
     INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
     SELECT f.tenant_id, f.id, 'paypal', f.email FROM affiliate f
      WHERE NOT EXISTS (SELECT FROM payout_method m WHERE m.affiliate_id = f.id);

@@ -1,6 +1,7 @@
 //! Commissions: new ones are inserted, known ones must be what they were.
 
-use payfleet_domain::{Money, TenantId};
+use payfleet_domain::{MAX_BALANCE_MINOR, Money, TenantId};
+use rust_decimal::Decimal;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use time::OffsetDateTime;
@@ -127,7 +128,9 @@ async fn import(
     .await
     .step("import_last_run")?;
 
-    let new = insert(tx, Target { tenant: id, hold_days, last }).await?;
+    volume_begin(tx, id).await?;
+    let inserted = insert(tx, Target { tenant: id, hold_days, last }).await?;
+    let new = inserted.iter().map(|one| one.rows).sum::<i64>().unsigned_abs();
     // Every row of a file that is new throughout was inserted; only if some were not is there anything to find out.
     if new != rows {
         let mut problems = Problems::default();
@@ -135,6 +138,7 @@ async fn import(
         differing(tx, id, &mut problems).await?;
         problems.check()?;
     }
+    balances_bound(tx, id, &inserted).await?;
     Ok(Imported {
         tenant: TenantId(id),
         tenant_is_new: false,
@@ -154,11 +158,20 @@ struct Target {
     last: Option<(i32, OffsetDateTime)>,
 }
 
-/// Inserts what is not known yet, and returns how many.
+/// What was inserted in one currency.
+#[derive(sqlx::FromRow)]
+struct Inserted {
+    currency: String,
+    rows: i64,
+    /// The sum without signs.
+    gross: Decimal,
+}
+
+/// Inserts what is not known yet, and returns how many, and how much.
 ///
 /// Most files are new throughout, and looking up every id before inserting it takes a third longer. So that is done only after the first id that
 /// is known, or there twice, was met without it.
-async fn insert(tx: &mut PgConnection, target: Target) -> Result<u64, StoreError> {
+async fn insert(tx: &mut PgConnection, target: Target) -> Result<Vec<Inserted>, StoreError> {
     sqlx::query("-- import_savepoint\nSAVEPOINT import_insert").execute(&mut *tx).await.step("import_savepoint")?;
     match insert_new(tx, target, "").await {
         Err(error) if error.sqlstate().is_some_and(|code| code == UNIQUE_VIOLATION) => {
@@ -175,7 +188,11 @@ async fn insert(tx: &mut PgConnection, target: Target) -> Result<u64, StoreError
 const UNIQUE_VIOLATION: &str = "23505";
 
 /// In the order in which plans read them, with the accounts that they need. Nobody else makes accounts of this tenant meanwhile: its row is locked.
-async fn insert_new(tx: &mut PgConnection, target: Target, on_conflict: &'static str) -> Result<u64, StoreError> {
+async fn insert_new(
+    tx: &mut PgConnection,
+    target: Target,
+    on_conflict: &'static str,
+) -> Result<Vec<Inserted>, StoreError> {
     let sql = format!(
         "-- commissions_insert
          WITH inserted AS (
@@ -186,23 +203,100 @@ async fn insert_new(tx: &mut PgConnection, target: Target, on_conflict: &'static
              FROM import_commission c JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = c.affiliate
             ORDER BY a.id, c.earned_at, c.external_id
            {on_conflict}
-        RETURNING affiliate_id, currency),
+        RETURNING affiliate_id, currency, amount_minor),
          opened AS (
            INSERT INTO account (tenant_id, affiliate_id, currency)
            SELECT $1, i.affiliate_id, i.currency FROM (SELECT DISTINCT affiliate_id, currency FROM inserted) AS i
             WHERE NOT EXISTS (SELECT FROM account o WHERE o.tenant_id = $1 AND o.affiliate_id = i.affiliate_id AND o.currency = i.currency)
             ORDER BY 2, 3)
-         SELECT count(*) FROM inserted"
+         SELECT currency, count(*) AS rows, sum(abs(amount_minor)) AS gross FROM inserted GROUP BY currency"
     );
-    let new: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)) // only constants of this file
+    sqlx::query_as(sqlx::AssertSqlSafe(sql)) // only constants of this file
         .bind(target.tenant)
         .bind(target.hold_days)
         .bind(target.last.map(|(ordinal, _)| ordinal))
         .bind(target.last.map(|(_, cutoff)| cutoff))
-        .fetch_one(tx)
+        .fetch_all(tx)
         .await
-        .step("commissions_insert")?;
-    Ok(new.unsigned_abs())
+        .step("commissions_insert")
+}
+
+/// Counts once what a tenant imported before volumes were counted.
+async fn volume_begin(tx: &mut PgConnection, tenant: i32) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- import_volume_begin
+         INSERT INTO tenant_volume (tenant_id, currency, gross_minor)
+         SELECT tenant_id, currency, sum(abs(amount_minor)) FROM commission
+          WHERE tenant_id = $1 AND NOT EXISTS (SELECT FROM tenant_volume WHERE tenant_id = $1) GROUP BY tenant_id, currency",
+    )
+    .bind(tenant)
+    .execute(tx)
+    .await
+    .step("import_volume_begin")?;
+    Ok(())
+}
+
+/// Keeps every balance below what can be told, whatever the order in which commissions become due. Accounts are looked at one by one only where all
+/// of them together could be more.
+async fn balances_bound(tx: &mut PgConnection, tenant: i32, inserted: &[Inserted]) -> Result<(), ImportError> {
+    let beyond: Vec<String> = sqlx::query_scalar(
+        "-- import_volume_add
+         WITH volume AS (
+           INSERT INTO tenant_volume AS v (tenant_id, currency, gross_minor)
+           SELECT $1, i.currency, i.gross FROM unnest($2::text[], $3::numeric[]) AS i (currency, gross) ORDER BY 2
+               ON CONFLICT (tenant_id, currency) DO UPDATE SET gross_minor = v.gross_minor + excluded.gross_minor
+        RETURNING currency, gross_minor)
+         SELECT currency FROM volume WHERE gross_minor > $4",
+    )
+    .bind(tenant)
+    .bind(inserted.iter().map(|one| one.currency.clone()).collect::<Vec<_>>())
+    .bind(inserted.iter().map(|one| one.gross).collect::<Vec<_>>())
+    .bind(MAX_BALANCE_MINOR)
+    .fetch_all(&mut *tx)
+    .await
+    .step("import_volume_add")?;
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    let step = "import_balances_beyond";
+    let rows = sqlx::query(
+        "-- import_balances_beyond
+         WITH said AS (SELECT external_id, min(line) AS line FROM import_commission WHERE currency = ANY($2) GROUP BY external_id),
+         account AS (
+           SELECT DISTINCT c.affiliate_id, c.currency FROM said s JOIN commission c ON c.tenant_id = $1 AND c.external_id = s.external_id),
+         gross AS (
+           SELECT s.line, c.affiliate_id, c.currency, c.amount_minor, sum(abs(c.amount_minor)) OVER so_far AS minor, sum(c.amount_minor) OVER so_far AS net
+             FROM account a JOIN commission c ON c.tenant_id = $1 AND c.affiliate_id = a.affiliate_id AND c.currency = a.currency
+             LEFT JOIN said s ON s.external_id = c.external_id
+           WINDOW so_far AS (PARTITION BY c.affiliate_id, c.currency ORDER BY s.line NULLS FIRST, c.external_id))
+         SELECT g.line, a.external_id, g.currency, count(*) OVER () AS total
+           FROM gross g JOIN affiliate a ON a.tenant_id = $1 AND a.id = g.affiliate_id
+          -- What brings the sum nearer to zero is how too much is taken back.
+          WHERE g.minor > $3 AND abs(g.net) >= abs(g.net - g.amount_minor) AND g.line IS NOT NULL ORDER BY g.line LIMIT $4",
+    )
+    .bind(tenant)
+    .bind(beyond)
+    .bind(MAX_BALANCE_MINOR)
+    .bind(PROBLEMS_SHOWN as i64)
+    .fetch_all(tx)
+    .await
+    .step(step)?;
+    let found = rows
+        .iter()
+        .map(|row| {
+            Ok(RowProblem {
+                line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(),
+                field: "amount",
+                fault: Fault::BalanceOutOfRange {
+                    id: row.try_get("external_id").step(step)?,
+                    most: Money { minor: MAX_BALANCE_MINOR, currency: currency(row, "currency")? }.to_string(),
+                },
+            })
+        })
+        .collect::<Result<_, StoreError>>()?;
+    let mut problems = Problems::default();
+    problems.add(found, total(&rows)?);
+    problems.check()
 }
 
 async fn unknown_affiliates(tx: &mut PgConnection, tenant: i32, problems: &mut Problems) -> Result<(), StoreError> {

@@ -53,6 +53,17 @@ pub enum Fault {
         /// The other priority.
         stored: i16,
     },
+    /// Everything that an account was ever credited or debited would be more than a balance can be.
+    #[error(
+        "with this row, sales and clawbacks of `{id}` are more than {most} in all, and no balance can be larger; correct the amount, or give what is \
+         beyond it to another affiliate"
+    )]
+    BalanceOutOfRange {
+        /// The affiliate.
+        id: String,
+        /// The largest balance.
+        most: String,
+    },
     /// A limit without a method that it could belong to.
     #[error("`{id}` has no method of this priority that a limit could belong to; name its method and destination")]
     LimitOfNothing {
