@@ -4,9 +4,10 @@
 
 mod support;
 
-use payfleet_domain::{Effect, PayoutId, Role, TenantId};
-use payfleet_store::{ConfirmError, WhoError};
+use payfleet_domain::{Effect, Movement, PayoutId, PayoutKey, Role, StatementLine, TenantId, TokenHash};
+use payfleet_store::{ConfirmError, StatementAccount, StatementSource, WhoError};
 use support::{Db, paid};
+use time::{Duration, OffsetDateTime};
 
 async fn paid_run(db: &Db, payouts: i64) -> (TenantId, Vec<PayoutId>) {
     let tenant = db.tenant("t", "sandbox-file", payouts).await;
@@ -93,6 +94,68 @@ async fn a_contested_account_is_cleared_by_two_people() {
     assert!(matches!(clear(1, bob).await, Err(ConfirmError::NotContested(1))));
     let listed = db.store.contests_list(10).await.unwrap();
     assert_eq!((listed.len(), listed[0].id), (1, 2), "the other one is as it was");
+    db.drop().await;
+}
+
+/// Hands in a file that says that this payout was paid, or came back.
+async fn hand_in(db: &Db, payout: PayoutId, movement: Movement, reference: &str, by: TokenHash) {
+    let (key, destination, external, currency): (uuid::Uuid, String, String, String) = sqlx::query_as(
+        "SELECT r.key, m.destination, a.external_id, p.currency::text FROM payout p JOIN run r ON r.id = p.run_id
+           JOIN payout_method m ON m.id = p.method_id JOIN affiliate a ON a.id = p.affiliate_id WHERE p.id = $1",
+    )
+    .bind(payout.0)
+    .fetch_one(&db.sql)
+    .await
+    .unwrap();
+    let line = StatementLine {
+        key: PayoutKey::derive(key, payout, &external, currency.parse().unwrap()).to_string(),
+        reference: reference.to_owned(),
+        amount_minor: 1000,
+        fee_minor: 0,
+        currency,
+        destination,
+        movement,
+        at: Some(OffsetDateTime::now_utc() + Duration::DAY),
+        of: None,
+    };
+    let account = StatementAccount { rail: "sandbox-file".into(), account: "t".into(), credential: None };
+    let person = db.store.person_find(by).await.unwrap().unwrap();
+    let source = StatementSource::File { name: "hand.csv".to_owned(), person: Some(person) };
+    let mut file = db.store.account_open(&account, source).await.unwrap().unwrap();
+    file.line_add(line).await.unwrap();
+    file.end(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_hands_in_a_file_has_said_the_first_word_if_they_may_decide() {
+    let db = Db::new().await;
+    let (tenant, payouts) = paid_run(&db, 4).await;
+    let other = db.store.tenant_ensure("u", None).await.unwrap();
+    let ours = db.person("ours", Role::Approver, Some(tenant)).await;
+    let all = db.approver("all").await;
+    let stranger = db.person("stranger", Role::Approver, Some(other)).await;
+    let operator = db.person("operator", Role::Operator, None).await;
+    for (n, (payout, by)) in payouts.iter().zip([ours, all, stranger, operator]).enumerate() {
+        for _ in 0..2 {
+            hand_in(&db, *payout, Movement::Returned, &format!("back-{n}"), by).await;
+        }
+    }
+    // A payment counts at once, and needs no word.
+    hand_in(&db, payouts[3], Movement::Paid, "again", all).await;
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'movement'").await, 2);
+    let words: Vec<Vec<String>> = db
+        .store
+        .returns_waiting(10)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|back| back.words.into_iter().map(|word| format!("{} {}", word.person, word.effect)).collect())
+        .collect();
+    assert_eq!(words, [vec!["ours proposes"], vec!["all proposes"], vec![], vec![]]);
+    assert!(matches!(db.store.return_confirm(payouts[0].0, ours).await, Err(ConfirmError::SamePerson(_))));
+    assert_eq!(db.store.return_confirm(payouts[0].0, all).await.unwrap().effect, Effect::Agrees);
+    assert_eq!(db.states(payouts[0].run()).await, "paid 3, returned 1");
+    db.assert_ledger().await;
     db.drop().await;
 }
 

@@ -271,6 +271,9 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("word_open", "subject = $1 AND", "$1::text IS NOT NULL AND")]),
     needed(&[("word_open", "AND subject_id = $2", "AND $2::bigint IS NOT NULL")]),
     needed(&[("word_open", "DESC", "")]),
+    needed(&[("returns_propose", "AND ($2::int IS NULL OR m.tenant_id = $2)", "AND coalesce($2::int, 0) IS NOT NULL")]),
+    needed(&[("returns_propose", "AND NOT m.counts ", "")]),
+    needed(&[("returns_propose", "m.line_id = ANY($3)", "$3::bigint[] IS NOT NULL")]),
     needed(&[("return_find", "NOT counts AND", "")]),
     needed(&[(
         "return_find",
