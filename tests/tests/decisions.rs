@@ -10,6 +10,9 @@ use payfleet_tests::{Fleet, FleetOptions, wait_for};
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// Why nobody is believed who says that it was not paid.
+const ALIVE: &str = "a request for it can be executed until";
+
 /// A bank: neither key nor lookup, and a file may be executed for three days.
 async fn bank(affiliates: u32) -> Fleet {
     let options = FleetOptions {
@@ -35,10 +38,12 @@ async fn all_are(fleet: &Fleet, run: i64, state: &str) {
     .await;
 }
 
-/// The exit codes of one word of each of these people about each of these payouts.
-fn not_paid(fleet: &Fleet, people: &[String], payouts: &[i64]) -> Vec<i32> {
+/// The exit codes of one word of each of these people about each of these payouts. Who is not heard is told why.
+fn not_paid(fleet: &Fleet, people: &[String], payouts: &[i64], why: &str) -> Vec<i32> {
     let say = |token: &String, payout: &i64| {
         let said = fleet.coordinator_as(token, &["holds", "decide", &payout.to_string(), "--not-paid"]);
+        let told = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.success() || told.contains(why), "{told}");
         said.status.code().unwrap()
     };
     people.iter().flat_map(|token| payouts.iter().map(move |payout| say(token, payout))).collect()
@@ -61,10 +66,10 @@ async fn a_file_that_is_executed_late_is_not_given_up_by_anybody() {
     all_are(&fleet, run, "held").await;
     let held = payouts_in(&fleet, "held").await;
     let people = fleet.approvers();
-    assert_eq!(not_paid(&fleet, &people, &held), [75; 6], "it may still be executed");
+    assert_eq!(not_paid(&fleet, &people, &held, ALIVE), [75; 6]);
     // However far the statement reaches: the request is alive.
     fleet.reconcile(run, &[]);
-    assert_eq!(not_paid(&fleet, &people, &held), [75; 6]);
+    assert_eq!(not_paid(&fleet, &people, &held, ALIVE), [75; 6]);
     next_run(&fleet);
     let planned: i64 = sqlx::query_scalar("SELECT count(*) FROM payout").fetch_one(&fleet.database).await.unwrap();
     assert_eq!(planned, 3, "nobody's money is due again");
@@ -89,16 +94,16 @@ async fn a_file_that_was_lost_is_given_up_by_two_people_once_the_statement_is_si
     // As if four and a half days had gone by.
     let dead = "UPDATE attempt SET opened_at = opened_at - interval '5 days', may_arrive_until = may_arrive_until - interval '5 days'";
     sqlx::query(dead).execute(&fleet.database).await.unwrap();
-    assert_eq!(not_paid(&fleet, &people, &held), [75; 6], "no statement was read");
+    assert_eq!(not_paid(&fleet, &people, &held, "reaches past"), [75; 6], "no statement was read");
     let listed = fleet.must(&["holds", &run.to_string()]);
     assert!(listed.contains("when the statement of sandbox-file/shop reaches past"), "{listed}");
     fleet.settled(run, LONG).await;
     fleet.reconcile(run, &[]);
     assert!(fleet.must(&["holds", &run.to_string()]).contains("now"));
-    assert_eq!(not_paid(&fleet, &people[..1], &held), [0; 3]);
-    assert_eq!(not_paid(&fleet, &people[..1], &held), [64; 3], "one person is one person");
+    assert_eq!(not_paid(&fleet, &people[..1], &held, ""), [0; 3]);
+    assert_eq!(not_paid(&fleet, &people[..1], &held, "has said this already"), [64; 3], "one person is one person");
     assert_eq!(payouts_in(&fleet, "held").await, held);
-    assert_eq!(not_paid(&fleet, &people[1..], &held), [0; 3]);
+    assert_eq!(not_paid(&fleet, &people[1..], &held, ""), [0; 3]);
     assert_eq!(payouts_in(&fleet, "refused").await, held);
 
     let next = next_run(&fleet);

@@ -20,11 +20,13 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
         let holds: Vec<_> = holds
             .iter()
             .map(|hold| {
+                let open = hold.words.last().filter(|word| word.effect == Effect::Proposes.as_str());
                 serde_json::json!({
                     "payout": hold.payout.0, "run": hold.run.0, "affiliate": hold.affiliate, "amount_minor": hold.amount.minor,
                     "currency": hold.amount.currency, "reason": hold.reason, "opened_at": hold.opened_at.format(&Rfc3339).ok(),
                     "rail": hold.account.rail, "account": hold.account.account,
                     "decidable": hold.not_paid == NotPaid::MayBeSaid, "decidable_from": decidable_from(hold),
+                    "proposal": open.map(|word| &word.says), "proposed_by": open.map(|word| &word.person),
                     "words": words_json(&hold.words),
                 })
             })

@@ -124,7 +124,10 @@ fn a_hold_is_decided_by_two_people_and_not_too_early() {
     let first = place.run_as(&ann, &not_paid).ok();
     assert_eq!(first, format!("payout {payout}: ann proposes not paid; a second person must say the same\n"));
     place.run_as(&ann, &not_paid).failed(64, "ann has said this already; a second person must say the same");
+    let open = place.run(&["holds", "--json"]).json()["holds"][0].clone();
+    assert_eq!((&open["proposal"], &open["proposed_by"]), (&"not_paid".into(), &"ann".into()));
     let other = place.run_as(&bob, &["holds", "decide", &payout, "--paid", "R-1"]).ok();
+    assert!(place.run(&["holds", "--json"]).json()["holds"][0]["proposal"].is_null(), "it has ended");
     assert!(other.contains("bob says paid, which contradicts what was proposed; both words are kept"), "{other}");
     let table = place.run(&["holds"]).ok();
     for part in ["ann proposes: not_paid", "bob contradicts: paid R-1", "decidable from", "now"] {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use payfleet_domain::{Effect, Movement, PayoutId, PayoutKey, Role, StatementLine, TenantId, TokenHash};
+use payfleet_domain::{Effect, Movement, PayoutId, PayoutKey, Role, StatementEnd, StatementLine, TenantId, TokenHash};
 use payfleet_store::{ConfirmError, StatementAccount, StatementSource, WhoError};
 use support::{Db, paid};
 use time::{Duration, OffsetDateTime};
@@ -123,7 +123,9 @@ async fn hand_in(db: &Db, payout: PayoutId, movement: Movement, reference: &str,
     let source = StatementSource::File { name: "hand.csv".to_owned(), person: Some(person) };
     let mut file = db.store.account_open(&account, source).await.unwrap().unwrap();
     file.line_add(line).await.unwrap();
-    file.end(None).await.unwrap();
+    // It says that it reaches a year ahead.
+    let (from, until) = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc() + Duration::days(365));
+    file.end(Some(StatementEnd { from, until, now: until, lines: 1 })).await.unwrap();
 }
 
 #[tokio::test]
@@ -143,6 +145,10 @@ async fn who_hands_in_a_file_has_said_the_first_word_if_they_may_decide() {
     // A payment counts at once, and needs no word.
     hand_in(&db, payouts[3], Movement::Paid, "again", all).await;
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'movement'").await, 2);
+    let ahead =
+        "SELECT count(*) FROM rail_account WHERE reaches_to > clock_timestamp() OR reaches_ours > clock_timestamp()";
+    assert_eq!(db.scalar::<i64>(ahead).await, 0, "no file knows what is still to come");
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM rail_account WHERE reaches_ours > '-infinity'").await, 1);
     let words: Vec<Vec<String>> = db
         .store
         .returns_waiting(10)

@@ -204,6 +204,11 @@ impl AccountReading {
         while !self.ahead.is_empty() {
             self.piece_keep().await?;
         }
+        // Nobody has a statement of what is still to come, whatever a file says.
+        let end = end.map(|end| match self.source {
+            StatementSource::Rail => end,
+            StatementSource::File { .. } => StatementEnd { until: end.until.min(self.asked_at), ..end },
+        });
         let reaches_ours = end.map(|end| match self.source {
             // However the clocks differ: what is as old for the rail as its end is, was so long ago for us too.
             StatementSource::Rail => self.asked_at - (end.now - end.until).max(Duration::ZERO),
