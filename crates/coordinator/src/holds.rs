@@ -25,7 +25,7 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
                     "payout": hold.payout.0, "run": hold.run.0, "affiliate": hold.affiliate, "amount_minor": hold.amount.minor,
                     "currency": hold.amount.currency, "reason": hold.reason, "opened_at": hold.opened_at.format(&Rfc3339).ok(),
                     "rail": hold.account.rail, "account": hold.account.account,
-                    "decidable": hold.not_paid == NotPaid::MayBeSaid, "decidable_from": decidable_from(hold),
+                    "decidable": hold.not_paid == Some(NotPaid::MayBeSaid), "decidable_from": decidable_from(hold),
                     "proposal": open.map(|word| &word.says), "proposed_by": open.map(|word| &word.person),
                     "words": words_json(&hold.words),
                 })
@@ -60,12 +60,13 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
 fn decidable_from(hold: &HoldRow) -> String {
     let account = &hold.account;
     match hold.not_paid {
-        NotPaid::MayBeSaid => "now".to_owned(),
-        NotPaid::NotBefore(until) if !account.has_statement => show::instant(until),
-        NotPaid::NotBefore(until) | NotPaid::NotBeforeStatement(until) => {
+        None => "nothing is in doubt: release it".to_owned(),
+        Some(NotPaid::MayBeSaid) => "now".to_owned(),
+        Some(NotPaid::NotBefore(until)) if !account.has_statement => show::instant(until),
+        Some(NotPaid::NotBefore(until) | NotPaid::NotBeforeStatement(until)) => {
             format!("when the statement of {}/{} reaches past {}", account.rail, account.account, show::instant(until))
         }
-        NotPaid::OnStatement => "never: the rail knows it".to_owned(),
+        Some(NotPaid::OnStatement) => "never: the rail knows it".to_owned(),
     }
 }
 

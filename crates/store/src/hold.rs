@@ -32,8 +32,8 @@ pub struct HoldRow {
     pub reason: String,
     /// Since when.
     pub opened_at: OffsetDateTime,
-    /// Whether it may be said by now that it was not paid.
-    pub not_paid: NotPaid,
+    /// Whether it may be said by now that it was not paid; `None` where nothing is in doubt: a control holds it, and one person lifts that.
+    pub not_paid: Option<NotPaid>,
     /// The rail and account that it may have been paid from.
     pub account: RailAccount,
     /// What people have said.
@@ -84,7 +84,9 @@ pub enum HoldError {
     #[error("{0} has said this already; a second person must say the same")]
     SamePerson(String),
     /// It is held by a control, not for want of knowledge.
-    #[error("payout {payout} is held because of `{reason}`: nothing of it is unknown, so nothing is to be found out")]
+    #[error(
+        "payout {payout} is held as `{reason}`: nothing of it is in doubt, and one person lifts it (`affiliate release`, `payout release`)"
+    )]
     Control {
         /// Which.
         payout: PayoutId,
@@ -127,6 +129,11 @@ pub enum HoldError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Whether a hold has this reason because somebody wants it so, and not for want of knowledge.
+fn is_control(reason: &str) -> bool {
+    matches!(reason, "on_hold" | "stopped")
 }
 
 fn rfc3339(at: &OffsetDateTime) -> String {
@@ -195,14 +202,15 @@ impl Store {
                         return Err(StoreError::Broken(format!("payout {payout} is held, and in no batch")));
                     };
                     let hold: i64 = row.try_get("id").step(read)?;
+                    let reason: String = row.try_get("reason").step(read)?;
                     Ok(HoldRow {
                         payout,
                         run: RunId(row.try_get("run_id").step(read)?),
                         affiliate: row.try_get("external_id").step(read)?,
                         amount: Money { minor: row.try_get("amount_minor").step(read)?, currency: currency(row, "currency")? },
-                        reason: row.try_get("reason").step(read)?,
+                        not_paid: (!is_control(&reason)).then(|| batch.facts(known.contains_key(&payout.0)).not_paid()),
+                        reason,
                         opened_at: row.try_get("opened_at").step(read)?,
-                        not_paid: batch.facts(known.contains_key(&payout.0)).not_paid(),
                         account: batch.account.clone(),
                         words: words.remove(&hold).unwrap_or_default(),
                     })
@@ -253,7 +261,7 @@ async fn hold_decide(
     .await
     .step("hold_find")?;
     let Some((hold, reason)) = open else { return Ok(Err(HoldError::NotHeld(payout))) };
-    if matches!(reason.as_str(), "on_hold" | "stopped") {
+    if is_control(&reason) {
         return Ok(Err(HoldError::Control { payout, reason }));
     }
     let mut known = known_read(tx, &[payout.0]).await?.remove(&payout.0).unwrap_or_default();

@@ -66,7 +66,7 @@ async fn not_paid_is_refused_while_a_request_can_arrive_and_until_a_statement_is
     let until = dead_at(&db).await;
     assert!(until > OffsetDateTime::now_utc() + Duration::days(4), "three days, and half as much again");
     assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { until: told, .. }) if told == until));
-    assert_eq!(hold(&db).await.not_paid, NotPaid::NotBefore(until));
+    assert_eq!(hold(&db).await.not_paid, Some(NotPaid::NotBefore(until)));
 
     db.age(batch, 4 * 86_400).await;
     assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "half a day is left");
@@ -79,11 +79,11 @@ async fn not_paid_is_refused_while_a_request_can_arrive_and_until_a_statement_is
             assert!(refused.to_string().contains(part), "{refused}");
         }
     }
-    assert!(matches!(hold(&db).await.not_paid, NotPaid::NotBeforeStatement(_)));
+    assert!(matches!(hold(&db).await.not_paid, Some(NotPaid::NotBeforeStatement(_))));
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'hold'").await, 0, "nothing was said yet");
 
     statement_reaches(&db, Duration::MICROSECOND).await;
-    assert_eq!(hold(&db).await.not_paid, NotPaid::MayBeSaid);
+    assert_eq!(hold(&db).await.not_paid, Some(NotPaid::MayBeSaid));
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
     // The second word is judged anew: another attempt may have become known, or the line.
     db.change("UPDATE attempt SET may_arrive_until = now() + interval '1 hour' WHERE batch_id = $1", batch.0).await;
@@ -121,7 +121,7 @@ async fn a_payout_that_the_rail_has_told_of_was_not_not_paid() {
             "{refused}"
         );
     }
-    assert_eq!(hold(&db).await.not_paid, NotPaid::OnStatement);
+    assert_eq!(hold(&db).await.not_paid, Some(NotPaid::OnStatement));
     // Whoever says that it was paid, but by another reference, is told.
     let says = |reference: &str, by| db.store.hold_decide(payout, Decision::Paid(reference.into()), by);
     assert_eq!(says("bank-8", bob).await.unwrap().known, ["paid bank-7"]);
@@ -164,7 +164,7 @@ async fn every_attempt_counts_that_did_not_provably_do_nothing() {
         let sql = format!("UPDATE attempt SET result = {result}, closed_at = {closed} WHERE batch_id = {half}");
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&db.sql).await.unwrap();
         assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "{result}");
-        assert!(matches!(hold(&db).await.not_paid, NotPaid::NotBefore(_)), "{result}");
+        assert!(matches!(hold(&db).await.not_paid, Some(NotPaid::NotBefore(_))), "{result}");
     }
     db.change("UPDATE attempt SET result = 'not_executed', closed_at = now() WHERE batch_id = $1", half.0).await;
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
@@ -176,7 +176,7 @@ async fn every_attempt_counts_that_did_not_provably_do_nothing() {
     db.change(alive, other.0).await;
     let holds = db.store.holds_list(Some(run), 10).await.unwrap();
     let listed = holds.iter().find(|hold| hold.payout == leased.first).unwrap();
-    assert!(matches!(listed.not_paid, NotPaid::NotBefore(_)), "{listed:?}");
+    assert!(matches!(listed.not_paid, Some(NotPaid::NotBefore(_))), "{listed:?}");
     db.drop().await;
 }
 
@@ -191,6 +191,22 @@ async fn a_payout_that_was_never_sent_waits_for_no_statement() {
         not_paid(&db, leased.first, person).await.unwrap();
     }
     assert_eq!(db.states(run).await, "refused 1");
+    db.drop().await;
+}
+
+/// What somebody wants held is not in doubt, and is not for two people to find out.
+#[tokio::test]
+async fn a_control_is_not_decided_by_words() {
+    let db = Db::new().await;
+    let (_, run, _) = held_on(&db, "sandbox-file", 1).await;
+    let ann = db.approver("ann").await;
+    db.all_is_dead_and_listed().await;
+    for control in ["on_hold", "stopped"] {
+        sqlx::query("UPDATE hold SET reason = $1").bind(control).execute(&db.sql).await.unwrap();
+        let refused = not_paid(&db, db.payouts(run).await[0], ann).await;
+        assert!(matches!(refused, Err(HoldError::Control { reason, .. }) if reason == control));
+        assert_eq!(hold(&db).await.not_paid, None);
+    }
     db.drop().await;
 }
 
