@@ -1,5 +1,5 @@
-//! What frees money: not one person, not one file, and not before a request that may still be executed is dead. Real programs, and a bank that takes
-//! its time.
+//! What frees money: not one person, not one file, and not before a request that may still be executed is dead. Real
+//! programs, and a bank that takes its time.
 
 #![allow(clippy::unwrap_used)]
 
@@ -56,7 +56,8 @@ fn next_run(fleet: &Fleet) -> i64 {
     ran["run"].as_i64().unwrap()
 }
 
-/// The bank takes the file, drops the connection, and executes it a day later. Whoever believes meanwhile that nothing was paid pays twice.
+/// The bank takes the file, drops the connection, and executes it a day later. Whoever believes meanwhile that nothing
+/// was paid pays twice.
 #[tokio::test]
 async fn a_file_that_is_executed_late_is_not_given_up_by_anybody() {
     let mut fleet = bank(3).await;
@@ -81,7 +82,8 @@ async fn a_file_that_is_executed_late_is_not_given_up_by_anybody() {
     fleet.assert_paid_exactly_once().await;
 }
 
-/// The file is lost on its way. When it cannot arrive any more and the statement has been read past that instant, two people say so, and the next run pays.
+/// The file is lost on its way. When it cannot arrive any more and the statement has been read past that instant, two
+/// people say so, and the next run pays.
 #[tokio::test]
 async fn a_file_that_was_lost_is_given_up_by_two_people_once_the_statement_is_silent_about_it() {
     let mut fleet = bank(3).await;

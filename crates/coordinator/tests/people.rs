@@ -6,7 +6,8 @@ mod harness;
 
 use harness::Place;
 
-/// A run of one payout over a rail of class N, which was sent, not answered, and held. The request can arrive for this long.
+/// A run of one payout over a rail of class N, which was sent, not answered, and held. The request can arrive for this
+/// long.
 fn held(place: &Place, alive: &str) -> String {
     place.commissions("c1,a1,o1,25.00,EUR,2011-11-05T12:00:00Z,sale\n").ok();
     place.run(&["run", "--tenant", "acme", "--period", "2011-11"]).ok();

@@ -58,8 +58,8 @@ pub fn hear(proposal: Option<&Word>, word: &Word) -> Result<Effect, SamePerson> 
 pub struct HoldFacts {
     /// Whether the rail tells by statements what it paid.
     pub has_statement: bool,
-    /// Until when a request for it can still be executed: of its batch and of those that this was split from, of all attempts but those that provably
-    /// did nothing. `None`: nothing of it was ever sent.
+    /// Until when a request for it can still be executed: of its batch and of those that this was split from, of all
+    /// attempts but those that provably did nothing. `None`: nothing of it was ever sent.
     pub may_arrive_until: Option<OffsetDateTime>,
     /// Up to when the statement of its account is known, without a gap.
     pub statement_reaches: Option<OffsetDateTime>,

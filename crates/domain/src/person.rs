@@ -88,7 +88,8 @@ impl fmt::Display for Act {
     }
 }
 
-/// How a person is called: letters, digits and `. - _ ' @ +`, words apart by one space. Names are equal without regard to case and space around.
+/// How a person is called: letters, digits and `. - _ ' @ +`, words apart by one space. Names are equal without regard
+/// to case and space around.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonName(String);
 
@@ -184,7 +185,8 @@ impl Person {
 /// What a token begins with, so that people and secret scanners know one when they see it.
 const TOKEN_PREFIX: &str = "payfleet_";
 
-/// What is known of a token where it is kept: its SHA-256. A token has 256 random bits, so nobody can guess what it hashes.
+/// What is known of a token where it is kept: its SHA-256. A token has 256 random bits, so nobody can guess what it
+/// hashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenHash(pub [u8; 32]);
 

@@ -3,7 +3,8 @@
 CREATE TABLE person (
   id         int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name       text NOT NULL CHECK (name = btrim(name) AND name <> ''),
-  -- The name as it is compared, in one letter case. It is nobody else's ever again: who was revoked cannot come back as a second person.
+  -- The name as it is compared, in one letter case. It is nobody else's ever again: who was revoked cannot come back as
+  -- a second person.
   name_key   text NOT NULL UNIQUE CHECK (name_key = btrim(name_key) AND name_key <> ''),
   role       text NOT NULL CHECK (role IN ('viewer', 'operator', 'approver', 'administrator')),
   -- Absent: of all tenants.
@@ -14,8 +15,9 @@ CREATE TABLE person (
   revoked_at timestamptz
 );
 
--- Every word of a person, in the order in which they were said. What a word did is said with it: the first about a subject proposes; the same of a
--- second person agrees, and is carried out with it; another contradicts, and ends the proposal. What one person may do alone is done alone.
+-- Every word of a person, in the order in which they were said. What a word did is said with it: the first about a
+-- subject proposes; the same of a second person agrees, and is carried out with it; another contradicts, and ends the
+-- proposal. What one person may do alone is done alone.
 CREATE TABLE word (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at          timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -46,7 +48,8 @@ CREATE TABLE word (
 CREATE INDEX word_about ON word (subject, subject_id, id);
 CREATE TRIGGER word_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON word FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Proposals by names that were typed were nobody's in particular: those that are open end here, and no other is made. What was decided so stays written.
+-- Proposals by names that were typed were nobody's in particular: those that are open end here, and no other is made.
+-- What was decided so stays written.
 UPDATE hold SET proposal = NULL, proposed_reference = NULL, proposed_by = NULL WHERE resolved_at IS NULL AND proposal IS NOT NULL;
 ALTER TABLE hold
   ADD COLUMN decided_by bigint UNIQUE REFERENCES word,

@@ -1,4 +1,5 @@
-//! What else needs two people, since it frees money: a return that only a file tells of, and an account whose payment was proven too late.
+//! What else needs two people, since it frees money: a return that only a file tells of, and an account whose payment
+//! was proven too late.
 
 use payfleet_domain::{AffiliateId, Currency, Effect, Money, PayoutId, RunId, SamePerson, TenantId, TokenHash};
 use sqlx::postgres::PgRow;
@@ -106,9 +107,11 @@ impl Store {
             let read = "returns_waiting";
             let rows = sqlx::query(
                 "-- returns_waiting
-                 SELECT m.id, t.name AS tenant_name, m.payout_id, a.external_id, m.reference, m.amount_minor, m.currency, m.at, m.seen_at
+                 SELECT m.id, t.name AS tenant_name, m.payout_id, a.external_id, m.reference, m.amount_minor, m.currency,
+                        m.at, m.seen_at
                    FROM movement m JOIN payout p ON p.id = m.payout_id
-                   JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id JOIN tenant t ON t.id = m.tenant_id
+                   JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
+                   JOIN tenant t ON t.id = m.tenant_id
                   WHERE NOT m.counts ORDER BY m.id LIMIT $1",
             )
             .bind(limit)
@@ -139,7 +142,8 @@ impl Store {
         .await
     }
 
-    /// Confirms a return, by its number or that of its payout: the first person's word waits, and that of a second makes it count.
+    /// Confirms a return, by its number or that of its payout: the first person's word waits, and that of a second
+    /// makes it count.
     pub async fn return_confirm(&self, number: i64, by: TokenHash) -> Result<Heard, ConfirmError> {
         self.transaction("return_confirm", move |tx| Box::pin(return_confirm(tx, number, by))).await?
     }
@@ -151,10 +155,12 @@ impl Store {
             let read = "contests_list";
             let rows = sqlx::query(
                 "-- contests_list
-                 SELECT c.id, t.name AS tenant_name, c.affiliate_id, a.external_id, c.currency, coalesce(k.carried_minor, 0) AS carried_minor,
-                        c.payout_id, c.opened_at
-                   FROM contest c JOIN affiliate a ON a.id = c.affiliate_id AND a.tenant_id = c.tenant_id JOIN tenant t ON t.id = c.tenant_id
-                   LEFT JOIN account k ON k.tenant_id = c.tenant_id AND k.affiliate_id = c.affiliate_id AND k.currency = c.currency
+                 SELECT c.id, t.name AS tenant_name, c.affiliate_id, a.external_id, c.currency, c.payout_id, c.opened_at,
+                        coalesce(k.carried_minor, 0) AS carried_minor
+                   FROM contest c JOIN affiliate a ON a.id = c.affiliate_id AND a.tenant_id = c.tenant_id
+                   JOIN tenant t ON t.id = c.tenant_id
+                   LEFT JOIN account k ON k.tenant_id = c.tenant_id AND k.affiliate_id = c.affiliate_id
+                                      AND k.currency = c.currency
                   WHERE c.closed_at IS NULL ORDER BY c.id LIMIT $1",
             )
             .bind(limit)

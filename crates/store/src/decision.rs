@@ -1,5 +1,5 @@
-//! The rule of two, for everything that two people decide: every word is kept, and the second that agrees carries it out. What is carried out is the
-//! caller's, in the same transaction.
+//! The rule of two, for everything that two people decide: every word is kept, and the second that agrees carries it
+//! out. What is carried out is the caller's, in the same transaction.
 
 use std::collections::HashMap;
 
@@ -45,7 +45,8 @@ pub struct WordRow {
     pub effect: String,
 }
 
-/// Keeps a word, and says what it does and which row it is. The caller holds a lock on the subject, under which it has seen that it is still open.
+/// Keeps a word, and says what it does and which row it is. The caller holds a lock on the subject, under which it has
+/// seen that it is still open.
 pub(crate) async fn word_say(
     tx: &mut PgConnection,
     person: &Person,
@@ -92,7 +93,8 @@ pub(crate) async fn word_say(
     Ok(Ok((effect, kept)))
 }
 
-/// Who hands in a file says with it that what it tells is so: the first word about each return in these lines that waits, if they may decide about it.
+/// Who hands in a file says with it that what it tells is so: the first word about each return in these lines that
+/// waits, if they may decide about it.
 pub(crate) async fn returns_propose(tx: &mut PgConnection, person: &Person, lines: &[i64]) -> Result<(), StoreError> {
     if !person.role.may(Act::Decide) {
         return Ok(());

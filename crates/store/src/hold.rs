@@ -1,4 +1,5 @@
-//! What only people may decide: payouts that may have been sent and cannot be asked about. One person proposes, another agrees.
+//! What only people may decide: payouts that may have been sent and cannot be asked about. One person proposes, another
+//! agrees.
 
 use std::collections::HashMap;
 
@@ -32,7 +33,8 @@ pub struct HoldRow {
     pub reason: String,
     /// Since when.
     pub opened_at: OffsetDateTime,
-    /// Whether it may be said by now that it was not paid; `None` where nothing is in doubt: a control holds it, and one person lifts that.
+    /// Whether it may be said by now that it was not paid; `None` where nothing is in doubt: a control holds it, and
+    /// one person lifts that.
     pub not_paid: Option<NotPaid>,
     /// The rail and account that it may have been paid from.
     pub account: RailAccount,
@@ -141,7 +143,8 @@ fn rfc3339(at: &OffsetDateTime) -> String {
 }
 
 impl Store {
-    /// Holds every payout of a batch that has no answer, and closes the batch. Returns how many, or `None` if the lease was lost.
+    /// Holds every payout of a batch that has no answer, and closes the batch. Returns how many, or `None` if the lease
+    /// was lost.
     pub async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_hold", move |tx| {
             Box::pin(async move {
@@ -180,7 +183,8 @@ impl Store {
             let rows = sqlx::query(
                 "-- holds_list
                  SELECT h.id, h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.opened_at
-                   FROM hold h JOIN payout p ON p.id = h.payout_id JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
+                   FROM hold h JOIN payout p ON p.id = h.payout_id
+                   JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
                   WHERE h.resolved_at IS NULL AND ($1::bigint IS NULL OR h.run_id = $1) ORDER BY h.id LIMIT $2",
             )
             .bind(run.map(|run| run.0))
@@ -188,7 +192,8 @@ impl Store {
             .fetch_all(&pool)
             .await
             .step(read)?;
-            let column = |name: &str| rows.iter().map(|row| row.try_get(name).step(read)).collect::<Result<Vec<i64>, _>>();
+            let column =
+                |name: &str| rows.iter().map(|row| row.try_get(name).step(read)).collect::<Result<Vec<i64>, _>>();
             let (ids, payouts, runs) = (column("id")?, column("payout_id")?, column("run_id")?);
             let mut words = words_about(&pool, "hold", &ids).await?;
             let mut connection = pool.acquire().await.step(read)?;
@@ -197,7 +202,8 @@ impl Store {
             rows.iter()
                 .map(|row| {
                     let payout = PayoutId(row.try_get("payout_id").step(read)?);
-                    let found = sent.partition_point(|batch| batch.first <= payout.0).checked_sub(1).map(|at| &sent[at]);
+                    let found =
+                        sent.partition_point(|batch| batch.first <= payout.0).checked_sub(1).map(|at| &sent[at]);
                     let Some(batch) = found.filter(|batch| payout.0 <= batch.last) else {
                         return Err(StoreError::Broken(format!("payout {payout} is held, and in no batch")));
                     };
@@ -207,7 +213,10 @@ impl Store {
                         payout,
                         run: RunId(row.try_get("run_id").step(read)?),
                         affiliate: row.try_get("external_id").step(read)?,
-                        amount: Money { minor: row.try_get("amount_minor").step(read)?, currency: currency(row, "currency")? },
+                        amount: Money {
+                            minor: row.try_get("amount_minor").step(read)?,
+                            currency: currency(row, "currency")?,
+                        },
                         not_paid: (!is_control(&reason)).then(|| batch.facts(known.contains_key(&payout.0)).not_paid()),
                         reason,
                         opened_at: row.try_get("opened_at").step(read)?,
@@ -220,7 +229,8 @@ impl Store {
         .await
     }
 
-    /// Decides about a held payout: the first person's word is a proposal, and the same of a second person carries it out.
+    /// Decides about a held payout: the first person's word is a proposal, and the same of a second person carries it
+    /// out.
     pub async fn hold_decide(
         &self,
         payout: PayoutId,
@@ -285,8 +295,8 @@ async fn hold_decide(
     Ok(Ok(HoldSaid { effect, by: person.name, known }))
 }
 
-/// Why it cannot be said that a payout was not paid, if it cannot. Looked at for each of the two words, under the batch's lock.
-/// Rule `two_people_after_death`.
+/// Why it cannot be said that a payout was not paid, if it cannot. Looked at for each of the two words, under the
+/// batch's lock. Rule `two_people_after_death`.
 async fn not_paid_refused(
     tx: &mut PgConnection,
     payout: PayoutId,
@@ -321,13 +331,16 @@ async fn hold_carry_out(
         Decision::Paid(reference) => ("paid", reference.clone()),
         Decision::NotPaid => ("not_paid", "not_paid".to_owned()),
     };
-    sqlx::query("-- hold_resolve\nUPDATE hold SET decided_by = $2, resolution = $3, resolved_at = clock_timestamp() WHERE id = $1")
-        .bind(hold)
-        .bind(word)
-        .bind(resolution)
-        .execute(&mut *tx)
-        .await
-        .step("hold_resolve")?;
+    sqlx::query(
+        "-- hold_resolve
+         UPDATE hold SET decided_by = $2, resolution = $3, resolved_at = clock_timestamp() WHERE id = $1",
+    )
+    .bind(hold)
+    .bind(word)
+    .bind(resolution)
+    .execute(&mut *tx)
+    .await
+    .step("hold_resolve")?;
     let news = News { ids: vec![payout.0], words: vec![news] };
     match decision {
         Decision::Paid(_) => payouts_settle(tx, &news, Source::Person).await.map(drop),
@@ -359,9 +372,9 @@ impl Sent {
 
 /// When the batches of these runs, or one of them, can still be paid, in the order of their payouts.
 ///
-/// Every attempt counts but one that provably did nothing, whatever else was answered to it: an attempt is `answered` for all payouts of its batch, and
-/// `superseded` as soon as none is without news, while one that is held among them has learned nothing by either. A part of a split batch may also be
-/// paid by what was sent of the whole.
+/// Every attempt counts but one that provably did nothing, whatever else was answered to it: an attempt is `answered`
+/// for all payouts of its batch, and `superseded` as soon as none is without news, while one that is held among them
+/// has learned nothing by either. A part of a split batch may also be paid by what was sent of the whole.
 async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> Result<Vec<Sent>, StoreError> {
     let rows = sqlx::query(
         "-- sent_read
@@ -373,9 +386,11 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
              FROM sent s JOIN batch b ON b.id = s.parent_id)
          SELECT s.first_payout_id, s.last_payout_id, s.rail, s.account, clock_timestamp() AS now,
                 max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
-                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account), '-infinity') AS reaches
+                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account),
+                       '-infinity') AS reaches
            FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
-          GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account ORDER BY s.first_payout_id, s.last_payout_id",
+          GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account
+          ORDER BY s.first_payout_id, s.last_payout_id",
     )
     .bind(runs)
     .bind(batch)
@@ -418,7 +433,8 @@ async fn known_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<HashMap<i6
     Ok(known)
 }
 
-/// Moves a batch with nothing unanswered to where its payouts say: `accepted` while the rail has some, `held` while people have, else `done`.
+/// Moves a batch with nothing unanswered to where its payouts say: `accepted` while the rail has some, `held` while
+/// people have, else `done`.
 pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Result<(), StoreError> {
     sqlx::query(
         "-- batch_settle_held

@@ -141,7 +141,8 @@ impl Store {
         .await?
     }
 
-    /// Gives somebody another token, and another role if one is named; the old token ends. Who was revoked is back with it.
+    /// Gives somebody another token, and another role if one is named; the old token ends. Who was revoked is back with
+    /// it.
     pub async fn person_replace(
         &self,
         by: TokenHash,
@@ -256,7 +257,8 @@ async fn person_may(
     Ok(known.and_then(|person| person.may(act, tenant).map(|()| person).map_err(WhoError::from)))
 }
 
-/// Who has this token, if they may decide about what belongs to this tenant. `None`: about what is not there, which is for the caller to say.
+/// Who has this token, if they may decide about what belongs to this tenant. `None`: about what is not there, which is
+/// for the caller to say.
 pub(crate) async fn person_decides(
     tx: &mut PgConnection,
     token: TokenHash,

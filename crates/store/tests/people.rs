@@ -1,4 +1,5 @@
-//! People: who has a say, that two are needed where money is freed, and when it can be said that a held payout was not paid.
+//! People: who has a say, that two are needed where money is freed, and when it can be said that a held payout was not
+//! paid.
 
 #![allow(clippy::unwrap_used)]
 
@@ -129,7 +130,8 @@ async fn a_payout_that_the_rail_has_told_of_was_not_not_paid() {
     db.drop().await;
 }
 
-/// Of a batch that was split both what was sent of the half and of the whole counts; and of each attempt only that it did nothing excuses it.
+/// Of a batch that was split both what was sent of the half and of the whole counts; and of each attempt only that it
+/// did nothing excuses it.
 #[tokio::test]
 async fn every_attempt_counts_that_did_not_provably_do_nothing() {
     let db = Db::new().await;
@@ -388,7 +390,8 @@ async fn the_last_two_administrators_do_not_revoke_each_other() {
     db.drop().await;
 }
 
-/// On a database that is in use: what two names had decided stays, and what one name had proposed is open again for people.
+/// On a database that is in use: what two names had decided stays, and what one name had proposed is open again for
+/// people.
 #[tokio::test]
 async fn proposals_by_typed_names_end_with_the_upgrade() {
     let db = Db::new().await;
