@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use payfleet_domain::{Act, Effect, Person, PersonId, SamePerson, TenantId, Word, hear};
+use payfleet_domain::{Act, Effect, Person, PersonId, Role, SamePerson, TenantId, Word, hear};
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
 
@@ -56,15 +56,18 @@ pub(crate) async fn word_say(
     reference: &str,
 ) -> Result<Result<(Effect, i64), SamePerson>, StoreError> {
     let (table, id) = subject.table();
-    // The last word is open if it proposes; every other word ended what was open before it.
+    // The last word is open if it proposes, and if who said it still has a say; every other word ended what was open
+    // before it.
     let open: Option<(i64, i32, String, String)> = sqlx::query_as(
         "-- word_open
-         SELECT id, person_id, says, reference
+         SELECT last.id, last.person_id, last.says, last.reference
            FROM (SELECT * FROM word WHERE subject = $1 AND subject_id = $2 ORDER BY id DESC LIMIT 1) AS last
-          WHERE effect = 'proposes'",
+           JOIN person p ON p.id = last.person_id
+          WHERE last.effect = 'proposes' AND p.revoked_at IS NULL AND p.role = ANY($3) FOR SHARE OF p",
     )
     .bind(table)
     .bind(id)
+    .bind(Role::ALL.iter().filter(|role| role.may(Act::Decide)).map(Role::as_str).collect::<Vec<_>>())
     .fetch_optional(&mut *tx)
     .await
     .step("word_open")?;

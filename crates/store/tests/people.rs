@@ -248,6 +248,29 @@ async fn two_different_people_decide_and_a_contradiction_begins_anew() {
     db.drop().await;
 }
 
+/// Whoever has no say any more has none in what is still open, either.
+#[tokio::test]
+async fn the_proposal_of_who_has_lost_their_say_is_nobodys() {
+    let db = Db::new().await;
+    let (_, run, _) = held_on(&db, "sandbox-file", 2).await;
+    let [revoked, demoted] = db.payouts(run).await[..] else { panic!("two payouts") };
+    let [ann, bob, eve] = [db.approver("ann").await, db.approver("bob").await, db.approver("eve").await];
+    db.all_is_dead_and_listed().await;
+    for payout in [revoked, demoted] {
+        assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
+    }
+    db.store.person_revoke(token("root"), "ann".parse().unwrap()).await.unwrap();
+    assert_eq!(effect(&db, revoked, bob).await, Effect::Proposes, "hers does not count any more");
+    let operator = Some(Role::Operator);
+    db.store.person_replace(token("root"), "ann".parse().unwrap(), operator, token("x")).await.unwrap();
+    assert_eq!(effect(&db, demoted, bob).await, Effect::Proposes, "nor does an operator's");
+    for payout in [revoked, demoted] {
+        assert_eq!(effect(&db, payout, eve).await, Effect::Agrees);
+    }
+    assert_eq!(db.states(run).await, "refused 2");
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn only_approvers_of_the_tenant_or_of_all_decide() {
     let db = Db::new().await;
