@@ -1,4 +1,4 @@
--- Limits that outlive an address; balances that fit; and which run counts what became due again, whoever writes it.
+-- Limits that outlive an address; balances that fit; and what never changes.
 
 -- Between which amounts a kind of method is used for an affiliate, in one currency. Belongs to the kind, so that another address has the same
 -- limits, and binds its own currency only: 50.00 says nothing about yen.
@@ -45,17 +45,6 @@ ALTER TABLE exclusion
   ADD CONSTRAINT exclusion_amount_minor_check CHECK (amount_minor <> 0 OR reason = 'balance_out_of_range') NOT VALID,
   ADD CONSTRAINT exclusion_check CHECK ((reason = 'negative_balance') = (amount_minor < 0) OR reason = 'balance_out_of_range') NOT VALID;
 
--- A worker of the version before does not say which run counts what it releases. The rule is the same for it: the first run that is created
--- afterwards. (The number of the lock is RELEASE_LOCK of the programs.)
-CREATE FUNCTION transfer_stamp() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  PERFORM pg_advisory_xact_lock_shared(1346764804, NEW.tenant_id);
-  NEW.due_in := (SELECT max(ordinal) + 1 FROM run WHERE tenant_id = NEW.tenant_id);
-  RETURN NEW;
-END $$;
-CREATE TRIGGER transfer_stamped BEFORE INSERT ON transfer
-  FOR EACH ROW WHEN (NEW.due_in IS NULL AND NEW.kind NOT IN (0, 2)) EXECUTE FUNCTION transfer_stamp();
-
 -- How much a tenant's commissions are in all, sales and clawbacks alike: as long as all of a currency is less than what one balance may be, no single
 -- balance can be more. The first import of a tenant that had commissions before this table counts them once.
 CREATE TABLE tenant_volume (
@@ -65,30 +54,19 @@ CREATE TABLE tenant_volume (
   PRIMARY KEY (tenant_id, currency)
 );
 
--- What a key or a payment is derived from never changes. These look at the columns that a statement names, so that others pay nothing for them;
--- naming one to give it the value that it has is no change.
-CREATE FUNCTION refuse_other() RETURNS trigger LANGUAGE plpgsql AS $$
+-- What a key or a payment is derived from never changes: no statement may name these columns. (Triggers for rows would cost each settled payout a
+-- lock, and a record of it in the log, whatever columns they are for.)
+CREATE FUNCTION refuse_column() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION 'this never changes in %', TG_TABLE_NAME USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME;
 END $$;
-CREATE TRIGGER affiliate_fixed BEFORE UPDATE OF id, tenant_id, external_id ON affiliate FOR EACH ROW
-  WHEN ((OLD.id, OLD.tenant_id, OLD.external_id) IS DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.external_id)) EXECUTE FUNCTION refuse_other();
-CREATE TRIGGER payout_method_fixed BEFORE UPDATE OF id, tenant_id, affiliate_id, method, destination ON payout_method FOR EACH ROW
-  WHEN ((OLD.id, OLD.tenant_id, OLD.affiliate_id, OLD.method, OLD.destination)
-    IS DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.affiliate_id, NEW.method, NEW.destination)) EXECUTE FUNCTION refuse_other();
-CREATE TRIGGER run_fixed BEFORE UPDATE OF id, tenant_id, key, period, sequence, ordinal, opens_after, cutoff, minimum ON run FOR EACH ROW
-  WHEN ((OLD.id, OLD.tenant_id, OLD.key, OLD.period, OLD.sequence, OLD.ordinal, OLD.opens_after, OLD.cutoff, OLD.minimum)
-    IS DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.key, NEW.period, NEW.sequence, NEW.ordinal, NEW.opens_after, NEW.cutoff, NEW.minimum))
-  EXECUTE FUNCTION refuse_other();
-CREATE TRIGGER payout_fixed BEFORE UPDATE OF id, tenant_id, run_id, affiliate_id, method_id, currency, amount_minor, carried_minor ON payout FOR EACH ROW
-  WHEN ((OLD.id, OLD.tenant_id, OLD.run_id, OLD.affiliate_id, OLD.method_id, OLD.currency, OLD.amount_minor, OLD.carried_minor)
-    IS DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.run_id, NEW.affiliate_id, NEW.method_id, NEW.currency, NEW.amount_minor, NEW.carried_minor))
-  EXECUTE FUNCTION refuse_other();
+CREATE TRIGGER affiliate_fixed BEFORE UPDATE OF id, tenant_id, external_id ON affiliate FOR EACH STATEMENT EXECUTE FUNCTION refuse_column();
+CREATE TRIGGER payout_method_fixed BEFORE UPDATE OF id, tenant_id, affiliate_id, method, destination ON payout_method
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_column();
+CREATE TRIGGER run_fixed BEFORE UPDATE OF id, tenant_id, key, period, sequence, ordinal, opens_after, cutoff, minimum ON run
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_column();
+CREATE TRIGGER payout_fixed BEFORE UPDATE OF id, tenant_id, run_id, affiliate_id, method_id, currency, amount_minor, carried_minor ON payout
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_column();
 CREATE TRIGGER batch_fixed
   BEFORE UPDATE OF id, tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts, amount_minor, parent_id ON batch
-  FOR EACH ROW
-  WHEN ((OLD.id, OLD.tenant_id, OLD.run_id, OLD.rail, OLD.account, OLD.credential, OLD.currency, OLD.first_payout_id, OLD.last_payout_id, OLD.payouts,
-         OLD.amount_minor, OLD.parent_id)
-    IS DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.run_id, NEW.rail, NEW.account, NEW.credential, NEW.currency, NEW.first_payout_id, NEW.last_payout_id,
-         NEW.payouts, NEW.amount_minor, NEW.parent_id))
-  EXECUTE FUNCTION refuse_other();
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_column();

@@ -595,7 +595,6 @@ const IMPLIED: &[(&str, &str)] = &[
     ("word_id_person_id_subject_subject_id_key", "the id alone is unique; this is what an answer refers to"),
     ("run_tenant_id_id_key", "as for affiliates"),
     ("run_tenant_id_ordinal_cutoff_key", "the ordinal alone is unique; this is what the chain of windows refers to"),
-    ("transfer_stamped", "fills in what a worker of the version before does not say, and refuses nothing"),
     ("payout_method_check", "no limit is written into that table any more (payout_method_limits_moved)"),
     ("payout_method_min_minor_check", "as the one before"),
     ("run_ordinal_check", "a run before the first would need one before itself to open where that ended (foreign key)"),
