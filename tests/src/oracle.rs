@@ -36,6 +36,9 @@ pub struct Movement {
     pub destination: String,
     /// `paid`, `refused` or `returned`.
     pub event: String,
+    /// When the sandbox executed it.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: time::OffsetDateTime,
 }
 
 /// A payout as it was planned.
@@ -152,6 +155,7 @@ mod tests {
     }
 
     fn movement(event: &str, amount_minor: i64) -> Movement {
+        let at = time::OffsetDateTime::UNIX_EPOCH;
         let PlannedPayout { id, currency, destination, .. } = payout("paid");
         Movement {
             key: format!("{id}-00"),
@@ -161,6 +165,7 @@ mod tests {
             currency,
             destination,
             event: event.to_owned(),
+            at,
         }
     }
 

@@ -1,8 +1,11 @@
 //! `pause`, `resume`, `cancel`: how people steer a run.
 
-use payfleet_domain::RunState;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use payfleet_domain::{PayoutState, Rail, RunId, RunState};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::Store;
+use payfleet_store::{StopCounts, Store};
 
 use crate::cli::{CancelArgs, PauseArgs, RunNumber};
 use crate::failure::Failure;
@@ -11,8 +14,19 @@ use crate::show;
 
 /// `pause`.
 pub async fn pause(store: &Store, args: &PauseArgs) -> Result<ExitCode, Failure> {
-    store.run_pause(args.run.run, &args.reason).await?;
-    show::print(&format!("run {} is paused; what was sent before may still be answered\n", args.run.run));
+    let run = args.run.run;
+    store.run_pause(run, &args.reason).await?;
+    if !arrived(store, run).await? {
+        return Err(Failure::busy(format!("run {run} was resumed by somebody before the whole fleet had stopped")));
+    }
+    let left = Left::of(&store.stop_counts(run).await?);
+    show::print(&format!(
+        "run {run} is paused: nothing more of it is sent\n{}{}",
+        calls(left.total.calls),
+        line(left.total.unsent, "were not sent"),
+    ));
+    show::print(&line(left.total.answering, "were sent, and their answers are coming in"));
+    show::print(&line(left.total.in_doubt, "were perhaps sent, and have no answer"));
     Ok(ExitCode::Done)
 }
 
@@ -32,9 +46,78 @@ pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failur
         store.run_pause(run, "is being cancelled").await?;
         complete(store, run, args.plan, OnPause::GoOn).await?;
     }
-    let cancelled = store.run_cancel(run).await?;
-    show::print(&format!(
-        "run {run} is cancelled: {cancelled} payouts will not be sent, and their money is due again; what was sent before is followed to its end\n"
-    ));
+    let mut cancelled = store.run_cancel(run).await?.cast_signed();
+    arrived(store, run).await?;
+    // What its workers have given back since.
+    cancelled += store.run_cancel(run).await?.cast_signed();
+    let left = Left::of(&store.stop_counts(run).await?);
+    let outcomes = store.run_status(run).await?.outcomes;
+    let held: i64 = outcomes.iter().filter(|line| line.state == PayoutState::Held).map(|line| line.payouts).sum();
+    let mut told = format!("run {run} is cancelled: nothing more of it is sent\n{}", calls(left.total.calls));
+    told += &line(cancelled, "were not sent: cancelled, and their money is due again");
+    told += &line(left.total.unsent, "more were not sent, and are cancelled when the calls under way have ended");
+    told += &line(left.total.answering, "were sent, and their answers are coming in");
+    told += &line(left.asked, "were perhaps sent: the rail is asked, and what it does not know is cancelled");
+    for (rail, class, payouts) in left.no_way {
+        let what = format!(
+            "were perhaps sent over {rail}, which cannot be asked (class {class}): without an answer they are held for people"
+        );
+        told += &line(payouts, &what);
+    }
+    told += &line(held, "are held for people; see `holds`");
+    show::print(&told);
     Ok(ExitCode::Done)
+}
+
+/// A line of the answer, if there is something to say.
+fn line(payouts: i64, what: &str) -> String {
+    if payouts > 0 { format!("  {payouts} payouts {what}\n") } else { String::new() }
+}
+
+fn calls(calls: i64) -> String {
+    format!("  {calls} calls were under way when it stopped\n")
+}
+
+/// Waits until the stop has arrived at every worker, or the leases of those that do not answer have ended: at most a lease's lifetime. Returns whether the
+/// run is still stopped then.
+async fn arrived(store: &Store, run: RunId) -> Result<bool, Failure> {
+    let mut every = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        every.tick().await;
+        let progress = store.stop_progress(run).await?;
+        if !progress.is_stopped || progress.unconfirmed == 0 {
+            return Ok(progress.is_stopped);
+        }
+    }
+}
+
+/// What a stop has left, as it is told.
+#[derive(Debug, Default)]
+struct Left {
+    total: StopCounts,
+    /// In doubt, where the rail can be asked.
+    asked: i64,
+    /// In doubt, where it cannot: rail and class.
+    no_way: Vec<(String, &'static str, i64)>,
+}
+
+impl Left {
+    fn of(rails: &BTreeMap<String, StopCounts>) -> Left {
+        let mut left = Left::default();
+        for (name, counts) in rails {
+            left.total.calls += counts.calls;
+            left.total.unsent += counts.unsent;
+            left.total.answering += counts.answering;
+            left.total.in_doubt += counts.in_doubt;
+            match Rail::named(name) {
+                Ok(rail) if rail.can_be_looked_up() => left.asked += counts.in_doubt,
+                known if counts.in_doubt > 0 => {
+                    let class = known.map_or("?", |rail| rail.class.letter());
+                    left.no_way.push((name.clone(), class, counts.in_doubt));
+                }
+                _ => {}
+            }
+        }
+        left
+    }
 }

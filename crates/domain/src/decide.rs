@@ -31,8 +31,20 @@ pub struct BatchFacts {
     pub stalled_leases: i32,
     /// Attempts that ended unknown.
     pub unknown_attempts: i32,
+    /// Its run was cancelled.
+    pub run_cancelled: bool,
+    /// It was perhaps sent, and somebody has put a payout of it on hold since.
+    pub has_controls: bool,
     /// The database's clock when the lease was given.
     pub now: OffsetDateTime,
+}
+
+impl BatchFacts {
+    /// Whether nothing of the batch is sent any more, not even to find out what became of it. What travels under a batch key is paid as a whole or
+    /// not at all, so there a control of one payout stops all of them. Rule `stop_sends_nothing`.
+    pub fn is_stopped(&self, rail: &Rail) -> bool {
+        self.run_cancelled || (self.has_controls && rail.key_unit == KeyUnit::Batch)
+    }
 }
 
 /// Why a payout waits for people.
@@ -46,6 +58,8 @@ pub enum HoldReason {
     BudgetExhausted,
     /// Every worker that touched it died.
     Poison,
+    /// It may have been sent before it was stopped, and the rail cannot be asked; sending it again to find out is what the stop forbids.
+    StoppedInDoubt,
 }
 
 impl HoldReason {
@@ -56,6 +70,7 @@ impl HoldReason {
             HoldReason::HorizonExpired => "horizon_expired",
             HoldReason::BudgetExhausted => "budget_exhausted",
             HoldReason::Poison => "poison",
+            HoldReason::StoppedInDoubt => "stopped_in_doubt",
         }
     }
 }
@@ -86,12 +101,13 @@ pub enum NextStep {
 }
 
 /// What to do with a batch that was just leased, by its rail's class.
-/// Rules `expired_is_held`, `neither_is_held` and `lookup_after_lifetime`.
+/// Rules `expired_is_held`, `neither_is_held`, `lookup_after_lifetime` and `stop_sends_nothing`.
 pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
     if let Some(step) = stall_step(rail, facts) {
         return step;
     }
     match (facts.state, rail.class) {
+        (BatchState::Sending, _) if facts.is_stopped(rail) => stopped_step(rail, facts),
         (BatchState::Ready, _) => NextStep::Submit,
         (BatchState::Accepted, _) if rail.can_be_looked_up() => NextStep::Follow,
         // Only a statement brings news, and the reconciler reads those.
@@ -108,6 +124,16 @@ pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
         },
         (BatchState::Sending, RailClass::Neither) => NextStep::Hold(HoldReason::NoWayToKnow),
         (BatchState::Done | BatchState::Held | BatchState::Split | BatchState::Cancelled, _) => NextStep::Nothing,
+    }
+}
+
+/// What to do with what was perhaps sent before it was stopped. Once its requests are dead, what the rail does not know was never paid, whether or not
+/// there is a key; where the rail cannot be asked, only people can find out.
+fn stopped_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
+    match facts.may_arrive_until {
+        _ if !rail.can_be_looked_up() => NextStep::Hold(HoldReason::StoppedInDoubt),
+        Some(until) if until > facts.now => NextStep::WaitUntil(until),
+        _ => NextStep::LookUp,
     }
 }
 
@@ -230,6 +256,8 @@ mod tests {
             may_arrive_until: Some(NOW - ago + Duration::from_secs(10)),
             stalled_leases: 1,
             unknown_attempts: 0,
+            run_cancelled: false,
+            has_controls: false,
             now: NOW,
         }
     }
@@ -338,6 +366,29 @@ mod tests {
             assert_eq!(ready(STALLED_LEASES_MAX, 500), None, "{}", rail.name);
             assert_eq!(ready(STALLED_LEASES_MAX + 1, 2), Some(NextStep::Split), "{}", rail.name);
             assert_eq!(ready(STALLED_LEASES_MAX + 1, 1), Some(NextStep::Hold(HoldReason::Poison)), "{}", rail.name);
+        }
+    }
+
+    #[test]
+    fn what_was_stopped_is_never_sent_again_to_find_out() {
+        let dead_now = |facts| BatchFacts { may_arrive_until: Some(NOW), ..facts };
+        for rail in RAILS {
+            let cancelled = BatchFacts { run_cancelled: true, ..sent(Duration::from_secs(1)) };
+            let (alive, dead) = match rail.can_be_looked_up() {
+                true => (NextStep::WaitUntil(NOW + Duration::from_secs(9)), NextStep::LookUp),
+                false => (NextStep::Hold(HoldReason::StoppedInDoubt), NextStep::Hold(HoldReason::StoppedInDoubt)),
+            };
+            assert_eq!(next_step(rail, &cancelled), alive, "{}", rail.name);
+            assert_eq!(next_step(rail, &dead_now(cancelled)), dead, "{}", rail.name);
+            let controlled = BatchFacts { has_controls: true, ..sent(Duration::from_secs(1)) };
+            match rail.key_unit {
+                KeyUnit::Batch => assert_eq!(next_step(rail, &controlled), alive, "{}", rail.name),
+                // The others of its batch go on; the intent leaves it out.
+                KeyUnit::Payout => {
+                    let free = sent(Duration::from_secs(1));
+                    assert_eq!(next_step(rail, &controlled), next_step(rail, &free), "{}", rail.name);
+                }
+            }
         }
     }
 

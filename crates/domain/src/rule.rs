@@ -62,7 +62,9 @@ pub enum Rule {
     /// [`HoldFacts::not_paid`](crate::HoldFacts::not_paid), [`hear`](crate::hear) and `hold_decide` (store, `hold.rs`).
     TwoPeopleAfterDeath,
     /// After a pause or a cancel took effect no call begins, and what is in doubt after a cancel is never sent again to
-    /// find out. Kept by `intent_write` (store, `intent.rs`) and by the worker right before each call (`calls.rs`).
+    /// find out, because a stop that sends is none: it is looked up once it is dead, or held. Kept by `intent_write`
+    /// (store, `intent.rs`), by the worker right before each call (`calls.rs`) and in its book of leases (`leases.rs`),
+    /// by [`next_step`](crate::next_step), and by `batch_clear` (store, `stop.rs`).
     StopSendsNothing,
     /// Controls are read again when an intent is written, because who was put on hold after the plan must not be paid.
     /// Kept by `intent_write` (store, `intent.rs`).

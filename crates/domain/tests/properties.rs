@@ -33,6 +33,8 @@ fn facts() -> impl Strategy<Value = BatchFacts> {
                 may_arrive_until: sent.then(|| now + Duration::seconds(dead_in_secs)),
                 stalled_leases,
                 unknown_attempts,
+                run_cancelled: false,
+                has_controls: false,
                 now,
             }
         },

@@ -119,6 +119,7 @@ fn reasons_have_these_words() {
         (HoldReason::HorizonExpired, "horizon_expired"),
         (HoldReason::BudgetExhausted, "budget_exhausted"),
         (HoldReason::Poison, "poison"),
+        (HoldReason::StoppedInDoubt, "stopped_in_doubt"),
     ] {
         assert_eq!(reason.code(), word);
         assert_shown(reason, word);

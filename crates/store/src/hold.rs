@@ -17,6 +17,7 @@ use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::lease::Lease;
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
 use crate::people::{WhoError, person_decides};
+use crate::stop::part_cancel;
 
 /// An open hold.
 #[derive(Debug, Clone)]
@@ -143,14 +144,23 @@ fn rfc3339(at: &OffsetDateTime) -> String {
 }
 
 impl Store {
-    /// Holds every payout of a batch that has no answer, and closes the batch. Returns how many, or `None` if the lease
-    /// was lost.
+    /// Holds every payout of a batch that has no answer, and closes the batch. Of a cancelled run, what provably was not
+    /// sent is cancelled. Returns how many are held, or `None` if the lease was lost.
     pub async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_hold", move |tx| {
             Box::pin(async move {
                 let batch = batch_lock(tx, lease.batch).await?;
                 if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
                     return Ok(None);
+                }
+                let is_cancelled: bool =
+                    sqlx::query_scalar("-- run_is_cancelled\nSELECT state = 'cancelled' FROM run WHERE id = $1")
+                        .bind(batch.run)
+                        .fetch_one(&mut *tx)
+                        .await
+                        .step("run_is_cancelled")?;
+                if is_cancelled && batch.state == BatchState::Sending {
+                    part_cancel(tx, batch.id, batch.first.0, batch.last.0).await?;
                 }
                 let held: i64 = sqlx::query_scalar(
                     "-- payouts_hold

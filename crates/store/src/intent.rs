@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use payfleet_domain::{AttemptNo, KeyUnit, PayoutId, PayoutState, Rail};
-use sqlx::Row;
+use payfleet_domain::{AttemptNo, BatchId, KeyUnit, PayoutId, PayoutState, Rail};
+use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError};
@@ -26,7 +26,7 @@ pub struct Intent {
 pub enum IntentRefused {
     /// The lease has ended or went to somebody else.
     LeaseLost,
-    /// The run was paused, or cancelled before anything was sent.
+    /// The run was paused or cancelled.
     RunStopped,
     /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can still arrive.
     NotSafe,
@@ -64,7 +64,7 @@ impl Store {
                 // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
                 let locked = sqlx::query(
                     "-- intent_fence
-                     SELECT r.paused_at IS NOT NULL AS paused, r.state AS run_state, b.state
+                     SELECT r.paused_at IS NULL AND r.state = 'paying' AS may_go_on
                        FROM batch b JOIN run r ON r.id = b.run_id AND r.tenant_id = b.tenant_id
                       WHERE b.id = $1 AND b.lease_epoch = $2
                         FOR NO KEY UPDATE OF b FOR SHARE OF r",
@@ -75,25 +75,14 @@ impl Store {
                 .await
                 .step("intent_fence")?;
                 let Some(locked) = locked else { return Ok(Err(IntentRefused::LeaseLost)) };
-                let paused: bool = locked.try_get("paused").step("intent_fence")?;
-                let run_state: String = locked.try_get("run_state").step("intent_fence")?;
-                let state: String = locked.try_get("state").step("intent_fence")?;
-                let may_go_on = run_state == "paying" || (run_state == "cancelled" && state == "sending");
-                if paused || !may_go_on {
+                // Rule `stop_sends_nothing`: a cancelled run too, whatever was sent before.
+                let may_go_on: bool = locked.try_get("may_go_on").step("intent_fence")?;
+                if !may_go_on {
                     return Ok(Err(IntentRefused::RunStopped));
                 }
                 if rail.needs_dead_requests() && looked_up {
                     // Rule `lookup_after_lifetime`.
-                    // Their lifetime is over and the rail does not know them: they never were.
-                    sqlx::query(
-                        "-- attempts_supersede
-                         UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
-                          WHERE batch_id = $1 AND (result IS NULL OR result = 'unknown') AND may_arrive_until < clock_timestamp()",
-                    )
-                    .bind(lease.batch.0)
-                    .execute(&mut *tx)
-                    .await
-                    .step("attempts_supersede")?;
+                    attempts_supersede(tx, lease.batch).await?;
                 }
                 // Time is looked at only now, when nothing more is waited for.
                 // Rules `horizon_guard` and `neither_is_held`: without a key there is no window.
@@ -162,4 +151,18 @@ impl Store {
         })
         .await
     }
+}
+
+/// Attempts whose lifetime is over, and which the rail does not know, never were.
+pub(crate) async fn attempts_supersede(tx: &mut PgConnection, batch: BatchId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- attempts_supersede
+         UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
+          WHERE batch_id = $1 AND (result IS NULL OR result = 'unknown') AND may_arrive_until < clock_timestamp()",
+    )
+    .bind(batch.0)
+    .execute(tx)
+    .await
+    .step("attempts_supersede")?;
+    Ok(())
 }

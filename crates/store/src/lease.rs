@@ -76,7 +76,7 @@ impl Store {
                         AND (r.state = 'paying' OR r.state = 'cancelled' AND b.state <> 'ready')
                   RETURNING b.lease_epoch, b.tenant_id, b.run_id, r.key, b.rail, b.account, b.credential, b.first_payout_id,
                             b.last_payout_id, b.payouts, b.state, b.attempt, b.first_sent_at, b.stalled_leases, b.unknown_attempts,
-                            b.failures, clock_timestamp() AS now,
+                            b.failures, r.state = 'cancelled' AS cancelled, clock_timestamp() AS now,
                             (SELECT max(a.may_arrive_until) FROM attempt a
                               WHERE a.batch_id = b.id AND (a.result IS NULL OR a.result = 'unknown')) AS may_arrive_until",
                 )
@@ -106,6 +106,8 @@ impl Store {
                         may_arrive_until: row.try_get("may_arrive_until").step(read)?,
                         stalled_leases: row.try_get("stalled_leases").step(read)?,
                         unknown_attempts: row.try_get("unknown_attempts").step(read)?,
+                        run_cancelled: row.try_get("cancelled").step(read)?,
+                        has_controls: false,
                         now: row.try_get("now").step(read)?,
                     },
                     failures: row.try_get::<i32, _>("failures").step(read)?.unsigned_abs(),

@@ -29,6 +29,7 @@ mod run;
 mod schema;
 mod split;
 mod status;
+mod stop;
 mod sweep;
 mod tenant;
 
@@ -58,5 +59,6 @@ pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
 pub use schema::SchemaState;
 pub use split::SplitRefused;
 pub use status::{BatchProgress, CodeCount, OutcomeCount, RunStatus};
+pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
 pub use sweep::SweepLock;
 pub use tenant::TenantRail;

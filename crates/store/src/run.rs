@@ -1,6 +1,6 @@
 //! Runs: how one comes to be, and how people stop, resume and cancel it.
 
-use payfleet_domain::{BatchState, Period, RunId, RunState, TenantId};
+use payfleet_domain::{Period, RunId, RunState, TenantId};
 use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
-use crate::payout::payouts_cancel;
 
 /// The advisory lock that imports share and the fixing of a cutoff takes alone; the second key is the tenant.
 pub(crate) const CUTOFF_LOCK: i32 = 0x5046_0001;
@@ -281,7 +280,9 @@ impl Store {
         .await
     }
 
-    /// Pauses a run: no intent is written any more once this returns. What is under way is still recorded.
+    /// Pauses a run: no intent is written any more once this returns. What is under way is still recorded; calls of intents that were written before go on
+    /// until their workers have confirmed the stop (see `stop_progress`). Any run that is not closed can be paused; of a cancelled one nothing is sent
+    /// anyway.
     pub async fn run_pause(&self, run: RunId, reason: &str) -> Result<(), RunChangeError> {
         let reason = reason.to_owned();
         let done = self
@@ -290,7 +291,7 @@ impl Store {
                 Box::pin(async move {
                     sqlx::query(
                         "-- run_pause
-                         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2)
+                         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2), stop_no = stop_no + 1
                           WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
                     )
                     .bind(run.0)
@@ -336,15 +337,16 @@ impl Store {
         }
     }
 
-    /// Cancels a run that is planned or paying: nothing that had not been sent is sent, and its money is due again. What was perhaps sent is
-    /// followed to its end. Returns how many payouts were cancelled. May be repeated after an interruption.
+    /// Cancels a run that is planned or paying: nothing of it is sent any more, not even to find out, and the money of what provably was not is due
+    /// again. Returns how many payouts were cancelled. To be repeated once the workers have confirmed it; and after an interruption.
     pub async fn run_cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
         let changed = self
             .transaction("run_cancel", move |tx| {
                 Box::pin(async move {
                     sqlx::query(
                         "-- run_cancel
-                         UPDATE run SET state = 'cancelled', paused_at = NULL, pause_reason = NULL
+                         UPDATE run SET state = 'cancelled', paused_at = NULL, pause_reason = NULL,
+                                stop_no = stop_no + CASE WHEN state = 'cancelled' THEN 0 ELSE 1 END
                           WHERE id = $1 AND (state = ANY($2) OR state = 'cancelled')",
                     )
                     .bind(run.0)
@@ -357,41 +359,6 @@ impl Store {
             })
             .await?;
         self.explain_unless(changed == 1, run, "cancelled").await?;
-        let mut cancelled = 0;
-        while let Some(payouts) = self.batch_cancel_next(run).await? {
-            cancelled += payouts;
-        }
-        Ok(cancelled)
-    }
-
-    /// Cancels one batch of a cancelled run that is ready: nothing of it is under way, and the run's state lets no intent pass any more.
-    async fn batch_cancel_next(&self, run: RunId) -> Result<Option<u64>, StoreError> {
-        self.transaction("batch_cancel", move |tx| {
-            Box::pin(async move {
-                let next: Option<(i64, i64, i64)> = sqlx::query_as(
-                    "-- batch_cancel_next
-                     SELECT id, first_payout_id, last_payout_id FROM batch WHERE run_id = $1 AND state = $2
-                      ORDER BY id LIMIT 1 FOR NO KEY UPDATE",
-                )
-                .bind(run.0)
-                .bind(BatchState::Ready.as_str())
-                .fetch_optional(&mut *tx)
-                .await
-                .step("batch_cancel_next")?;
-                let Some((batch, first, last)) = next else { return Ok(None) };
-                let payouts = payouts_cancel(tx, &(first..=last).collect::<Vec<i64>>()).await?;
-                sqlx::query(
-                    "-- batch_cancel
-                     UPDATE batch SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
-                      WHERE id = $1",
-                )
-                .bind(batch)
-                .execute(tx)
-                .await
-                .step("batch_cancel")?;
-                Ok(Some(payouts))
-            })
-        })
-        .await
+        Ok(self.unsent_cancel(run).await?)
     }
 }

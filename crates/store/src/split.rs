@@ -7,6 +7,7 @@ use crate::batch::{LockedBatch, batch_halves, batch_lock};
 use crate::connect::{Step, Store, StoreError};
 use crate::hold::batch_settle_held;
 use crate::lease::Lease;
+use crate::stop::payouts_clear;
 
 /// Why a batch was not split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +35,7 @@ impl Store {
 
 /// Splits a batch that was provably refused as a whole: its halves were never sent, and get keys of their own.
 pub(crate) async fn split_refused(tx: &mut PgConnection, batch: &LockedBatch) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- payouts_clear
-         UPDATE payout SET state = 'planned' WHERE id BETWEEN $1 AND $2 AND state = ANY($3)",
-    )
-    .bind(batch.first.0)
-    .bind(batch.last.0)
-    .bind(payfleet_domain::PayoutState::sources(payfleet_domain::PayoutEvent::Clear))
-    .execute(&mut *tx)
-    .await
-    .step("payouts_clear")?;
+    payouts_clear(tx, batch.first.0, batch.last.0).await?;
     split(tx, batch, BatchState::Ready).await
 }
 

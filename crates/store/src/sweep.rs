@@ -147,13 +147,18 @@ impl Store {
         .await
     }
 
-    /// Cancelled runs in which a batch has come back unsent since.
+    /// Cancelled runs in which a batch, or a part of one, has come back unsent since.
     pub async fn runs_to_cancel(&self) -> Result<Vec<RunId>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
             let rows: Vec<i64> = sqlx::query_scalar(
                 "-- runs_to_cancel
-                 SELECT DISTINCT r.id FROM run r JOIN batch b ON b.run_id = r.id WHERE r.state = 'cancelled' AND b.state = 'ready'",
+                 SELECT DISTINCT r.id FROM run r JOIN batch b ON b.run_id = r.id
+                  WHERE r.state = 'cancelled'
+                    AND (b.state = 'ready'
+                         OR b.state = 'sending' AND b.lease_until < clock_timestamp()
+                            AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL)
+                            AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'planned'))",
             )
             .fetch_all(&pool)
             .await

@@ -12,7 +12,7 @@ use payfleet_store::{LeasedBatch, Recorded, Report, StoreError};
 use time::OffsetDateTime;
 
 use crate::Worker;
-use crate::calls::Line;
+use crate::calls::{Line, Permission};
 use crate::leases::Held;
 
 /// Accepted payments of a rail that cannot be asked wait for a statement; the fleet does not look again by itself.
@@ -53,7 +53,7 @@ impl Worker {
         let Some(leased) = self.record.lease_acquire(batch, &self.name, self.options.lease_ttl).await? else {
             return Ok(Worked::NotFree);
         };
-        let held = self.leases.hold(leased.lease, asked + self.options.lease_ttl);
+        let held = self.leases.hold(leased.lease, asked, asked + self.options.lease_ttl);
         let rail = Rail::named(&leased.rail).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
         let Some(adapter) = self.registry.adapter(rail.name) else {
             tracing::error!(%batch, rail = rail.name, "this worker has no access to the rail; leaving the batch to others");
@@ -128,13 +128,16 @@ impl Worker {
                 return self.postpone(line.batch, self.options.backoff_first).await;
             }
         };
-        let answers = line.submit(held, intent.orders, intent.expires_at, intended).await;
+        held.intended(intent.orders.len(), intended);
+        let permission = Permission { expires_at: intent.expires_at, intended };
+        let answers = line.submit(held, intent.orders, permission).await;
         let recorded =
             self.record_outcomes(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
         Ok(Worked::Recorded(recorded?.state))
     }
 
-    /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of its class.
+    /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of its class; nothing, if people have
+    /// stopped it.
     async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
         let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
@@ -158,6 +161,10 @@ impl Worker {
         if unanswered > 0 {
             tracing::info!(%batch, unanswered, "the rail did not say what became of them; asking again later");
             return self.postpone(line.batch, self.wait_after_failure(line.batch)).await;
+        }
+        if line.batch.facts.is_stopped(line.rail) {
+            // Rule `stop_sends_nothing`.
+            return Ok(self.record.batch_clear(held.lease).await?.map_or(Worked::NotFree, Worked::Recorded));
         }
         if !line.rail.needs_dead_requests()
             && !line.rail.key_is_certain(line.batch.facts.first_sent_at, line.batch.facts.now)
@@ -197,7 +204,8 @@ impl Worker {
         let available_in = match counts {
             Counts { unresolved: 0, accepted: 0, .. } => Duration::ZERO,
             Counts { unresolved: 0, .. } => self.wait_for_news(line),
-            Counts { .. } if self.shutdown.is_requested() => Duration::ZERO,
+            // Nobody failed: whoever comes next may go on at once.
+            Counts { .. } if self.shutdown.is_requested() || self.leases.is_stopped(line.batch.lease) => Duration::ZERO,
             Counts { .. } => self.wait_after_failure(line.batch),
         };
         let report = Arc::new(Report {

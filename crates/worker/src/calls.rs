@@ -1,6 +1,6 @@
 //! Calling a rail: the only place from which money moves. What is called here has a committed intent.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 use payfleet_domain::{BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
@@ -9,7 +9,11 @@ use payfleet_store::{LeasedBatch, Order};
 use time::OffsetDateTime;
 
 use crate::Worker;
-use crate::leases::Held;
+use crate::leases::{Held, NoCall, UnderWay};
+use crate::ports::Moment;
+
+/// How often a call that may not begin now asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a batch's calls brought.
 pub(crate) struct Answers {
@@ -17,6 +21,15 @@ pub(crate) struct Answers {
     pub outcomes: Vec<(PayoutId, Outcome)>,
     /// The request was refused as a whole.
     pub refused_whole: bool,
+}
+
+/// What an intent allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Permission {
+    /// The rail must not execute a request later, by the database's clock.
+    pub expires_at: OffsetDateTime,
+    /// When it was asked for, by ours.
+    pub intended: Moment,
 }
 
 /// A rail, and how to reach it for one batch.
@@ -50,24 +63,14 @@ impl Line<'_> {
 
     /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the request can still be in time, and
     /// nobody wants us to stop; where not, nothing is sent and the outcome says so.
-    pub(crate) async fn submit(
-        &self,
-        held: &Held,
-        orders: Vec<Order>,
-        expires_at: OffsetDateTime,
-        intended: Instant,
-    ) -> Answers {
-        let may_send = || {
-            let now = self.worker.clock.now();
-            held.is_valid(now) && !self.worker.shutdown.is_requested() && now < intended + self.rail.request_lifetime
-        };
+    pub(crate) async fn submit(&self, held: &Held, orders: Vec<Order>, permission: Permission) -> Answers {
         match self.rail.key_unit {
             KeyUnit::Payout => {
                 let outcomes = stream::iter(orders)
                     .map(|order| async move {
                         let payout = order.payout;
                         let instructions = [self.instruction(order)];
-                        let answer = self.one_call(may_send, &self.call(&instructions, expires_at)).await;
+                        let answer = self.one_call(held, permission, &instructions).await;
                         let outcome = match answer {
                             Answer::All(outcome) => outcome,
                             Answer::Each(mut outcomes) if outcomes.len() == 1 => outcomes.remove(0),
@@ -82,7 +85,7 @@ impl Line<'_> {
             }
             KeyUnit::Batch => {
                 let (payouts, instructions) = self.instructions(orders);
-                let answer = self.one_call(may_send, &self.call(&instructions, expires_at)).await;
+                let answer = self.one_call(held, permission, &instructions).await;
                 let all = |outcome: Outcome| payouts.iter().map(|payout| (*payout, outcome.clone())).collect();
                 match answer {
                     Answer::All(outcome) => {
@@ -98,7 +101,27 @@ impl Line<'_> {
         }
     }
 
-    async fn one_call(&self, may_send: impl Fn() -> bool, call: &Call<'_>) -> Answer {
+    /// Waits until a call for so many payouts may begin, and begins it. `None` if it may never.
+    async fn begin<'h>(&self, held: &'h Held, permission: Permission, payouts: usize) -> Option<UnderWay<'h>> {
+        let clock = &self.worker.clock;
+        loop {
+            let now = clock.now();
+            // By both clocks: the steady one does not know of a host that was suspended, and the other one may be set back.
+            let is_late =
+                now >= permission.intended + self.rail.request_lifetime || clock.wall() >= permission.expires_at;
+            if is_late || self.worker.shutdown.is_requested() {
+                return None;
+            }
+            match held.begin(payouts, now) {
+                Ok(under_way) => return Some(under_way),
+                Err(NoCall::Never) => return None,
+                Err(NoCall::NotNow) => clock.sleep(ASK_AGAIN).await,
+            }
+        }
+    }
+
+    async fn one_call(&self, held: &Held, permission: Permission, instructions: &[Instruction]) -> Answer {
+        let call = &self.call(instructions, permission.expires_at);
         let Ok(_permit) = self.worker.calls.acquire().await else {
             return Answer::All(Outcome::NotExecuted); // the semaphore is never closed; and nothing was sent
         };
@@ -106,9 +129,9 @@ impl Line<'_> {
             .paces
             .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &call.account.name)
             .await;
-        if !may_send() {
+        let Some(_under_way) = self.begin(held, permission, instructions.len()).await else {
             return Answer::All(Outcome::NotExecuted);
-        }
+        };
         if payfleet_failpoint::pass("submit", "before").await.is_err() {
             return Answer::All(Outcome::NotExecuted);
         }

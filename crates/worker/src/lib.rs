@@ -160,6 +160,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         }
     });
     let renewing = tokio::spawn(leases::renew(worker.clone()));
+    let watching = tokio::spawn(leases::watch_stops(worker.clone()));
     let sweeping = tokio::spawn(sweep::sweep(process.clone()));
     let beating = tokio::spawn(beat(process.clone(), started_at));
 
@@ -167,6 +168,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     reader::read(process.clone()).await;
 
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
+    watching.abort(); // nothing is sent any more
     beating.abort();
     if sweeping.await.is_err() {
         tracing::error!("the sweeper ended abnormally");

@@ -2,16 +2,19 @@
 //! is another one, in which every await is a place for a fault.
 
 use std::collections::HashSet;
+use std::ops::Add;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutState, Rail, RunId};
+use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId};
 use payfleet_queue::{EntryId, Hint, Outstanding, Queue, QueueError};
 use payfleet_store::{
     CloseVerdict, Intent, IntentRefused, Lease, LeasedBatch, Order, Recorded, Report, RunChangeError, SplitRefused,
-    Store, StoreError,
+    StopConfirmed, StopSeen, Store, StoreError,
 };
+use rustix::time::{ClockId, clock_gettime};
+use time::OffsetDateTime;
 
 /// What decides: see the methods of the same names of [`Store`].
 #[allow(missing_docs)] // said there
@@ -25,6 +28,8 @@ pub trait SystemOfRecord: Send + Sync {
     ) -> Result<Option<LeasedBatch>, StoreError>;
     async fn leases_renew(&self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
     async fn lease_release(&self, lease: Lease, available_in: Duration) -> Result<(), StoreError>;
+    async fn stops_find(&self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError>;
+    async fn stops_confirm(&self, confirmed: Vec<StopConfirmed>) -> Result<(), StoreError>;
     async fn intent_write(
         &self,
         lease: Lease,
@@ -32,6 +37,7 @@ pub trait SystemOfRecord: Send + Sync {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
+    async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError>;
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError>;
     async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
@@ -61,11 +67,35 @@ pub trait Hints: Send + Sync {
     async fn rate_permit(&self, rail: &str, account: &str, calls: u32, per_sec: u32) -> Result<Duration, QueueError>;
 }
 
-/// Time and chance of one process. Never compared with the database's time.
+/// An instant of a steady clock that goes on whatever stops: the process, the machine, or the machine that this one is a guest of as far as it is told.
+/// Permission to send is measured by nothing else, and `std::time::Instant` is not that: on Linux it stands still while the machine is suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    since_boot: Duration,
+}
+
+impl Moment {
+    /// This long after the beginning of the clock.
+    pub fn since_boot(since_boot: Duration) -> Moment {
+        Moment { since_boot }
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+
+    fn add(self, wait: Duration) -> Moment {
+        Moment { since_boot: self.since_boot.saturating_add(wait) }
+    }
+}
+
+/// Time and chance of one process.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// A steady clock, which goes on while the process is stopped.
-    fn now(&self) -> Instant;
+    /// A steady clock, which goes on while the process is stopped or the machine suspended.
+    fn now(&self) -> Moment;
+    /// What the machine's calendar says. Only for instants that others have named: a guest whose host was suspended may not be told of it otherwise.
+    fn wall(&self) -> OffsetDateTime;
     /// Waits.
     async fn sleep(&self, wait: Duration);
     /// From 0 to 1, so that a fleet that failed together does not come back together.
@@ -77,8 +107,14 @@ pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
-    fn now(&self) -> Instant {
-        Instant::now()
+    fn now(&self) -> Moment {
+        let boot = clock_gettime(ClockId::Boottime);
+        // Neither is ever negative, on a clock that begins with the machine.
+        Moment::since_boot(Duration::new(boot.tv_sec.unsigned_abs(), boot.tv_nsec.unsigned_abs() as u32))
+    }
+
+    fn wall(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
     }
 
     async fn sleep(&self, wait: Duration) {
@@ -109,6 +145,14 @@ impl SystemOfRecord for Store {
         self.lease_release(lease, available_in).await
     }
 
+    async fn stops_find(&self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError> {
+        self.stops_find(leases).await
+    }
+
+    async fn stops_confirm(&self, confirmed: Vec<StopConfirmed>) -> Result<(), StoreError> {
+        self.stops_confirm(confirmed).await
+    }
+
     async fn intent_write(
         &self,
         lease: Lease,
@@ -117,6 +161,10 @@ impl SystemOfRecord for Store {
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError> {
         self.intent_write(lease, worker, rail, looked_up).await
+    }
+
+    async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError> {
+        self.batch_clear(lease).await
     }
 
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd, StatementLine, TenantId,
+    BatchId, BatchState, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd, StatementLine,
+    TenantId,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
-    Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StoreError,
-    Uncovered, Verdict,
+    Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StopConfirmed,
+    StopSeen, StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -116,6 +117,9 @@ pub trait Backend: Send {
     -> Result<Option<LeasedBatch>, StoreError>;
     fn leases_renew(&mut self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError>;
     fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError>;
+    fn stops_find(&mut self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError>;
+    fn stops_confirm(&mut self, confirmed: Vec<StopConfirmed>) -> Result<(), StoreError>;
+    fn batch_clear(&mut self, lease: Lease) -> Result<Option<BatchState>, StoreError>;
     fn intent_write(
         &mut self,
         lease: Lease,

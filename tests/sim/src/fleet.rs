@@ -1,7 +1,7 @@
 //! The programs of the fleet as processes of the simulator: the same decisions, with the loops around them that a process has.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clap::Parser;
@@ -12,12 +12,14 @@ use payfleet_rails::{Adapter, Registry};
 use payfleet_reconciler::{Ended, Rails, account_fetch, judge, reconcile_once};
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{AccountRead, Compared, NewRun, RunRow};
-use payfleet_worker::ports::{Clock, SystemOfRecord};
+use payfleet_worker::ports::{Clock, Moment, SystemOfRecord};
 use payfleet_worker::sweep::Windows;
 use payfleet_worker::{Options, Worker, leases};
 use rust_decimal::Decimal;
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
+use crate::EPOCH;
 use crate::backend::Scenario;
 use crate::queue::SimHints;
 use crate::rail::SimAdapter;
@@ -34,9 +36,12 @@ struct SimClock(World);
 
 #[async_trait]
 impl Clock for SimClock {
-    fn now(&self) -> Instant {
-        static BEGINNING: OnceLock<Instant> = OnceLock::new();
-        *BEGINNING.get_or_init(Instant::now) + self.0.scheduler.now()
+    fn now(&self) -> Moment {
+        Moment::since_boot(self.0.scheduler.now())
+    }
+
+    fn wall(&self) -> OffsetDateTime {
+        EPOCH + self.0.scheduler.now()
     }
 
     async fn sleep(&self, wait: Duration) {
@@ -89,6 +94,7 @@ pub fn worker(world: &World, number: usize) -> (ProcessId, Shutdown) {
         shutdown.clone(),
     ));
     scheduler.spawn(process, leases::renew(worker.clone()));
+    scheduler.spawn(process, leases::watch_stops(worker.clone()));
     // Every worker sweeps, as if the lock did not keep the others from it: sweeping twice must be harmless too.
     scheduler.spawn(process, {
         let (world, worker, shutdown) = (world.clone(), worker.clone(), shutdown.clone());

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementEnd, StatementLine, TenantId,
+    BatchId, BatchState, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementEnd, StatementLine, TenantId,
 };
 use payfleet_store::{
     AccountRead, AccountReading, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun,
     OpenBatches, Order, Planned, Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow,
-    SplitRefused, StatementAccount, StatementSource, Store, StoreError, TenantRail, Uncovered, Verdict,
+    SplitRefused, StatementAccount, StatementSource, StopConfirmed, StopSeen, Store, StoreError, TenantRail, Uncovered,
+    Verdict,
 };
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
@@ -273,6 +274,18 @@ impl Backend for Postgres {
 
     fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
         self.wait(self.store().lease_release(lease, available_in))
+    }
+
+    fn stops_find(&mut self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError> {
+        self.wait(self.store().stops_find(leases))
+    }
+
+    fn stops_confirm(&mut self, confirmed: Vec<StopConfirmed>) -> Result<(), StoreError> {
+        self.wait(self.store().stops_confirm(confirmed))
+    }
+
+    fn batch_clear(&mut self, lease: Lease) -> Result<Option<BatchState>, StoreError> {
+        self.wait(self.store().batch_clear(lease))
     }
 
     fn intent_write(

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{BatchId, Epoch, HoldReason, PayoutState, Rail, RunId, StatementEnd, StatementLine};
+use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId, StatementEnd, StatementLine};
 use payfleet_reconciler::ports::Reading;
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
     Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StatementSource,
-    StoreError, Uncovered, Verdict,
+    StopConfirmed, StopSeen, StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 
@@ -140,6 +140,18 @@ impl payfleet_worker::ports::SystemOfRecord for SimRecord {
 
     async fn lease_release(&self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
         self.arrow(Step::Lease, |backend| backend.lease_release(lease, available_in)).await
+    }
+
+    async fn stops_find(&self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError> {
+        self.arrow(Step::Lease, |backend| backend.stops_find(leases.clone())).await
+    }
+
+    async fn stops_confirm(&self, confirmed: Vec<StopConfirmed>) -> Result<(), StoreError> {
+        self.arrow(Step::Lease, |backend| backend.stops_confirm(confirmed.clone())).await
+    }
+
+    async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError> {
+        self.arrow(Step::Record, |backend| backend.batch_clear(lease)).await
     }
 
     async fn intent_write(

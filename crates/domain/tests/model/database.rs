@@ -143,6 +143,8 @@ impl Database {
             may_arrive_until: self.alive().map(|(_, row)| ago(row.age) + rail.dead_after()).max(),
             stalled_leases: if self.stalled > STALLED_MAX { STALLED_LEASES_MAX + 1 } else { self.stalled.into() },
             unknown_attempts: if self.unknown >= UNKNOWN_MAX { UNKNOWN_ATTEMPTS_MAX } else { self.unknown.into() },
+            run_cancelled: self.stopped == Some(Stop::Cancelled),
+            has_controls: false,
             now: NOW,
         })
     }

@@ -5,7 +5,7 @@
 //! process does that stands still in between is bounded by the request's lifetime alone, which the other worlds show.
 
 use payfleet_domain::{
-    BatchFacts, BatchState, Effect, HoldReason, NextStep, NotPaid, PayoutState, PersonId, Rule, Word, hear, next_step,
+    BatchFacts, BatchState, Effect, NextStep, NotPaid, PayoutState, PersonId, Rule, Word, hear, next_step,
 };
 
 use crate::action::Action;
@@ -67,18 +67,11 @@ impl Fleet {
     }
 
     /// What a lease does next.
-    pub fn step_of(&self, state: &State, facts: &BatchFacts) -> NextStep {
-        if !state.is_cancelled() || !self.rules.keep(Rule::StopSendsNothing) {
-            return next_step(&self.rail, facts);
-        }
+    pub fn step_of(&self, facts: &BatchFacts) -> NextStep {
+        let run_cancelled = facts.run_cancelled && self.rules.keep(Rule::StopSendsNothing);
         match facts.state {
-            BatchState::Ready => NextStep::Nothing,
-            BatchState::Sending => match facts.may_arrive_until {
-                Some(until) if until > facts.now => NextStep::WaitUntil(until),
-                _ if self.rail.can_be_looked_up() => NextStep::LookUp,
-                _ => NextStep::Hold(HoldReason::NoWayToKnow),
-            },
-            _ => next_step(&self.rail, facts),
+            BatchState::Ready if run_cancelled => NextStep::Nothing,
+            _ => next_step(&self.rail, &BatchFacts { run_cancelled, ..*facts }),
         }
     }
 

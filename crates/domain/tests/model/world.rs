@@ -311,7 +311,7 @@ impl Fleet {
         if !self.rules.keep(Rule::LookupAfterLifetime) {
             facts.may_arrive_until = None;
         }
-        let what = self.step_of(&next, &facts);
+        let what = self.step_of(&facts);
         let worker = match what {
             NextStep::Submit => Worker::Intending { looked_up: false },
             NextStep::LookUp if next.is_cancelled() => Worker::Asking(NotFound::Cancel),

@@ -5,6 +5,7 @@ mod outcomes;
 mod runs;
 mod session;
 mod standing;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub use session::Session;
 struct Run {
     row: RunRow,
     paused: bool,
+    /// Pauses and cancels so far.
+    stop_no: i32,
     cursor: usize,
     /// What was learned of its payments, and what the last verdict knew of.
     news_no: u64,
@@ -82,6 +85,8 @@ struct Batch {
     stalled_leases: i32,
     unknown_attempts: i32,
     failures: u32,
+    /// The newest stop of the run that a lessee has confirmed.
+    stop_seen: i32,
     attempts: BTreeMap<i32, Attempt>,
     /// Attempts so far; inherited by halves.
     attempt: i32,
@@ -90,6 +95,15 @@ struct Batch {
 impl Batch {
     fn payouts(&self) -> i32 {
         (self.last.0 - self.first.0 + 1) as i32
+    }
+
+    /// What is dead and not known to the rail never was.
+    fn supersede(&mut self, now: OffsetDateTime) {
+        for attempt in self.attempts.values_mut() {
+            if attempt.is_alive() && attempt.may_arrive_until < now {
+                attempt.result = Some("superseded");
+            }
+        }
     }
 
     fn has(&self, payout: PayoutId) -> bool {
@@ -220,6 +234,8 @@ impl Memory {
                 may_arrive_until: alive.map(|attempt| attempt.may_arrive_until).max(),
                 stalled_leases: batch.stalled_leases,
                 unknown_attempts: batch.unknown_attempts,
+                run_cancelled: run.row.state == RunState::Cancelled,
+                has_controls: false,
                 now,
             },
             failures: batch.failures,
@@ -265,17 +281,11 @@ impl Memory {
         let batch = self.batches.get_mut(&lease.batch).filter(|batch| batch.epoch == lease.epoch);
         let Some(batch) = batch else { return Ok(Err(IntentRefused::LeaseLost)) };
         let run = &runs[&batch.run];
-        let may_go_on = run.row.state == RunState::Paying
-            || run.row.state == RunState::Cancelled && batch.state == BatchState::Sending;
-        if run.paused || !may_go_on {
+        if run.paused || run.row.state != RunState::Paying {
             return Ok(Err(IntentRefused::RunStopped));
         }
         if rail.needs_dead_requests() && looked_up {
-            for attempt in batch.attempts.values_mut() {
-                if attempt.is_alive() && attempt.may_arrive_until < now {
-                    attempt.result = Some("superseded");
-                }
-            }
+            batch.supersede(now);
         }
         if is_past_or_now(batch.lease_until, now) {
             return Ok(Err(IntentRefused::LeaseLost));

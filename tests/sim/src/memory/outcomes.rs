@@ -2,7 +2,7 @@
 
 use payfleet_domain::{
     AttemptNo, BatchId, BatchState, HoldReason, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState,
-    RefusalCode, RefusalKind, RefusalVerdict, RunId, refusal_verdict,
+    RefusalCode, RefusalKind, RefusalVerdict, RunId, RunState, refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
@@ -54,7 +54,7 @@ impl Memory {
         freed
     }
 
-    fn move_all(&mut self, ids: &[PayoutId], event: PayoutEvent) -> u64 {
+    pub(super) fn move_all(&mut self, ids: &[PayoutId], event: PayoutEvent) -> u64 {
         let mut moved = 0;
         for id in ids {
             if let Some(payout) = self.payouts.get_mut(id)
@@ -298,6 +298,9 @@ impl Memory {
         let batch = self.batch(lease.batch)?.clone();
         if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
             return Ok(None);
+        }
+        if self.runs[&batch.run].row.state == RunState::Cancelled && batch.state == BatchState::Sending {
+            self.cancel_part(lease.batch)?;
         }
         let payouts = self.in_batch(&batch);
         let held = self.move_all(&payouts, PayoutEvent::Hold);

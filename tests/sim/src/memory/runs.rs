@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use payfleet_domain::invariant::{Total, run_adds_up};
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd,
-    StatementLine, TenantId,
+    BatchId, BatchState, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd, StatementLine,
+    TenantId,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
     PlanProgress, Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
-    StoreError, Uncovered, Verdict,
+    StopConfirmed, StopSeen, StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -57,7 +57,8 @@ impl Memory {
             paying_at: None,
             settled_at: None,
         };
-        let run = Run { row: row.clone(), paused: false, cursor: 0, news_no: 1, judged_news: 0, verdict: None };
+        let run =
+            Run { row: row.clone(), paused: false, stop_no: 0, cursor: 0, news_no: 1, judged_news: 0, verdict: None };
         self.runs.insert(id, run);
         Ok((row, true))
     }
@@ -166,6 +167,7 @@ impl Memory {
                             stalled_leases: 0,
                             unknown_attempts: 0,
                             failures: 0,
+                            stop_seen: 0,
                             attempts: Default::default(),
                             attempt: 0,
                         },
@@ -286,10 +288,8 @@ impl Backend for Memory {
     }
 
     fn runs_to_cancel(&mut self) -> Result<Vec<RunId>, StoreError> {
-        let ready =
-            |run: &&Run| self.batches.values().any(|batch| batch.run == run.row.id && batch.state == BatchState::Ready);
         let cancelled = self.runs.values().filter(|run| run.row.state == RunState::Cancelled);
-        Ok(cancelled.filter(ready).map(|run| run.row.id).collect())
+        Ok(cancelled.filter(|run| self.has_unsent(run.row.id)).map(|run| run.row.id).collect())
     }
 
     fn run_cancel(&mut self, id: RunId) -> Result<u64, RunChangeError> {
@@ -301,25 +301,11 @@ impl Backend for Memory {
             return Err(self.illegal(id, "cancelled"));
         }
         let run = self.run(id)?;
+        run.stop_no += i32::from(run.row.state != RunState::Cancelled);
         run.row.state = RunState::Cancelled;
         run.row.pause_reason = None;
         run.paused = false;
-        let ready: Vec<BatchId> = self
-            .batches
-            .iter()
-            .filter(|(_, batch)| batch.run == id && batch.state == BatchState::Ready)
-            .map(|(id, _)| *id)
-            .collect();
-        let mut cancelled = 0;
-        for batch in ready {
-            let (first, last) = (self.batches[&batch].first, self.batches[&batch].last);
-            let payouts: Vec<PayoutId> = (first.0..=last.0).map(PayoutId).collect();
-            cancelled += self.set_free(&payouts, PayoutState::Cancelled, PayoutEvent::Cancel);
-            let batch = self.batch(batch)?;
-            batch.state = BatchState::Cancelled;
-            batch.lease_until = None;
-        }
-        Ok(cancelled)
+        Ok(self.cancel_unsent(id)?)
     }
 
     fn run_pause(&mut self, id: RunId) -> Result<(), RunChangeError> {
@@ -327,6 +313,7 @@ impl Backend for Memory {
             None => Err(self.illegal(id, "paused")),
             Some(run) => {
                 run.paused = true;
+                run.stop_no += 1;
                 run.row.pause_reason.get_or_insert_with(|| "a person".to_owned());
                 Ok(())
             }
@@ -381,6 +368,19 @@ impl Backend for Memory {
     fn lease_release(&mut self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
         self.release(lease, available_in);
         Ok(())
+    }
+
+    fn stops_find(&mut self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError> {
+        Ok(self.find_stops(leases))
+    }
+
+    fn stops_confirm(&mut self, confirmed: Vec<StopConfirmed>) -> Result<(), StoreError> {
+        self.confirm_stops(&confirmed);
+        Ok(())
+    }
+
+    fn batch_clear(&mut self, lease: Lease) -> Result<Option<BatchState>, StoreError> {
+        self.clear(lease)
     }
 
     fn intent_write(
