@@ -148,3 +148,59 @@ async fn a_worker_that_cannot_ask_sends_nothing_after_a_second() {
     way.set(Weather::Fair);
     pays_the_rest_once(&fleet, run).await;
 }
+
+/// Case 05: an affiliate who was put on hold while its run waited, by a file or by a command, is not paid; it is once that is lifted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_put_on_hold_while_the_run_is_paused_is_not_paid() {
+    let mut fleet = Fleet::start(FleetOptions::default()).await;
+    let file = |name: &str, text: &str| {
+        let path = fleet.folder().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let affiliates = file(
+        "affiliates.csv",
+        "affiliate_id,name,email,country,currency,method,destination\n\
+         F1,Flo,flo@example.org,NL,EUR,paypal,flo@example.org\n\
+         G1,Gus,gus@example.org,NL,EUR,paypal,gus@example.org\n\
+         H1,Hal,hal@example.org,NL,EUR,paypal,hal@example.org\n\
+         I1,Ida,ida@example.org,NL,EUR,paypal,ida@example.org\n",
+    );
+    let commissions = file(
+        "commissions.csv",
+        "commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind\n\
+         f1,F1,O1,20.00,EUR,2026-01-10T10:00:00Z,sale\n\
+         g1,G1,O2,20.00,EUR,2026-01-10T10:00:00Z,sale\n\
+         h1,H1,O3,20.00,EUR,2026-01-10T10:00:00Z,sale\n\
+         i1,I1,O4,20.00,EUR,2026-01-10T10:00:00Z,sale\n",
+    );
+    let on_hold = file(
+        "on_hold.csv",
+        "affiliate_id,name,email,country,currency,method,destination,on_hold\n\
+         F1,Flo,flo@example.org,NL,EUR,paypal,flo@example.org,true\n",
+    );
+    fleet.must(&["import", "affiliates", "--tenant", "case05", &affiliates]);
+    fleet.must(&["import", "commissions", "--tenant", "case05", &commissions]);
+    fleet.must(&["rails", "set", "--tenant", "case05", "--method", "paypal", "--rail", "sandbox-payout"]);
+    let run = fleet.run("case05", "2026-01").await;
+    fleet.must(&["pause", &run.to_string(), "--reason", "F1 is a fraud"]);
+    fleet.must(&["import", "affiliates", "--tenant", "case05", &on_hold]);
+    fleet.must(&["affiliate", "hold", "--tenant", "case05", "G1", "--reason", "asked by the bank"]);
+    let payout_of = "SELECT p.id FROM payout p JOIN affiliate a ON a.id = p.affiliate_id WHERE a.external_id = $1";
+    let stopped: i64 = sqlx::query_scalar(payout_of).bind("H1").fetch_one(&fleet.database).await.unwrap();
+    fleet.must(&["payout", "stop", &stopped.to_string(), "--reason", "wrong amount"]);
+    let said = fleet.must(&["resume", &run.to_string()]);
+    assert!(said.contains("3 payouts are under control, and will be held"), "{said}");
+    let _worker = fleet.worker(&[]);
+    fleet.settled(run, LONG).await;
+    let paid: Vec<String> = fleet.journal().await.into_iter().map(|movement| movement.destination).collect();
+    assert_eq!(paid, ["ida@example.org"]);
+    let holds = fleet.must(&["holds", &run.to_string()]);
+    assert_eq!((holds.matches("on_hold").count(), holds.matches("stopped").count()), (2, 1), "{holds}");
+    let said = fleet.must(&["affiliate", "release", "--tenant", "case05", "G1"]);
+    assert!(said.contains("their money is due again"), "the run is over: {said}");
+    fleet.must(&["run", "--tenant", "case05", "--period", "2026-01", "--sequence", "2", "--wait"]);
+    let mut paid: Vec<String> = fleet.journal().await.into_iter().map(|movement| movement.destination).collect();
+    paid.sort();
+    assert_eq!(paid, ["gus@example.org", "ida@example.org"]);
+}

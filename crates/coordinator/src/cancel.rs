@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use payfleet_domain::{PayoutState, Rail, RunId, RunState};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{StopCounts, Store};
+use payfleet_store::{RunControls, StopCounts, Store};
 
 use crate::cli::{CancelArgs, PauseArgs, RunNumber};
 use crate::failure::Failure;
@@ -27,13 +27,14 @@ pub async fn pause(store: &Store, args: &PauseArgs) -> Result<ExitCode, Failure>
     ));
     show::print(&line(left.total.answering, "were sent, and their answers are coming in"));
     show::print(&line(left.total.in_doubt, "were perhaps sent, and have no answer"));
+    show::print(&controls(store, run).await?);
     Ok(ExitCode::Done)
 }
 
 /// `resume`.
 pub async fn resume(store: &Store, args: &RunNumber) -> Result<ExitCode, Failure> {
     store.run_resume(args.run).await?;
-    show::print(&format!("run {} goes on\n", args.run));
+    show::print(&format!("run {} goes on\n{}", args.run, controls(store, args.run).await?));
     Ok(ExitCode::Done)
 }
 
@@ -67,6 +68,12 @@ pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failur
     told += &line(held, "are held for people; see `holds`");
     show::print(&told);
     Ok(ExitCode::Done)
+}
+
+/// What controls hold back of a run.
+async fn controls(store: &Store, run: RunId) -> Result<String, Failure> {
+    let RunControls { held, waiting } = store.run_controls(run).await?;
+    Ok(line(held, "are held by controls; `holds` lists them") + &line(waiting, "are under control, and will be held"))
 }
 
 /// A line of the answer, if there is something to say.

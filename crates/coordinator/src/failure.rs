@@ -7,7 +7,7 @@ use payfleet_queue::QueueError;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
-use payfleet_store::{ConfirmError, HoldError, PeopleError, RunChangeError, RunCreateError, StoreError};
+use payfleet_store::{ConfirmError, ControlError, HoldError, PeopleError, RunChangeError, RunCreateError, StoreError};
 
 /// What a person reads, and what a script acts on.
 #[derive(Debug)]
@@ -120,6 +120,19 @@ impl From<RunChangeError> for Failure {
         match error {
             RunChangeError::Store(error) => error.into(),
             RunChangeError::Unknown(_) | RunChangeError::Illegal { .. } => Failure::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Failure {
+        match error {
+            ControlError::Store(error) => error.into(),
+            ControlError::NoPayout(_)
+            | ControlError::NoAffiliate(_)
+            | ControlError::Settled { .. }
+            | ControlError::NotStopped(_)
+            | ControlError::NotOnHold(_) => Failure::usage(error.to_string()),
         }
     }
 }

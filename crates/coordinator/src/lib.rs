@@ -9,6 +9,7 @@ mod cancel;
 mod cli;
 mod confirm;
 mod connect;
+mod control;
 mod failure;
 pub mod hints;
 mod holds;
@@ -73,6 +74,8 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Pause(args) => cancel::pause(&open_schema(cli).await?, args).await,
         Command::Resume(args) => cancel::resume(&open_schema(cli).await?, args).await,
         Command::Cancel(args) => cancel::cancel(&open_schema(cli).await?, args).await,
+        Command::Payout { what } => control::payout(&open_schema(cli).await?, what).await,
+        Command::Affiliate { what } => control::affiliate(&open_schema(cli).await?, what).await,
         Command::Holds(args) => match &args.what {
             Some(HoldsCommand::Decide(decide)) => holds::decide(&open_schema(cli).await?, decide).await,
             None => holds::list(&open_schema(cli).await?, args).await,

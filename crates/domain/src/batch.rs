@@ -15,9 +15,9 @@ pub enum BatchState {
     Accepted,
     /// Every payout is final.
     Done,
-    /// Some payouts wait for two people.
+    /// Some payouts wait for people.
     Held,
-    /// Replaced by its two halves.
+    /// Replaced by its parts.
     Split,
     /// Its run was cancelled before it was sent.
     Cancelled,
@@ -64,7 +64,9 @@ impl BatchState {
             | (S::Sending, S::Split)
             | (S::Accepted, S::Accepted | S::Done | S::Held)
             // Late evidence, or two people, can finish what was held; and evidence is recorded even where a rail had said that nothing was executed.
-            | (S::Held | S::Ready, S::Accepted | S::Done) => Ok(to),
+            | (S::Held | S::Ready, S::Accepted | S::Done)
+            // The control that held it was lifted; only what was never sent.
+            | (S::Held, S::Ready) => Ok(to),
             (from, to) => Err(IllegalBatchMove { from, to }),
         }
     }
@@ -121,7 +123,7 @@ mod tests {
             (Sending, &[Ready, Sending, Accepted, Done, Held, Split]),
             (Accepted, &[Accepted, Done, Held]),
             (Done, &[]),
-            (Held, &[Accepted, Done]),
+            (Held, &[Ready, Accepted, Done]),
             (Split, &[]),
             (Cancelled, &[]),
         ];

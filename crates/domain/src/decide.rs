@@ -60,6 +60,10 @@ pub enum HoldReason {
     Poison,
     /// It may have been sent before it was stopped, and the rail cannot be asked; sending it again to find out is what the stop forbids.
     StoppedInDoubt,
+    /// A control: its affiliate is on hold. Nothing of it was sent.
+    OnHold,
+    /// A control: somebody stopped this payout. Nothing of it was sent.
+    Stopped,
 }
 
 impl HoldReason {
@@ -71,8 +75,15 @@ impl HoldReason {
             HoldReason::BudgetExhausted => "budget_exhausted",
             HoldReason::Poison => "poison",
             HoldReason::StoppedInDoubt => "stopped_in_doubt",
+            HoldReason::OnHold => "on_hold",
+            HoldReason::Stopped => "stopped",
         }
     }
+}
+
+impl HoldReason {
+    /// The controls: nothing is in doubt about what they hold, and one person lifts them.
+    pub const CONTROLS: [HoldReason; 2] = [HoldReason::OnHold, HoldReason::Stopped];
 }
 
 impl fmt::Display for HoldReason {

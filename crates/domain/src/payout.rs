@@ -46,6 +46,8 @@ pub enum PayoutEvent {
     PayLate,
     /// The run was cancelled before it was sent.
     Cancel,
+    /// The control that held it before it was sent was lifted.
+    Lift,
 }
 
 /// A move that no rule allows.
@@ -87,6 +89,7 @@ impl PayoutState {
             // Its money was due again, so this takes it back from the affiliate's balance.
             (S::Refused | S::Cancelled | S::Returned, E::PayLate) => Ok(S::Paid),
             (S::Planned, E::Cancel) => Ok(S::Cancelled),
+            (S::Held, E::Lift) => Ok(S::Planned),
             (from, event) => Err(IllegalPayoutMove { from, event }),
         }
     }
@@ -141,7 +144,7 @@ impl fmt::Display for PayoutState {
 mod tests {
     use super::*;
 
-    const EVENTS: [PayoutEvent; 9] = [
+    const EVENTS: [PayoutEvent; 10] = [
         PayoutEvent::Accept,
         PayoutEvent::Pay,
         PayoutEvent::Refuse,
@@ -151,6 +154,7 @@ mod tests {
         PayoutEvent::Return,
         PayoutEvent::PayLate,
         PayoutEvent::Cancel,
+        PayoutEvent::Lift,
     ];
 
     #[test]
@@ -176,7 +180,7 @@ mod tests {
     #[test]
     fn these_moves_are_legal_and_no_others() {
         use PayoutState::*;
-        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 9] = [
+        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 10] = [
             (PayoutEvent::Accept, Accepted, &[Planned, Unknown, Held]),
             (PayoutEvent::Pay, Paid, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::Refuse, Refused, &[Planned, Accepted, Unknown, Held]),
@@ -186,6 +190,7 @@ mod tests {
             (PayoutEvent::Return, Returned, &[Paid]),
             (PayoutEvent::PayLate, Paid, &[Refused, Returned, Cancelled]),
             (PayoutEvent::Cancel, Cancelled, &[Planned]),
+            (PayoutEvent::Lift, Planned, &[Held]),
         ];
         for (event, to, sources) in legal {
             let found: Vec<PayoutState> =

@@ -67,7 +67,7 @@ pub enum Rule {
     /// by [`next_step`](crate::next_step), and by `batch_clear` (store, `stop.rs`).
     StopSendsNothing,
     /// Controls are read again when an intent is written, because who was put on hold after the plan must not be paid.
-    /// Kept by `intent_write` (store, `intent.rs`).
+    /// Kept by `intent_write` (store, `intent.rs` and `control.rs`).
     ControlsAtIntent,
     /// The look at lease and lifetime right before a call counts the time for which the machine was suspended, because
     /// the rest of the world has gone on. Kept by the worker's clock (`ports.rs`) and right before each call

@@ -120,6 +120,8 @@ fn reasons_have_these_words() {
         (HoldReason::BudgetExhausted, "budget_exhausted"),
         (HoldReason::Poison, "poison"),
         (HoldReason::StoppedInDoubt, "stopped_in_doubt"),
+        (HoldReason::OnHold, "on_hold"),
+        (HoldReason::Stopped, "stopped"),
     ] {
         assert_eq!(reason.code(), word);
         assert_shown(reason, word);

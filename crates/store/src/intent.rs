@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError};
+use crate::control::controls_apply;
 use crate::lease::{Lease, interval};
 use crate::order::{Order, orders_in};
 
@@ -28,6 +29,10 @@ pub enum IntentRefused {
     LeaseLost,
     /// The run was paused or cancelled.
     RunStopped,
+    /// Payouts of it are under control, so nothing was sent; they are held now, and the others are in batches of their own.
+    Split,
+    /// Payouts of it are under control, and it was perhaps sent under its batch key: it must be resolved first.
+    Controlled,
     /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can still arrive.
     NotSafe,
 }
@@ -37,6 +42,8 @@ impl fmt::Display for IntentRefused {
         f.write_str(match self {
             IntentRefused::LeaseLost => "the lease was lost",
             IntentRefused::RunStopped => "the run is paused or cancelled",
+            IntentRefused::Split => "payouts of it are under control; they are held, the others apart from them",
+            IntentRefused::Controlled => "payouts of it are under control, and it was perhaps sent",
             IntentRefused::NotSafe => "sending again is not safe now",
         })
     }
@@ -83,6 +90,10 @@ impl Store {
                 if rail.needs_dead_requests() && looked_up {
                     // Rule `lookup_after_lifetime`.
                     attempts_supersede(tx, lease.batch).await?;
+                }
+                // Rule `controls_at_intent`.
+                if let Some(refused) = controls_apply(tx, lease.batch, rail).await? {
+                    return Ok(Err(refused));
                 }
                 // Time is looked at only now, when nothing more is waited for.
                 // Rules `horizon_guard` and `neither_is_held`: without a key there is no window.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{AttemptNo, BatchFacts, BatchId, Epoch, PayoutId, RunId, TenantId};
+use payfleet_domain::{AttemptNo, BatchFacts, BatchId, BatchState, Epoch, PayoutId, RunId, TenantId};
 use sqlx::Row;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
+use crate::control::has_controls;
 
 /// The right itself: valid only with the batch's newest epoch, and only until the database's clock says that it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +84,16 @@ impl Store {
                 .bind(batch.0)
                 .bind(&worker)
                 .bind(interval(ttl))
-                .fetch_optional(tx)
+                .fetch_optional(&mut *tx)
                 .await
                 .step("lease_acquire")?;
                 let Some(row) = row else { return Ok(None) };
                 let read = "lease_acquire";
+                let state: BatchState = word(&row, "state")?;
+                let first = PayoutId(row.try_get("first_payout_id").step(read)?);
+                let last = PayoutId(row.try_get("last_payout_id").step(read)?);
+                // Of what is ready, the intent will see to it.
+                let has_controls = state == BatchState::Sending && has_controls(tx, batch, first, last).await?;
                 Ok(Some(LeasedBatch {
                     lease: Lease { batch, epoch: Epoch(row.try_get("lease_epoch").step(read)?) },
                     tenant: TenantId(row.try_get("tenant_id").step(read)?),
@@ -96,10 +102,10 @@ impl Store {
                     rail: row.try_get("rail").step(read)?,
                     account: row.try_get("account").step(read)?,
                     credential: row.try_get("credential").step(read)?,
-                    first: PayoutId(row.try_get("first_payout_id").step(read)?),
-                    last: PayoutId(row.try_get("last_payout_id").step(read)?),
+                    first,
+                    last,
                     facts: BatchFacts {
-                        state: word(&row, "state")?,
+                        state,
                         payouts: row.try_get("payouts").step(read)?,
                         attempt: AttemptNo(row.try_get("attempt").step(read)?),
                         first_sent_at: row.try_get("first_sent_at").step(read)?,
@@ -107,7 +113,7 @@ impl Store {
                         stalled_leases: row.try_get("stalled_leases").step(read)?,
                         unknown_attempts: row.try_get("unknown_attempts").step(read)?,
                         run_cancelled: row.try_get("cancelled").step(read)?,
-                        has_controls: false,
+                        has_controls,
                         now: row.try_get("now").step(read)?,
                     },
                     failures: row.try_get::<i32, _>("failures").step(read)?.unsigned_abs(),

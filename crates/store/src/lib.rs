@@ -11,6 +11,7 @@ mod chunk;
 mod close;
 mod confirm;
 mod connect;
+mod control;
 mod decision;
 mod hold;
 mod import;
@@ -36,6 +37,7 @@ mod tenant;
 pub use close::{CloseVerdict, NotBalanced};
 pub use confirm::{ConfirmError, Contest, Heard, WaitingReturn};
 pub use connect::{Store, StoreError};
+pub use control::{ControlError, ControlLifted, ControlSet, RunControls};
 pub use decision::WordRow;
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{

@@ -1,6 +1,6 @@
-//! Replacing a batch by its two halves, to find the one payout that spoils the others.
+//! Replacing a batch by parts of it: by its two halves, to find the one payout that spoils the others; or around payouts that are under control.
 
-use payfleet_domain::BatchState;
+use payfleet_domain::{BatchState, PayoutId};
 use sqlx::PgConnection;
 
 use crate::batch::{LockedBatch, batch_halves, batch_lock};
@@ -39,44 +39,60 @@ pub(crate) async fn split_refused(tx: &mut PgConnection, batch: &LockedBatch) ->
     split(tx, batch, BatchState::Ready).await
 }
 
-async fn split(tx: &mut PgConnection, batch: &LockedBatch, halves: BatchState) -> Result<(), StoreError> {
-    batch.state.to(BatchState::Split).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
-    let made = sqlx::query(
-        "-- batch_halves
-         WITH half AS (
-           SELECT b.*, part.first, part.last
-             FROM batch b, LATERAL (VALUES (b.first_payout_id, b.first_payout_id + b.payouts / 2 - 1),
-                                           (b.first_payout_id + b.payouts / 2, b.last_payout_id)) AS part (first, last)
-            WHERE b.id = $1 AND b.payouts > 1)
-         INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts,
-                            amount_minor, parent_id, state, attempt, first_sent_at, unknown_attempts, failures, last_code)
-         SELECT tenant_id, run_id, rail, account, credential, currency, first, last, last - first + 1,
-                (SELECT sum(p.amount_minor) FROM payout p WHERE p.id BETWEEN first AND last), id, $2,
-                CASE $2 WHEN 'ready' THEN 0 ELSE attempt END, CASE $2 WHEN 'ready' THEN NULL ELSE first_sent_at END,
-                unknown_attempts, failures, last_code
-           FROM half ORDER BY first",
-    )
-    .bind(batch.id.0)
-    .bind(halves.as_str())
-    .execute(&mut *tx)
-    .await
-    .step("batch_halves")?
-    .rows_affected();
-    if made != 2 {
+async fn split(tx: &mut PgConnection, batch: &LockedBatch, state: BatchState) -> Result<(), StoreError> {
+    if batch.payouts < 2 {
         return Err(StoreError::Broken(format!("batch {} has one payout and cannot be split", batch.id)));
     }
-    if halves != BatchState::Ready {
-        sqlx::query(
-            "-- attempts_inherit
-             INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
-             SELECT b.id, a.n, a.tenant_id, a.epoch, a.worker, a.opened_at, a.may_arrive_until, a.closed_at, a.result
-               FROM attempt a JOIN batch b ON b.parent_id = a.batch_id WHERE a.batch_id = $1",
-        )
-        .bind(batch.id.0)
-        .execute(&mut *tx)
-        .await
-        .step("attempts_inherit")?;
-    }
+    let middle = batch.first.0 + i64::from(batch.payouts / 2);
+    let halves = [
+        Part { first: batch.first, last: PayoutId(middle - 1), state },
+        Part { first: PayoutId(middle), last: batch.last, state },
+    ];
+    split_into(tx, batch, &halves).await
+}
+
+/// What a batch is split into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Its first payout.
+    pub first: PayoutId,
+    /// Its last one.
+    pub last: PayoutId,
+    /// `ready` is proven never to have been sent; what is `sending` keeps all that is known of the attempts.
+    pub state: BatchState,
+}
+
+/// Replaces a batch by its parts, which together are all of it. Parts without anything unanswered end up where their payouts are.
+pub(crate) async fn split_into(tx: &mut PgConnection, batch: &LockedBatch, parts: &[Part]) -> Result<(), StoreError> {
+    batch.state.to(BatchState::Split).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
+    sqlx::query(
+        "-- batch_parts_insert
+         INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts,
+                            amount_minor, parent_id, state, attempt, first_sent_at, unknown_attempts, failures, last_code)
+         SELECT b.tenant_id, b.run_id, b.rail, b.account, b.credential, b.currency, part.first, part.last, part.last - part.first + 1,
+                (SELECT sum(p.amount_minor) FROM payout p WHERE p.id BETWEEN part.first AND part.last), b.id, part.state,
+                CASE part.state WHEN 'ready' THEN 0 ELSE b.attempt END, CASE part.state WHEN 'ready' THEN NULL ELSE b.first_sent_at END,
+                b.unknown_attempts, b.failures, b.last_code
+           FROM batch b, unnest($2::bigint[], $3::bigint[], $4::text[]) AS part (first, last, state)
+          WHERE b.id = $1 ORDER BY part.first",
+    )
+    .bind(batch.id.0)
+    .bind(parts.iter().map(|part| part.first.0).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.last.0).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.state.as_str()).collect::<Vec<_>>())
+    .execute(&mut *tx)
+    .await
+    .step("batch_parts_insert")?;
+    sqlx::query(
+        "-- attempts_inherit
+         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
+         SELECT b.id, a.n, a.tenant_id, a.epoch, a.worker, a.opened_at, a.may_arrive_until, a.closed_at, a.result
+           FROM attempt a JOIN batch b ON b.parent_id = a.batch_id WHERE a.batch_id = $1 AND b.state <> 'ready'",
+    )
+    .bind(batch.id.0)
+    .execute(&mut *tx)
+    .await
+    .step("attempts_inherit")?;
     sqlx::query(
         "-- batch_split
          UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL WHERE id = $1",
@@ -85,9 +101,9 @@ async fn split(tx: &mut PgConnection, batch: &LockedBatch, halves: BatchState) -
     .execute(&mut *tx)
     .await
     .step("batch_split")?;
-    for half in batch_halves(tx, batch.run, batch.id).await? {
-        // All of a half may have its answer already; then nothing of it is left to do.
-        batch_settle_held(tx, half.0).await?;
+    for part in batch_halves(tx, batch.run, batch.id).await? {
+        // All of a part may have its answer already; then nothing of it is left to do.
+        batch_settle_held(tx, part.0).await?;
     }
     Ok(())
 }

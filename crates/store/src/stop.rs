@@ -220,13 +220,16 @@ impl Store {
     }
 
     /// Cancels whatever of a cancelled run was provably not sent: batches that are ready, and of those that were perhaps sent and that nobody works on,
-    /// the payouts that every attempt has said it did not execute. Returns how many payouts.
+    /// the payouts that every attempt has said it did not execute, and what controls hold that never was sent. Returns how many payouts.
     pub(crate) async fn unsent_cancel(&self, run: RunId) -> Result<u64, StoreError> {
         let mut cancelled = 0;
         while let Some(payouts) = self.batch_cancel_next(run).await? {
             cancelled += payouts;
         }
         while let Some(payouts) = self.batch_cancel_part_next(run).await? {
+            cancelled += payouts;
+        }
+        while let Some(payouts) = self.controlled_cancel_next(run).await? {
             cancelled += payouts;
         }
         Ok(cancelled)

@@ -38,6 +38,8 @@ const ROWS: &str = "
   INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'approver', sha256('a')), ('Bob', 'bob', 'approver', sha256('b'));
   INSERT INTO word (person_id, subject, subject_id, says, effect, answers, answered_by)
   VALUES (1, 'hold', 1, 'not_paid', 'proposes', NULL, NULL), (2, 'hold', 1, 'not_paid', 'agrees', 1, 1), (1, 'hold', 2, 'not_paid', 'proposes', NULL, NULL);
+  INSERT INTO control (tenant_id, affiliate_id, reason) VALUES (1, 1, 'r');
+  INSERT INTO control (tenant_id, payout_id, reason) VALUES (1, 4294967296, 'r'), (1, 4294967297, 'r');
   INSERT INTO reconciliation (tenant_id, run_id, statement, lines, discrepancies) VALUES (1, 1, 's', 1, 1);
   INSERT INTO discrepancy (reconciliation_id, tenant_id, kind) VALUES (1, 1, 'k');
   INSERT INTO rail_account (rail, account) VALUES ('null', 'a'), ('null', 'b');
@@ -279,6 +281,26 @@ const RULES: &[(&str, &[&str])] = &[
         "hold_proposal_check",
         &["UPDATE hold SET proposal = 'x', proposed_by = 'ann', resolution = 'evidence', resolved_at = now() WHERE id = 1"],
     ),
+    ("control_of_affiliate", &["INSERT INTO control (tenant_id, affiliate_id, reason) VALUES (1, 1, 'r')"]),
+    (
+        "control_of_one",
+        &["UPDATE control SET affiliate_id = NULL WHERE id = 1", "UPDATE control SET payout_id = 1 WHERE id = 1"],
+    ),
+    ("control_of_payout", &["UPDATE control SET payout_id = 4294967296 WHERE id = 3"]),
+    (
+        "control_pkey",
+        &["INSERT INTO control (id, tenant_id, payout_id, reason) OVERRIDING SYSTEM VALUE VALUES (1, 1, 4294967298, 'r')"],
+    ),
+    (
+        "control_reason_check",
+        &["UPDATE control SET reason = '' WHERE id = 1", "UPDATE control SET reason = ' r' WHERE id = 1"],
+    ),
+    ("control_tenant_id_affiliate_id_fkey", &["UPDATE control SET affiliate_id = 9 WHERE id = 1"]),
+    ("control_tenant_id_fkey", &["UPDATE control SET tenant_id = 9 WHERE id = 2"]),
+    ("batch_stop_calls_check", &["UPDATE batch SET stop_calls = -1 WHERE id = 1"]),
+    ("batch_stop_seen_check", &["UPDATE batch SET stop_seen = -1 WHERE id = 1"]),
+    ("batch_stop_unsent_check", &["UPDATE batch SET stop_unsent = -1 WHERE id = 1"]),
+    ("run_stop_no_check", &["UPDATE run SET stop_no = -1 WHERE id = 1"]),
     ("hold_resolution_check", &["UPDATE hold SET resolution = 'x', resolved_at = now() WHERE id = 1"]),
     ("hold_tenant_id_fkey", &["UPDATE hold SET tenant_id = 99 WHERE id = 1"]),
     ("listed_block_check", &["UPDATE listed SET block = -1 WHERE block = 1"]),
@@ -607,7 +629,7 @@ const MAY_BE_NULL: &str = "attempt.closed_at attempt.result batch.closed_at batc
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
   run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
   hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id
-  contest.closed_at movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.read_at run.judged_at run.verdict
+  contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.read_at run.judged_at run.verdict
   statement_line.at statement_line.of_reference statement_line.payout_id statement_line.run_id
   statement_part.from_at statement_part.person_id statement_part.until_at transfer.due_in";
 

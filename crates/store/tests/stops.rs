@@ -4,8 +4,11 @@
 
 mod support;
 
-use payfleet_domain::{BatchState, Epoch, HoldReason, Outcome, RunId};
-use payfleet_store::{LeasedBatch, StopConfirmed, StopCounts, StopProgress, StopSeen};
+use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, RunId, TokenHash};
+use payfleet_store::{
+    CloseVerdict, ControlLifted, ControlSet, Decision, IntentRefused, LeasedBatch, RunControls, StopConfirmed,
+    StopCounts, StopProgress, StopSeen,
+};
 use support::{Db, paid, rail, unknown};
 
 fn seen(leased: &LeasedBatch, is_stopped: bool, stop_no: i32, is_unconfirmed: bool) -> StopSeen {
@@ -157,5 +160,133 @@ async fn a_crash_that_a_lookup_has_explained_is_cleared_too() {
     db.age(batch, 1_000).await;
     assert_eq!(db.store.batch_clear(leased.lease).await.unwrap(), Some(BatchState::Ready));
     assert_eq!(db.store.run_cancel(run).await.unwrap(), 2);
+    db.drop().await;
+}
+
+async fn intend(db: &Db, batch: BatchId) -> Result<payfleet_store::Intent, IntentRefused> {
+    let leased = db.lease(batch).await;
+    db.store.intent_write(leased.lease, "w", rail(&leased.rail), false).await.unwrap()
+}
+
+async fn held_codes(db: &Db) -> String {
+    db.scalar(
+        "SELECT coalesce(string_agg(code || ' ' || coalesce(note, '-'), ', ' ORDER BY p.id), '')
+           FROM payout p JOIN hold h ON h.payout_id = p.id AND h.resolved_at IS NULL WHERE p.state = 'held'",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn whoever_was_put_on_hold_after_the_plan_is_not_paid_and_the_others_are() {
+    for name in ["sandbox-payout", "sandbox-batch", "sandbox-lookup", "sandbox-file"] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", name, 6).await;
+        let run = db.run(tenant, "2026-01", 6).await;
+        let whole = db.batches(run).await[0];
+        let payouts = db.payouts(run).await;
+        db.change("UPDATE affiliate SET on_hold = true WHERE external_id = 'a1' AND $1 > 0", 1).await;
+        let set = db.store.affiliate_hold(tenant, "a4", " fraud ").await.unwrap();
+        assert_eq!(set, ControlSet { was_set: false, unsent: 1, perhaps_sent: 0 }, "{name}");
+        assert!(db.store.payout_stop(payouts[4], "ask ann").await.unwrap().unsent == 1);
+        assert_eq!(db.store.run_controls(run).await.unwrap(), RunControls { held: 0, waiting: 3 });
+        assert_eq!(intend(&db, whole).await.unwrap_err(), IntentRefused::Split, "{name}");
+        assert_eq!(held_codes(&db).await, "on_hold -, on_hold fraud, stopped ask ann", "{name}");
+        assert_eq!(db.store.run_controls(run).await.unwrap(), RunControls { held: 3, waiting: 0 });
+        for batch in db.batches(run).await {
+            if db.try_lease(batch).await.is_some() {
+                db.expire_lease(batch).await;
+                db.pay(batch, paid).await;
+            }
+        }
+        assert_eq!(db.states(run).await, "held 3, paid 3", "{name}");
+        let decided = db.store.hold_decide(payouts[0], Decision::NotPaid, TokenHash([0; 32])).await;
+        assert!(decided.is_err(), "a control is lifted, not decided");
+        // One goes on by itself; what is lifted is paid once.
+        let lifted = db.store.affiliate_release(tenant, "a4").await.unwrap();
+        assert_eq!((lifted.go_on, lifted.cancelled), (1, 0), "{name}");
+        assert_eq!(db.store.payout_release(payouts[4]).await.unwrap().go_on, 1);
+        assert!(db.store.payout_release(payouts[4]).await.is_err(), "it is not stopped any more");
+        assert!(db.store.affiliate_release(tenant, "a4").await.is_err(), "it is not on hold any more");
+        assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "{name}: they are to be paid");
+        for batch in db.batches(run).await {
+            if let Some(leased) = db.try_lease(batch).await {
+                let intent = db.intent(&leased).await;
+                assert_eq!(intent.orders.len(), 1, "{name}");
+                db.record(&leased, &intent, paid).await;
+            }
+        }
+        assert_eq!(db.states(run).await, "held 1, paid 5", "{name}");
+        assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled, "{name}");
+        // The run is over: its money is due again.
+        let lifted = db.store.affiliate_release(tenant, "a1").await.unwrap();
+        assert_eq!((lifted.go_on, lifted.cancelled), (0, 1), "{name}");
+        assert_eq!(db.states(run).await, "cancelled 1, paid 5", "{name}");
+        db.assert_ledger().await;
+        db.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_releases_what_controls_hold() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    db.store.affiliate_hold(tenant, "a2", "fraud").await.unwrap();
+    assert_eq!(intend(&db, db.batches(run).await[0]).await.unwrap_err(), IntentRefused::Split);
+    assert_eq!(db.states(run).await, "held 1, planned 2");
+    assert_eq!(db.store.run_cancel(run).await.unwrap(), 3);
+    assert_eq!(db.states(run).await, "cancelled 3");
+    assert_eq!(db.store.affiliate_release(tenant, "a2").await.unwrap(), ControlLifted::default());
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn what_was_perhaps_sent_before_it_was_stopped_is_not_sent_again() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    let batch = db.batches(run).await[0];
+    let payouts = db.payouts(run).await;
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    let outcome = |payout| if payout == payouts[2] { Outcome::NotExecuted } else { Outcome::Unknown };
+    db.record(&leased, &intent, outcome).await;
+    for payout in &payouts[1..] {
+        db.store.payout_stop(*payout, "wait").await.unwrap();
+    }
+    assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
+    assert_eq!(held_codes(&db).await, "stopped_in_doubt wait, stopped wait", "the last one was not executed");
+    let first = db.batches(run).await[0];
+    let again = intend(&db, first).await.unwrap();
+    assert_eq!((again.attempt.0, again.orders.len()), (2, 1), "under the same key, after the attempt that it shared");
+    assert_eq!(db.store.payout_release(payouts[1]).await.unwrap(), ControlLifted::default(), "that is for two people");
+    assert_eq!(db.store.payout_release(payouts[2]).await.unwrap().go_on, 1);
+    assert_eq!(db.states(run).await, "held 1, planned 1, unknown 1");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn under_a_batch_key_a_control_of_one_stops_all_until_it_is_known_what_became_of_them() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    let batch = db.batches(run).await[0];
+    db.pay(batch, unknown).await;
+    let before = db.lease(batch).await;
+    assert!(!before.facts.has_controls);
+    db.store.affiliate_hold(tenant, "a2", "fraud").await.unwrap();
+    let refused = db.store.intent_write(before.lease, "w", rail("sandbox-batch"), true).await.unwrap();
+    assert_eq!(refused.unwrap_err(), IntentRefused::Controlled);
+    db.expire_lease(batch).await;
+    let leased = db.lease(batch).await;
+    assert!(leased.facts.has_controls);
+    db.age(batch, 1_000).await;
+    assert_eq!(db.store.batch_clear(leased.lease).await.unwrap(), Some(BatchState::Ready));
+    assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
+    assert_eq!(held_codes(&db).await, "on_hold fraud");
+    assert_eq!(db.states(run).await, "held 1, planned 2");
+    db.assert_ledger().await;
     db.drop().await;
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchKey, BatchState, HoldReason, NextStep, Outcome, PayoutId, PayoutState, Rail, next_step,
+    AttemptNo, BatchId, BatchKey, BatchState, HoldReason, KeyUnit, NextStep, Outcome, PayoutId, PayoutState, Rail,
+    next_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
-use payfleet_store::{LeasedBatch, Recorded, Report, StoreError};
+use payfleet_store::{IntentRefused, LeasedBatch, Recorded, Report, StoreError};
 use time::OffsetDateTime;
 
 use crate::Worker;
@@ -29,7 +30,7 @@ pub enum Worked {
     Postponed,
     /// Its payouts wait for people now.
     Held(HoldReason),
-    /// Replaced by its halves.
+    /// Replaced by its parts.
     Split,
 }
 
@@ -123,6 +124,10 @@ impl Worker {
         let intended = self.clock.now();
         let intent = match self.record.intent_write(held.lease, &self.name, line.rail, looked_up).await? {
             Ok(intent) => intent,
+            Err(IntentRefused::Split) => {
+                tracing::info!(batch = %held.lease.batch, "payouts of it are under control; they are held");
+                return Ok(Worked::Split);
+            }
             Err(refused) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
                 return self.postpone(line.batch, self.options.backoff_first).await;
@@ -152,6 +157,7 @@ impl Worker {
             }
         }
         let everything_known = known.len() == asked;
+        let known_now = known.len();
         if !known.is_empty() {
             let recorded = self.record_outcomes(line, None, known, false, everything_known).await?;
             if everything_known {
@@ -164,6 +170,12 @@ impl Worker {
         }
         if line.batch.facts.is_stopped(line.rail) {
             // Rule `stop_sends_nothing`.
+            if line.rail.key_unit == KeyUnit::Batch
+                && line.batch.facts.payouts.unsigned_abs() as usize > asked - known_now
+            {
+                // A rail that knows a part of what travelled as a whole contradicts itself.
+                return self.hold(line.batch, HoldReason::StoppedInDoubt).await;
+            }
             return Ok(self.record.batch_clear(held.lease).await?.map_or(Worked::NotFree, Worked::Recorded));
         }
         if !line.rail.needs_dead_requests()

@@ -9,7 +9,7 @@ use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
 use super::EXIT_CODES;
-use super::values::{credential_name, method_name, minimum, rail_name, reference, tenant_name};
+use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
 
 /// What can be imported.
 #[derive(Debug, Subcommand)]
@@ -406,4 +406,67 @@ pub struct ClearArgs {
     /// Who says so
     #[command(flatten)]
     pub who: TokenArgs,
+}
+
+/// About one payout.
+#[derive(Debug, Subcommand)]
+pub enum PayoutCommand {
+    /// Send nothing of a payout any more, whatever becomes of its run
+    ///
+    /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again.
+    Stop(PayoutStopArgs),
+    /// Let a stopped payout go on; if its run is over, its money is due again
+    Release(PayoutNumber),
+}
+
+/// A payout that exists.
+#[derive(Debug, Args)]
+pub struct PayoutNumber {
+    /// The number of the payout
+    #[arg(env = "PAYFLEET_PAYOUT")]
+    pub payout: PayoutId,
+}
+
+/// Which payout, and why.
+#[derive(Debug, Args)]
+pub struct PayoutStopArgs {
+    /// The number of the payout
+    #[arg(env = "PAYFLEET_PAYOUT")]
+    pub payout: PayoutId,
+    /// Why, for those who look at it later
+    #[arg(long, env = "PAYFLEET_REASON", value_name = "TEXT", value_parser = reason)]
+    pub reason: String,
+}
+
+/// About one affiliate.
+#[derive(Debug, Subcommand)]
+pub enum AffiliateCommand {
+    /// Pay an affiliate nothing any more, in runs that are planned too
+    ///
+    /// What was not sent is held as `on_hold` when its turn comes; what was perhaps sent is never sent again. What is due stays due.
+    Hold(AffiliateHoldArgs),
+    /// Let an affiliate be paid again; what was held goes on, or is due again if its run is over
+    Release(AffiliateName),
+}
+
+/// An affiliate that exists.
+#[derive(Debug, Args)]
+pub struct AffiliateName {
+    /// Whose affiliate it is
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
+    pub tenant: String,
+    /// The affiliate, as in the data
+    #[arg(env = "PAYFLEET_AFFILIATE")]
+    pub affiliate: String,
+}
+
+/// Which affiliate, and why.
+#[derive(Debug, Args)]
+pub struct AffiliateHoldArgs {
+    /// Which affiliate
+    #[command(flatten)]
+    pub of: AffiliateName,
+    /// Why, for those who look at it later
+    #[arg(long, env = "PAYFLEET_REASON", value_name = "TEXT", value_parser = reason)]
+    pub reason: String,
 }

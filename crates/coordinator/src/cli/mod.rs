@@ -8,10 +8,10 @@ use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
 use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
-    CancelArgs, ClearArgs, ConfirmArgs, ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs,
-    ImportArgs, ImportCommand, PauseArgs, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs,
-    PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand,
-    StatusArgs, WaitingArgs,
+    AffiliateCommand, CancelArgs, ClearArgs, ConfirmArgs, ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand,
+    ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
+    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs,
+    RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
 };
 pub use values::is_method;
 
@@ -126,6 +126,18 @@ pub enum Command {
     ///
     /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything being sent.
     Cancel(CancelArgs),
+    /// Stop one payout, or let it go on
+    Payout {
+        /// What about it
+        #[command(subcommand)]
+        what: PayoutCommand,
+    },
+    /// Put an affiliate on hold, or let it be paid again
+    Affiliate {
+        /// What about it
+        #[command(subcommand)]
+        what: AffiliateCommand,
+    },
     /// List the payouts that only people may decide, or decide one
     #[command(
         after_help = "A payout is decided by two approvers: the first proposes, the second says the same. Who they are is known by their tokens.

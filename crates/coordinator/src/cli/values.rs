@@ -66,3 +66,11 @@ pub fn minimum(text: &str) -> Result<Decimal, String> {
     let fits = minimum >= Decimal::ZERO && minimum <= Decimal::from(MINIMUM_MAX) && minimum.scale() <= 4;
     if fits { Ok(minimum) } else { Err(wrong()) }
 }
+
+/// For clap.
+pub fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say why".into()),
+        reason => Ok(reason.to_owned()),
+    }
+}

@@ -22,7 +22,6 @@ const AWAITED: &[Rule] = &[
     Rule::NetOverReferences,
     Rule::FileNeedsSecondPerson,
     Rule::VerdictFollowsNews,
-    Rule::ControlsAtIntent,
     Rule::SuspendedTimeCounts,
 ];
 

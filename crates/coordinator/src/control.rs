@@ -1,0 +1,65 @@
+//! `payout` and `affiliate`: what one person may stop, and let go on.
+
+use payfleet_runtime::exit::ExitCode;
+use payfleet_store::{ControlLifted, ControlSet, Store};
+
+use crate::cli::{AffiliateCommand, PayoutCommand};
+use crate::failure::Failure;
+use crate::rails::tenant;
+use crate::show;
+
+/// `payout`.
+pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Failure> {
+    match what {
+        PayoutCommand::Stop(args) => {
+            let set = store.payout_stop(args.payout, &args.reason).await?;
+            show::print(&told_set(&format!("payout {}", args.payout), "stopped", set));
+        }
+        PayoutCommand::Release(args) => {
+            let lifted = store.payout_release(args.payout).await?;
+            show::print(&told_lifted(&format!("payout {} is not stopped any more", args.payout), lifted));
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+/// `affiliate`.
+pub async fn affiliate(store: &Store, what: &AffiliateCommand) -> Result<ExitCode, Failure> {
+    match what {
+        AffiliateCommand::Hold(args) => {
+            let tenant = tenant(store, &args.of.tenant).await?;
+            let set = store.affiliate_hold(tenant, &args.of.affiliate, &args.reason).await?;
+            show::print(&told_set(&format!("affiliate {}", args.of.affiliate), "on hold", set));
+        }
+        AffiliateCommand::Release(args) => {
+            let lifted = store.affiliate_release(tenant(store, &args.tenant).await?, &args.affiliate).await?;
+            show::print(&told_lifted(&format!("affiliate {} is not on hold any more", args.affiliate), lifted));
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+fn told_set(of: &str, what: &str, set: ControlSet) -> String {
+    let already = if set.was_set { " already" } else { "" };
+    let mut told = format!("{of} is{already} {what}\n");
+    if set.unsent > 0 {
+        told += &format!("  {} open payouts are not sent\n", set.unsent);
+    }
+    if set.perhaps_sent > 0 {
+        told += &format!("  {} open payouts may be on their way; nothing is sent again\n", set.perhaps_sent);
+    }
+    told
+}
+
+fn told_lifted(done: &str, lifted: ControlLifted) -> String {
+    let mut told = format!("{done}\n");
+    if lifted.go_on > 0 {
+        told += &format!("  {} held payouts go on\n", lifted.go_on);
+    }
+    if lifted.cancelled > 0 {
+        let payouts = lifted.cancelled;
+        told +=
+            &format!("  {payouts} held payouts are of runs that are over: cancelled, and their money is due again\n");
+    }
+    told
+}

@@ -1,0 +1,554 @@
+//! Controls: what one person has stopped, read again at each intent. Rule `controls_at_intent`.
+//!
+//! A batch's membership never changes, so a batch with payouts under control is split at the intent: each of those gets a batch of its own and is held
+//! there, and the others are picked up as if nothing had been. What was never sent is held by the control, and goes on when that is lifted; what was
+//! perhaps sent is held in doubt, as after a cancel.
+
+use payfleet_domain::{
+    BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, TenantId,
+};
+use sqlx::PgConnection;
+
+use crate::batch::{LockedBatch, batch_lock, batch_of};
+use crate::connect::{Step, Store, StoreError, detached};
+use crate::hold::batch_settle_held;
+use crate::intent::IntentRefused;
+use crate::payout::payouts_cancel;
+use crate::split::{Part, split_into};
+
+/// Why a control was not set or lifted.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No such payout.
+    #[error("there is no payout {0}")]
+    NoPayout(PayoutId),
+    /// No such affiliate.
+    #[error("this tenant has no affiliate `{0}`")]
+    NoAffiliate(String),
+    /// It is too late, or not needed.
+    #[error("payout {payout} is {state} and cannot be stopped")]
+    Settled {
+        /// Which.
+        payout: PayoutId,
+        /// Where it stands.
+        state: PayoutState,
+    },
+    /// There is nothing to lift.
+    #[error("payout {0} is not stopped")]
+    NotStopped(PayoutId),
+    /// There is nothing to lift.
+    #[error("affiliate `{0}` is not on hold")]
+    NotOnHold(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What setting a control has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ControlSet {
+    /// It was set before; its reason is the old one.
+    pub was_set: bool,
+    /// Open payouts of which nothing was sent: they will be held.
+    pub unsent: i64,
+    /// Open payouts that may be on their way.
+    pub perhaps_sent: i64,
+}
+
+/// What lifting a control has moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ControlLifted {
+    /// Held payouts that go on to be paid.
+    pub go_on: u64,
+    /// Held payouts whose run is over: cancelled, and their money is due again.
+    pub cancelled: u64,
+}
+
+/// Controls in a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunControls {
+    /// Payouts held by them.
+    pub held: i64,
+    /// Payouts that will be, when their turn comes.
+    pub waiting: i64,
+}
+
+/// A payout under control.
+#[derive(Debug)]
+struct Controlled {
+    payout: PayoutId,
+    code: HoldReason,
+    note: Option<String>,
+    state: PayoutState,
+}
+
+fn control_codes() -> Vec<&'static str> {
+    HoldReason::CONTROLS.iter().map(HoldReason::code).collect()
+}
+
+/// Whether a batch may have payouts under control; a look that costs little where there are none.
+async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "-- controls_any
+         SELECT CASE
+                  WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
+                    THEN true
+                  WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
+                  ELSE EXISTS (
+                    SELECT FROM affiliate a
+                     WHERE a.tenant_id = b.tenant_id AND a.on_hold
+                       AND a.id >= (SELECT min(p.affiliate_id) FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id)
+                       AND a.id <= (SELECT max(p.affiliate_id) FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id))
+                END
+           FROM batch b WHERE b.id = $1",
+    )
+    .bind(batch.0)
+    .fetch_one(tx)
+    .await
+    .step("controls_any")
+}
+
+/// The payouts of a range without an answer that are under control, in order.
+async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
+    let rows: Vec<(i64, bool, Option<String>, String)> = sqlx::query_as(
+        "-- controls_in
+         SELECT p.id, s.id IS NOT NULL, coalesce(s.reason, c.reason), p.state
+           FROM payout p
+           JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
+           LEFT JOIN control s ON s.payout_id = p.id AND s.lifted_at IS NULL
+           LEFT JOIN control c ON c.affiliate_id = p.affiliate_id AND c.lifted_at IS NULL
+          WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown') AND (a.on_hold OR s.id IS NOT NULL) ORDER BY p.id",
+    )
+    .bind(first.0)
+    .bind(last.0)
+    .fetch_all(tx)
+    .await
+    .step("controls_in")?;
+    rows.into_iter()
+        .map(|(payout, is_stopped, note, state)| {
+            let code = if is_stopped { HoldReason::Stopped } else { HoldReason::OnHold };
+            let state = state.parse().map_err(StoreError::Broken)?;
+            Ok(Controlled { payout: PayoutId(payout), code, note, state })
+        })
+        .collect()
+}
+
+/// Whether a batch that was perhaps sent has payouts under control.
+pub(crate) async fn has_controls(
+    tx: &mut PgConnection,
+    batch: BatchId,
+    first: PayoutId,
+    last: PayoutId,
+) -> Result<bool, StoreError> {
+    Ok(controls_any(tx, batch).await? && !controls_in(tx, first, last).await?.is_empty())
+}
+
+/// What an intent does about controls, under the batch's lock: `None` if there are none. Otherwise nothing is sent, and either the batch is split, with
+/// what is under control held, or it must be resolved first, since it was perhaps sent as a whole.
+pub(crate) async fn controls_apply(
+    tx: &mut PgConnection,
+    batch: BatchId,
+    rail: &Rail,
+) -> Result<Option<IntentRefused>, StoreError> {
+    if !controls_any(tx, batch).await? {
+        return Ok(None);
+    }
+    let batch = batch_lock(tx, batch).await?;
+    let controls = controls_in(tx, batch.first, batch.last).await?;
+    if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+        return Ok(None);
+    }
+    if batch.state == BatchState::Sending && rail.key_unit == KeyUnit::Batch {
+        return Ok(Some(IntentRefused::Controlled));
+    }
+    let (open, alive): (i64, i64) = sqlx::query_as(
+        "-- attempts_count
+         SELECT count(*) FILTER (WHERE result IS NULL), count(*) FILTER (WHERE result IS NULL OR result = 'unknown')
+           FROM attempt WHERE batch_id = $1",
+    )
+    .bind(batch.id.0)
+    .fetch_one(&mut *tx)
+    .await
+    .step("attempts_count")?;
+    // Of what is ready nothing is under way; of the rest, what every attempt has said it did not execute, and what no attempt can any more.
+    let unsent = |one: &Controlled| {
+        batch.state == BatchState::Ready || alive == 0 || open == 0 && one.state == PayoutState::Planned
+    };
+    let mut parts = Vec::new();
+    let mut next = batch.first;
+    for one in &controls {
+        parts_between(tx, &batch, rail, next, PayoutId(one.payout.0 - 1), &mut parts).await?;
+        let state = if unsent(one) { BatchState::Ready } else { BatchState::Sending };
+        parts.push(Part { first: one.payout, last: one.payout, state });
+        next = PayoutId(one.payout.0 + 1);
+    }
+    parts_between(tx, &batch, rail, next, batch.last, &mut parts).await?;
+    let codes = controls.iter().map(|one| if unsent(one) { one.code } else { HoldReason::StoppedInDoubt }.code());
+    controls_hold(tx, &controls, codes.collect()).await?;
+    match parts.as_slice() {
+        [whole] => {
+            if whole.state == BatchState::Ready {
+                unsent_mark(tx, batch.id).await?;
+            }
+            batch_settle_held(tx, batch.id.0).await?;
+        }
+        // Each part with nothing left unanswered moves to where its payouts are.
+        _ => split_into(tx, &batch, &parts).await?,
+    }
+    Ok(Some(IntentRefused::Split))
+}
+
+/// The parts of what lies between two payouts under control. A new batch key is for what was never sent alone: with an answered payout among it, that
+/// would be paid again.
+async fn parts_between(
+    tx: &mut PgConnection,
+    batch: &LockedBatch,
+    rail: &Rail,
+    first: PayoutId,
+    last: PayoutId,
+    into: &mut Vec<Part>,
+) -> Result<(), StoreError> {
+    if first > last {
+        return Ok(());
+    }
+    if rail.key_unit == KeyUnit::Payout {
+        into.push(Part { first, last, state: batch.state });
+        return Ok(());
+    }
+    let rows: Vec<(i64, bool)> = sqlx::query_as(
+        "-- answered_in\nSELECT id, state <> 'planned' FROM payout WHERE id BETWEEN $1 AND $2 ORDER BY id",
+    )
+    .bind(first.0)
+    .bind(last.0)
+    .fetch_all(tx)
+    .await
+    .step("answered_in")?;
+    let mut was_answered = None;
+    for (id, is_answered) in rows {
+        match into.last_mut() {
+            Some(part) if was_answered == Some(is_answered) => part.last = PayoutId(id),
+            _ => into.push(Part { first: PayoutId(id), last: PayoutId(id), state: BatchState::Ready }),
+        }
+        was_answered = Some(is_answered);
+    }
+    Ok(())
+}
+
+/// A batch of one payout that was proven unsent is as one that never was sent.
+async fn unsent_mark(tx: &mut PgConnection, batch: BatchId) -> Result<(), StoreError> {
+    sqlx::query("-- unsent_mark\nUPDATE batch SET state = 'ready', first_sent_at = NULL WHERE id = $1")
+        .bind(batch.0)
+        .execute(tx)
+        .await
+        .step("unsent_mark")?;
+    Ok(())
+}
+
+async fn controls_hold(
+    tx: &mut PgConnection,
+    controls: &[Controlled],
+    codes: Vec<&'static str>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- controls_hold
+         WITH moved AS (
+           UPDATE payout p SET state = 'held', code = one.code
+             FROM unnest($1::bigint[], $2::text[], $3::text[]) AS one (id, code, note)
+            WHERE p.id = one.id AND p.state = ANY($4)
+        RETURNING p.id, p.tenant_id, p.run_id, one.code, one.note)
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note) SELECT tenant_id, run_id, id, code, note FROM moved ORDER BY id",
+    )
+    .bind(controls.iter().map(|one| one.payout.0).collect::<Vec<_>>())
+    .bind(codes)
+    .bind(controls.iter().map(|one| one.note.clone()).collect::<Vec<_>>())
+    .bind(PayoutState::sources(PayoutEvent::Hold))
+    .execute(tx)
+    .await
+    .step("controls_hold")?;
+    Ok(())
+}
+
+/// Lets a batch go on that a control has held, under its lock; where its run is over, its money is released. `None` if it is no such batch.
+pub(crate) async fn control_let_go(
+    tx: &mut PgConnection,
+    batch: &LockedBatch,
+) -> Result<Option<ControlLifted>, StoreError> {
+    let lifted = sqlx::query(
+        "-- batch_lift
+         UPDATE batch b SET state = 'ready', closed_at = NULL, stalled_leases = 0, available_at = clock_timestamp()
+          WHERE b.id = $1 AND b.state = 'held' AND b.first_sent_at IS NULL
+            AND NOT EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                               AND (p.state <> 'held' OR p.code <> ALL($2)))",
+    )
+    .bind(batch.id.0)
+    .bind(control_codes())
+    .execute(&mut *tx)
+    .await
+    .step("batch_lift")?
+    .rows_affected();
+    if lifted == 0 {
+        return Ok(None);
+    }
+    sqlx::query(
+        "-- payouts_lift
+         WITH moved AS (
+           UPDATE payout SET state = 'planned', code = NULL WHERE id BETWEEN $1 AND $2 AND state = ANY($3) RETURNING id)
+         UPDATE hold h SET resolution = 'lifted', resolved_at = clock_timestamp()
+           FROM moved WHERE h.payout_id = moved.id AND h.resolved_at IS NULL",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .bind(PayoutState::sources(PayoutEvent::Lift))
+    .execute(&mut *tx)
+    .await
+    .step("payouts_lift")?;
+    // Shared, so that the run is neither closed nor cancelled in between.
+    let state: String = sqlx::query_scalar("-- run_share\nSELECT state FROM run WHERE id = $1 FOR SHARE")
+        .bind(batch.run)
+        .fetch_one(&mut *tx)
+        .await
+        .step("run_share")?;
+    let state: RunState = state.parse().map_err(StoreError::Broken)?;
+    if state.is_open() {
+        return Ok(Some(ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }));
+    }
+    let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
+    sqlx::query("-- batch_cancel\nUPDATE batch SET state = 'cancelled', closed_at = clock_timestamp() WHERE id = $1")
+        .bind(batch.id.0)
+        .execute(tx)
+        .await
+        .step("batch_cancel")?;
+    Ok(Some(ControlLifted { go_on: 0, cancelled }))
+}
+
+impl Store {
+    /// Stops one payout: nothing of it is sent any more, whatever becomes of its run.
+    pub async fn payout_stop(&self, payout: PayoutId, reason: &str) -> Result<ControlSet, ControlError> {
+        let reason = reason.trim().to_owned();
+        self.transaction("payout_stop", move |tx| {
+            let reason = reason.clone();
+            Box::pin(async move {
+                let Some((batch, tenant)) = batch_of(tx, payout).await? else {
+                    return Ok(Err(ControlError::NoPayout(payout)));
+                };
+                // An intent under way is committed before, or sees this.
+                let batch = batch_lock(tx, batch).await?;
+                let state: Option<String> =
+                    sqlx::query_scalar("-- payout_state\nSELECT state FROM payout WHERE id = $1")
+                        .bind(payout.0)
+                        .fetch_optional(&mut *tx)
+                        .await
+                        .step("payout_state")?;
+                let Some(state) = state else { return Ok(Err(ControlError::NoPayout(payout))) };
+                let state: PayoutState = state.parse().map_err(StoreError::Broken)?;
+                if !matches!(state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held) {
+                    return Ok(Err(ControlError::Settled { payout, state }));
+                }
+                let set = sqlx::query(
+                    "-- control_payout
+                     INSERT INTO control (tenant_id, payout_id, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                )
+                .bind(tenant.0)
+                .bind(payout.0)
+                .bind(&reason)
+                .execute(tx)
+                .await
+                .step("control_payout")?
+                .rows_affected();
+                let is_sent = i64::from(batch.state != BatchState::Ready && state != PayoutState::Held);
+                Ok(Ok(ControlSet { was_set: set == 0, unsent: 1 - is_sent, perhaps_sent: is_sent }))
+            })
+        })
+        .await?
+    }
+
+    /// Lifts the control of one payout.
+    pub async fn payout_release(&self, payout: PayoutId) -> Result<ControlLifted, ControlError> {
+        self.transaction("payout_release", move |tx| {
+            Box::pin(async move {
+                let Some((batch, _)) = batch_of(tx, payout).await? else {
+                    return Ok(Err(ControlError::NoPayout(payout)));
+                };
+                let batch = batch_lock(tx, batch).await?;
+                let lifted = sqlx::query(
+                    "-- control_payout_lift
+                     UPDATE control SET lifted_at = clock_timestamp() WHERE payout_id = $1 AND lifted_at IS NULL",
+                )
+                .bind(payout.0)
+                .execute(&mut *tx)
+                .await
+                .step("control_payout_lift")?
+                .rows_affected();
+                if lifted == 0 {
+                    return Ok(Err(ControlError::NotStopped(payout)));
+                }
+                Ok(Ok(control_let_go(tx, &batch).await?.unwrap_or_default()))
+            })
+        })
+        .await?
+    }
+
+    /// Puts an affiliate on hold: nothing is planned for it, and nothing that is planned is sent.
+    pub async fn affiliate_hold(
+        &self,
+        tenant: TenantId,
+        affiliate: &str,
+        reason: &str,
+    ) -> Result<ControlSet, ControlError> {
+        let (affiliate, reason) = (affiliate.to_owned(), reason.trim().to_owned());
+        self.transaction("affiliate_hold", move |tx| {
+            let (affiliate, reason) = (affiliate.clone(), reason.clone());
+            Box::pin(async move {
+                let id: Option<i64> = sqlx::query_scalar(
+                    "-- affiliate_hold\nUPDATE affiliate SET on_hold = true WHERE tenant_id = $1 AND external_id = $2 RETURNING id",
+                )
+                .bind(tenant.0)
+                .bind(&affiliate)
+                .fetch_optional(&mut *tx)
+                .await
+                .step("affiliate_hold")?;
+                let Some(id) = id else { return Ok(Err(ControlError::NoAffiliate(affiliate))) };
+                let set = sqlx::query(
+                    "-- control_affiliate
+                     INSERT INTO control (tenant_id, affiliate_id, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                )
+                .bind(tenant.0)
+                .bind(id)
+                .bind(&reason)
+                .execute(&mut *tx)
+                .await
+                .step("control_affiliate")?
+                .rows_affected();
+                let (unsent, perhaps_sent): (i64, i64) = sqlx::query_as(
+                    "-- affiliate_open_payouts
+                     SELECT count(*) FILTER (WHERE b.state = 'ready'), count(*) FILTER (WHERE b.state <> 'ready')
+                       FROM run r JOIN payout p ON p.run_id = r.id AND p.affiliate_id = $2
+                       JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                      WHERE r.tenant_id = $1 AND r.state IN ('planning', 'planned', 'paying') AND p.state IN ('planned', 'unknown')",
+                )
+                .bind(tenant.0)
+                .bind(id)
+                .fetch_one(tx)
+                .await
+                .step("affiliate_open_payouts")?;
+                Ok(Ok(ControlSet { was_set: set == 0, unsent, perhaps_sent }))
+            })
+        })
+        .await?
+    }
+
+    /// Takes an affiliate off hold; what was held for it and never sent goes on.
+    pub async fn affiliate_release(&self, tenant: TenantId, affiliate: &str) -> Result<ControlLifted, ControlError> {
+        let name = affiliate.to_owned();
+        let (was_on_hold, batches) = self
+            .transaction("affiliate_release", move |tx| {
+                let name = name.clone();
+                Box::pin(async move {
+                    let found: Option<(i64, bool)> = sqlx::query_as(
+                        "-- affiliate_release
+                         UPDATE affiliate a SET on_hold = false
+                           FROM (SELECT id, on_hold FROM affiliate WHERE tenant_id = $1 AND external_id = $2 FOR UPDATE) AS old
+                          WHERE a.id = old.id RETURNING a.id, old.on_hold",
+                    )
+                    .bind(tenant.0)
+                    .bind(&name)
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .step("affiliate_release")?;
+                    let Some((id, was_on_hold)) = found else { return Ok(Err(ControlError::NoAffiliate(name))) };
+                    sqlx::query(
+                        "-- control_affiliate_lift
+                         UPDATE control SET lifted_at = clock_timestamp() WHERE affiliate_id = $1 AND lifted_at IS NULL",
+                    )
+                    .bind(id)
+                    .execute(&mut *tx)
+                    .await
+                    .step("control_affiliate_lift")?;
+                    let batches: Vec<i64> = sqlx::query_scalar(
+                        "-- affiliate_held
+                         SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id AND p.affiliate_id = $2
+                           JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                          WHERE h.tenant_id = $1 AND h.resolved_at IS NULL AND h.reason = $3 ORDER BY b.id",
+                    )
+                    .bind(tenant.0)
+                    .bind(id)
+                    .bind(HoldReason::OnHold.code())
+                    .fetch_all(tx)
+                    .await
+                    .step("affiliate_held")?;
+                    Ok(Ok((was_on_hold, batches)))
+                })
+            })
+            .await??;
+        if !was_on_hold && batches.is_empty() {
+            return Err(ControlError::NotOnHold(affiliate.to_owned()));
+        }
+        // Each on its own, in the order of locks that intents have. Interrupted, this is said again.
+        let mut all = ControlLifted::default();
+        for batch in batches {
+            let lifted = self
+                .transaction("affiliate_let_go", move |tx| {
+                    Box::pin(async move {
+                        let batch = batch_lock(tx, BatchId(batch)).await?;
+                        control_let_go(tx, &batch).await
+                    })
+                })
+                .await?
+                .unwrap_or_default();
+            all.go_on += lifted.go_on;
+            all.cancelled += lifted.cancelled;
+        }
+        Ok(all)
+    }
+
+    /// How many payouts of a run controls hold, or will.
+    pub async fn run_controls(&self, run: RunId) -> Result<RunControls, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let (held, waiting) = sqlx::query_as(
+                "-- run_controls
+                 SELECT (SELECT count(*) FROM hold h
+                          WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND h.resolved_at IS NULL AND h.reason = ANY($2)),
+                        (SELECT count(*) FROM (
+                           SELECT p.id FROM run r JOIN affiliate a ON a.tenant_id = r.tenant_id AND a.on_hold
+                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = a.id WHERE r.id = $1 AND p.state IN ('planned', 'unknown')
+                           UNION
+                           SELECT p.id FROM control c JOIN payout p ON p.id = c.payout_id
+                            WHERE c.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND c.lifted_at IS NULL
+                              AND p.state IN ('planned', 'unknown')) AS waiting)",
+            )
+            .bind(run.0)
+            .bind(control_codes())
+            .fetch_one(&pool)
+            .await
+            .step("run_controls")?;
+            Ok(RunControls { held, waiting })
+        })
+        .await
+    }
+
+    /// Releases one payout of a cancelled run that a control holds.
+    pub(crate) async fn controlled_cancel_next(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        self.transaction("controlled_cancel", move |tx| {
+            Box::pin(async move {
+                let next: Option<i64> = sqlx::query_scalar(
+                    "-- controlled_cancel_next
+                     SELECT b.id FROM hold h
+                       JOIN batch b ON b.run_id = $1 AND b.state = 'held' AND b.first_sent_at IS NULL
+                                   AND h.payout_id BETWEEN b.first_payout_id AND b.last_payout_id
+                      WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND h.resolved_at IS NULL AND h.reason = ANY($2)
+                      ORDER BY b.id LIMIT 1 FOR NO KEY UPDATE OF b",
+                )
+                .bind(run.0)
+                .bind(control_codes())
+                .fetch_optional(&mut *tx)
+                .await
+                .step("controlled_cancel_next")?;
+                let Some(batch) = next else { return Ok(None) };
+                let batch = batch_lock(tx, BatchId(batch)).await?;
+                Ok(control_let_go(tx, &batch).await?.map(|lifted| lifted.cancelled))
+            })
+        })
+        .await
+    }
+}
