@@ -23,7 +23,7 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
                 let open = hold.words.last().filter(|word| word.effect == Effect::Proposes.as_str());
                 serde_json::json!({
                     "payout": hold.payout.0, "run": hold.run.0, "affiliate": hold.affiliate, "amount_minor": hold.amount.minor,
-                    "currency": hold.amount.currency, "reason": hold.reason, "opened_at": hold.opened_at.format(&Rfc3339).ok(),
+                    "currency": hold.amount.currency, "reason": hold.reason, "note": hold.note, "opened_at": hold.opened_at.format(&Rfc3339).ok(),
                     "rail": hold.account.rail, "account": hold.account.account,
                     "decidable": hold.not_paid == Some(NotPaid::MayBeSaid), "decidable_from": decidable_from(hold),
                     "proposal": open.map(|word| &word.says), "proposed_by": open.map(|word| &word.person),
@@ -46,7 +46,10 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
             show::number(hold.run),
             comfy_table::Cell::new(&hold.affiliate),
             show::number(hold.amount),
-            show::word(&hold.reason),
+            show::word(&match &hold.note {
+                Some(note) => format!("{}: {note}", hold.reason),
+                None => hold.reason.clone(),
+            }),
             comfy_table::Cell::new(show::instant(hold.opened_at)),
             comfy_table::Cell::new(decidable_from(hold)),
             comfy_table::Cell::new(words_text(&hold.words)),

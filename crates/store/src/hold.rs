@@ -32,6 +32,8 @@ pub struct HoldRow {
     pub amount: Money,
     /// Why it is held.
     pub reason: String,
+    /// In the words of whoever wanted it held.
+    pub note: Option<String>,
     /// Since when.
     pub opened_at: OffsetDateTime,
     /// Whether it may be said by now that it was not paid; `None` where nothing is in doubt: a control holds it, and
@@ -192,7 +194,7 @@ impl Store {
             let read = "holds_list";
             let rows = sqlx::query(
                 "-- holds_list
-                 SELECT h.id, h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.opened_at
+                 SELECT h.id, h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.note, h.opened_at
                    FROM hold h JOIN payout p ON p.id = h.payout_id
                    JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
                   WHERE h.resolved_at IS NULL AND ($1::bigint IS NULL OR h.run_id = $1) ORDER BY h.id LIMIT $2",
@@ -229,6 +231,7 @@ impl Store {
                         },
                         not_paid: (!is_control(&reason)).then(|| batch.facts(known.contains_key(&payout.0)).not_paid()),
                         reason,
+                        note: row.try_get("note").step(read)?,
                         opened_at: row.try_get("opened_at").step(read)?,
                         account: batch.account.clone(),
                         words: words.remove(&hold).unwrap_or_default(),
