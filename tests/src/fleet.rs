@@ -207,6 +207,7 @@ impl Fleet {
             .env("PAYFLEET_REDIS_URL", self.redis.url())
             .env("PAYFLEET_SANDBOX_URL", self.sandbox_url())
             .env("PAYFLEET_BATCH_SIZE", self.options.batch_size.to_string())
+            .env("PAYFLEET_NULL_RAIL", (self.options.paypal == "null").to_string())
             .env("PAYFLEET_LOG", "info")
             .env("RUST_BACKTRACE", "1");
         command

@@ -19,6 +19,11 @@ pub async fn tenant(store: &Store, name: &str) -> Result<TenantId, Failure> {
 
 /// `rails set`.
 pub async fn set(store: &Store, args: &RailsSetArgs) -> Result<ExitCode, Failure> {
+    if args.rail.name == "null" && !args.null_rail {
+        return Err(Failure::usage(
+            "the rail `null` marks everybody paid and pays nobody; it is for measuring, and only with --null-rail",
+        ));
+    }
     let rail = TenantRail {
         method: args.method.clone(),
         rail: args.rail.name.to_owned(),

@@ -236,3 +236,16 @@ fn the_public_data_is_planned_as_was_worked_out_elsewhere() {
     let surplus: Vec<_> = planned.difference(&expected).take(5).collect();
     assert!(missing.is_empty() && surplus.is_empty(), "missing {missing:?}, surplus {surplus:?}");
 }
+
+#[test]
+fn the_rail_that_pays_nobody_must_be_asked_for() {
+    let place = Place::with_affiliates();
+    let set = ["rails", "set", "--tenant", "acme", "--method", "sepa", "--rail", "null"];
+    let output = place.command(&set).env_remove("PAYFLEET_NULL_RAIL").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{told}");
+    assert!(told.contains("marks everybody paid and pays nobody"), "{told}");
+    let asked =
+        place.command(&[&set[..], &["--null-rail"]].concat()).env_remove("PAYFLEET_NULL_RAIL").output().unwrap();
+    assert!(asked.status.success());
+}

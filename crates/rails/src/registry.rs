@@ -17,6 +17,8 @@ pub struct RailsConfig {
     pub sandbox_url: Option<String>,
     /// How long one call may take from first to last byte. Must end well before a rail's `request_lifetime`.
     pub call_timeout: Duration,
+    /// Whether to offer `null`, which pays nobody and says that it has. For measuring.
+    pub null_rail: bool,
 }
 
 /// Why there can be no registry.
@@ -44,9 +46,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// All adapters that the configuration allows; `null` always.
+    /// All adapters that the configuration allows.
     pub fn new(config: &RailsConfig) -> Result<Registry, RegistryError> {
-        let mut adapters: Vec<Arc<dyn Adapter>> = vec![Arc::new(Null::new())];
+        let mut adapters: Vec<Arc<dyn Adapter>> = Vec::new();
+        if config.null_rail {
+            adapters.push(Arc::new(Null::new()));
+        }
         if let Some(url) = &config.sandbox_url {
             let http = Http::new(url, config.call_timeout)?;
             adapters.push(Arc::new(SandboxPayout::new(http.clone())));
@@ -85,8 +90,11 @@ mod tests {
 
     #[test]
     fn every_declared_rail_has_its_adapter() {
-        let config =
-            RailsConfig { sandbox_url: Some("http://localhost:1".to_owned()), call_timeout: Duration::from_secs(1) };
+        let config = RailsConfig {
+            sandbox_url: Some("http://localhost:1".to_owned()),
+            call_timeout: Duration::from_secs(1),
+            null_rail: true,
+        };
         let registry = Registry::new(&config).expect("a usable configuration");
         for rail in payfleet_domain::RAILS {
             let adapter = registry.adapter(rail.name).expect("an adapter");
@@ -94,12 +102,18 @@ mod tests {
         }
         assert_eq!(registry.names().len(), payfleet_domain::RAILS.len());
         assert!(registry.adapter("paypal").is_none());
+        let registry = Registry::new(&RailsConfig { null_rail: false, ..config }).expect("a usable configuration");
+        assert!(registry.adapter("null").is_none(), "it pays nobody, so it must be asked for");
     }
 
     #[test]
     fn an_unusable_address_is_refused_and_not_repeated() {
         for url in ["", "localhost:1", "ftp://h", "http://u:hunter2@h", "http://h/?token=hunter2", "http://h/#x"] {
-            let config = RailsConfig { sandbox_url: Some(url.to_owned()), call_timeout: Duration::from_secs(1) };
+            let config = RailsConfig {
+                sandbox_url: Some(url.to_owned()),
+                call_timeout: Duration::from_secs(1),
+                null_rail: false,
+            };
             let Err(error) = Registry::new(&config) else { panic!("{url} was taken") };
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }

@@ -27,7 +27,9 @@ pub struct Rails {
 impl Rails {
     /// By the command line.
     pub fn new(args: &RailArgs) -> Result<Rails, ReconcileError> {
-        let config = RailsConfig { sandbox_url: args.sandbox_url.clone(), call_timeout: args.call_timeout };
+        // A reconciler never submits.
+        let config =
+            RailsConfig { sandbox_url: args.sandbox_url.clone(), call_timeout: args.call_timeout, null_rail: true };
         Ok(Rails::of(Registry::new(&config)?))
     }
 

@@ -106,7 +106,8 @@ impl Line<'_> {
         let clock = &self.worker.clock;
         loop {
             let now = clock.now();
-            // By both clocks: the steady one does not know of a host that was suspended, and the other one may be set back.
+            // Rule `suspended_time_counts`. By both clocks: the steady one does not know of a host that was suspended,
+            // and the other one may be set back.
             let is_late =
                 now >= permission.intended + self.rail.request_lifetime || clock.wall() >= permission.expires_at;
             if is_late || self.worker.shutdown.is_requested() {

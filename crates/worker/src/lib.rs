@@ -138,8 +138,14 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let store = Store::connect(options.database.url()?.expose(), options.connections()).await?;
     store.schema_check().await?;
     let queue = Queue::connect(options.redis.url()?.expose(), &options.redis_prefix).await?;
-    let registry =
-        Registry::new(&RailsConfig { sandbox_url: options.sandbox_url.clone(), call_timeout: options.call_timeout })?;
+    let registry = Registry::new(&RailsConfig {
+        sandbox_url: options.sandbox_url.clone(),
+        call_timeout: options.call_timeout,
+        null_rail: options.null_rail,
+    })?;
+    if options.null_rail {
+        tracing::warn!("--null-rail: whoever is paid over the rail `null` is marked paid and gets nothing");
+    }
     let started_at = OffsetDateTime::now_utc();
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned());
     let worker = Arc::new(Worker::new(

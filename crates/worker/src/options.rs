@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use payfleet_domain::Rail;
 use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
 use payfleet_runtime::telemetry::LogArgs;
@@ -60,6 +61,9 @@ pub struct Options {
     /// The sandbox rail, as http://HOST:PORT. Without it, this worker leaves the sandbox rails to others.
     #[arg(long, env = "PAYFLEET_SANDBOX_URL")]
     pub sandbox_url: Option<String>,
+    /// Offer the rail `null` too, which marks everybody paid and pays nobody; for measuring. Without it, this worker leaves such batches to others.
+    #[arg(long, env = "PAYFLEET_NULL_RAIL", value_parser = FalseyValueParser::new())]
+    pub null_rail: bool,
     /// Calls a second that the whole fleet may make on one account of a rail, as RAIL=N; may be repeated, or separated by commas.
     #[arg(long, env = "PAYFLEET_RATE_LIMITS", value_delimiter = ',')]
     pub rate_limit: Vec<RateLimit>,

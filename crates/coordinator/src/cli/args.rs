@@ -120,6 +120,9 @@ pub struct RailsSetArgs {
     /// The account there that pays
     #[arg(long, env = "PAYFLEET_ACCOUNT", default_value = "default", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub account: String,
+    /// Say that you know what the rail `null` does: it marks everybody paid and pays nobody; for measuring
+    #[arg(long, env = "PAYFLEET_NULL_RAIL", value_parser = FalseyValueParser::new())]
+    pub null_rail: bool,
     /// The name under which the workers find the credential; never the credential itself
     #[arg(long, env = "PAYFLEET_CREDENTIAL", value_name = "NAME", value_parser = credential_name)]
     pub credential: Option<String>,

@@ -28,7 +28,8 @@ struct Payer {
 
 impl Payer {
     fn new(rail: &Rail, shape: &'static str, call_timeout: Duration) -> Payer {
-        let config = RailsConfig { sandbox_url: Some(format!("http://{}", rail.address)), call_timeout };
+        let config =
+            RailsConfig { sandbox_url: Some(format!("http://{}", rail.address)), call_timeout, null_rail: false };
         let amount = Money { minor: 1234, currency: "EUR".parse().unwrap() };
         Payer {
             shape,
