@@ -72,6 +72,10 @@ async fn turn(
             Err(error) => tracing::warn!(rail, account = name, "{}", error.with_sources()),
         }
     }
+    // What a statement has just finished need not wait for a worker to close it.
+    for run in store.runs_closable().await? {
+        store.run_close(run).await?;
+    }
     for run in store.runs_to_judge().await? {
         if shutdown.is_requested() {
             return Ok(());

@@ -68,15 +68,14 @@ impl Store {
         .await
     }
 
-    /// Runs of which something is known that no verdict has heard of, and of which nothing is under way.
+    /// Runs that are over, and of which something is known that no verdict has heard of.
     pub async fn runs_to_judge(&self) -> Result<Vec<RunId>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
             let rows: Vec<i64> = sqlx::query_scalar(
                 "-- runs_to_judge
                  SELECT r.id FROM run r
-                  WHERE r.news_no > r.judged_news AND r.state NOT IN ('planning', 'planned')
-                    AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted'))
+                  WHERE r.news_no > r.judged_news AND r.settled_at IS NOT NULL
                   ORDER BY r.id",
             )
             .fetch_all(&pool)

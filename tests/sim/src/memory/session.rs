@@ -76,10 +76,8 @@ impl Memory {
     }
 
     pub(super) fn to_judge(&self) -> Vec<RunId> {
-        let wants = |run: &super::Run| {
-            run.news_no > run.judged_news && !matches!(run.row.state, RunState::Planning | RunState::Planned)
-        };
-        let ours = self.runs.iter().filter(|(id, run)| wants(run) && !self.has_open(**id));
+        let wants = |run: &super::Run| run.news_no > run.judged_news && run.row.settled_at.is_some();
+        let ours = self.runs.iter().filter(|(_, run)| wants(run));
         ours.map(|(id, _)| *id).collect()
     }
 
