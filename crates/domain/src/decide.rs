@@ -64,6 +64,8 @@ pub enum HoldReason {
     OnHold,
     /// A control: somebody stopped this payout. Nothing of it was sent.
     Stopped,
+    /// A control: the account is contested, since its money was perhaps paid already (see `PaymentStep::Late`). Nothing of it was sent.
+    Contested,
 }
 
 impl HoldReason {
@@ -77,13 +79,14 @@ impl HoldReason {
             HoldReason::StoppedInDoubt => "stopped_in_doubt",
             HoldReason::OnHold => "on_hold",
             HoldReason::Stopped => "stopped",
+            HoldReason::Contested => "contested",
         }
     }
 }
 
 impl HoldReason {
     /// The controls: nothing is in doubt about what they hold, and one person lifts them.
-    pub const CONTROLS: [HoldReason; 2] = [HoldReason::OnHold, HoldReason::Stopped];
+    pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
 }
 
 impl fmt::Display for HoldReason {

@@ -122,6 +122,7 @@ fn reasons_have_these_words() {
         (HoldReason::StoppedInDoubt, "stopped_in_doubt"),
         (HoldReason::OnHold, "on_hold"),
         (HoldReason::Stopped, "stopped"),
+        (HoldReason::Contested, "contested"),
     ] {
         assert_eq!(reason.code(), word);
         assert_shown(reason, word);

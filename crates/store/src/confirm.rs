@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_say, words_about};
-use crate::movement::movement_confirm;
+use crate::movement::{movement_confirm, runs_have_news};
 use crate::people::{WhoError, person_decides};
 
 /// A return that a file tells of, and that counts only when two people have confirmed it.
@@ -191,7 +191,12 @@ impl Store {
 
     /// Says that a contested account may be paid again; it is when a second person says the same.
     pub async fn contest_clear(&self, contest: i64, by: TokenHash) -> Result<Heard, ConfirmError> {
-        self.transaction("contest_clear", move |tx| Box::pin(contest_clear(tx, contest, by))).await?
+        let heard = self.transaction("contest_clear", move |tx| Box::pin(contest_clear(tx, contest, by))).await?;
+        let (heard, tenant) = heard?;
+        if heard.effect == Effect::Agrees {
+            self.contested_let_go(tenant).await?;
+        }
+        Ok(heard)
     }
 }
 
@@ -252,7 +257,7 @@ async fn contest_clear(
     tx: &mut PgConnection,
     contest: i64,
     by: TokenHash,
-) -> Result<Result<Heard, ConfirmError>, StoreError> {
+) -> Result<Result<(Heard, TenantId), ConfirmError>, StoreError> {
     let tenant: Option<i32> = sqlx::query_scalar(
         "-- contest_find\nSELECT tenant_id FROM contest WHERE id = $1 AND closed_at IS NULL FOR UPDATE",
     )
@@ -271,11 +276,15 @@ async fn contest_clear(
         Err(SamePerson) => return Ok(Err(ConfirmError::SamePerson(person.name))),
     };
     if effect == Effect::Agrees {
-        sqlx::query("-- contest_close\nUPDATE contest SET closed_at = clock_timestamp() WHERE id = $1")
-            .bind(contest)
-            .execute(tx)
-            .await
-            .step("contest_close")?;
+        let payout: i64 = sqlx::query_scalar(
+            "-- contest_close\nUPDATE contest SET closed_at = clock_timestamp() WHERE id = $1 RETURNING payout_id",
+        )
+        .bind(contest)
+        .fetch_one(&mut *tx)
+        .await
+        .step("contest_close")?;
+        // What they have looked at speaks against its run no more.
+        runs_have_news(tx, &[payout]).await?;
     }
-    Ok(Ok(Heard { effect, by: person.name }))
+    Ok(Ok((Heard { effect, by: person.name }, tenant)))
 }

@@ -93,6 +93,7 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
          SELECT CASE
                   WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
                     THEN true
+                  WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND k.closed_at IS NULL) THEN true
                   WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
                   ELSE EXISTS (
                     SELECT FROM affiliate a
@@ -110,14 +111,18 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
 
 /// The payouts of a range without an answer that are under control, in order.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
-    let rows: Vec<(i64, bool, Option<String>, String)> = sqlx::query_as(
+    let rows: Vec<(i64, bool, bool, Option<String>, String)> = sqlx::query_as(
         "-- controls_in
-         SELECT p.id, s.id IS NOT NULL, coalesce(s.reason, c.reason), p.state
+         SELECT p.id, s.id IS NOT NULL, a.on_hold, coalesce(s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late'), p.state
            FROM payout p
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
            LEFT JOIN control s ON s.payout_id = p.id AND s.lifted_at IS NULL
            LEFT JOIN control c ON c.affiliate_id = p.affiliate_id AND c.lifted_at IS NULL
-          WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown') AND (a.on_hold OR s.id IS NOT NULL) ORDER BY p.id",
+           LEFT JOIN LATERAL (
+             SELECT min(o.payout_id) AS payout_id FROM contest o
+              WHERE o.tenant_id = p.tenant_id AND o.affiliate_id = p.affiliate_id AND o.currency = p.currency AND o.closed_at IS NULL) AS k ON true
+          WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
+            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL) ORDER BY p.id",
     )
     .bind(first.0)
     .bind(last.0)
@@ -125,8 +130,12 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
     .await
     .step("controls_in")?;
     rows.into_iter()
-        .map(|(payout, is_stopped, note, state)| {
-            let code = if is_stopped { HoldReason::Stopped } else { HoldReason::OnHold };
+        .map(|(payout, is_stopped, is_on_hold, note, state)| {
+            let code = match (is_stopped, is_on_hold) {
+                (true, _) => HoldReason::Stopped,
+                (false, true) => HoldReason::OnHold,
+                (false, false) => HoldReason::Contested,
+            };
             let state = state.parse().map_err(StoreError::Broken)?;
             Ok(Controlled { payout: PayoutId(payout), code, note, state })
         })
@@ -484,10 +493,37 @@ impl Store {
             return Err(ControlError::NotOnHold(affiliate.to_owned()));
         }
         // Each on its own, in the order of locks that intents have. Interrupted, this is said again.
+        Ok(self.batches_let_go(batches).await?)
+    }
+
+    /// Lets go on what was held since its account was contested, and no contest of it is open any more. Each batch on its own, in the order of locks
+    /// that intents have. Interrupted, it is done by the next one.
+    pub(crate) async fn contested_let_go(&self, tenant: TenantId) -> Result<ControlLifted, StoreError> {
+        let pool = self.pool.clone();
+        let batches: Vec<i64> = detached(async move {
+            sqlx::query_scalar(
+                "-- contested_held
+                 SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id
+                   JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                  WHERE h.tenant_id = $1 AND h.resolved_at IS NULL AND h.reason = $2
+                    AND NOT EXISTS (SELECT FROM contest k WHERE k.tenant_id = p.tenant_id AND k.affiliate_id = p.affiliate_id
+                                       AND k.currency = p.currency AND k.closed_at IS NULL) ORDER BY b.id",
+            )
+            .bind(tenant.0)
+            .bind(HoldReason::Contested.code())
+            .fetch_all(&pool)
+            .await
+            .step("contested_held")
+        })
+        .await?;
+        self.batches_let_go(batches).await
+    }
+
+    async fn batches_let_go(&self, batches: Vec<i64>) -> Result<ControlLifted, StoreError> {
         let mut all = ControlLifted::default();
         for batch in batches {
             let lifted = self
-                .transaction("affiliate_let_go", move |tx| {
+                .transaction("control_let_go", move |tx| {
                     Box::pin(async move {
                         let batch = batch_lock(tx, BatchId(batch)).await?;
                         control_let_go(tx, &batch).await
@@ -515,7 +551,11 @@ impl Store {
                            UNION
                            SELECT p.id FROM control c JOIN payout p ON p.id = c.payout_id
                             WHERE c.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND c.lifted_at IS NULL
-                              AND p.state IN ('planned', 'unknown')) AS waiting)",
+                              AND p.state IN ('planned', 'unknown')
+                           UNION
+                           SELECT p.id FROM run r JOIN contest k ON k.tenant_id = r.tenant_id AND k.closed_at IS NULL
+                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = k.affiliate_id AND p.currency = k.currency
+                            WHERE r.id = $1 AND p.state IN ('planned', 'unknown')) AS waiting)",
             )
             .bind(run.0)
             .bind(control_codes())

@@ -138,7 +138,7 @@ pub enum HoldError {
 
 /// Whether a hold has this reason because somebody wants it so, and not for want of knowledge.
 fn is_control(reason: &str) -> bool {
-    matches!(reason, "on_hold" | "stopped")
+    HoldReason::CONTROLS.iter().any(|control| control.code() == reason)
 }
 
 fn rfc3339(at: &OffsetDateTime) -> String {

@@ -9,7 +9,7 @@ use payfleet_store::{
     CloseVerdict, ControlLifted, ControlSet, Decision, IntentRefused, LeasedBatch, RunControls, StopConfirmed,
     StopCounts, StopProgress, StopSeen,
 };
-use support::{Db, paid, rail, unknown};
+use support::{Db, paid, rail, refused, unknown};
 
 fn seen(leased: &LeasedBatch, is_stopped: bool, stop_no: i32, is_unconfirmed: bool) -> StopSeen {
     StopSeen { lease: leased.lease, is_stopped, stop_no, is_unconfirmed }
@@ -287,6 +287,40 @@ async fn under_a_batch_key_a_control_of_one_stops_all_until_it_is_known_what_bec
     assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
     assert_eq!(held_codes(&db).await, "on_hold fraud");
     assert_eq!(db.states(run).await, "held 1, planned 2");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+/// Money that was released is planned again, and only then proven paid: what is planned and not sent yet does not go out, before two people have looked.
+#[tokio::test]
+async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    let batch = db.batches(run).await[0];
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    assert_eq!(db.record(&leased, &intent, refused).await.refused, 3);
+    let next = db.run(tenant, "2026-02", 3).await;
+    let planned = db.batches(next).await[0];
+    let two = intent.orders[1].payout;
+    let news = vec![(two, paid(two))];
+    let late = db.store.outcomes_record(support::looked_up(batch, leased.lease.epoch, news)).await.unwrap();
+    assert_eq!((late.late, late.alarms), (1, 1), "its money is planned again already: a debt");
+
+    let leased = db.lease(planned).await;
+    let split = db.store.intent_write(leased.lease, "w", rail("sandbox-payout"), false).await.unwrap();
+    assert_eq!(split.unwrap_err(), IntentRefused::Split);
+    assert_eq!(db.states(next).await, "held 1, planned 2");
+    for part in db.batches(next).await {
+        if let Some(leased) = db.try_lease(part).await {
+            let intent = db.intent(&leased).await;
+            db.record(&leased, &intent, paid).await;
+        }
+    }
+    assert_eq!(db.states(next).await, "held 1, paid 2");
+    let reason: String = db.scalar("SELECT reason FROM hold WHERE resolved_at IS NULL").await;
+    assert_eq!(reason, "contested");
     db.assert_ledger().await;
     db.drop().await;
 }
