@@ -75,9 +75,12 @@ pub fn outcome_fields(outcomes: &[OutcomeCount]) -> Vec<OutcomeFields> {
 /// The run in one line.
 pub fn headline(run: &RunRow) -> String {
     let sequence = if run.sequence == 1 { String::new() } else { format!(" ({})", run.sequence) };
+    // Of a cancelled run what was sent before is compared too.
+    let verdict = run.verdict.filter(|verdict| *verdict != run.state);
+    let verdict = verdict.map(|verdict| format!(" and {verdict}")).unwrap_or_default();
     let paused = run.pause_reason.as_deref().map(|why| format!(", paused: {why}")).unwrap_or_default();
     format!(
-        "run {}: {} {}{sequence}, {}{paused}; cutoff {}, minimum {}",
+        "run {}: {} {}{sequence}, {}{verdict}{paused}; cutoff {}, minimum {}",
         run.id,
         run.tenant_name,
         run.period,

@@ -70,6 +70,8 @@ pub struct RunRow {
     pub minimum: Decimal,
     /// Where it stands.
     pub state: RunState,
+    /// What the reconciler has found: `reconciled` or `discrepant`. Its state too, unless that is `cancelled`.
+    pub verdict: Option<RunState>,
     /// Why it is paused, if it is.
     pub pause_reason: Option<String>,
     /// Payouts planned so far.
@@ -137,7 +139,7 @@ pub enum RunChangeError {
 }
 
 const COLUMNS: &str = "r.id, r.tenant_id, t.name AS tenant_name, r.key, r.period, r.sequence, r.ordinal, r.opens_after, r.cutoff, r.minimum,
-    r.state, r.pause_reason, r.payouts, r.created_at, r.paying_at, r.settled_at";
+    r.state, r.verdict, r.pause_reason, r.payouts, r.created_at, r.paying_at, r.settled_at";
 
 fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
     let read = "run_read";
@@ -153,6 +155,11 @@ fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
         cutoff: row.try_get("cutoff").step(read)?,
         minimum: row.try_get("minimum").step(read)?,
         state: word(row, "state")?,
+        verdict: row
+            .try_get::<Option<String>, _>("verdict")
+            .step(read)?
+            .map(|verdict| verdict.parse().map_err(StoreError::Broken))
+            .transpose()?,
         pause_reason: row.try_get("pause_reason").step(read)?,
         payouts: row.try_get("payouts").step(read)?,
         created_at: row.try_get("created_at").step(read)?,

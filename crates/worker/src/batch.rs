@@ -249,11 +249,19 @@ impl Worker {
         count("paid", recorded.paid);
         count("refused", recorded.refused);
         count("unknown", counts.unknown);
+        count("late", recorded.late);
+        if recorded.late > 0 {
+            tracing::error!(
+                batch = %report.batch, payouts = recorded.late,
+                "LATE PROOF: payouts that counted as not paid are proven paid; booked, and nobody pays their accounts before two people have looked: \
+                 `payfleet-coordinator contests`"
+            );
+        }
         if recorded.alarms > 0 {
             metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(recorded.alarms);
             tracing::error!(
                 batch = %report.batch, payouts = recorded.alarms,
-                "DOUBLE PAYMENT: the rail proved payments that contradict what is settled; the run is paused, see table evidence"
+                "DOUBLE PAYMENT: the rail proved more than one payment, or one of money that was paid again meanwhile; open runs are paused, `payfleet-reconciler run` shows them"
             );
         }
         Ok(recorded)

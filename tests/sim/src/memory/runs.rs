@@ -51,6 +51,7 @@ impl Memory {
             cutoff: new.period.cutoff(),
             minimum: new.minimum,
             state: RunState::Planning,
+            verdict: None,
             pause_reason: None,
             payouts: 0,
             created_at: self.now,
