@@ -114,8 +114,8 @@ const DECIDED: &str = "
                (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL)),
       (extract(year FROM $3::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $3::timestamptz AT TIME ZONE 'UTC') - 1)::int)) AS list),
   earned AS (
-    -- More than a balance may be is all the same; and a number of eight bytes is three times as quick to reckon with.
-    SELECT affiliate_id, currency, greatest(least(sum(amount_minor), 4000000000000000000), -4000000000000000000)::bigint AS minor
+    -- More than a balance may be is all the same. So many of the largest commission fit, so that most sums need not be asked how large they are.
+    SELECT affiliate_id, currency, CASE WHEN count(*) <= 4000 THEN sum(amount_minor) ELSE greatest(least(sum(amount_minor), 4e18), -4e18) END::bigint AS minor
       FROM (
         SELECT c.affiliate_id, c.currency, c.amount_minor FROM commission c
          WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month = ANY((SELECT list FROM months)::int[])
