@@ -132,11 +132,14 @@ impl Steps {
                SELECT id, part.kind, tenant_id, part.minor, currency, due_in
                  FROM moved, LATERAL (VALUES (kind, amount_minor - fee), ((kind + $5)::smallint, fee)) AS part (kind, minor)
                 WHERE part.minor > 0 ORDER BY id, part.kind RETURNING 1),
+             -- A statement speaks of several runs: an account may have more than one payout here, and is changed once.
+             sums AS (
+               SELECT tenant_id, affiliate_id, currency, sum(amount_minor)::bigint AS minor FROM moved GROUP BY tenant_id, affiliate_id, currency),
              due_again AS (
-               UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
-                 FROM moved m
-                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING 1)
-             SELECT count(*) FROM due_again",
+               UPDATE account a SET carried_minor = a.carried_minor + m.minor
+                 FROM sums m
+                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency)
+             SELECT count(*) FROM moved",
         )
         .bind(self.ids)
         .bind(self.kinds)
@@ -169,11 +172,14 @@ impl Steps {
              contested AS (
                INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
                SELECT tenant_id, affiliate_id, currency, id FROM moved ORDER BY id ON CONFLICT DO NOTHING),
+             -- As with what comes back: an account is changed once.
+             sums AS (
+               SELECT tenant_id, affiliate_id, currency, sum(amount_minor)::bigint AS minor FROM moved GROUP BY tenant_id, affiliate_id, currency),
              taken_back AS (
-               UPDATE account a SET carried_minor = a.carried_minor - m.amount_minor
-                 FROM moved m
+               UPDATE account a SET carried_minor = a.carried_minor - m.minor
+                 FROM sums m
                 WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING a.carried_minor)
-             SELECT count(*), count(*) FILTER (WHERE carried_minor < 0) FROM taken_back",
+             SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM taken_back WHERE carried_minor < 0)",
         )
         .bind(self.ids)
         .bind(self.kinds)

@@ -43,7 +43,8 @@ fn news_window(rail: &Rail) -> Duration {
 }
 
 impl Store {
-    /// Every account that was ever paid from, while its statement may bring news: a run that is not over, or whose payments may still come back.
+    /// Every account that was ever paid from, while its statement may bring news: a run that is not over, or whose payments may still
+    /// come back, or could when the statement was last read.
     pub async fn accounts_to_read(&self) -> Result<Vec<StatementAccount>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
@@ -55,7 +56,11 @@ impl Store {
                  SELECT DISTINCT ON (b.rail, b.account) b.rail, b.account, b.credential
                    FROM run r JOIN batch b ON b.run_id = r.id
                    JOIN unnest($1::text[], $2::interval[]) AS known (rail, news_for) ON known.rail = b.rail
-                  WHERE r.state NOT IN ('planning', 'planned') AND (r.settled_at IS NULL OR r.settled_at > clock_timestamp() - known.news_for)
+                   LEFT JOIN rail_account a ON a.rail = b.rail AND a.account = b.account
+                  WHERE r.state NOT IN ('planning', 'planned')
+                    -- What came while nobody read is read afterwards, however late.
+                    AND (r.settled_at IS NULL OR r.settled_at > clock_timestamp() - known.news_for
+                         OR coalesce(a.reaches_ours, '-infinity') < r.settled_at + known.news_for)
                   ORDER BY b.rail, b.account, b.credential IS NULL, b.id DESC",
             )
             .bind(rails)

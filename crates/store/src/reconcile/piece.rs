@@ -92,9 +92,10 @@ async fn record(
             odd.push(Odd { payout, line, differs, differs_account: false, differs_return: false });
         }
     }
+    // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
+    listed_add(tx, listed).await?;
     let changed = odd_record(tx, account, source, &odd).await?;
     moved += accounts_weigh(tx, &changed).await?;
-    listed_add(tx, listed).await?;
     let mut runs: BTreeSet<i64> = BTreeSet::new();
     for (batch, run) in batches {
         batch_settle_held(tx, batch).await?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod carried;
+mod parts;
 mod plant;
 mod world;
 

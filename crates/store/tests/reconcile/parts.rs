@@ -1,0 +1,77 @@
+//! One part of a statement may speak of several runs, and of several payments of one payout; and it may be read late.
+
+use payfleet_domain::{Movement, PayoutId, StatementLine};
+
+use crate::AFFILIATES;
+use crate::world::World;
+
+fn payment_of(lines: &[StatementLine], payout: PayoutId) -> StatementLine {
+    let key = format!("{payout}-");
+    let ours = |line: &&StatementLine| line.key.starts_with(&key) && line.movement == Movement::Paid;
+    lines.iter().find(ours).expect("a paid payout has its line").clone()
+}
+
+#[tokio::test]
+async fn two_payouts_of_one_account_that_come_back_together_are_both_due_again() {
+    let mut world = World::new(AFFILIATES).await;
+    world.lines.extend(world.statement(world.first.id).await);
+    let (first, second, affiliate, currency, both): (i64, i64, i64, String, i64) = sqlx::query_as(
+        "SELECT a.id, b.id, a.affiliate_id, a.currency, a.amount_minor + b.amount_minor
+           FROM payout a JOIN payout b ON b.affiliate_id = a.affiliate_id AND b.currency = a.currency AND b.state = 'paid'
+          WHERE a.run_id = $1 AND b.run_id = $2 AND a.state = 'paid' ORDER BY a.id LIMIT 1",
+    )
+    .bind(world.first.id.0)
+    .bind(world.run.id.0)
+    .fetch_one(&world.raw)
+    .await
+    .unwrap();
+    for payout in [first, second] {
+        let paid = payment_of(&world.lines, PayoutId(payout));
+        let (reference, of) = (format!("back-{payout}"), Some(paid.reference.clone()));
+        world.lines.push(StatementLine { reference, of, movement: Movement::Returned, ..paid });
+    }
+    let carried = || async {
+        let find = sqlx::query_scalar("SELECT carried_minor FROM account WHERE affiliate_id = $1 AND currency = $2");
+        find.bind(affiliate).bind(&currency).fetch_one(&world.raw).await.unwrap()
+    };
+    let before: i64 = carried().await;
+    let said = world.reconcile().await;
+    let after: i64 = carried().await;
+    assert_eq!((said.applied.returned, after - before, said.found), (2, both, vec![]));
+}
+
+#[tokio::test]
+async fn a_payment_and_its_double_on_one_part_raise_the_alarm() {
+    let mut world = World::new(AFFILIATES).await;
+    let payout = world.payouts("paid").await[0];
+    let paid = payment_of(&world.lines, payout);
+    world.lines.push(StatementLine { reference: "another".to_owned(), ..paid });
+    let said = world.reconcile().await;
+    assert_eq!(said.applied.alarms, 1);
+    let paused: Option<String> = sqlx::query_scalar("SELECT pause_reason FROM run WHERE id = $1")
+        .bind(world.run.id.0)
+        .fetch_one(&world.raw)
+        .await
+        .unwrap();
+    assert!(paused.is_some(), "the run goes on");
+}
+
+/// Nobody read for longer than money may come back; what came meanwhile is read all the same, once.
+#[tokio::test]
+async fn an_account_is_read_until_its_statement_has_reached_past_everything_that_may_come_back() {
+    let world = World::new(AFFILIATES).await;
+    let long_ago = "UPDATE run SET settled_at = clock_timestamp() - interval '200 days' WHERE state <> 'planning'";
+    sqlx::query(long_ago).execute(&world.raw).await.unwrap();
+    let reaches = |ago: &'static str| {
+        sqlx::query("UPDATE rail_account SET reaches_ours = clock_timestamp() - $1::interval")
+            .bind(ago)
+            .execute(&world.raw)
+    };
+    let known =
+        "INSERT INTO rail_account (rail, account) SELECT DISTINCT rail, account FROM batch ON CONFLICT DO NOTHING";
+    sqlx::query(known).execute(&world.raw).await.unwrap();
+    reaches("190 days").await.unwrap();
+    assert!(!world.store.accounts_to_read().await.unwrap().is_empty());
+    reaches("1 minute").await.unwrap();
+    assert_eq!(world.store.accounts_to_read().await.unwrap().len(), 0);
+}
