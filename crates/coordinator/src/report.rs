@@ -18,6 +18,8 @@ pub struct RunFields<'a> {
     period: &'a str,
     sequence: i16,
     state: &'static str,
+    /// What the reconciler has found, if it has looked.
+    verdict: Option<String>,
     paused: Option<&'a str>,
     minimum: String,
     #[serde(with = "rfc3339")]
@@ -39,6 +41,7 @@ impl<'a> From<&'a RunRow> for RunFields<'a> {
             period: &run.period,
             sequence: run.sequence,
             state: run.state.as_str(),
+            verdict: run.verdict.map(|verdict| verdict.to_string()),
             paused: run.pause_reason.as_deref(),
             minimum: show::units(run.minimum),
             cutoff: run.cutoff,

@@ -70,7 +70,12 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
             show::number(run.id),
             comfy_table::Cell::new(&run.tenant_name),
             comfy_table::Cell::new(period(run)),
-            show::word(if run.pause_reason.is_some() { "paused" } else { run.state.as_str() }),
+            show::word(match (&run.pause_reason, run.verdict) {
+                (Some(_), _) => "paused",
+                // Whatever became of it: a difference waits for people.
+                (None, Some(payfleet_domain::RunState::Discrepant)) => "discrepant",
+                (None, _) => run.state.as_str(),
+            }),
             show::number(run.payouts),
             comfy_table::Cell::new(show::instant(run.cutoff)),
             comfy_table::Cell::new(show::instant(run.created_at)),
