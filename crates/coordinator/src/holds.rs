@@ -63,6 +63,9 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
 fn decidable_from(hold: &HoldRow) -> String {
     let account = &hold.account;
     match hold.not_paid {
+        None if hold.reason == payfleet_domain::HoldReason::Contested.code() => {
+            "when two people have cleared the contest".to_owned()
+        }
         None => "nothing is in doubt: release it".to_owned(),
         Some(NotPaid::MayBeSaid) => "now".to_owned(),
         Some(NotPaid::NotBefore(until)) if !account.has_statement => show::instant(until),

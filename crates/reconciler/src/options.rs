@@ -94,7 +94,7 @@ pub struct WatchArgs {
     /// How often to look
     #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s", value_name = "DURATION")]
     pub interval: Duration,
-    /// Look once, and end: for cron
+    /// Look once, and end: for cron. Ends with 4 if a run was found discrepant, and with 69 if a rail cannot be reached
     #[arg(long, env = "PAYFLEET_ONCE")]
     pub once: bool,
     #[command(flatten)]

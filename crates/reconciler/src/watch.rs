@@ -20,11 +20,15 @@ pub(crate) async fn watch(
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
     while !shutdown.is_requested() {
-        if let Err(error) = turn(store, rails, args.compare.unknown_after, shutdown).await {
-            tracing::warn!("{}", error.with_sources());
-        }
+        let code = match turn(store, rails, args.compare.unknown_after, shutdown).await {
+            Ok(code) => code,
+            Err(error) => {
+                tracing::warn!("{}", error.with_sources());
+                error.exit_code()
+            }
+        };
         if args.once {
-            break;
+            return Ok(code);
         }
         tokio::select! {
             () = tokio::time::sleep(args.interval) => {}
@@ -39,10 +43,11 @@ async fn turn(
     rails: &Rails,
     unknown_after: Duration,
     shutdown: &Shutdown,
-) -> Result<(), ReconcileError> {
+) -> Result<ExitCode, ReconcileError> {
+    let mut code = ExitCode::Done;
     for account in store.accounts_to_read().await? {
         if shutdown.is_requested() {
-            return Ok(());
+            return Ok(code);
         }
         let (rail, name) = (account.rail.as_str(), account.account.as_str());
         match account_fetch(store, rails, &account, shutdown).await {
@@ -68,8 +73,11 @@ async fn turn(
                     );
                 }
             }
-            Err(ReconcileError::Interrupted) => return Ok(()),
-            Err(error) => tracing::warn!(rail, account = name, "{}", error.with_sources()),
+            Err(ReconcileError::Interrupted) => return Ok(code),
+            Err(error) => {
+                tracing::warn!(rail, account = name, "{}", error.with_sources());
+                code = error.exit_code();
+            }
         }
     }
     // What a statement has just finished need not wait for a worker to close it.
@@ -78,25 +86,34 @@ async fn turn(
     }
     for run in store.runs_to_judge().await? {
         if shutdown.is_requested() {
-            return Ok(());
+            return Ok(code);
         }
-        if let Err(error) = run_judge(store, run, unknown_after).await {
-            tracing::warn!(%run, "{}", error.with_sources());
+        match run_judge(store, run, unknown_after).await {
+            Ok(0) => {}
+            // Whatever else there was: this wakes somebody.
+            Ok(_) => code = ExitCode::Discrepant,
+            Err(error) => {
+                tracing::warn!(%run, "{}", error.with_sources());
+                if code != ExitCode::Discrepant {
+                    code = error.exit_code();
+                }
+            }
         }
     }
-    Ok(())
+    Ok(code)
 }
 
-/// Judges a run by what statements have said so far.
-pub(crate) async fn run_judge(store: &Store, run: RunId, unknown_after: Duration) -> Result<(), ReconcileError> {
+/// Judges a run by what statements have said so far. Returns how many differences there are.
+pub(crate) async fn run_judge(store: &Store, run: RunId, unknown_after: Duration) -> Result<i64, ReconcileError> {
     let row = store.run_find(run).await?.ok_or(ReconcileError::NoRun(run))?;
     let Some(mut session) = store.reconciliation_open(&row).await? else {
         tracing::info!(%run, "another reconciler compares the run at this moment");
-        return Ok(());
+        return Ok(0);
     };
     // A run that waits for its statements, and of which they say nothing odd, need not be compared at each turn.
     if !session.uncovered().await?.is_empty() && !session.has_odd().await? {
-        return Ok(session.close().await?);
+        session.close().await?;
+        return Ok(0);
     }
     let (ended, compared, _) = judge(&mut session, &["watch".to_owned()], unknown_after).await?;
     let found = compared.discrepancies;
@@ -118,5 +135,6 @@ pub(crate) async fn run_judge(store: &Store, run: RunId, unknown_after: Duration
         }
         Ended::Uncovered(_) => tracing::debug!(%run, "the statements do not reach far enough yet"),
     }
-    Ok(session.close().await?)
+    session.close().await?;
+    Ok(found)
 }

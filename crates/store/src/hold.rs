@@ -90,7 +90,7 @@ pub enum HoldError {
     SamePerson(String),
     /// It is held by a control, not for want of knowledge.
     #[error(
-        "payout {payout} is held as `{reason}`: nothing of it is in doubt, and one person lifts it (`affiliate release`, `payout release`)"
+        "payout {payout} is held as `{reason}`: nothing of it is in doubt; it is lifted by `affiliate release`, `payout release`, or `contests clear`"
     )]
     Control {
         /// Which.
