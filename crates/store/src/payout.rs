@@ -290,9 +290,18 @@ async fn payouts_release(
     .bind(codes)
     .bind(to.as_str())
     .bind(from)
-    .fetch_one(tx)
+    .fetch_one(&mut *tx)
     .await
     .step("payouts_release")?;
+    // A statement may have named a payment of what was still to be sent. Its money is not free: it is late proof from the beginning.
+    let paid: Vec<i64> = sqlx::query_scalar(
+        "-- released_paid\nSELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid' ORDER BY payout_id",
+    )
+    .bind(ids)
+    .fetch_all(&mut *tx)
+    .await
+    .step("released_paid")?;
+    accounts_weigh(tx, &paid).await?;
     Ok(released.unsigned_abs())
 }
 

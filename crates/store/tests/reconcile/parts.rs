@@ -75,3 +75,23 @@ async fn an_account_is_read_until_its_statement_has_reached_past_everything_that
     reaches("1 minute").await.unwrap();
     assert_eq!(world.store.accounts_to_read().await.unwrap().len(), 0);
 }
+
+/// Its run is stopped by the alarm, and somebody cancels it: the money went out all the same, so it is not due again.
+#[tokio::test]
+async fn what_was_paid_before_it_was_sent_is_not_free_when_it_is_cancelled() {
+    let mut world = World::planned(AFFILIATES).await;
+    let payout = world.payouts("planned").await[0];
+    world.lines = vec![world.line_of(payout).await];
+    world.read().await;
+    let carried = || async {
+        let find = sqlx::query_scalar(
+            "SELECT a.carried_minor FROM account a JOIN payout p USING (tenant_id, affiliate_id, currency) WHERE p.id = $1",
+        );
+        find.bind(payout.0).fetch_one(&world.raw).await.unwrap()
+    };
+    let before: i64 = carried().await;
+    world.store.run_cancel(world.run.id).await.unwrap();
+    let after: i64 = carried().await;
+    assert_eq!(after, before, "the money is due again although it was paid");
+    assert!(world.payouts("paid").await.contains(&payout));
+}

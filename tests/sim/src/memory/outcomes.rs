@@ -1,7 +1,7 @@
 //! Guards G3 and G4, splits and holds, as `store` has them.
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, HoldReason, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState,
+    AttemptNo, BatchId, BatchState, HoldReason, Movement, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState,
     RefusalCode, RefusalKind, RefusalVerdict, RunId, RunState, refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
@@ -51,6 +51,11 @@ impl Memory {
             self.carried[payout.affiliate] += payout.amount_minor;
             freed += 1;
         }
+        let is_paid = |id: &PayoutId| {
+            self.payouts.get(id).is_some_and(|payout| payout.movements.keys().any(|(kind, ..)| *kind == Movement::Paid))
+        };
+        let paid: Vec<PayoutId> = ids.iter().copied().filter(is_paid).collect();
+        self.weigh(&paid);
         freed
     }
 
