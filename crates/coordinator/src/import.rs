@@ -70,6 +70,15 @@ fn controls(controls: &Controls) -> String {
         .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }))
         .collect();
     let mut text = if told.is_empty() { String::new() } else { format!("controls: {}\n", told.join(", ")) };
+    if controls.holds_kept > 0 {
+        text.push_str(&format!(
+            "{} on hold though the file says otherwise: a person placed the hold; `affiliate release` ends it\n",
+            match controls.holds_kept {
+                1 => "1 affiliate stays".to_owned(),
+                many => format!("{many} affiliates stay"),
+            }
+        ));
+    }
     if controls.limits_of_other_currency > 0 {
         text.push_str(&format!(
             "{} in another currency now, without limits in it: limits of other currencies do not bind; import min and max with the new currency\n",

@@ -124,6 +124,13 @@ fn absent_and_empty_are_unchanged_and_none_takes_away() {
     step(",on_hold", ",,true", "", "(t,1000,2000,a@x.org)");
     step(",on_hold", ",,false", "controls: 1 hold lifted\n", "(f,1000,2000,a@x.org)");
     step(",on_hold", ",,", "", "(f,1000,2000,a@x.org)");
+    // A file that knows of no hold does not end one that a person placed, and says so.
+    place.run(&["affiliate", "hold", "a", "--tenant", "acme", "--reason", "fraud"]).ok();
+    let kept = "1 affiliate stays on hold though the file says otherwise: a person placed the hold; `affiliate release` ends it\n";
+    step(",on_hold", ",,false", kept, "(t,1000,2000,a@x.org)");
+    step(",on_hold", ",,", "", "(t,1000,2000,a@x.org)");
+    place.run(&["affiliate", "release", "a", "--tenant", "acme"]).ok();
+    step(",on_hold", ",,false", "", "(f,1000,2000,a@x.org)");
     step(",max", ",,30.00", "controls: 1 limit changed\n", "(f,1000,3000,a@x.org)");
     step(",max", ",,none", "controls: 1 limit removed\n", "(f,1000,,a@x.org)");
     step(",max", ",,none", "", "(f,1000,,a@x.org)");
@@ -150,7 +157,7 @@ fn absent_and_empty_are_unchanged_and_none_takes_away() {
     assert_eq!(json.code, 65);
     place.file("affiliates.csv", format!("{HEADER},min,on_hold\na,N,e,HU,HUF,,,40.00,true\n"));
     let json = place.run(&["import", "affiliates", "--tenant", "acme", "--json", "affiliates.csv"]).json();
-    let counts = r#"{"destinations_changed":0,"holds_lifted":0,"holds_set":1,"limits_changed":1,"limits_of_other_currency":0,"limits_removed":0,"methods_retired":0}"#;
+    let counts = r#"{"destinations_changed":0,"holds_kept":0,"holds_lifted":0,"holds_set":1,"limits_changed":1,"limits_of_other_currency":0,"limits_removed":0,"methods_retired":0}"#;
     assert_eq!(json["controls"], serde_json::from_str::<serde_json::Value>(counts).unwrap());
 }
 

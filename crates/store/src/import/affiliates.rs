@@ -176,6 +176,7 @@ async fn import(
     // Before methods are retired: the limits of a line without a method are those of the method that is there.
     limit::limits_write(tx, tenant).await?;
     run(tx, "affiliates_update", AFFILIATES_UPDATE, tenant).await?;
+    run(tx, "holds_keep", HOLDS_KEEP, tenant).await?;
     run(tx, "methods_retire", METHODS_RETIRE, tenant).await?;
     let mut problems = Problems::default();
     contradiction::destinations_twice(tx, tenant, &mut problems).await?;
@@ -200,12 +201,13 @@ async fn counted(tx: &mut PgConnection) -> Result<(u64, u64, Controls), StoreErr
         "-- import_affiliates_count
          SELECT (SELECT count(DISTINCT external_id) FROM import_affiliate) AS known,
                 (SELECT count(DISTINCT c.affiliate_id) FROM import_changed c
-                  WHERE NOT EXISTS (SELECT FROM import_new n WHERE n.affiliate_id = c.affiliate_id)) AS updated,
+                  WHERE what <> 'hold_kept' AND NOT EXISTS (SELECT FROM import_new n WHERE n.affiliate_id = c.affiliate_id)) AS updated,
                 (SELECT count(*) FROM import_changed c JOIN affiliate a ON a.id = c.affiliate_id
                   WHERE c.what = 'currency' AND EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id)
                     AND NOT EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id AND l.currency = a.currency)) AS limits_of_other_currency,
                 count(*) FILTER (WHERE what = 'hold_set') + (SELECT count(*) FROM import_new WHERE on_hold) AS holds_set,
                 count(*) FILTER (WHERE what = 'hold_lifted') AS holds_lifted,
+                count(*) FILTER (WHERE what = 'hold_kept') AS holds_kept,
                 count(*) FILTER (WHERE what = 'limit_changed') AS limits_changed,
                 count(*) FILTER (WHERE what = 'limit_removed') AS limits_removed,
                 count(*) FILTER (WHERE what = 'retired') AS methods_retired,
@@ -219,6 +221,7 @@ async fn counted(tx: &mut PgConnection) -> Result<(u64, u64, Controls), StoreErr
     let controls = Controls {
         holds_set: count("holds_set")?,
         holds_lifted: count("holds_lifted")?,
+        holds_kept: count("holds_kept")?,
         limits_changed: count("limits_changed")?,
         limits_removed: count("limits_removed")?,
         methods_retired: count("methods_retired")?,
@@ -266,6 +269,16 @@ const AFFILIATES_UPDATE: &str = "-- affiliates_update
   SELECT id, what FROM changed, LATERAL (VALUES
     (CASE WHEN on_hold AND NOT was_on_hold THEN 'hold_set' WHEN was_on_hold AND NOT on_hold THEN 'hold_lifted' ELSE 'affiliate' END),
     (CASE WHEN moved THEN 'currency' END)) AS w (what) WHERE what IS NOT NULL";
+
+/// A file is exported in the belief that nobody is on hold as easily as in the knowledge of it, so it does not overrule a person. A statement of its
+/// own, which sees a hold that was placed while this import waited for its row.
+const HOLDS_KEEP: &str = "-- holds_keep
+  WITH kept AS (
+    UPDATE affiliate a SET on_hold = true
+      FROM control c, import_affiliate i
+     WHERE a.tenant_id = $1 AND NOT a.on_hold AND c.affiliate_id = a.id AND c.lifted_at IS NULL AND i.external_id = a.external_id
+ RETURNING a.id)
+  UPDATE import_changed c SET what = 'hold_kept' FROM kept WHERE c.affiliate_id = kept.id AND c.what = 'hold_lifted'";
 
 const METHODS_RETIRE: &str = "-- methods_retire
   WITH changed AS (

@@ -61,6 +61,8 @@ pub struct Controls {
     pub holds_set: u64,
     /// Affiliates that were on hold and are not any more.
     pub holds_lifted: u64,
+    /// Affiliates that the file would take off hold and that stay on it: a person put them there, and only `affiliate release` ends that.
+    pub holds_kept: u64,
     /// Limits, least and most each counted, that are new or another amount.
     pub limits_changed: u64,
     /// Limits that were taken away.
