@@ -94,7 +94,11 @@ pub struct WatchArgs {
     /// How often to look
     #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s", value_name = "DURATION")]
     pub interval: Duration,
-    /// Look once, and end: for cron. Ends with 4 if a run was found discrepant, and with 69 if a rail cannot be reached
+    /// Look once, and end: for cron
+    ///
+    /// Ends with 4 if a run that it judged in this look differs, else with 69 if a rail or Postgres was away, 64 without URL or credential for a
+    /// rail, 65 if a statement cannot be read, and 0 otherwise. The next look without news ends with 0 though a run is still discrepant: `run` and
+    /// `payfleet-coordinator status` show it. A double payment in a run that is not over pauses the run and is an ERROR in the log.
     #[arg(long, env = "PAYFLEET_ONCE")]
     pub once: bool,
     #[command(flatten)]

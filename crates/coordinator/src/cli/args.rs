@@ -16,12 +16,14 @@ use super::values::{credential_name, method_name, minimum, rail_name, reason, re
 pub enum ImportCommand {
     /// Affiliates and where they are paid; makes the tenant if it is new
     ///
-    /// Columns: affiliate_id, name, email, country, currency, method, destination; if you like priority (0 is tried first; one row for each),
-    /// on_hold (true or false), min and max (limits of the method, in units of the row's currency). Another destination replaces the one before;
-    /// payouts that are planned keep theirs.
+    /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
+    /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
+    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned keep theirs.
     ///
-    /// An empty field leaves what is there as it is, like a column that is not there. What is to be taken away is said: on_hold false lifts a
-    /// hold; none in min or max removes that limit; none in method retires the method of this priority. The answer counts what was changed so.
+    /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
+    /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
+    /// release` alone); none in min or max removes that limit; none in method retires the method of this priority. The answer counts what was
+    /// changed so.
     ///
     /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency. Who is moved to another
     /// currency keeps the limits of the one before, for that one; limits of the new one are given with it.
@@ -29,8 +31,9 @@ pub enum ImportCommand {
     Affiliates(ImportAffiliatesArgs),
     /// Commissions and clawbacks of affiliates that are known
     ///
-    /// Columns: commission_id, affiliate_id, order_ref, amount (in units, at most as many decimals as the currency has), currency (ISO 4217),
-    /// earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the same id with anything else is an error.
+    /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
+    /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
+    /// same id with anything else is an error.
     #[command(after_help = EXIT_CODES)]
     Commissions(ImportArgs),
 }
@@ -179,7 +182,7 @@ pub struct RunArgs {
     /// The least that is paid, in units of each currency [default: 10.00]
     #[arg(long, env = "PAYFLEET_MINIMUM", value_name = "AMOUNT", value_parser = minimum)]
     pub minimum: Option<Decimal>,
-    /// Only show what would be decided
+    /// Only show what would be decided: counts and sums, by currency and reason, without names
     #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
     /// Wait until everybody is accounted for
@@ -302,14 +305,16 @@ pub enum PeopleCommand {
     /// The first person of a database is made without a token, and must be an administrator of all tenants. Everybody else is added by an
     /// administrator: of all tenants, or of the tenant that they are added to.
     #[command(after_help = "Example:
-  payfleet-coordinator people add ann --role administrator > ann.token
-  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator people add bob --role approver --tenant acme")]
+  (umask 077; set -o noclobber; payfleet-coordinator people add ann --role administrator > ann.token)
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator people add bob --role approver --tenant acme
+
+With noclobber the shell does not empty a token's file that is there already.")]
     Add(PeopleAddArgs),
     /// List people, what they may do and where
     List(PeopleListArgs),
     /// Take the say from somebody; their words stay, and their name is nobody else's
     Revoke(PersonArgs),
-    /// Give somebody a new token, printed once; the old one ends, and who was revoked is back
+    /// Give somebody a new token, printed once: into a new file; the old one ends, and who was revoked is back
     Replace(PeopleReplaceArgs),
 }
 
@@ -417,6 +422,9 @@ pub enum PayoutCommand {
     /// Send nothing of a payout any more, whatever becomes of its run
     ///
     /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again.
+    ///
+    /// Numbers of payouts are shown by `holds`, `contests list`, `statements list` and, with a discrepancy, `payfleet-reconciler run`. Before the
+    /// payouts exist, and for one that none of these shows, `affiliate hold` is what stops that affiliate.
     Stop(PayoutStopArgs),
     /// Let a stopped payout go on; if its run is over, its money is due again
     Release(PayoutNumber),
@@ -425,7 +433,7 @@ pub enum PayoutCommand {
 /// A payout that exists.
 #[derive(Debug, Args)]
 pub struct PayoutNumber {
-    /// The number of the payout
+    /// The number of the payout; `holds` lists those that are held
     #[arg(env = "PAYFLEET_PAYOUT")]
     pub payout: PayoutId,
 }
