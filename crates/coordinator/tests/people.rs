@@ -25,8 +25,8 @@ fn held(place: &Place, alive: &str) -> String {
 /// As if the statement of the one account had been read up to now.
 fn statement_is_read(place: &Place) {
     place.execute(
-        "INSERT INTO rail_account (rail, account, reaches_ours) SELECT rail, account, now() FROM batch
-             ON CONFLICT (rail, account) DO UPDATE SET reaches_ours = now()",
+        "INSERT INTO rail_account (rail, account, reaches_to, reaches_ours) SELECT rail, account, now(), now() FROM batch
+             ON CONFLICT (rail, account) DO UPDATE SET reaches_to = now(), reaches_ours = now()",
     );
 }
 

@@ -15,6 +15,7 @@ use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::lease::Lease;
+use crate::movement::runs_have_news;
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
 use crate::people::{WhoError, person_decides};
 use crate::stop::part_cancel;
@@ -355,6 +356,8 @@ async fn hold_carry_out(
     .await
     .step("hold_resolve")?;
     let news = News { ids: vec![payout.0], words: vec![news] };
+    // Here, as the hold is resolved and its batch will not say it.
+    runs_have_news(tx, &news.ids).await?;
     match decision {
         Decision::Paid(_) => payouts_settle(tx, &news, Source::Person).await.map(drop),
         Decision::NotPaid => payouts_refuse(tx, &news, Source::Person, None).await.map(drop),
@@ -399,7 +402,8 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
              FROM sent s JOIN batch b ON b.id = s.parent_id)
          SELECT s.first_payout_id, s.last_payout_id, s.rail, s.account, clock_timestamp() AS now,
                 max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
-                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account),
+                -- A file proves nothing to be missing to people who would pay again.
+                nullif((SELECT least(r.reaches_ours, r.reaches_to) FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account),
                        '-infinity') AS reaches
            FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
           GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account

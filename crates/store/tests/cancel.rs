@@ -186,8 +186,8 @@ async fn world(db: &Db) -> Vec<(&'static str, Write)> {
     )
     .await;
     sqlx::query(
-        "INSERT INTO rail_account (rail, account, reaches_ours) VALUES ('sandbox-payout', 't', now())
-             ON CONFLICT (rail, account) DO UPDATE SET reaches_ours = now()",
+        "INSERT INTO rail_account (rail, account, reaches_to, reaches_ours) VALUES ('sandbox-payout', 't', now(), now())
+             ON CONFLICT (rail, account) DO UPDATE SET reaches_to = now(), reaches_ours = now()",
     )
     .execute(&db.sql)
     .await

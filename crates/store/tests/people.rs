@@ -52,7 +52,7 @@ async fn statement_reaches(db: &Db, past: Duration) {
     let others = "INSERT INTO rail_account (rail, account, reaches_ours)
                   SELECT rail, 'another', timestamptz '3000-01-01' FROM batch UNION SELECT 'another', account, '3000-01-01' FROM batch ON CONFLICT DO NOTHING";
     sqlx::query(others).execute(&db.sql).await.unwrap();
-    let reaches = "UPDATE rail_account SET reaches_ours = $1 WHERE reaches_ours < '3000-01-01'";
+    let reaches = "UPDATE rail_account SET reaches_to = $1, reaches_ours = $1 WHERE reaches_ours < '3000-01-01'";
     sqlx::query(reaches).bind(dead_at(db).await + past).execute(&db.sql).await.unwrap();
 }
 
@@ -126,7 +126,7 @@ async fn a_payout_that_the_rail_has_told_of_was_not_not_paid() {
     // Whoever says that it was paid, but by another reference, is told.
     let says = |reference: &str, by| db.store.hold_decide(payout, Decision::Paid(reference.into()), by);
     assert_eq!(says("bank-8", bob).await.unwrap().known, ["paid bank-7"]);
-    assert_eq!(says("bank-7", bob).await.unwrap().known, [String::new(); 0]);
+    assert!(says("bank-7", bob).await.unwrap().known.is_empty());
     db.drop().await;
 }
 

@@ -60,7 +60,7 @@ impl Store {
                   WHERE r.state NOT IN ('planning', 'planned')
                     -- What came while nobody read is read afterwards, however late.
                     AND (r.settled_at IS NULL OR r.settled_at > clock_timestamp() - known.news_for
-                         OR coalesce(a.reaches_ours, '-infinity') < r.settled_at + known.news_for)
+                         OR coalesce(a.reaches_to, '-infinity') < r.settled_at + known.news_for)
                   ORDER BY b.rail, b.account, b.credential IS NULL, b.id DESC",
             )
             .bind(rails)

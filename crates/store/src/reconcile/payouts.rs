@@ -181,7 +181,7 @@ impl Detail {
         let own = || payout.reference.clone().or_else(|| Some(payout.state.to_string()));
         let state = || Some(payout.state.to_string());
         let references = || Some(payout.account.references().join(", "));
-        let out = || Some(format!("{} minor units", payout.account.least_out()));
+        let out = || Some(format!("{} minor units did not come back", payout.account.least_out()));
         let (expected, found) = match kind {
             K::PaidTwice => (own(), references()),
             K::PaidUnrecorded | K::PaidLate => (state(), references()),

@@ -349,7 +349,8 @@ async fn odd_record(
     }
     let speak_in: Vec<i64> = runs.into_iter().flatten().map(|run| run << 32).collect();
     runs_have_news(tx, &speak_in).await?;
-    // A return frees money at once only if the rail itself says it; what a file alone tells waits, until the rail or a second person says the same.
+    // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits, until the rail or a second person says the same: the same amount too,
+    // or the file would say how much, under a name that the rail knows.
     let moved = sqlx::query_scalar(
         "-- movements_listed
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
@@ -362,6 +363,7 @@ async fn odd_record(
           ORDER BY l.id
              ON CONFLICT (payout_id, kind, reference, (line_id IS NOT NULL)) DO UPDATE SET counts = true
                 WHERE NOT movement.counts AND excluded.counts
+                  AND (movement.amount_minor, movement.fee_minor, movement.currency) = (excluded.amount_minor, excluded.fee_minor, excluded.currency)
       RETURNING payout_id",
     )
     .bind(&lines)

@@ -246,15 +246,18 @@ impl AccountReading {
                     }
                     // Only if it goes on from where the last part ended: a gap proves nothing to be missing.
                     let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
+                    // A file says what is on a statement, and the rail is read from where the rail was read last all the same: else what an
+                    // old or shortened file leaves out would never be heard of.
+                    let read_to = goes_on.filter(|_| source == "rail").map(|end| end.until);
                     sqlx::query_scalar(
                         "-- account_reaches
                          UPDATE rail_account
                             SET reaches_to = greatest(reaches_to, coalesce($2, reaches_to)), reaches_ours = greatest(reaches_ours, coalesce($3, reaches_ours)),
-                                asked_in = CASE WHEN $2 IS NULL THEN asked_in ELSE $4::pg_snapshot END, read_at = clock_timestamp()
+                                asked_in = CASE WHEN $3 IS NULL THEN asked_in ELSE $4::pg_snapshot END, read_at = clock_timestamp()
                           WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
                     )
                     .bind(id)
-                    .bind(goes_on.map(|end| end.until))
+                    .bind(read_to)
                     .bind(goes_on.and(reaches_ours))
                     .bind(asked_in)
                     .fetch_one(tx)

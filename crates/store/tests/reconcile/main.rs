@@ -404,6 +404,25 @@ async fn a_return_that_a_file_alone_tells_frees_nothing() {
     assert!(balance(&world, paid).await > before);
 }
 
+/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how much is due.
+#[tokio::test]
+async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
+    let mut world = World::new(AFFILIATES).await;
+    assert_eq!(world.reconcile().await.state, RunState::Reconciled);
+    let paid = world.payouts("paid").await[1];
+    let before = balance(&world, paid).await;
+    let line = line_back(&world, paid, "rtn");
+    let account =
+        payfleet_store::StatementAccount { rail: "sandbox-payout".into(), account: "main".into(), credential: None };
+    let source = payfleet_store::StatementSource::File { name: "hand.csv".to_owned(), person: None };
+    let mut file = world.store.account_open(&account, source).await.unwrap().unwrap();
+    file.line_add(line.clone()).await.unwrap();
+    file.end(None).await.unwrap();
+    world.lines = vec![StatementLine { amount_minor: 1, ..line }];
+    assert_eq!(world.reconcile().await.state, RunState::Discrepant);
+    assert_eq!(balance(&world, paid).await, before);
+}
+
 /// The key of a payout that is paid from one account was executed on another: nobody's business is everybody's.
 #[tokio::test]
 async fn a_key_on_another_account_is_found() {

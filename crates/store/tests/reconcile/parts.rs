@@ -63,7 +63,7 @@ async fn an_account_is_read_until_its_statement_has_reached_past_everything_that
     let long_ago = "UPDATE run SET settled_at = clock_timestamp() - interval '200 days' WHERE state <> 'planning'";
     sqlx::query(long_ago).execute(&world.raw).await.unwrap();
     let reaches = |ago: &'static str| {
-        sqlx::query("UPDATE rail_account SET reaches_ours = clock_timestamp() - $1::interval")
+        sqlx::query("UPDATE rail_account SET reaches_to = clock_timestamp() - $1::interval")
             .bind(ago)
             .execute(&world.raw)
     };
