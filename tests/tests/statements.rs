@@ -130,7 +130,7 @@ async fn news_after_the_verdict_is_seen_by_whoever_watches() {
     assert_eq!((payout(&fleet, run, "A1").await.1.as_str(), balance(&fleet, "A1").await), ("paid", 0));
 
     // One of the two comes back: the payee has the other, nothing is due, and the sum is right again.
-    let second = fleet.journal().await.into_iter().filter(|line| line.key == keys[0]).last().unwrap();
+    let second = fleet.journal().await.into_iter().rfind(|line| line.key == keys[0]).unwrap();
     fleet.sandbox_post("/faults/return", &format!(r#"{{"key": "{}", "id": "{}"}}"#, second.key, second.id)).await;
     fleet.watch_once();
     assert_eq!(fleet.state(run).await, "reconciled");
@@ -161,7 +161,7 @@ async fn a_file_is_of_an_account_and_proves_no_more_than_it_says() {
     let _worker = fleet.worker(&[]);
     fleet.settled(run, LONG).await;
     let header = "key,reference,amount_minor,currency,destination,status,at".to_owned();
-    let empty = save(&fleet, "empty.csv", &[header.clone()]);
+    let empty = save(&fleet, "empty.csv", std::slice::from_ref(&header));
     let report = fleet.reconcile(run, &["--statement", &empty]);
     assert_eq!((report.code, fleet.state(run).await.as_str()), (75, "settled"), "{}\n{}", report.stdout, report.stderr);
     assert!(report.stdout.contains("sandbox-payout/shop was never read to an end mark"), "{}", report.stdout);

@@ -1,4 +1,4 @@
-//! `holds`: payouts that only two people may decide.
+//! `holds`: payouts that only two people may decide, and those that a control holds.
 
 use payfleet_domain::{Effect, NotPaid};
 use payfleet_runtime::exit::ExitCode;

@@ -4,7 +4,7 @@
 //! may know of all that the other knows. So what the payee has of the money is an interval: money is free only when even the most that may be out is
 //! nothing, and it was paid twice only when the least that must be out is more than was ordered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who says that money moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub enum Witness {
 pub struct PaymentAccount {
     paid: BTreeMap<(String, Witness), i64>,
     returned: BTreeMap<(String, Witness), i64>,
+    /// Payments that a return is said to be of.
+    given_back: BTreeSet<String>,
 }
 
 /// What is to be done about a payout whose account has changed. Pure bookkeeping: whether the news is to be believed was decided before.
@@ -46,6 +48,16 @@ impl PaymentAccount {
         *known = (*known).max(minor);
     }
 
+    /// A return is of this payment, where the rail says so. Decides nothing about money: it only tells payments apart for people.
+    pub fn give_back_of(&mut self, payment: &str) {
+        self.given_back.insert(payment.to_owned());
+    }
+
+    /// Whether the payee must have more than was ordered. A single payment of another amount is one payment.
+    pub fn is_paid_twice(&self, ordered_minor: i64) -> bool {
+        self.least_out() > self.largest().max(ordered_minor).into()
+    }
+
     /// Whether anything is known to have been paid.
     pub fn is_paid(&self) -> bool {
         !self.paid.is_empty()
@@ -68,9 +80,9 @@ impl PaymentAccount {
         references
     }
 
-    /// The payment that the payee probably has: the first of which no return bears the name.
+    /// The payment that the payee probably has: the first of which no return is said to be.
     pub fn outstanding(&self) -> Option<&str> {
-        let is_back = |name: &str| self.returned.keys().any(|(returned, _)| returned == name);
+        let is_back = |name: &str| self.given_back.contains(name);
         let names = self.references();
         names.iter().find(|name| !is_back(name)).or(names.first()).copied()
     }

@@ -85,7 +85,7 @@ impl HoldReason {
 }
 
 impl HoldReason {
-    /// The controls: nothing is in doubt about what they hold, and one person lifts them.
+    /// The controls: nothing is in doubt about what they hold. One person lifts a hold or a stop; a contest ends by two.
     pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
 }
 

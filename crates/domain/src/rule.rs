@@ -20,7 +20,7 @@ pub enum Rule {
     /// was stopped acts on what was true before. Kept by `intent_write` (store, `intent.rs`).
     FencedIntent,
     /// What a rail said is recorded whoever brings it, and however late, because money moved whether or not a lease was
-    /// held. Kept by `outcomes_record` (store, `record.rs`) and `record` (worker, `batch.rs`), which tries until it is
+    /// held. Kept by `outcomes_record` (store, `record.rs`) and `record_outcomes` (worker, `batch.rs`), which tries until it is
     /// written.
     EvidenceUnfenced,
     /// A refusal counts only for the newest attempt, and only if the rail pins refusals to the key or no older attempt
@@ -45,17 +45,20 @@ pub enum Rule {
     /// `intent_write` (store, `intent.rs`), which supersedes only attempts that are dead.
     LookupAfterLifetime,
     /// A payment proven for a payout that counts as refused or cancelled is booked, and the account's balance goes down
-    /// by it, because its money was released and the next plan would pay it again. Kept by `payouts_settle` (store,
-    /// `payout.rs`).
+    /// by it, because its money was released and the next plan would pay it again. Kept by
+    /// [`PaymentAccount::step`](crate::PaymentAccount::step) and `accounts_weigh` (store, `movement.rs`).
     LateProof,
     /// Money is free only when what was paid less what came back is zero over all references of its payout, because a
-    /// rail may pay twice and return one of the two. Kept by `payouts_return` (store, `payout.rs`).
+    /// rail may pay twice and return one of the two. Kept by [`PaymentAccount::step`](crate::PaymentAccount::step) and
+    /// `accounts_weigh` (store, `movement.rs`).
     NetOverReferences,
     /// A return that only a file tells of frees nothing before a second person has confirmed it, because a file is what
-    /// one person says. Kept by `payouts_return` (store, `payout.rs`).
+    /// one person says. Kept by `odd_record` (store, `reconcile/piece.rs`), `return_confirm` (store, `confirm.rs`) and
+    /// `movement_confirm` (store, `movement.rs`).
     FileNeedsSecondPerson,
-    /// News changes a verdict that was given before, because money goes on moving after it. Kept by the reconciler's
-    /// reading of statements (store, `reconcile`).
+    /// News changes a verdict that was given before, because money goes on moving after it. Kept by `runs_have_news`
+    /// (store, `movement.rs`), which everything that is learned passes, and by `verdict_write` (store,
+    /// `reconcile/verdict.rs`), which says what news it knew of.
     VerdictFollowsNews,
     /// "Not paid" of a held payout is for two people, and only when every attempt is dead and the statement reaches
     /// past that instant without the payment, because nobody can know before. Kept by

@@ -80,6 +80,7 @@ async fn turn(
             }
         }
     }
+    store.contested_let_go().await?;
     // What a statement has just finished need not wait for a worker to close it.
     for run in store.runs_closable().await? {
         store.run_close(run).await?;

@@ -192,9 +192,9 @@ impl Store {
     /// Says that a contested account may be paid again; it is when a second person says the same.
     pub async fn contest_clear(&self, contest: i64, by: TokenHash) -> Result<Heard, ConfirmError> {
         let heard = self.transaction("contest_clear", move |tx| Box::pin(contest_clear(tx, contest, by))).await?;
-        let (heard, tenant) = heard?;
+        let heard = heard?;
         if heard.effect == Effect::Agrees {
-            self.contested_let_go(tenant).await?;
+            self.contested_let_go().await?;
         }
         Ok(heard)
     }
@@ -257,7 +257,7 @@ async fn contest_clear(
     tx: &mut PgConnection,
     contest: i64,
     by: TokenHash,
-) -> Result<Result<(Heard, TenantId), ConfirmError>, StoreError> {
+) -> Result<Result<Heard, ConfirmError>, StoreError> {
     let tenant: Option<i32> = sqlx::query_scalar(
         "-- contest_find\nSELECT tenant_id FROM contest WHERE id = $1 AND closed_at IS NULL FOR UPDATE",
     )
@@ -286,5 +286,5 @@ async fn contest_clear(
         // What they have looked at speaks against its run no more.
         runs_have_news(tx, &[payout]).await?;
     }
-    Ok(Ok((Heard { effect, by: person.name }, tenant)))
+    Ok(Ok(Heard { effect, by: person.name }))
 }

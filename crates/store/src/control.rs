@@ -1,4 +1,4 @@
-//! Controls: what one person has stopped, read again at each intent. Rule `controls_at_intent`.
+//! Controls: what one person has stopped, and what is contested, read again at each intent. Rule `controls_at_intent`.
 //!
 //! A batch's membership never changes, so a batch with payouts under control is split at the intent: each of those gets a batch of its own and is held
 //! there, and the others are picked up as if nothing had been. What was never sent is held by the control, and goes on when that is lifted; what was
@@ -497,19 +497,19 @@ impl Store {
     }
 
     /// Lets go on what was held since its account was contested, and no contest of it is open any more. Each batch on its own, in the order of locks
-    /// that intents have. Interrupted, it is done by the next one.
-    pub(crate) async fn contested_let_go(&self, tenant: TenantId) -> Result<ControlLifted, StoreError> {
+    /// that intents have. Safe to repeat: whoever watches does so, since the program that cleared the contest may have died in between, and an intent
+    /// that had seen the contest open may hold a payout just after it was cleared.
+    pub async fn contested_let_go(&self) -> Result<ControlLifted, StoreError> {
         let pool = self.pool.clone();
         let batches: Vec<i64> = detached(async move {
             sqlx::query_scalar(
                 "-- contested_held
                  SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id
                    JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                  WHERE h.tenant_id = $1 AND h.resolved_at IS NULL AND h.reason = $2
+                  WHERE h.resolved_at IS NULL AND h.reason = $1
                     AND NOT EXISTS (SELECT FROM contest k WHERE k.tenant_id = p.tenant_id AND k.affiliate_id = p.affiliate_id
                                        AND k.currency = p.currency AND k.closed_at IS NULL) ORDER BY b.id",
             )
-            .bind(tenant.0)
             .bind(HoldReason::Contested.code())
             .fetch_all(&pool)
             .await

@@ -76,8 +76,7 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
                 PaymentStep::Keep
             }
         };
-        let least_out = payout.account.least_out();
-        moved.alarms += u64::from(least_out > payout.account.largest().max(payout.amount_minor).into());
+        moved.alarms += u64::from(payout.account.is_paid_twice(payout.amount_minor));
         if step == PaymentStep::Keep {
             continue;
         }
@@ -225,7 +224,7 @@ pub(crate) async fn accounts_read(
     }
     let movements = sqlx::query(
         "-- movements_read
-         SELECT payout_id, kind, reference, amount_minor, fee_minor, line_id IS NOT NULL AS is_listed FROM movement
+         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, line_id IS NOT NULL AS is_listed FROM movement
           WHERE payout_id = ANY($1) AND counts ORDER BY id",
     )
     .bind(payouts)
@@ -243,6 +242,9 @@ pub(crate) async fn accounts_read(
             "paid" => payout.account.pay(&reference, witness, minor),
             _ => {
                 payout.account.give_back(&reference, witness, minor);
+                if let Some(of) = row.try_get::<Option<String>, _>("of_reference").step(read)? {
+                    payout.account.give_back_of(&of);
+                }
                 payout.fee_minor = payout.fee_minor.saturating_add(fee);
             }
         }
@@ -262,7 +264,7 @@ async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i
     Ok(rows.into_iter().collect())
 }
 
-/// Something was learned about payments of these payouts' runs: their verdicts are not the last word.
+/// Something was learned about payments of these payouts' runs: their verdicts are not the last word. Rule `verdict_follows_news`.
 pub(crate) async fn runs_have_news(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
     let runs: BTreeSet<i64> = payouts.iter().map(|id| PayoutId(*id).run().0).collect();
     sqlx::query("-- runs_have_news\nUPDATE run SET news_no = news_no + 1 WHERE id = ANY($1)")

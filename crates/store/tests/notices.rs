@@ -81,7 +81,8 @@ impl Followed {
             }
             Outcome::Paid(proof) if is_open => self.settle(&proof.0),
             Outcome::Paid(proof) => {
-                if self.pay_again(&proof.0) {
+                let is_news = self.pay_again(&proof.0);
+                if is_news {
                     self.weigh();
                 }
             }

@@ -321,6 +321,12 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     assert_eq!(db.states(next).await, "held 1, paid 2");
     let reason: String = db.scalar("SELECT reason FROM hold WHERE resolved_at IS NULL").await;
     assert_eq!(reason, "contested");
+    // While the contest is open nobody lets it go; then it goes on, and is sent like any other.
+    assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted::default());
+    sqlx::query("UPDATE contest SET closed_at = clock_timestamp()").execute(&db.sql).await.unwrap();
+    assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted { go_on: 1, cancelled: 0 });
+    assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted::default());
+    assert_eq!(db.states(next).await, "paid 2, planned 1");
     db.assert_ledger().await;
     db.drop().await;
 }

@@ -254,7 +254,7 @@ impl Worker {
             tracing::error!(
                 batch = %report.batch, payouts = recorded.late,
                 "LATE PROOF: payouts that counted as not paid are proven paid; booked, and nobody pays their accounts before two people have looked: \
-                 `payfleet-coordinator contests`"
+                 `payfleet-coordinator contests list`"
             );
         }
         if recorded.alarms > 0 {

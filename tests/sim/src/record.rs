@@ -109,7 +109,7 @@ impl SimRecord {
 /// An operator's commands.
 impl SimRecord {
     pub async fn pause(&self, run: RunId) -> Result<(), RunChangeError> {
-        self.world.scheduler.note(|| format!("run {run} is to be paused"));
+        self.world.scheduler.note(|| "a run is to be paused".to_owned());
         self.arrow(Step::Operate, |backend| backend.run_pause(run)).await
     }
 
@@ -118,7 +118,7 @@ impl SimRecord {
     }
 
     pub async fn cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
-        self.world.scheduler.note(|| format!("run {run} is to be cancelled"));
+        self.world.scheduler.note(|| "a run is to be cancelled".to_owned());
         self.arrow(Step::Operate, |backend| backend.run_cancel(run)).await
     }
 }

@@ -126,10 +126,11 @@ impl World for Books {
 
     fn steps(&self, state: &State, into: &mut Steps) {
         let mut add = |action: Action, is_fault: bool, next: State| into.push(Step { action, is_fault, next });
-        if let Some(run) = state.payouts.iter().position(Option::is_none) {
-            if state.balance > 0 && !state.contested {
-                add(Action::Plan(run), false, state.plan(run));
-            }
+        if let Some(run) = state.payouts.iter().position(Option::is_none)
+            && state.balance > 0
+            && !state.contested
+        {
+            add(Action::Plan(run), false, state.plan(run));
         }
         if state.contested {
             add(Action::Lift, false, State { contested: false, ..*state });

@@ -50,8 +50,8 @@ struct Payout {
     transfers: BTreeMap<u8, Option<i32>>,
     /// On a statement just as it should be.
     is_listed: bool,
-    /// Payments and returns beyond the first payment: what, its reference, who says so, and how much.
-    movements: BTreeMap<(Movement, String, Witness), i64>,
+    /// Payments and returns beyond the first payment: what, its reference, who says so; how much, and the payment that a return is of.
+    movements: BTreeMap<(Movement, String, Witness), (i64, Option<String>)>,
     is_contested: bool,
     /// A line says another amount, currency or destination.
     differs: LineDiffers,

@@ -20,6 +20,9 @@ use uuid::Uuid;
 use super::{Batch, Exclusion, Memory, Payout, Run, is_past};
 use crate::backend::{Backend, Ended, ExclusionEnd, Opened, PayoutEnd, RunEnd, SessionId};
 
+/// A number that no run has.
+const NO_RUN: RunId = RunId(i32::MAX as i64);
+
 /// A minimum of 1.00.
 const MINIMUM_MINOR: i64 = 100;
 
@@ -209,7 +212,9 @@ impl Memory {
             run.paused = true;
             return Ok(CloseVerdict::NotBalanced(Memory::not_balanced()));
         }
-        run.row.state = RunState::Settled;
+        if run.row.state == RunState::Paying {
+            run.row.state = RunState::Settled;
+        }
         run.row.settled_at = Some(now);
         Ok(CloseVerdict::Settled)
     }
@@ -462,7 +467,9 @@ impl Backend for Memory {
     }
 
     fn run_at(&mut self, place: usize) -> RunId {
-        RunId(place as i64 + 1)
+        let run = RunId(place as i64 + 1);
+        // What is not there yet is not meant, also if it is there when a command arrives.
+        if self.runs.contains_key(&run) { run } else { NO_RUN }
     }
 
     fn is_open(&mut self, run: RunId) -> bool {

@@ -189,7 +189,7 @@ impl Memory {
                 if !was_listed && self.runs[&run].verdict == Some(RunState::Discrepant) {
                     self.run_news([run]);
                 }
-            } else if self.keep(id, Movement::Paid, &line.reference, Witness::Listed, line.amount_minor) {
+            } else if self.keep(id, Movement::Paid, &line.reference, Witness::Listed, line.amount_minor, None) {
                 changed.push(id);
             }
         }
@@ -201,7 +201,9 @@ impl Memory {
                 payout.differs.currency |= differs.currency;
                 payout.differs.destination |= differs.destination;
             }
-            if self.keep(id, line.movement, &line.reference, Witness::Listed, line.amount_minor + line.fee_minor) {
+            let minor = line.amount_minor + line.fee_minor;
+            let of = (line.movement == Movement::Returned).then_some(line.of.as_deref()).flatten();
+            if self.keep(id, line.movement, &line.reference, Witness::Listed, minor, of) {
                 changed.push(id);
             }
         }
@@ -211,12 +213,19 @@ impl Memory {
         for batch in batches {
             self.settle_held(batch);
         }
-        if moved.alarms > 0 {
-            for payout in &changed {
+        // Of what is still to be sent, a payment is known: nothing more of its run is sent before people have looked.
+        let is_unsent = |line: &&StatementLine| {
+            let payout = self.genuine(line).filter(|_| line.movement == Movement::Paid);
+            payout.is_some_and(|payout| self.payouts[&payout].state == PayoutState::Planned)
+        };
+        let unsent = lines.iter().filter(is_unsent).count() as u64;
+        if moved.alarms + unsent > 0 {
+            for payout in changed.iter().chain(&settled) {
                 self.alarm(payout.run());
             }
         }
-        Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms }
+        let alarms = moved.alarms + unsent;
+        Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms }
     }
 
     pub(super) fn open_batches(&mut self, id: SessionId) -> Result<Vec<OpenBatches>, StoreError> {

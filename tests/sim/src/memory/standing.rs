@@ -34,10 +34,15 @@ impl Payout {
                 account.pay(own, Witness::Listed, self.amount_minor);
             }
         }
-        for ((movement, reference, witness), minor) in &self.movements {
+        for ((movement, reference, witness), (minor, of)) in &self.movements {
             match movement {
                 Movement::Paid => account.pay(reference, *witness, *minor),
-                Movement::Returned => account.give_back(reference, *witness, *minor),
+                Movement::Returned => {
+                    account.give_back(reference, *witness, *minor);
+                    if let Some(of) = of {
+                        account.give_back_of(of);
+                    }
+                }
             }
         }
         account
@@ -65,9 +70,11 @@ impl Memory {
         reference: &str,
         by: Witness,
         minor: i64,
+        of: Option<&str>,
     ) -> bool {
         let Some(payout) = self.payouts.get_mut(&payout) else { return false };
-        payout.movements.insert((movement, reference.to_owned(), by), minor).is_none()
+        let of = of.map(str::to_owned);
+        payout.movements.insert((movement, reference.to_owned(), by), (minor, of)).is_none()
     }
 
     /// G4.
@@ -102,7 +109,7 @@ impl Memory {
     fn told(&mut self, id: PayoutId, reference: &str) -> bool {
         let known = self.payouts.get(&id).map(|payout| (payout.reference.clone(), payout.amount_minor));
         known.is_some_and(|(own, minor)| {
-            own.as_deref() != Some(reference) && self.keep(id, Movement::Paid, reference, Witness::Told, minor)
+            own.as_deref() != Some(reference) && self.keep(id, Movement::Paid, reference, Witness::Told, minor, None)
         })
     }
 
@@ -116,7 +123,7 @@ impl Memory {
         let mut returned = Vec::new();
         for (id, reference) in news {
             let minor = self.payouts.get(id).map_or(0, |payout| payout.amount_minor);
-            if self.keep(*id, Movement::Returned, reference, Witness::Told, minor) {
+            if self.keep(*id, Movement::Returned, reference, Witness::Told, minor, Some(reference)) {
                 returned.push(*id);
             }
         }
@@ -139,7 +146,7 @@ impl Memory {
                 PayoutState::Refused | PayoutState::Cancelled | PayoutState::Returned => account.step(false),
                 _ => PaymentStep::Keep,
             };
-            moved.alarms += u64::from(account.least_out() > account.largest().max(payout.amount_minor).into());
+            moved.alarms += u64::from(account.is_paid_twice(payout.amount_minor));
             let next = |kinds: &[u8]| kinds.iter().copied().find(|kind| !payout.transfers.contains_key(kind));
             let kind = match step {
                 PaymentStep::Keep => continue,
