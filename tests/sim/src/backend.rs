@@ -46,6 +46,7 @@ pub struct RunEnd {
     pub id: RunId,
     pub key: Uuid,
     pub state: RunState,
+    pub verdict: Option<RunState>,
     /// How many of the scenario's affiliates its plan has gone through.
     pub planned_up_to: usize,
     pub is_paused: bool,

@@ -203,13 +203,13 @@ pub fn reconciler(world: &World) -> ProcessId {
 const UNKNOWN_AFTER: Duration = Duration::from_secs(10 * 24 * 3600);
 
 fn contradicted(world: &World, read: &AccountRead) {
-    if read.applied.alarms + read.applied.late > 0 {
+    if read.applied.alarms + read.applied.late > 0 && !world.rails().has_misbehaved() {
         world.broken("the statement contradicts the record".to_owned());
     }
 }
 
 fn found(world: &World, compared: &Compared) {
-    if compared.discrepancies > 0 {
+    if compared.discrepancies > 0 && !world.may_seem_discrepant() {
         world.broken(format!("the reconciler found {} differences", compared.discrepancies));
     }
 }

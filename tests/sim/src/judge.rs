@@ -1,16 +1,16 @@
 //! The judge: plan, record and the rail's own journal against the invariants of `domain`, which are the reconciler's too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use payfleet_domain::invariant::{
     AccountFacts, Decided, PaymentFacts, PayoutFacts, Total, TransferFacts, balance_is_its_history, broken,
     every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time,
     run_adds_up,
 };
-use payfleet_domain::{Movement, PaymentAccount, PayoutId, RunId, RunState, Witness};
+use payfleet_domain::{Movement, PaymentAccount, PayoutId, PayoutState, RunId, RunState, Witness};
 
 use crate::backend::{Ended, PayoutEnd, RunEnd, Scenario};
-use crate::rail::Entry;
+use crate::rail::{Entry, Rails};
 
 /// What the books themselves contradict: ledger, balances, counts and sums. Of one run, or of all.
 pub fn books(scenario: &Scenario, ended: &Ended, only: Option<RunId>) -> Vec<String> {
@@ -93,9 +93,11 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
 }
 
 /// What the rail really did, against what was planned and recorded. This is the oracle: nothing that our record says is believed.
-pub fn journal(ended: &Ended, entries: &[Entry], wrong: &mut Vec<String>) {
+///
+/// What a rail did that its class denies must be said: the run is not called reconciled.
+pub fn journal(scenario: &Scenario, ended: &Ended, rails: &Rails, wrong: &mut Vec<String>) {
     let mut by_payout = BTreeMap::<PayoutId, Vec<&Entry>>::new();
-    for entry in entries {
+    for entry in &rails.journal {
         let is_planned = ended.payouts.iter().any(|payout| payout.id == entry.payout);
         if every_payment_is_planned(&PaymentFacts { is_planned }) {
             by_payout.entry(entry.payout).or_default().push(entry);
@@ -103,6 +105,7 @@ pub fn journal(ended: &Ended, entries: &[Entry], wrong: &mut Vec<String>) {
             wrong.push(format!("{} was paid and never planned", entry.payout));
         }
     }
+    let mut taken = vec![0; scenario.affiliates.len()];
     for payout in &ended.payouts {
         let entries = by_payout.remove(&payout.id).unwrap_or_default();
         let mut account = PaymentAccount::default();
@@ -115,21 +118,47 @@ pub fn journal(ended: &Ended, entries: &[Entry], wrong: &mut Vec<String>) {
         }
         let paid = || entries.iter().filter(|entry| entry.movement == Movement::Paid);
         let facts = PayoutFacts {
-            reference_differs: paid().any(|entry| Some(&entry.reference) != payout.reference.as_ref()),
+            reference_differs: !entries.is_empty()
+                && !paid().any(|entry| Some(&entry.reference) == payout.reference.as_ref()),
             amount_differs: paid().any(|entry| entry.amount_minor != payout.amount_minor),
             destination_differs: entries.iter().any(|entry| entry.affiliate != payout.affiliate),
             ..PayoutFacts::of(payout.state, payout.amount_minor, &account)
         };
-        for kind in broken(&facts) {
-            wrong.push(format!("payout {} is {}: {kind}, {} payments", payout.id, payout.state, paid().count()));
+        let kinds = broken(&facts);
+        let verdict = ended.runs.iter().find(|run| run.id == payout.id.run()).and_then(|run| run.verdict);
+        let is_told = rails.mistreated.contains(&payout.id) && verdict == Some(RunState::Discrepant);
+        for kind in kinds.iter().filter(|_| !is_told) {
+            let payments = paid().count();
+            let run = verdict.map_or("not judged", |verdict| verdict.as_str());
+            wrong.push(format!(
+                "payout {} is {}: {kind}, {payments} payments; its run is {run}",
+                payout.id, payout.state
+            ));
+        }
+        if account.least_out() > 0 || !payout.state.is_accounted_for() || payout.state == PayoutState::Held {
+            taken[payout.affiliate] += payout.amount_minor;
+        }
+    }
+    // Whatever went out of an affiliate's money is gone from the balance, once for each payout, and nothing else is.
+    for (place, affiliate) in scenario.affiliates.iter().enumerate() {
+        let planned = ended.runs.iter().zip(&affiliate.earned).filter(|(run, _)| place < run.planned_up_to);
+        let left = planned.map(|(_, earned)| earned).sum::<i64>() - taken[place];
+        if left != ended.carried[place] {
+            wrong.push(format!("{} has {} left, and {} in the books", affiliate.name, left, ended.carried[place]));
         }
     }
 }
 
 /// Nobody is missing: every run is closed and adds up.
-pub fn ends(ended: &Ended, wrong: &mut Vec<String>) {
+pub fn ends(ended: &Ended, mistreated: &BTreeSet<PayoutId>, wrong: &mut Vec<String>) {
     for run in &ended.runs {
-        if !matches!(run.state, RunState::Reconciled | RunState::Cancelled) || run.is_paused {
+        let is_mistreated = mistreated.iter().any(|payout| payout.run() == run.id);
+        let is_over = match run.state {
+            RunState::Reconciled | RunState::Cancelled => true,
+            RunState::Discrepant => is_mistreated,
+            _ => false,
+        };
+        if !is_over || run.is_paused {
             wrong.push(format!("run {} ended as {}{}", run.id, run.state, if run.is_paused { ", paused" } else { "" }));
         }
         let total = |accounted: bool| {

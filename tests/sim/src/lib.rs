@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness that cannot go on should stop there and say where
 
+mod afterthought;
 pub mod backend;
 pub mod fleet;
 mod judge;

@@ -51,6 +51,18 @@ pub enum Fault {
     /// And thinks better of it at once.
     RunPausedBriefly,
     RunCancelled,
+    /// A rail pays once more what it has paid.
+    PaidTwice,
+    /// It pays what it had refused.
+    PaidAfterRefusal,
+    /// It executes a request that was lost, when it is long dead.
+    ExecutedLate,
+    /// Money that it paid comes back.
+    GivenBack,
+    /// It refuses what it had accepted.
+    RefusedLate,
+    /// Its statement does not have the last moments yet.
+    StatementLags,
 }
 
 pub const STEPS: [Step; 13] = [
@@ -69,7 +81,7 @@ pub const STEPS: [Step; 13] = [
     Step::Operate,
 ];
 
-pub const FAULTS: [Fault; 19] = [
+pub const FAULTS: [Fault; 25] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::PausePastLease,
@@ -89,12 +101,24 @@ pub const FAULTS: [Fault; 19] = [
     Fault::RunPaused,
     Fault::RunPausedBriefly,
     Fault::RunCancelled,
+    Fault::PaidTwice,
+    Fault::PaidAfterRefusal,
+    Fault::ExecutedLate,
+    Fault::GivenBack,
+    Fault::RefusedLate,
+    Fault::StatementLags,
 ];
 
 impl Fault {
     /// Whether it is what somebody does on purpose, meanwhile. In few seeds, or most runs would end by it.
     pub fn is_an_act(self) -> bool {
         matches!(self, Fault::RunPaused | Fault::RunPausedBriefly | Fault::RunCancelled)
+    }
+
+    /// Whether it is what a rail does after its first answer.
+    pub fn is_an_afterthought(self) -> bool {
+        use Fault::{ExecutedLate, GivenBack, PaidAfterRefusal, PaidTwice, RefusedLate, StatementLags};
+        matches!(self, PaidTwice | PaidAfterRefusal | ExecutedLate | GivenBack | RefusedLate | StatementLags)
     }
 }
 

@@ -11,8 +11,29 @@ use crate::world::World;
 const PERSON: &str = "a person";
 
 impl World {
+    /// What rails do when nobody works on the runs any more, where they go on at all in this seed.
+    pub fn afterwards(&self) {
+        let goes_on: Vec<Fault> = self.profile().acts.iter().copied().filter(|act| act.is_an_afterthought()).collect();
+        if goes_on.is_empty() {
+            return;
+        }
+        for _ in 0..self.scheduler.below(4) {
+            let act = goes_on[self.scheduler.below(goes_on.len() as u64) as usize];
+            if act != Fault::StatementLags {
+                self.act(act);
+            }
+        }
+    }
+
     /// Does at once what somebody does meanwhile, to the first run where it can be done. Returns whether there was one.
     pub fn act(&self, act: Fault) -> bool {
+        if act == Fault::StatementLags {
+            self.statements_lag();
+            return true;
+        }
+        if act.is_an_afterthought() {
+            return self.rails().go_on(&self.scheduler, self, act);
+        }
         let first = self.scheduler.below(2) as usize;
         [first, 1 - first].into_iter().any(|place| {
             let run = self.backend().run_at(place);
@@ -46,6 +67,8 @@ impl World {
         let reason = self.backend().run_find(run).ok().flatten().and_then(|run| run.pause_reason);
         match reason.as_deref() {
             Some(PERSON) => true,
+            // People have looked, and can do no more about it: it was the rail's doing.
+            Some(_) if self.rails().has_misbehaved() => true,
             Some(alarm) => {
                 self.broken(format!("run {run} was stopped: {alarm}"));
                 false

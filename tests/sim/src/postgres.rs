@@ -416,7 +416,7 @@ impl Backend for Postgres {
         let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
             let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
             (
-                all("SELECT id, key, state, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
+                all("SELECT id, key, state, verdict, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
                 all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference FROM payout WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
                 all("SELECT payout_id, kind, amount_minor, due_in FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
                 all("SELECT run_id, affiliate_id, amount_minor, carried_minor FROM exclusion WHERE tenant_id = $1 ORDER BY run_id, affiliate_id").await.unwrap(),
@@ -440,6 +440,7 @@ impl Backend for Postgres {
                 id: RunId(row.get("id")),
                 key: row.get("key"),
                 state: state.parse().expect("a state"),
+                verdict: row.get::<Option<String>, _>("verdict").map(|word| word.parse().expect("a verdict")),
                 planned_up_to: planned_up_to as usize,
                 is_paused: row.get("paused"),
             }

@@ -1,6 +1,6 @@
 //! The rails of the simulator: each class as DESIGN describes it, with a journal of what it really did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,14 +32,21 @@ pub struct Entry {
     pub amount_minor: i64,
     pub reference: String,
     pub movement: Movement,
+    /// Of a return: the payment that came back.
+    pub of: Option<String>,
     pub at: OffsetDateTime,
 }
 
 /// A payment that the rail has taken.
 #[derive(Debug, Clone)]
-struct Payment {
-    outcome: Outcome,
+pub struct Payment {
+    pub outcome: Outcome,
+    /// What was ordered.
+    pub one: Instruction,
 }
+
+/// A rail and a key.
+pub type Slot = (&'static str, String);
 
 /// A key that the rail remembers.
 #[derive(Debug, Clone)]
@@ -53,24 +60,30 @@ struct Remembered {
 #[derive(Default)]
 pub struct Rails {
     keys: BTreeMap<(&'static str, String), Remembered>,
-    payments: BTreeMap<(&'static str, String), Vec<Payment>>,
+    pub payments: BTreeMap<Slot, Vec<Payment>>,
+    /// In the order of their first payment; keys order otherwise in a database that has seen other seeds.
+    pub slots: Vec<Slot>,
     pub journal: Vec<Entry>,
+    /// Requests that went out, whether or not they arrived.
+    pub requests: Vec<Request>,
+    /// Payouts of which a rail did what its class denies.
+    pub mistreated: BTreeSet<PayoutId>,
     references: u64,
 }
 
 /// A request as it travels.
 #[derive(Debug, Clone)]
 pub struct Request {
-    rail: &'static Rail,
+    pub rail: &'static Rail,
     batch_key: String,
-    instructions: Vec<Instruction>,
+    pub instructions: Vec<Instruction>,
     expires_at: OffsetDateTime,
     /// When it was made.
     begun: Duration,
 }
 
 impl Rails {
-    fn reference(&mut self) -> Reference {
+    pub fn reference(&mut self) -> Reference {
         self.references += 1;
         Reference(format!("r{}", self.references))
     }
@@ -126,7 +139,7 @@ impl Rails {
         answer
     }
 
-    fn pay(&mut self, scheduler: &Scheduler, world: &World, rail: &'static Rail, one: &Instruction) -> Outcome {
+    pub fn pay(&mut self, scheduler: &Scheduler, world: &World, rail: &'static Rail, one: &Instruction) -> Outcome {
         let lot = scheduler.below(100);
         let is_closed = one.destination.starts_with("closed") || one.destination.starts_with("spoiled");
         let outcome = match (rail.class, is_closed, lot) {
@@ -137,12 +150,16 @@ impl Rails {
             (RailClass::Key { .. }, _, 6..9) => Outcome::Accepted(self.reference()),
             _ => Outcome::Paid(self.reference()),
         };
-        let payments = self.payments.entry((rail.name, one.key.as_str().to_owned())).or_default();
-        payments.push(Payment { outcome: outcome.clone() });
+        let slot = (rail.name, one.key.as_str().to_owned());
+        if !self.payments.contains_key(&slot) {
+            self.slots.push(slot.clone());
+        }
+        let payments = self.payments.entry(slot).or_default();
+        payments.push(Payment { outcome: outcome.clone(), one: one.clone() });
         let place = payments.len() - 1;
         match &outcome {
             Outcome::Paid(reference) => {
-                self.enter(scheduler, rail, one, reference, Movement::Paid);
+                self.enter(scheduler, rail.name, one, reference, Movement::Paid, None);
                 if scheduler.chance(30) {
                     self.finish_later(scheduler, world, rail, one, place, scheduler.millis(500, 20_000));
                 }
@@ -155,13 +172,14 @@ impl Rails {
         outcome
     }
 
-    fn enter(
+    pub fn enter(
         &mut self,
         scheduler: &Scheduler,
-        rail: &'static Rail,
+        rail: &'static str,
         one: &Instruction,
         reference: &Reference,
         movement: Movement,
+        of: Option<&Reference>,
     ) {
         let payout = one.key.payout().unwrap_or(PayoutId(-1));
         let affiliate = one.destination.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
@@ -169,9 +187,9 @@ impl Rails {
         if movement == Movement::Paid && before.count() > 0 {
             scheduler.note(|| format!("!! payout {payout} IS PAID A SECOND TIME"));
         }
-        scheduler.note(|| format!("{}: {payout} {} {}", rail.name, movement.as_str(), reference.0));
+        scheduler.note(|| format!("{rail}: {payout} {} {}", movement.as_str(), reference.0));
         self.journal.push(Entry {
-            rail: rail.name,
+            rail,
             payout,
             key: one.key.as_str().to_owned(),
             affiliate,
@@ -179,6 +197,7 @@ impl Rails {
             amount_minor: one.amount.minor,
             reference: reference.0.clone(),
             movement,
+            of: of.map(|of| of.0.clone()),
             at: EPOCH + scheduler.now(),
         });
     }
@@ -201,18 +220,18 @@ impl Rails {
             let Some(payment) = rails.payments.get(&slot).and_then(|payments| payments.get(place)).cloned() else {
                 return;
             };
-            let (next, movement) = match payment.outcome {
+            let next = match payment.outcome {
                 // A file's rejects come as money that comes back; where the rail can be asked, it says so.
                 Outcome::Accepted(_) if lot < 8 && rail.can_be_looked_up() => {
-                    (Outcome::Refused(RefusalCode::new("account_closed")), None)
+                    Outcome::Refused(RefusalCode::new("account_closed"))
                 }
-                Outcome::Accepted(reference) => (Outcome::Paid(reference), Some(Movement::Paid)),
-                Outcome::Paid(reference) => (Outcome::Returned(reference), Some(Movement::Returned)),
-                other => (other, None),
+                Outcome::Accepted(reference) => {
+                    rails.enter(scheduler, rail.name, &one, &reference, Movement::Paid, None);
+                    Outcome::Paid(reference)
+                }
+                Outcome::Paid(_) => return rails.come_back(scheduler, &slot, place, &one),
+                other => other,
             };
-            if let (Some(movement), Outcome::Paid(reference) | Outcome::Returned(reference)) = (movement, &next) {
-                rails.enter(scheduler, rail, &one, reference, movement);
-            }
             if let Some(payment) = rails.payments.get_mut(&slot).and_then(|payments| payments.get_mut(place)) {
                 payment.outcome = next;
             }
@@ -250,6 +269,7 @@ impl SimAdapter {
             world.matrix.hit(Step::Call, Fault::Duplicate);
             arrive(scheduler.millis(1, 5_000));
         }
+        world.rails().requests.push(request.clone());
         let weather = world.weather();
         let execute = || world.rails().execute(scheduler, world, &request);
         match weather {
@@ -337,9 +357,12 @@ impl Adapter for SimAdapter {
         let unreachable =
             || StatementError::Unreachable { rail: self.rail.name, account: account.name.clone(), why: "simulated" };
         let arrow = self.world.before(self.process, Step::Reconcile, Server::Rail).await.map_err(|_| unreachable())?;
+        let now = EPOCH + self.world.scheduler.now();
+        let until = from.max(now - self.world.statement_lag());
         let mut items: Vec<Result<StatementItem, StatementError>> = {
             let rails = self.world.rails();
-            let ours = rails.journal.iter().filter(|entry| entry.rail == self.rail.name && entry.at >= from);
+            let is_there = |entry: &&Entry| entry.at >= from && (entry.at < until || until == now);
+            let ours = rails.journal.iter().filter(|entry| entry.rail == self.rail.name).filter(is_there);
             ours.map(|entry| {
                 Ok(StatementItem::Line(StatementLine {
                     key: entry.key.clone(),
@@ -350,13 +373,13 @@ impl Adapter for SimAdapter {
                     destination: entry.destination.clone(),
                     movement: entry.movement,
                     at: Some(entry.at),
-                    of: None,
+                    // A bank says no more than the key.
+                    of: entry.of.clone().filter(|_| self.rail.can_be_looked_up()),
                 }))
             })
             .collect()
         };
-        let now = EPOCH + self.world.scheduler.now();
-        let end = StatementEnd { from, until: now, now, lines: items.len() as u64 };
+        let end = StatementEnd { from, until, now, lines: items.len() as u64 };
         items.push(Ok(StatementItem::End(end)));
         self.world.after(self.process, Step::Reconcile, Server::Rail, arrow).await.map_err(|_| unreachable())?;
         Ok(futures_util::stream::iter(items).boxed())

@@ -17,6 +17,9 @@ use crate::world::{Profile, World};
 /// In peace everything ends within this time. The longest waits are those for a request of a rail without keys to die, and for a clock that was put back.
 const PEACE: Duration = Duration::from_secs(400);
 
+/// So many days may lie between two runs.
+const DAYS: u64 = 12;
+
 /// What became of a seed.
 #[derive(Debug)]
 pub struct Story {
@@ -84,8 +87,8 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
     let fate = scheduler.process("fate");
     let has_ended = Arc::new(Mutex::new(None::<Vec<RunId>>));
     scheduler.spawn(fate, direct(world.clone(), scenario.clone(), peace_at, has_ended.clone()));
-    // Longer only by a night that everybody may have slept through.
-    let limit = peace_at + PEACE + Duration::from_secs(40 * 3600);
+    // Longer only by the nights that everybody may have slept through.
+    let limit = peace_at + PEACE + Duration::from_secs((40 + 24 * DAYS) * 3600);
     let done = |_: &Scheduler| has_ended.lock().unwrap().is_some();
     let in_time = scheduler.run(&mut tasks, limit, done);
     let mut wrong = Vec::new();
@@ -97,6 +100,7 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
     // Requests that still travel arrive; nobody works any more. Then one last comparison records what came back meanwhile.
     let runs = has_ended.lock().unwrap().take().unwrap_or_default();
     scheduler.kill(fate);
+    world.afterwards();
     let beyond = scheduler.now() + Duration::from_secs(90);
     scheduler.run(&mut tasks, beyond, |_| false);
     let rows = runs.into_iter().filter_map(|run| world.backend().run_find(run).ok().flatten()).collect();
@@ -108,8 +112,8 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
 
     let ended = world.backend().ended();
     wrong.extend(judge::books(scenario, &ended, None));
-    judge::journal(&ended, &world.rails().journal, &mut wrong);
-    judge::ends(&ended, &mut wrong);
+    judge::journal(scenario, &ended, &world.rails(), &mut wrong);
+    judge::ends(&ended, &world.rails().mistreated, &mut wrong);
     wrong.extend(world.all_broken());
     Story {
         seed,
@@ -135,13 +139,24 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
     };
     let second_at = scheduler.millis(500, 8_000);
     let night_at = scheduler.chance(100).then(|| scheduler.millis(500, 6_000));
-    let (mut had_night, mut is_peace) = (false, false);
+    // The rail may go on between a verdict and the next run.
+    let comes_after_verdict = scheduler.chance(300);
+    let (mut had_night, mut is_peace, mut had_afterthoughts) = (false, false, false);
     loop {
         scheduler.sleep(scheduler.millis(100, 900)).await;
         let now = scheduler.now();
         if night_at.is_some_and(|at| now >= at) && !had_night && !is_peace {
             had_night = true;
-            night(&world, &cast).await;
+            night(&world, &cast, 11 + scheduler.below(20)).await;
+        }
+        if comes_after_verdict && !had_afterthoughts && is_judged(&world) {
+            had_afterthoughts = true;
+            world.afterwards();
+            match scheduler.below(3) {
+                0 => {}
+                1 => scheduler.sleep(scheduler.millis(500, 30_000)).await,
+                _ => night(&world, &cast, 1 + scheduler.below(24 * DAYS)).await,
+            }
         }
         if now >= peace_at && !is_peace {
             is_peace = true;
@@ -151,7 +166,8 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
         if !is_peace {
             terminate(&world, &cast);
         }
-        trigger(&world, &scenario, &mut cast, if now >= second_at || is_peace { 2 } else { 1 });
+        let is_time = if comes_after_verdict { had_afterthoughts } else { now >= second_at || is_peace };
+        trigger(&world, &scenario, &mut cast, if is_time { 2 } else { 1 });
         if is_peace && let Some(runs) = all_ended(&world, &scenario) {
             for process in cast.workers.iter().map(|(process, _)| *process).chain([cast.reconciler, cast.operator]) {
                 scheduler.kill(process);
@@ -163,8 +179,7 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
 }
 
 /// Everything is stopped for longer than half of a key's day, perhaps longer than the day.
-async fn night(world: &World, cast: &Cast) {
-    let hours = 11 + world.scheduler.below(20);
+async fn night(world: &World, cast: &Cast, hours: u64) {
     world.scheduler.note(|| format!("a night of {hours} hours"));
     let night = Duration::from_secs(hours * 3600);
     let everybody = cast
@@ -216,6 +231,17 @@ fn trigger(world: &World, scenario: &Scenario, cast: &mut Cast, months: usize) {
             cast.coordinator = Some(fleet::coordinator(world, scenario, period));
             return;
         }
+    }
+}
+
+/// Whether the first run has its verdict, whichever.
+fn is_judged(world: &World) -> bool {
+    let run = world.backend().run_at(0);
+    let row = world.backend().run_find(run).ok().flatten();
+    match row.map(|row| row.state) {
+        Some(RunState::Reconciled | RunState::Discrepant) => true,
+        Some(RunState::Cancelled) => !world.backend().is_open(run),
+        _ => false,
     }
 }
 

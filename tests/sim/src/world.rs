@@ -17,6 +17,10 @@ use crate::scheduler::{ProcessId, Scheduler};
 /// Leases of the simulated fleet; short, so that a seed sees many.
 pub const LEASE_TTL: Duration = Duration::from_secs(2);
 
+/// How often, in thousandths of arrows, somebody does something meanwhile, and how often at most in a seed.
+const ACT_RATE: u64 = 24;
+const ACTS_MAX: u64 = 8;
+
 /// Whom an arrow goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Server {
@@ -50,6 +54,8 @@ pub struct Profile {
     pub faults: Vec<Fault>,
     /// In thousandths of arrows.
     pub rate: u64,
+    /// What people do meanwhile, and rails afterwards.
+    pub acts: Vec<Fault>,
     /// When peace begins.
     pub until: Duration,
 }
@@ -57,10 +63,16 @@ pub struct Profile {
 impl Profile {
     /// By lot: some kinds of faults, some rate.
     pub fn draw(scheduler: &Scheduler) -> Profile {
-        let often = |fault: &Fault| if fault.is_an_act() { 250 } else { 600 };
-        let faults: Vec<Fault> = FAULTS.into_iter().filter(|fault| scheduler.chance(often(fault))).collect();
+        let goes_on = scheduler.chance(350);
+        let often = |fault: &Fault| match fault {
+            fault if fault.is_an_act() => 250,
+            fault if fault.is_an_afterthought() => u64::from(goes_on) * 600,
+            _ => 600,
+        };
+        let drawn = FAULTS.into_iter().filter(|fault| scheduler.chance(often(fault)));
+        let (acts, faults) = drawn.partition(|fault: &Fault| fault.is_an_act() || fault.is_an_afterthought());
         let rate = [2, 10, 30, 60, 120][scheduler.below(5) as usize];
-        Profile { faults, rate, until: scheduler.millis(1_000, 9_000) }
+        Profile { faults, rate, acts, until: scheduler.millis(1_000, 9_000) }
     }
 }
 
@@ -73,6 +85,11 @@ struct Trouble {
     /// A process that cannot reach a server.
     partitions: BTreeMap<(ProcessId, Server), Duration>,
     weather: Option<(Fault, Duration)>,
+    /// How much of the end of every statement is missing yet, and until when.
+    lag: Option<(Duration, Duration)>,
+    has_lagged: bool,
+    /// What people and rails have done.
+    acts: u64,
     broken: Vec<String>,
 }
 
@@ -148,6 +165,7 @@ impl World {
         trouble.postgres_down_until = Duration::ZERO;
         trouble.partitions.clear();
         trouble.weather = None;
+        trouble.lag = None;
         // Set right, which is one step more. A clock that stays behind that of a rail without keys makes every request too late for it.
         trouble.database_ahead = 0;
         drop(trouble);
@@ -158,6 +176,26 @@ impl World {
     pub fn weather(&self) -> Option<Fault> {
         let now = self.scheduler.now();
         self.trouble().weather.filter(|(_, until)| *until > now).map(|(fault, _)| fault)
+    }
+
+    /// How much of the end of every statement is missing yet.
+    pub fn statement_lag(&self) -> Duration {
+        let now = self.scheduler.now();
+        self.trouble().lag.filter(|(_, until)| *until > now).map_or(Duration::ZERO, |(lag, _)| lag)
+    }
+
+    pub fn statements_lag(&self) {
+        let (lag, until) = (self.scheduler.millis(500, 20_000), self.scheduler.millis(1_000, 12_000));
+        self.scheduler.note(|| format!("statements lag by {lag:?} for {until:?}"));
+        let mut trouble = self.trouble();
+        trouble.lag = Some((lag, self.scheduler.now() + until));
+        trouble.has_lagged = true;
+    }
+
+    /// Whether a run may be called discrepant for a while although it is not: when a rail did what its class denies; or when its statement lagged, and
+    /// the database's clock was set forward between a payment and the statement, which then seems to reach past it.
+    pub fn may_seem_discrepant(&self) -> bool {
+        self.rails().has_misbehaved() || self.trouble().has_lagged
     }
 
     /// An error that no fault explains.
@@ -185,8 +223,19 @@ impl World {
         let mut arrow = Arrow::default();
         let profile = &self.inner.profile;
         // Most arrows are those of sweeps and reads, to which little can happen.
-        let rate =
-            if matches!(step, Step::Sweep | Step::Read | Step::Reclaim) { profile.rate / 4 } else { profile.rate };
+        let share = if matches!(step, Step::Sweep | Step::Read | Step::Reclaim) { 4 } else { 1 };
+        let rate = profile.rate / share;
+        let act_rate = match step {
+            Step::Plan | Step::Intent | Step::Reclaim | Step::Operate => ACT_RATE * 4,
+            _ => ACT_RATE / share,
+        };
+        if !self.is_peace() && !profile.acts.is_empty() && scheduler.chance(act_rate) {
+            let act = profile.acts[scheduler.below(profile.acts.len() as u64) as usize];
+            if self.trouble().acts < ACTS_MAX && self.act(act) {
+                self.trouble().acts += 1;
+                self.matrix.hit(step, act);
+            }
+        }
         if !self.is_peace() && !profile.faults.is_empty() && scheduler.chance(rate) {
             let fault = profile.faults[scheduler.below(profile.faults.len() as u64) as usize];
             self.strike(fault, process, step, &mut arrow).await;
@@ -239,12 +288,6 @@ impl World {
                     self.matrix.hit(step, fault);
                 }
             }
-            // It may be that there is nothing to act on.
-            act if act.is_an_act() => {
-                if self.act(act) {
-                    self.matrix.hit(step, fault);
-                }
-            }
             _ => {
                 self.matrix.hit(step, fault);
                 scheduler.note(|| format!("{fault:?} at {step:?} of {name}"));
@@ -270,7 +313,7 @@ impl World {
                 self.trouble().database_ahead = scheduler.below(80_000) as i64 - 25_000;
             }
             Fault::CrashAfter | Fault::Lost | Fault::Duplicate => {}
-            Fault::RunPaused | Fault::RunPausedBriefly | Fault::RunCancelled => {}
+            _ => {} // acts are no faults of an arrow
         }
     }
 

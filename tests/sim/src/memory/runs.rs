@@ -105,7 +105,8 @@ impl Memory {
             let carried_minor = self.carried[affiliate] - later;
             let amount_minor = carried_minor + self.earned(id, affiliate);
             let rail = self.scenario.affiliates[affiliate].rail;
-            match rail.filter(|_| amount_minor >= MINIMUM_MINOR) {
+            let is_contested = self.payouts.values().any(|payout| payout.affiliate == affiliate && payout.is_contested);
+            match rail.filter(|_| amount_minor >= MINIMUM_MINOR && !is_contested) {
                 Some(rail) => {
                     paid.push((rail, affiliate, amount_minor, carried_minor));
                     self.carried[affiliate] = later;
@@ -481,6 +482,7 @@ impl Backend for Memory {
             id: run.row.id,
             key: run.row.key,
             state: run.row.state,
+            verdict: run.verdict,
             planned_up_to: run.cursor,
             is_paused: run.paused,
         });

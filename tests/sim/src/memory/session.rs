@@ -54,9 +54,9 @@ impl Memory {
         Ok(Some(id))
     }
 
-    fn rails_of(&self, wanted: impl Fn(RunId) -> bool) -> Vec<StatementAccount> {
+    fn rails_of(&self, wanted: impl Fn(RunId, &'static Rail) -> bool) -> Vec<StatementAccount> {
         let mut rails: Vec<&str> =
-            self.batches.values().filter(|batch| wanted(batch.run)).map(|batch| batch.rail.name).collect();
+            self.batches.values().filter(|batch| wanted(batch.run, batch.rail)).map(|batch| batch.rail.name).collect();
         rails.sort_unstable();
         rails.dedup();
         let account =
@@ -66,13 +66,22 @@ impl Memory {
 
     pub(super) fn accounts(&mut self, id: SessionId) -> Result<Vec<StatementAccount>, StoreError> {
         let run = self.session(id)?.run;
-        Ok(self.rails_of(|of| of == run))
+        Ok(self.rails_of(|of, _| of == run))
     }
 
     pub(super) fn to_read(&self) -> Vec<StatementAccount> {
-        let is_begun = |run: RunId| !matches!(self.runs[&run].row.state, RunState::Planning | RunState::Planned);
-        // A story ends long before any money can no longer come back.
-        self.rails_of(is_begun)
+        let brings_news = |of: RunId, rail: &'static Rail| {
+            let run = &self.runs[&of].row;
+            let is_begun = !matches!(run.state, RunState::Planning | RunState::Planned);
+            let reaches = self.accounts.get(rail.name).and_then(|account| account.reaches_ours);
+            let window = rail.return_window + rail.statement_lag + 2 * rail.dead_after();
+            is_begun
+                && run
+                    .settled_at
+                    .map(|at| at + window)
+                    .is_none_or(|until| until > self.now || reaches.is_none_or(|reaches| reaches < until))
+        };
+        self.rails_of(brings_news)
     }
 
     pub(super) fn to_judge(&self) -> Vec<RunId> {
@@ -245,7 +254,7 @@ impl Memory {
         let run = self.session(id)?.run;
         let Some(wanted) = self.runs[&run].row.settled_at else { return Ok(Vec::new()) };
         let known = |rail: &str| self.accounts.get(rail).and_then(|account| account.reaches_ours);
-        let accounts = self.rails_of(|of| of == run).into_iter();
+        let accounts = self.rails_of(|of, _| of == run).into_iter();
         let short = accounts.filter(|account| known(&account.rail).is_none_or(|reaches| reaches < wanted));
         Ok(short
             .map(|account| Uncovered {
