@@ -113,8 +113,8 @@ pub enum HoldError {
     /// The statement does not reach far enough to be silent about it.
     #[error(
         "whether payout {payout} was paid is not known before the statement of {}/{} reaches past {}; \
-         `payfleet-reconciler watch` fetches it, `payfleet-reconciler run {} --statement FILE` takes one that you have",
-        account.rail, account.account, rfc3339(until), payout.run()
+         `payfleet-reconciler watch` fetches it; that it is not in a file proves nothing",
+        account.rail, account.account, rfc3339(until)
     )]
     NotBeforeStatement {
         /// Which.

@@ -33,8 +33,8 @@ const DETAILS: &str = "-- compare_details
 SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
        EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
-       l.amount, l.line_currency, l.line_destination, l.account, l.return_differs,
-       NOT coalesce(p.settled_at <= a.reaches_ours, false)
+       l.amount, l.line_currency, l.line_destination, l.account, l.return_differs, f.is_by_file,
+       NOT coalesce(p.settled_at <= CASE WHEN f.is_by_file THEN least(a.reaches_ours, a.reaches_to) ELSE a.reaches_ours END, false)
          OR a.asked_in IS NOT NULL AND EXISTS (
               SELECT FROM transfer t, pg_snapshot_xmax(pg_current_snapshot()) AS next
                WHERE t.payout_id = p.id AND t.kind IN (2, 6, 10) AND NOT pg_visible_in_snapshot(
@@ -49,6 +49,11 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
            min(o.rail || '/' || o.account) FILTER (WHERE s.differs_account) AS account,
            min(s.reference || ' ' || s.amount_minor || ' ' || s.currency || coalesce(' at ' || s.at, '')) FILTER (WHERE s.differs_return) AS return_differs
       FROM statement_line s JOIN rail_account o ON o.id = s.account_id WHERE s.payout_id = p.id) AS l ON true
+  LEFT JOIN LATERAL (
+    SELECT bool_and(w.source = 'file')
+           AND NOT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int
+                              AND get_bit(k.bits, (p.id & 8191)::int) = 1) AS is_by_file
+      FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.line_id IS NOT NULL) AS f ON true
  WHERE p.id = ANY($1)";
 
 /// Payouts that are looked at in one go.
@@ -113,6 +118,7 @@ impl Reconciliation {
                 account: row.try_get("account").step(read)?,
                 return_differs: row.try_get("return_differs").step(read)?,
                 is_newer: row.try_get("is_newer").step(read)?,
+                is_by_file: row.try_get::<Option<bool>, _>("is_by_file").step(read)?.unwrap_or(false),
             })
         };
         rows.iter().map(|row| Ok((row.try_get("id").step(read)?, detail(row)?))).collect()
@@ -157,6 +163,8 @@ struct Detail {
     account: Option<String>,
     return_differs: Option<String>,
     is_newer: bool,
+    /// A file lists its payment, and the rail's own statement does not, or not yet.
+    is_by_file: bool,
 }
 
 impl Detail {
@@ -172,6 +180,7 @@ impl Detail {
             currency_differs: self.line_currency.is_some(),
             destination_differs: self.line_destination.is_some(),
             account_differs: self.account.is_some(),
+            is_listed: payout.account.is_listed() && !self.is_by_file,
             ..PayoutFacts::of(payout.state, payout.amount_minor, &payout.account)
         }
     }

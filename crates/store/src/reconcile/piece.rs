@@ -80,10 +80,14 @@ async fn record(
     moved += payouts_settle(tx, &news, Source::Statement).await?;
     let after = if news.is_empty() { before } else { Standings::read(tx, matched).await? };
 
+    let typed = match source {
+        StatementSource::Rail => BTreeSet::new(),
+        StatementSource::File { .. } => by_file(tx, matched, &news).await?,
+    };
     let mut listed = BTreeMap::<(i64, i64), Vec<i64>>::new();
     let mut odd: Vec<Odd> = matched.odd.clone();
     for plain in &matched.plain {
-        if after.is_known(plain) {
+        if after.is_known(plain) && !typed.contains(&plain.payout.0) {
             let place = plain.payout.0 & 0xffff_ffff;
             listed.entry((plain.payout.run().0, place / BLOCK)).or_default().push(place % BLOCK);
         } else {
@@ -117,6 +121,19 @@ async fn record(
         late: moved.late,
         alarms: moved.alarms + unsent.len() as u64,
     })
+}
+
+/// Payouts of which a file alone says that they were paid. Such a payment is a row and no bit, however often the file is handed in: the rail's own
+/// statement may be without it.
+async fn by_file(tx: &mut PgConnection, matched: &Matched, news: &News) -> Result<BTreeSet<i64>, StoreError> {
+    let told: Vec<i64> = sqlx::query_scalar(
+        "-- paid_by_file\nSELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid' AND source = 'file'",
+    )
+    .bind(matched.plain.iter().map(|plain| plain.payout.0).collect::<Vec<i64>>())
+    .fetch_all(tx)
+    .await
+    .step("paid_by_file")?;
+    Ok(told.into_iter().chain(news.ids.iter().copied()).collect())
 }
 
 /// Payouts that are still to be sent, and that a statement says were paid: nothing more of their runs is sent before people have looked.

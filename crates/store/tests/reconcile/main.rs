@@ -423,6 +423,27 @@ async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
     assert_eq!(balance(&world, paid).await, before);
 }
 
+/// Somebody typed that it was paid: what stops money counts at once, and that the rail does not say so is told as soon as it can be.
+#[tokio::test]
+async fn what_a_file_alone_lists_is_missed_on_the_rails_own_statement() {
+    let mut world = World::new(AFFILIATES).await;
+    assert_eq!(world.reconcile().await.state, RunState::Reconciled);
+    let refused = world.payouts("refused").await[0];
+    let line = world.line_of(refused).await;
+    let account =
+        payfleet_store::StatementAccount { rail: "sandbox-payout".into(), account: "main".into(), credential: None };
+    for _ in 0..2 {
+        let source = payfleet_store::StatementSource::File { name: "hand.csv".to_owned(), person: None };
+        let mut file = world.store.account_open(&account, source).await.unwrap().unwrap();
+        file.line_add(line.clone()).await.unwrap();
+        file.end(None).await.unwrap();
+    }
+    let kinds = |said: &world::Said| said.found.iter().map(|found| found.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&world.reconcile().await), [Kind::PaidLate, Kind::NotOnStatement]);
+    world.lines.push(line);
+    assert_eq!(kinds(&world.reconcile().await), [Kind::PaidLate], "the rail says so too");
+}
+
 /// The key of a payout that is paid from one account was executed on another: nobody's business is everybody's.
 #[tokio::test]
 async fn a_key_on_another_account_is_found() {
