@@ -84,13 +84,25 @@ async fn not_paid_is_refused_while_a_request_can_arrive_and_until_a_statement_is
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'hold'").await, 0, "nothing was said yet");
 
     statement_reaches(&db, Duration::MICROSECOND).await;
+    // As after a file whose end says so, of an account that was never fetched.
+    let fetched: OffsetDateTime =
+        db.scalar("SELECT reaches_to FROM rail_account WHERE reaches_ours < '3000-01-01'").await;
+    sqlx::query("UPDATE rail_account SET reaches_to = '-infinity'").execute(&db.sql).await.unwrap();
+    let refused = not_paid(&db, payout, ann).await.unwrap_err();
+    assert!(matches!(&refused, HoldError::NotBeforeStatement { .. }), "{refused}");
+    sqlx::query("UPDATE rail_account SET reaches_to = $1").bind(fetched).execute(&db.sql).await.unwrap();
     assert_eq!(hold(&db).await.not_paid, Some(NotPaid::MayBeSaid));
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
     // The second word is judged anew: another attempt may have become known, or the line.
     db.change("UPDATE attempt SET may_arrive_until = now() + interval '1 hour' WHERE batch_id = $1", batch.0).await;
     assert!(matches!(not_paid(&db, payout, bob).await, Err(HoldError::NotBefore { .. })));
     db.all_is_dead_and_listed().await;
+    let news: i64 = db.scalar("SELECT news_no::bigint FROM run").await;
     assert_eq!(effect(&db, payout, bob).await, Effect::Agrees);
+    assert!(
+        db.scalar::<i64>("SELECT news_no::bigint FROM run").await > news,
+        "a verdict may have been written meanwhile"
+    );
     assert_eq!(db.states(run).await, "held 1, refused 1");
     db.assert_ledger().await;
     db.drop().await;
