@@ -109,7 +109,7 @@ impl Store {
                 "-- returns_waiting
                  SELECT m.id, t.name AS tenant_name, m.payout_id, a.external_id, m.reference, m.amount_minor, m.currency,
                         m.at, m.seen_at
-                   FROM movement m JOIN payout p ON p.id = m.payout_id
+                   FROM movement_known m JOIN payout p ON p.id = m.payout_id
                    JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
                    JOIN tenant t ON t.id = m.tenant_id
                   WHERE NOT m.counts ORDER BY m.id LIMIT $1",
@@ -210,7 +210,7 @@ async fn return_confirm(
 ) -> Result<Result<Heard, ConfirmError>, StoreError> {
     let waiting: Vec<(i64, i64, i32)> = sqlx::query_as(
         "-- return_find
-         SELECT id, payout_id, tenant_id FROM movement
+         SELECT id, payout_id, tenant_id FROM movement_known
           WHERE NOT counts AND CASE WHEN $1 < $2 THEN id = $1 ELSE payout_id = $1 END ORDER BY id",
     )
     .bind(number)

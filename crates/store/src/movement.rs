@@ -224,7 +224,7 @@ pub(crate) async fn accounts_read(
     }
     let movements = sqlx::query(
         "-- movements_read
-         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, line_id IS NOT NULL AS is_listed FROM movement
+         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, line_id IS NOT NULL AS is_listed FROM movement_known
           WHERE payout_id = ANY($1) AND counts ORDER BY id",
     )
     .bind(payouts)

@@ -31,7 +31,7 @@ SELECT p.id
 /// lies below the next one.
 const DETAILS: &str = "-- compare_details
 SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
-       EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
+       EXISTS (SELECT FROM movement_known w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
        l.amount, l.line_currency, l.line_destination, l.account, l.return_differs, f.is_by_file,
        NOT coalesce(p.settled_at <= CASE WHEN f.is_by_file THEN least(a.reaches_ours, a.reaches_to) ELSE a.reaches_ours END, false)
@@ -48,7 +48,7 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
            min(s.destination) FILTER (WHERE s.differs_destination) AS line_destination,
            min(o.rail || '/' || o.account) FILTER (WHERE s.differs_account) AS account,
            min(s.reference || ' ' || s.amount_minor || ' ' || s.currency || coalesce(' at ' || s.at, '')) FILTER (WHERE s.differs_return) AS return_differs
-      FROM statement_line s JOIN rail_account o ON o.id = s.account_id WHERE s.payout_id = p.id) AS l ON true
+      FROM statement_line_known s JOIN rail_account o ON o.id = s.account_id WHERE s.payout_id = p.id) AS l ON true
   LEFT JOIN LATERAL (
     SELECT bool_and(w.source = 'file')
            AND NOT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int

@@ -366,8 +366,8 @@ async fn odd_record(
     }
     let speak_in: Vec<i64> = runs.into_iter().flatten().map(|run| run << 32).collect();
     runs_have_news(tx, &speak_in).await?;
-    // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits, until the rail or a second person says the same: the same amount too,
-    // or the file would say how much, under a name that the rail knows.
+    // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits for a second
+    // person. Each is a row of its own: or the file would say how much of what the rail tells under the same name (see `movement_known`).
     let moved = sqlx::query_scalar(
         "-- movements_listed
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
@@ -378,9 +378,7 @@ async fn odd_record(
           WHERE l.id = ANY($1) AND NOT l.differs_return AND l.reference <> '' AND l.amount_minor >= 0
             AND l.amount_minor + CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END > 0
           ORDER BY l.id
-             ON CONFLICT (payout_id, kind, reference, (line_id IS NOT NULL)) DO UPDATE SET counts = true
-                WHERE NOT movement.counts AND excluded.counts
-                  AND (movement.amount_minor, movement.fee_minor, movement.currency) = (excluded.amount_minor, excluded.fee_minor, excluded.currency)
+             ON CONFLICT DO NOTHING
       RETURNING payout_id",
     )
     .bind(&lines)

@@ -121,7 +121,7 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("accounts_lock", "get_bit(l.bits, (p.id & 8191)::int) = 1", "false")]),
     needed(&[("movements_listed", "l.kind = 'paid' OR l.source = 'rail'", "true")]),
     needed(&[("movements_listed", "NOT l.differs_return", "true")]),
-    needed(&[("movements_listed", "WHERE NOT movement.counts AND excluded.counts", "WHERE NOT movement.counts")]),
+    needed(&[("movements_read", "movement_known", "movement")]),
     needed(&[("runs_have_news", "news_no + 1", "news_no")]),
     needed(&[("listed_add", "verdict = 'discrepant' AND ", "verdict IS NULL AND ")]),
     needed(&[("account_reaches", "greatest(reaches_to, coalesce($2, reaches_to))", "reaches_to")]),

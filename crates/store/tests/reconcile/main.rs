@@ -404,7 +404,18 @@ async fn a_return_that_a_file_alone_tells_frees_nothing() {
     assert!(balance(&world, paid).await > before);
 }
 
-/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how much is due.
+/// Hands in a file of one line at the account that everybody was paid from.
+async fn hand_in(world: &World, line: &StatementLine) {
+    let account =
+        payfleet_store::StatementAccount { rail: "sandbox-payout".into(), account: "main".into(), credential: None };
+    let source = payfleet_store::StatementSource::File { name: "hand.csv".to_owned(), person: None };
+    let mut file = world.store.account_open(&account, source).await.unwrap().unwrap();
+    file.line_add(line.clone()).await.unwrap();
+    assert_eq!(file.end(None).await.unwrap().applied.returned, 0);
+}
+
+/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how much is due, and nobody can by
+/// its word any more.
 #[tokio::test]
 async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
     let mut world = World::new(AFFILIATES).await;
@@ -412,15 +423,39 @@ async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
     let paid = world.payouts("paid").await[1];
     let before = balance(&world, paid).await;
     let line = line_back(&world, paid, "rtn");
-    let account =
-        payfleet_store::StatementAccount { rail: "sandbox-payout".into(), account: "main".into(), credential: None };
-    let source = payfleet_store::StatementSource::File { name: "hand.csv".to_owned(), person: None };
-    let mut file = world.store.account_open(&account, source).await.unwrap().unwrap();
-    file.line_add(line.clone()).await.unwrap();
-    file.end(None).await.unwrap();
-    world.lines = vec![StatementLine { amount_minor: 1, ..line }];
-    assert_eq!(world.reconcile().await.state, RunState::Discrepant);
+    let less = StatementLine { amount_minor: 1, ..line.clone() };
+    let rest = StatementLine { amount_minor: line.amount_minor - 1, reference: "rest".to_owned(), ..line.clone() };
+    hand_in(&world, &line).await;
+    assert_eq!(world.store.returns_waiting(10).await.unwrap().len(), 1);
+    world.lines = vec![less];
+    let kinds = |said: &world::Said| said.found.iter().map(|found| found.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&world.reconcile().await), [Kind::ReturnInPart]);
     assert_eq!(balance(&world, paid).await, before);
+    assert_eq!(world.store.returns_waiting(10).await.unwrap().len(), 0, "what the rail says is so");
+    // The file after the rail: the same.
+    hand_in(&world, &line).await;
+    assert_eq!(world.store.returns_waiting(10).await.unwrap().len(), 0);
+    world.lines = vec![rest];
+    let said = world.reconcile().await;
+    assert_eq!((said.applied.returned, said.state), (1, RunState::Reconciled), "all of it came back, in two parts");
+    assert!(balance(&world, paid).await > before);
+}
+
+/// A file with a typing error in an amount: its run is discrepant until the rail says what was paid under that name, and then it is so no more.
+#[tokio::test]
+async fn what_a_file_says_otherwise_ends_when_the_rail_says_it() {
+    let mut world = World::new(AFFILIATES).await;
+    let paid = world.payouts("paid").await[1];
+    let truth = world.line_of(paid).await;
+    hand_in(&world, &StatementLine { amount_minor: truth.amount_minor + 900, ..truth.clone() }).await;
+    world.lines.retain(|line| line.key != truth.key);
+    let kinds = |said: &world::Said| said.found.iter().map(|found| found.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&world.reconcile().await), [Kind::NotOnStatement, Kind::AmountDiffers]);
+    world.lines = vec![truth.clone()];
+    assert_eq!(world.reconcile().await.state, RunState::Reconciled);
+    world.lines = vec![line_back(&world, paid, "rtn")];
+    let said = world.reconcile().await;
+    assert_eq!((said.applied.returned, said.state), (1, RunState::Reconciled), "no more was paid than the rail says");
 }
 
 /// Somebody typed that it was paid: what stops money counts at once, and that the rail does not say so is told as soon as it can be.
