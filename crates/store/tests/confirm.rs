@@ -4,7 +4,7 @@
 
 mod support;
 
-use payfleet_domain::{Effect, Movement, PayoutId, PayoutKey, Role, StatementEnd, StatementLine, TenantId, TokenHash};
+use payfleet_domain::{Effect, Movement, PayoutId, Role, StatementEnd, StatementLine, TenantId, TokenHash};
 use payfleet_store::{ConfirmError, StatementAccount, StatementSource, WhoError};
 use support::{Db, paid};
 use time::{Duration, OffsetDateTime};
@@ -99,25 +99,8 @@ async fn a_contested_account_is_cleared_by_two_people() {
 
 /// Hands in a file that says that this payout was paid, or came back.
 async fn hand_in(db: &Db, payout: PayoutId, movement: Movement, reference: &str, by: TokenHash) {
-    let (key, destination, external, currency): (uuid::Uuid, String, String, String) = sqlx::query_as(
-        "SELECT r.key, m.destination, a.external_id, p.currency::text FROM payout p JOIN run r ON r.id = p.run_id
-           JOIN payout_method m ON m.id = p.method_id JOIN affiliate a ON a.id = p.affiliate_id WHERE p.id = $1",
-    )
-    .bind(payout.0)
-    .fetch_one(&db.sql)
-    .await
-    .unwrap();
-    let line = StatementLine {
-        key: PayoutKey::derive(key, payout, &external, currency.parse().unwrap()).to_string(),
-        reference: reference.to_owned(),
-        amount_minor: 1000,
-        fee_minor: 0,
-        currency,
-        destination,
-        movement,
-        at: Some(OffsetDateTime::now_utc() + Duration::DAY),
-        of: None,
-    };
+    let at = Some(OffsetDateTime::now_utc() + Duration::DAY);
+    let line = StatementLine { movement, at, ..db.line(payout, reference).await };
     let account = StatementAccount { rail: "sandbox-file".into(), account: "t".into(), credential: None };
     let person = db.store.person_find(by).await.unwrap().unwrap();
     let source = StatementSource::File { name: "hand.csv".to_owned(), person: Some(person) };

@@ -6,8 +6,8 @@ mod support;
 
 use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, RunId, TokenHash};
 use payfleet_store::{
-    CloseVerdict, ControlLifted, ControlSet, Decision, IntentRefused, LeasedBatch, RunControls, StopConfirmed,
-    StopCounts, StopProgress, StopSeen,
+    CloseVerdict, ControlLifted, ControlSet, Decision, IntentRefused, LeasedBatch, RunControls, StatementAccount,
+    StatementSource, StopConfirmed, StopCounts, StopProgress, StopSeen,
 };
 use support::{Db, paid, rail, refused, unknown};
 
@@ -327,6 +327,34 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted { go_on: 1, cancelled: 0 });
     assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted::default());
     assert_eq!(db.states(next).await, "paid 2, planned 1");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+/// Under one key for the batch, what the rail has paid already would go out again with the others.
+#[tokio::test]
+async fn what_was_paid_before_it_was_sent_goes_out_in_no_batch() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    let payouts = db.payouts(run).await;
+    let account = StatementAccount { rail: "sandbox-batch".into(), account: "t".into(), credential: None };
+    let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
+    reading.line_add(db.line(payouts[1], "theirs").await).await.unwrap();
+    let applied = reading.end(None).await.unwrap().applied;
+    assert_eq!((applied.settled, applied.alarms), (1, 1));
+    db.store.run_resume(run).await.unwrap();
+    let mut sent = Vec::new();
+    for batch in db.batches(run).await {
+        if let Some(leased) = db.try_lease(batch).await {
+            let intent = db.intent(&leased).await;
+            sent.extend(intent.orders.iter().map(|order| order.payout));
+            db.record(&leased, &intent, paid).await;
+        }
+    }
+    assert_eq!(sent, [payouts[0], payouts[2]]);
+    assert_eq!(db.states(run).await, "paid 3");
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
     db.assert_ledger().await;
     db.drop().await;
 }

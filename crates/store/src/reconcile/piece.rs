@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use payfleet_domain::{BatchState, LineDiffers, Movement, PayoutId, PayoutState, StatementLine};
+use payfleet_domain::{BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, StatementLine};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use super::lines::{Matched, Odd, Plain};
 use super::reading::{Paying, StatementSource, content};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
+use crate::control::ready_part;
 use crate::decision::returns_propose;
 use crate::hold::batch_settle_held;
 use crate::movement::{accounts_weigh, runs_have_news};
@@ -78,6 +79,7 @@ async fn record(
     // In the order in which every other transaction locks: batches by number, then payouts.
     let batches = batches_lock(tx, &news.ids).await?;
     moved += payouts_settle(tx, &news, Source::Statement).await?;
+    let mut unsent = before.unsent(&news.ids);
     let after = if news.is_empty() { before } else { Standings::read(tx, matched).await? };
 
     let typed = match source {
@@ -102,13 +104,15 @@ async fn record(
     moved += accounts_weigh(tx, &changed).await?;
     let mut runs: BTreeSet<i64> = BTreeSet::new();
     for (batch, run) in batches {
+        // Under a batch key, what is paid already is not sent again with those that are not.
+        ready_part(tx, BatchId(batch)).await?;
         batch_settle_held(tx, batch).await?;
         runs.insert(run);
     }
     if !news.is_empty() {
         runs_have_news(tx, &news.ids).await?;
     }
-    let unsent = before_it_was_sent(&after, &odd);
+    unsent.extend(before_it_was_sent(&after, &odd));
     if moved.alarms > 0 || !unsent.is_empty() {
         runs.extend(changed.iter().map(|id| PayoutId(*id).run().0));
         for run in runs {
@@ -136,7 +140,8 @@ async fn by_file(tx: &mut PgConnection, matched: &Matched, news: &News) -> Resul
     Ok(told.into_iter().chain(news.ids.iter().copied()).collect())
 }
 
-/// Payouts that are still to be sent, and that a statement says were paid: nothing more of their runs is sent before people have looked.
+/// Payouts that are still to be sent, and that a statement says were paid, though not as they were planned: nothing more of their runs is sent before
+/// people have looked, and they themselves are held at the intent.
 fn before_it_was_sent(standings: &Standings, odd: &[Odd]) -> Vec<PayoutId> {
     let paid = odd.iter().filter(|odd| odd.line.movement == Movement::Paid).filter_map(|odd| odd.payout);
     paid.filter(|payout| standings.0.get(payout).is_some_and(|standing| standing.state == PayoutState::Planned))
@@ -194,14 +199,17 @@ impl Standings {
         })
     }
 
-    /// Payments of payouts whose outcome is open, by payout. What came back went out before.
+    /// Those of which nothing was ever sent, as far as we know.
+    fn unsent(&self, payouts: &[i64]) -> Vec<PayoutId> {
+        let is_unsent = |id: &PayoutId| self.0.get(id).is_some_and(|standing| standing.is_unsent);
+        payouts.iter().map(|id| PayoutId(*id)).filter(is_unsent).collect()
+    }
+
+    /// Payments of payouts whose outcome is open, by payout; also of those that were never sent, as far as we know: a database may have forgotten.
+    /// What came back went out before.
     fn proven(&self, matched: &Matched) -> News {
         let open = |payout: &PayoutId| {
-            self.0.get(payout).is_some_and(|standing| match standing.state {
-                PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => true,
-                PayoutState::Planned => !standing.is_unsent,
-                PayoutState::Paid | PayoutState::Refused | PayoutState::Returned | PayoutState::Cancelled => false,
-            })
+            self.0.get(payout).is_some_and(|standing| standing.state.after(PayoutEvent::Pay).is_ok())
         };
         let mut proven = BTreeMap::<i64, String>::new();
         for plain in matched.plain.iter().filter(|plain| open(&plain.payout)) {

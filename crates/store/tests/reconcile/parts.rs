@@ -1,6 +1,10 @@
 //! One part of a statement may speak of several runs, and of several payments of one payout; and it may be read late.
 
-use payfleet_domain::{Movement, PayoutId, StatementLine};
+use std::collections::HashSet;
+use std::time::Duration;
+
+use payfleet_domain::{Movement, PayoutId, Rail, StatementLine};
+use payfleet_store::{Intent, IntentRefused};
 
 use crate::AFFILIATES;
 use crate::world::World;
@@ -94,4 +98,43 @@ async fn what_was_paid_before_it_was_sent_is_not_free_when_it_is_cancelled() {
     let after: i64 = carried().await;
     assert_eq!(after, before, "the money is due again although it was paid");
     assert!(world.payouts("paid").await.contains(&payout));
+}
+
+/// Leases the first batch that is due and asks for permission to send it.
+async fn intend(world: &World) -> Result<Intent, IntentRefused> {
+    world.store.run_resume(world.run.id).await.unwrap();
+    world.store.runs_begin().await.unwrap();
+    let rail = Rail::named("sandbox-payout").unwrap();
+    let due = world.store.batches_due(rail.name, HashSet::new(), 9).await.unwrap();
+    let first = due.into_iter().min().unwrap();
+    let leased = world.store.lease_acquire(first, "w", Duration::from_secs(60)).await.unwrap().unwrap();
+    world.store.intent_write(leased.lease, "w", rail, false).await.unwrap()
+}
+
+/// A payment with our key before anything of it was sent (a database that forgot, or somebody else with our credential) is evidence like any other, and
+/// whoever lets the run go on afterwards does not pay it again.
+#[tokio::test]
+async fn what_was_paid_before_it_was_sent_is_paid_and_never_sent() {
+    let mut world = World::planned(AFFILIATES).await;
+    let payout = world.payouts("planned").await[1];
+    world.lines = vec![world.line_of(payout).await];
+    assert_eq!((world.read().await.settled, world.read().await.alarms), (1, 0), "told once");
+    let run = world.store.run_find(world.run.id).await.unwrap().unwrap();
+    assert!(run.pause_reason.is_some(), "nobody has looked, and the run goes on");
+    let intent = intend(&world).await.unwrap();
+    assert!(intent.orders.iter().all(|order| order.payout != payout) && !intent.orders.is_empty());
+}
+
+/// Of another amount, or to somebody else: it proves nothing, but to send it now could be the second payment. Two people say what it was.
+#[tokio::test]
+async fn what_was_paid_otherwise_before_it_was_sent_is_held_at_the_intent() {
+    let mut world = World::planned(AFFILIATES).await;
+    let payout = world.payouts("planned").await[1];
+    let line = world.line_of(payout).await;
+    world.lines = vec![StatementLine { amount_minor: line.amount_minor - 1, ..line }];
+    assert_eq!(world.read().await.alarms, 1);
+    assert_eq!(intend(&world).await.unwrap_err(), IntentRefused::Split);
+    assert_eq!(world.payouts("held").await, [payout]);
+    let intent = intend(&world).await.unwrap();
+    assert!(intent.orders.iter().all(|order| order.payout != payout));
 }

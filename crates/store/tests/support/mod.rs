@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, Epoch, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, Role, RunId, TenantId, TokenHash,
+    BatchId, Epoch, Money, Movement, Outcome, PayoutId, PayoutKey, Rail, Reference, RefusalCode, Role, RunId,
+    StatementLine, TenantId, TokenHash,
 };
 use payfleet_store::{
     CommissionRow, CommissionRows, Feed, Intent, LeasedBatch, NewRun, Planned, Recorded, Report, Store, TenantRail,
@@ -174,6 +175,30 @@ impl Db {
     }
 
     /// An approver of all tenants with this name, and before the first of them an administrator.
+    /// What a statement says of a payment as it was planned.
+    pub async fn line(&self, payout: PayoutId, reference: &str) -> StatementLine {
+        let (key, destination, external, currency, amount_minor): (uuid::Uuid, String, String, String, i64) =
+            sqlx::query_as(
+                "SELECT r.key, m.destination, a.external_id, p.currency::text, p.amount_minor FROM payout p JOIN run r ON r.id = p.run_id
+                   JOIN payout_method m ON m.id = p.method_id JOIN affiliate a ON a.id = p.affiliate_id WHERE p.id = $1",
+            )
+            .bind(payout.0)
+            .fetch_one(&self.sql)
+            .await
+            .unwrap();
+        StatementLine {
+            key: PayoutKey::derive(key, payout, &external, currency.parse().unwrap()).to_string(),
+            reference: reference.to_owned(),
+            amount_minor,
+            fee_minor: 0,
+            currency,
+            destination,
+            movement: Movement::Paid,
+            at: None,
+            of: None,
+        }
+    }
+
     pub async fn approver(&self, name: &str) -> TokenHash {
         self.person(name, Role::Approver, None).await
     }
