@@ -7,7 +7,9 @@ use payfleet_queue::QueueError;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
-use payfleet_store::{ConfirmError, ControlError, HoldError, PeopleError, RunChangeError, RunCreateError, StoreError};
+use payfleet_store::{
+    AlarmError, ConfirmError, ControlError, HoldError, PeopleError, RunChangeError, RunCreateError, StoreError,
+};
 
 /// What a person reads, and what a script acts on.
 #[derive(Debug)]
@@ -120,6 +122,16 @@ impl From<RunChangeError> for Failure {
         match error {
             RunChangeError::Store(error) => error.into(),
             RunChangeError::Unknown(_) | RunChangeError::Illegal { .. } => Failure::usage(error.to_string()),
+            RunChangeError::Alarmed(_) => Failure::busy(error.to_string()),
+        }
+    }
+}
+
+impl From<AlarmError> for Failure {
+    fn from(error: AlarmError) -> Failure {
+        match error {
+            AlarmError::Store(error) => error.into(),
+            AlarmError::NotOpen(_) | AlarmError::Who(_) => Failure::usage(error.to_string()),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod alarms;
 mod cancel;
 mod cli;
 mod confirm;
@@ -34,7 +35,10 @@ mod wait;
 pub use cli::{Cli, PlanArgs};
 pub use failure::Failure;
 
-use cli::{Command, ContestsCommand, HoldsCommand, ImportCommand, PeopleCommand, RailsCommand, StatementsCommand};
+use cli::{
+    AlarmsCommand, Command, ContestsCommand, HoldsCommand, ImportCommand, PeopleCommand, RailsCommand,
+    StatementsCommand,
+};
 use connect::{open_schema, open_store};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::telemetry;
@@ -92,6 +96,8 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Contests { what: ContestsCommand::Clear(args) } => {
             confirm::clear(&open_schema(cli).await?, args).await
         }
+        Command::Alarms { what: AlarmsCommand::List(args) } => alarms::list(&open_schema(cli).await?, args).await,
+        Command::Alarms { what: AlarmsCommand::Answer(args) } => alarms::answer(&open_schema(cli).await?, args).await,
         Command::People { what } => {
             let store = open_schema(cli).await?;
             match what {

@@ -60,9 +60,10 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
         None => None,
     };
     let runs = store.runs_list(tenant, args.limit).await?;
+    let alarms = store.alarms_open().await?;
     if args.json {
         let runs: Vec<RunFields<'_>> = runs.iter().map(RunFields::from).collect();
-        return json(&serde_json::json!({ "runs": runs, "workers": workers_json(workers) }));
+        return json(&serde_json::json!({ "runs": runs, "workers": workers_json(workers), "alarms": alarms }));
     }
     let mut table = show::table(&["run", "tenant", "period", "state", "payouts", "cutoff", "created"]);
     for run in &runs {
@@ -82,7 +83,11 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
         ]);
     }
     let runs = if runs.is_empty() { "no runs yet".to_owned() } else { table.to_string() };
-    Ok(format!("{runs}\n{}\n", workers_line(workers)))
+    let alarms = match alarms {
+        0 => String::new(),
+        open => format!("{open} alarms wait for an answer: `alarms list`\n"),
+    };
+    Ok(format!("{runs}\n{}\n{alarms}", workers_line(workers)))
 }
 
 fn period(run: &RunRow) -> String {

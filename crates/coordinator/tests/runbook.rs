@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use payfleet_domain::{BatchState, DiscrepancyKind, Exclusion, PayoutState, RunState};
+use payfleet_domain::{AlarmKind, BatchState, DiscrepancyKind, Exclusion, PayoutState, RunState};
 
 const RUNBOOK: &str = include_str!("../../../deploy/RUNBOOK.md");
 const ALERTS: &str = include_str!("../../../deploy/alerts.yml");
@@ -47,6 +47,7 @@ fn every_reason_and_kind_is_in_the_runbook() {
     let holds = words(include_str!("../../domain/src/decide.rs"), "=> \"", '"');
     assert!(holds.contains(&"poison"), "these are not the reasons: {holds:?}");
     assert_told("Payouts are held", holds);
+    assert_told("An alarm is raised", AlarmKind::ALL.iter().map(AlarmKind::as_str));
     assert_told("A plan excludes somebody", Exclusion::ALL.iter().map(Exclusion::code));
     assert_told("The reconciler finds discrepancies", DiscrepancyKind::ALL.iter().map(DiscrepancyKind::code));
 }

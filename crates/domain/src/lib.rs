@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod account;
+mod alarm;
 mod batch;
 mod decide;
 mod decision;
@@ -27,6 +28,7 @@ mod run;
 mod statement;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
+pub use alarm::AlarmKind;
 pub use batch::{BatchState, IllegalBatchMove};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,

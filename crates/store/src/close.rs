@@ -1,10 +1,13 @@
 //! Guard G5: a run is settled only when everybody is accounted for.
 
+use std::fmt;
+
 use payfleet_domain::invariant::{Total, run_adds_up};
-use payfleet_domain::{PayoutState, RunId};
+use payfleet_domain::{AlarmKind, PayoutState, RunId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use crate::alarm::run_raise;
 use crate::connect::{Step, Store, StoreError};
 
 /// What trying to close a run found.
@@ -27,6 +30,14 @@ pub struct NotBalanced {
     pub payouts: (i64, i64),
     /// Exclusions planned, and exclusions written.
     pub exclusions: (i64, i64),
+}
+
+impl fmt::Display for NotBalanced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotBalanced { currency, payouts, exclusions } = self;
+        write!(f, "{currency}: {} payouts planned and {} accounted for, ", payouts.0, payouts.1)?;
+        write!(f, "{} exclusions planned and {} written; or their sums differ", exclusions.0, exclusions.1)
+    }
 }
 
 impl Store {
@@ -97,14 +108,7 @@ impl Store {
                         payouts: (payouts.0.accounts, payouts.1.accounts),
                         exclusions: (exclusions.0.accounts, exclusions.1.accounts),
                     };
-                    sqlx::query(
-                        "-- run_unbalanced
-                         UPDATE run SET paused_at = clock_timestamp(), pause_reason = 'outcomes do not add up to what was due' WHERE id = $1",
-                    )
-                    .bind(run.0)
-                    .execute(tx)
-                    .await
-                    .step("run_unbalanced")?;
+                    run_raise(tx, run, AlarmKind::OutOfBalance, &difference.to_string()).await?;
                     return Ok(CloseVerdict::NotBalanced(difference));
                 }
                 sqlx::query(

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod alarm;
 mod batch;
 mod chunk;
 mod close;
@@ -34,6 +35,7 @@ mod stop;
 mod sweep;
 mod tenant;
 
+pub use alarm::{AlarmError, AlarmRow};
 pub use close::{CloseVerdict, NotBalanced};
 pub use confirm::{ConfirmError, Contest, Heard, WaitingReturn};
 pub use connect::{Store, StoreError};

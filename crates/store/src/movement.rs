@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use payfleet_domain::{PaymentAccount, PaymentStep, PayoutId, PayoutState, Witness};
+use payfleet_domain::{AlarmKind, PaymentAccount, PaymentStep, PayoutId, PayoutState, Witness};
 use sqlx::{PgConnection, Row};
 
+use crate::alarm::{Raised, alarms_raise};
 use crate::batch::word;
 use crate::connect::{Step, StoreError};
 use crate::payout::Moved;
@@ -66,6 +67,7 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     let weighed = accounts_read(tx, &payouts, true).await?;
     let kinds = kinds_read(tx, &payouts).await?;
     let mut moved = Moved::default();
+    let mut alarms: Vec<Raised> = Vec::new();
     let (mut returns, mut lates) = (Steps::default(), Steps::default());
     for payout in &weighed {
         let step = match payout.state {
@@ -76,13 +78,15 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
                 PaymentStep::Keep
             }
         };
-        moved.alarms += u64::from(payout.account.is_paid_twice(payout.amount_minor));
+        if payout.account.is_paid_twice(payout.amount_minor) {
+            alarms.push((payout.id, AlarmKind::DoublePayment, payout.account.references().join(", ")));
+        }
         if step == PaymentStep::Keep {
             continue;
         }
         let had = kinds.get(&payout.id).map_or(&[][..], Vec::as_slice);
         let Some(kind) = next_kind(step, had) else {
-            moved.alarms += 1;
+            alarms.push((payout.id, AlarmKind::Uncountable, payout.account.references().join(", ")));
             tracing::error!(payout = payout.id, "money went out and came back so often that the ledger cannot follow");
             continue;
         };
@@ -99,7 +103,9 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     moved.returned += returns.give_back(tx).await?;
     let (late, overdrawn) = lates.book_late(tx).await?;
     moved.late += late;
-    moved.alarms += overdrawn;
+    alarms.extend(overdrawn.into_iter().map(|(id, reference)| (id, AlarmKind::PaidAgain, reference)));
+    moved.alarms += alarms.len() as u64;
+    alarms_raise(tx, &alarms).await?;
     runs_have_news(tx, &payouts).await?;
     Ok(moved)
 }
@@ -152,12 +158,12 @@ impl Steps {
     }
 
     /// Late proof: the released money was the payee's already, so the balance goes down by it, below zero if need be, and no plan pays the account
-    /// before people have looked. Returns how many, and how many balances are below zero now: the money was paid again meanwhile.
-    async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, u64), StoreError> {
+    /// before people have looked. Returns how many, and those whose balance is below zero now, with their payments: the money was paid again meanwhile.
+    async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, Vec<(i64, String)>), StoreError> {
         if self.ids.is_empty() {
-            return Ok((0, 0));
+            return Ok((0, Vec::new()));
         }
-        let (late, overdrawn): (i64, i64) = sqlx::query_as(
+        let (late, overdrawn, references): (i64, Vec<i64>, Vec<String>) = sqlx::query_as(
             "-- payouts_pay_late
              WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS news (id, kind, reference)),
              moved AS (
@@ -177,8 +183,12 @@ impl Steps {
              taken_back AS (
                UPDATE account a SET carried_minor = a.carried_minor - m.minor
                  FROM sums m
-                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency RETURNING a.carried_minor)
-             SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM taken_back WHERE carried_minor < 0)",
+                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency 
+            RETURNING a.tenant_id, a.affiliate_id, a.currency, a.carried_minor),
+             overdrawn AS (
+               SELECT moved.id, news.reference FROM taken_back a JOIN moved USING (tenant_id, affiliate_id, currency) JOIN news USING (id)
+                WHERE a.carried_minor < 0 ORDER BY moved.id)
+             SELECT (SELECT count(*) FROM moved), coalesce(array_agg(id), '{}'), coalesce(array_agg(coalesce(reference, '')), '{}') FROM overdrawn",
         )
         .bind(self.ids)
         .bind(self.kinds)
@@ -187,7 +197,7 @@ impl Steps {
         .fetch_one(tx)
         .await
         .step("payouts_pay_late")?;
-        Ok((late.unsigned_abs(), overdrawn.unsigned_abs()))
+        Ok((late.unsigned_abs(), overdrawn.into_iter().zip(references).collect()))
     }
 }
 

@@ -257,16 +257,24 @@ async fn person_may(
     Ok(known.and_then(|person| person.may(act, tenant).map(|()| person).map_err(WhoError::from)))
 }
 
-/// Who has this token, if they may decide about what belongs to this tenant. `None`: about what is not there, which is
-/// for the caller to say.
+/// Who has this token, if they may do this to what belongs to this tenant. `None`: to what is not there, which is for the caller to say.
+pub(crate) async fn person_acts(
+    tx: &mut PgConnection,
+    token: TokenHash,
+    act: Act,
+    tenant: Option<TenantId>,
+) -> Result<Result<Person, WhoError>, StoreError> {
+    let known = person_known(tx, token).await?;
+    Ok(known.and_then(|person| person.may(act, tenant.or(person.tenant)).map(|()| person).map_err(WhoError::from)))
+}
+
+/// The same of those who decide.
 pub(crate) async fn person_decides(
     tx: &mut PgConnection,
     token: TokenHash,
     tenant: Option<TenantId>,
 ) -> Result<Result<Person, WhoError>, StoreError> {
-    let known = person_known(tx, token).await?;
-    Ok(known
-        .and_then(|person| person.may(Act::Decide, tenant.or(person.tenant)).map(|()| person).map_err(WhoError::from)))
+    person_acts(tx, token, Act::Decide, tenant).await
 }
 
 /// Who changes whom, if they may, and if somebody can manage people also after this one's role is `becomes`.

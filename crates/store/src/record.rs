@@ -12,6 +12,7 @@ use payfleet_domain::{
 };
 use sqlx::{PgConnection, Row};
 
+use crate::alarm::run_alarm;
 use crate::batch::{LockedBatch, batch_halves, batch_lock};
 use crate::connect::{Step, Store, StoreError};
 use crate::hold::batch_settle_held;
@@ -234,20 +235,6 @@ async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, resu
     .execute(tx)
     .await
     .step("attempt_close")?;
-    Ok(())
-}
-
-/// A payment that contradicts what is settled stops the run until people have looked.
-pub(crate) async fn run_alarm(tx: &mut PgConnection, run: i64) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- run_alarm
-         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, 'double payment')
-          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
-    )
-    .bind(run)
-    .execute(tx)
-    .await
-    .step("run_alarm")?;
     Ok(())
 }
 

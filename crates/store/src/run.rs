@@ -133,6 +133,11 @@ pub enum RunChangeError {
         /// What was asked.
         wanted: &'static str,
     },
+    /// An alarm of it waits for a person.
+    #[error(
+        "run {0} has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can be resumed"
+    )]
+    Alarmed(RunId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -185,6 +190,9 @@ async fn run_where(
         .step("run_find")?;
     row.as_ref().map(run_row).transpose()
 }
+
+/// What is asked of a run that is let go on.
+const RESUMED: &str = "resumed";
 
 impl Store {
     /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
@@ -313,7 +321,7 @@ impl Store {
         self.explain_unless(done == 1, run, "paused").await
     }
 
-    /// Lets a paused run go on.
+    /// Lets a paused run go on, if each of its alarms is answered: one reason to pause must not hide another.
     pub async fn run_resume(&self, run: RunId) -> Result<(), RunChangeError> {
         let done = self
             .transaction("run_resume", move |tx| {
@@ -321,7 +329,7 @@ impl Store {
                     sqlx::query(
                         "-- run_resume
                          UPDATE run SET paused_at = NULL, pause_reason = NULL
-                          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
+                          WHERE id = $1 AND state IN ('planning', 'planned', 'paying') AND NOT EXISTS (SELECT FROM alarm_open o WHERE o.run_id = run.id)",
                     )
                     .bind(run.0)
                     .execute(tx)
@@ -331,7 +339,7 @@ impl Store {
                 })
             })
             .await?;
-        self.explain_unless(done == 1, run, "resumed").await
+        self.explain_unless(done == 1, run, RESUMED).await
     }
 
     async fn explain_unless(&self, done: bool, run: RunId, wanted: &'static str) -> Result<(), RunChangeError> {
@@ -340,6 +348,8 @@ impl Store {
         }
         match self.run_find(run).await? {
             None => Err(RunChangeError::Unknown(run)),
+            // Its state was not in the way.
+            Some(row) if wanted == RESUMED && row.state.is_open() => Err(RunChangeError::Alarmed(run)),
             Some(row) => Err(RunChangeError::Illegal { run, state: row.state, wanted }),
         }
     }

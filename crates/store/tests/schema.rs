@@ -50,7 +50,9 @@ const ROWS: &str = "
   INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts, line_id)
   VALUES (1, 4294967296, 'paid', 'r2', 100, 'EUR', 'answer', true, NULL), (1, 4294967296, 'returned', 'r3', 100, 'EUR', 'file', false, 1),
          (1, 4294967296, 'returned', 'r4', 100, 'EUR', 'file', true, NULL);
-  INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) VALUES (1, 1, 'EUR', 4294967296), (1, 2, 'EUR', 4294967297);";
+  INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) VALUES (1, 1, 'EUR', 4294967296), (1, 2, 'EUR', 4294967297);
+  INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words) VALUES (1, 1, 4294967296, 'double_payment', 'w'), (1, 1, NULL, 'out_of_balance', 'w');
+  INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 1, 'w');";
 
 macro_rules! word {
     ($values:literal) => {
@@ -92,6 +94,12 @@ macro_rules! movement {
     };
 }
 
+macro_rules! alarm {
+    ($values:literal) => {
+        concat!("INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words) VALUES ", $values)
+    };
+}
+
 macro_rules! transfer {
     ($values:literal) => {
         concat!(
@@ -121,6 +129,20 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("affiliate_tenant_id_external_id_key", &["UPDATE affiliate SET external_id = 'a1' WHERE id = 2"]),
     ("affiliate_tenant_id_fkey", &["UPDATE affiliate SET tenant_id = 99 WHERE id = 2"]),
+    ("alarm_answer_alarm_id_fkey", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (99, 1, 'w')"]),
+    ("alarm_answer_append_only", &["UPDATE alarm_answer SET words = 'x'", "DELETE FROM alarm_answer", "TRUNCATE alarm_answer"]),
+    ("alarm_answer_person_id_fkey", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (2, 99, 'w')"]),
+    ("alarm_answer_pkey", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 2, 'w')"]),
+    ("alarm_answer_words_check", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (2, 1, '')"]),
+    ("alarm_append_only", &["UPDATE alarm SET words = 'x'", "DELETE FROM alarm WHERE id = 2"]),
+    ("alarm_check", &[alarm!("(1, 2, 4294967296, 'double_payment', 'x')")]),
+    ("alarm_kind_check", &[alarm!("(1, 1, 4294967296, 'x', 'w')")]),
+    ("alarm_once", &[alarm!("(1, 1, 4294967296, 'double_payment', 'w')")]),
+    (
+        "alarm_pkey",
+        &["INSERT INTO alarm (id, tenant_id, run_id, kind, words) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'uncountable', 'w')"],
+    ),
+    ("alarm_tenant_id_fkey", &[alarm!("(99, 1, NULL, 'out_of_balance', 'w')")]),
     ("attempt_check", &["UPDATE attempt SET may_arrive_until = opened_at WHERE n = 1"]),
     (
         "attempt_check1",
@@ -331,7 +353,7 @@ const RULES: &[(&str, &[&str])] = &[
             "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
              VALUES (1, 4294967296, 'paid', 'r2', 1, 'EUR', 'lookup')",
             "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, line_id)
-             VALUES (1, 4294967296, 'returned', 'r3', 1, 'EUR', 'statement', 2)",
+             VALUES (1, 4294967296, 'returned', 'r3', 1, 'EUR', 'file', 2)",
         ],
     ),
     (
@@ -623,7 +645,7 @@ const IMPLIED: &[(&str, &str)] = &[
 ];
 
 /// Everything else is NOT NULL.
-const MAY_BE_NULL: &str = "attempt.closed_at attempt.result batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_owner
+const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_owner
   batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
   evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after

@@ -4,7 +4,7 @@
 
 mod support;
 
-use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, RunId, TokenHash};
+use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, Role, RunId, TokenHash};
 use payfleet_store::{
     CloseVerdict, ControlLifted, ControlSet, Decision, IntentRefused, LeasedBatch, RunControls, StatementAccount,
     StatementSource, StopConfirmed, StopCounts, StopProgress, StopSeen,
@@ -343,6 +343,8 @@ async fn what_was_paid_before_it_was_sent_goes_out_in_no_batch() {
     reading.line_add(db.line(payouts[1], "theirs").await).await.unwrap();
     let applied = reading.end(None).await.unwrap().applied;
     assert_eq!((applied.settled, applied.alarms), (1, 1));
+    let ann = db.person("ann", Role::Operator, None).await;
+    db.store.alarm_answer(1, "ours, by hand", ann).await.unwrap();
     db.store.run_resume(run).await.unwrap();
     let mut sent = Vec::new();
     for batch in db.batches(run).await {

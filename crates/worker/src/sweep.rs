@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use payfleet_domain::RunId;
 use payfleet_queue::{Hint, LOOKED_AT};
@@ -23,11 +23,17 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Postgres is this question.
 const FOLLOWER: Duration = Duration::from_secs(2);
 
+const ALARMS_OPEN: &str = "payfleet_alarms_open";
+
+/// How often the sweeper counts the alarms that wait for a person; the reconciler, which raises some of them, has no metrics.
+const COUNTED: Duration = Duration::from_secs(15);
+
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
 pub(crate) async fn sweep(process: Arc<Process>) {
     let worker = &process.worker;
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
+    let mut counted: Option<Instant> = None;
     while !worker.shutdown.is_requested() {
         let answered = match lock {
             Some(held) => Ok(held.is_held().await),
@@ -38,6 +44,17 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             tracing::debug!(%error, "nobody can be asked who sweeps");
             None
         });
+        if lock.is_none() {
+            // Whoever sweeps now says it.
+            metrics::gauge!(ALARMS_OPEN).set(0.0);
+            counted = None;
+        } else if servers_answer && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
+            match process.store.alarms_open().await {
+                Ok(open) => metrics::gauge!(ALARMS_OPEN).set(open as f64),
+                Err(error) => tracing::debug!(%error, "how many alarms there are is not known"),
+            }
+            counted = Some(Instant::now());
+        }
         let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
                 Ok(true) => (BUSY, false),

@@ -416,6 +416,40 @@ pub struct ClearArgs {
     pub who: TokenArgs,
 }
 
+/// About alarms.
+#[derive(Debug, Subcommand)]
+pub enum AlarmsCommand {
+    /// List the alarms that nobody has answered, the newest last
+    List(AlarmsListArgs),
+    /// Say what an alarm was about, having looked; a run can be resumed when each of its alarms is answered
+    Answer(AlarmAnswerArgs),
+}
+
+/// Which alarms are listed.
+#[derive(Debug, Args)]
+pub struct AlarmsListArgs {
+    /// Those with an answer too
+    #[arg(long, env = "PAYFLEET_ALL", value_parser = FalseyValueParser::new())]
+    pub all: bool,
+    /// How many, and how
+    #[command(flatten)]
+    pub list: WaitingArgs,
+}
+
+/// Which alarm, and what is said of it.
+#[derive(Debug, Args)]
+pub struct AlarmAnswerArgs {
+    /// The number of the alarm; `alarms list` shows it
+    #[arg(env = "PAYFLEET_ALARM", value_name = "ID")]
+    pub alarm: i64,
+    /// What it was, and what was done about it
+    #[arg(long, env = "PAYFLEET_WORDS", value_name = "TEXT", value_parser = reason)]
+    pub words: String,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
+}
+
 /// About one payout.
 #[derive(Debug, Subcommand)]
 pub enum PayoutCommand {

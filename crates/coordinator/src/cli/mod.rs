@@ -8,10 +8,11 @@ use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
 use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
-    AffiliateCommand, CancelArgs, ClearArgs, ConfirmArgs, ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand,
-    ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
-    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs,
-    RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
+    AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
+    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs,
+    PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs,
+    RailsCommand, RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs,
+    WaitingArgs,
 };
 pub use values::is_method;
 
@@ -162,6 +163,17 @@ That it was not paid can be said once nothing can pay it any more and its statem
         /// What about them
         #[command(subcommand)]
         what: ContestsCommand,
+    },
+    /// List alarms about money, or answer one
+    #[command(
+        after_help = "An alarm pauses its run if that is open. Whoever may steer runs answers for it, with a token; then `resume` lets the run go on.
+  payfleet-coordinator alarms list
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator alarms answer 3 --words 'the rail paid twice, ticket 4711; one is on its way back'"
+    )]
+    Alarms {
+        /// What about them
+        #[command(subcommand)]
+        what: AlarmsCommand,
     },
     /// Say who may look, steer, decide and manage people
     People {

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use payfleet_domain::{BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, StatementLine};
+use payfleet_domain::{
+    AlarmKind, BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, StatementLine,
+};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::lines::{Matched, Odd, Plain};
 use super::reading::{Paying, StatementSource, content};
+use crate::alarm::{alarms_raise, run_alarm};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::control::ready_part;
@@ -21,7 +24,6 @@ use crate::decision::returns_propose;
 use crate::hold::batch_settle_held;
 use crate::movement::{accounts_weigh, runs_have_news};
 use crate::payout::{Moved, News, Source, payouts_settle};
-use crate::record::run_alarm;
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -113,6 +115,7 @@ async fn record(
         runs_have_news(tx, &news.ids).await?;
     }
     unsent.extend(before_it_was_sent(&after, &odd));
+    alarms_raise(tx, &paid_unsent(&unsent, matched)).await?;
     if moved.alarms > 0 || !unsent.is_empty() {
         runs.extend(changed.iter().map(|id| PayoutId(*id).run().0));
         for run in runs {
@@ -146,6 +149,17 @@ fn before_it_was_sent(standings: &Standings, odd: &[Odd]) -> Vec<PayoutId> {
     let paid = odd.iter().filter(|odd| odd.line.movement == Movement::Paid).filter_map(|odd| odd.payout);
     paid.filter(|payout| standings.0.get(payout).is_some_and(|standing| standing.state == PayoutState::Planned))
         .collect()
+}
+
+/// The alarms about them: by which reference the rail knows each.
+fn paid_unsent(unsent: &[PayoutId], matched: &Matched) -> Vec<(i64, AlarmKind, String)> {
+    let plain = matched.plain.iter().map(|plain| (Some(plain.payout), &plain.line));
+    let lines: Vec<_> = plain.chain(matched.odd.iter().map(|odd| (odd.payout, &odd.line))).collect();
+    let reference = |payout: PayoutId| {
+        let mut of = lines.iter().filter(|(whose, line)| *whose == Some(payout) && line.movement == Movement::Paid);
+        of.next().map_or(String::new(), |(_, line)| storable(&line.reference))
+    };
+    unsent.iter().map(|payout| (payout.0, AlarmKind::PaidUnsent, reference(*payout))).collect()
 }
 
 /// Where the payouts of a piece stand.

@@ -102,6 +102,7 @@ async fn what_was_paid_before_it_was_sent_is_not_free_when_it_is_cancelled() {
 
 /// Leases the first batch that is due and asks for permission to send it.
 async fn intend(world: &World) -> Result<Intent, IntentRefused> {
+    world.answer_alarms().await;
     world.store.run_resume(world.run.id).await.unwrap();
     world.store.runs_begin().await.unwrap();
     let rail = Rail::named("sandbox-payout").unwrap();

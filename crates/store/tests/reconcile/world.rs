@@ -205,6 +205,13 @@ impl World {
         self.raw.execute(forget).await.unwrap();
     }
 
+    /// Somebody has looked at every alarm.
+    pub async fn answer_alarms(&self) {
+        let answer = "INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
+                      INSERT INTO alarm_answer (alarm_id, person_id, words) SELECT o.id, p.id, 'looked at' FROM alarm_open o, person p WHERE p.name_key = 'ann'";
+        self.raw.execute(answer).await.unwrap();
+    }
+
     /// What the rails would truthfully say of a run.
     pub async fn statement(&self, run: RunId) -> Vec<StatementLine> {
         let row = self.store.run_find(run).await.unwrap().unwrap();
