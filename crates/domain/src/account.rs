@@ -1,8 +1,9 @@
 //! A payout's account by reference: what rails say was paid of it and came back, and what that proves together.
 //!
-//! There are two witnesses of a movement: an answer or a lookup tells it, and a statement lists it. They may give one payment two names, and neither
-//! may know of all that the other knows. So what the payee has of the money is an interval: money is free only when even the most that may be out is
-//! nothing, and it was paid twice only when the least that must be out is more than was ordered.
+//! There are three witnesses of a movement: an answer or a lookup tells it, the rail's own statement lists it, and so may a file that people hand in. They
+//! may give one payment three names, and none may know of all that the others know. So what the payee has of the money is an interval: money is free only
+//! when even the most that may be out is nothing, and it was paid twice only when the least that must be out is more than was ordered. What came back is
+//! never added up over witnesses either: a bank's name for a return and the rail's may be of the same money.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Witness {
     /// An answer, a lookup or two people.
     Told,
-    /// A statement.
+    /// A file.
+    Filed,
+    /// The rail's own statement.
     Listed,
+}
+
+impl Witness {
+    /// All of them.
+    pub const ALL: [Witness; 3] = [Witness::Told, Witness::Filed, Witness::Listed];
 }
 
 /// The account. Amounts are minor units of the payout's currency, above zero.
@@ -63,14 +71,16 @@ impl PaymentAccount {
         !self.paid.is_empty()
     }
 
-    /// Whether a statement lists a payment.
+    /// Whether a statement lists a payment, the rail's own or a file.
     pub fn is_listed(&self) -> bool {
-        self.paid.keys().any(|(_, witness)| *witness == Witness::Listed)
+        self.paid.keys().any(|(_, witness)| *witness != Witness::Told)
     }
 
-    /// The references under which a statement lists payments.
+    /// The references under which the rail's own statement lists payments; if it has none, those of files.
     pub fn listed(&self) -> impl Iterator<Item = &str> {
-        self.paid.keys().filter(|(_, witness)| *witness == Witness::Listed).map(|(reference, _)| reference.as_str())
+        let by = |by: Witness| move |(_, witness): &&(String, Witness)| *witness == by;
+        let best = if self.paid.keys().any(|key| by(Witness::Listed)(&key)) { Witness::Listed } else { Witness::Filed };
+        self.paid.keys().filter(by(best)).map(|(reference, _)| reference.as_str())
     }
 
     /// All references of payments, each once.
@@ -92,9 +102,9 @@ impl PaymentAccount {
         !self.returned.is_empty()
     }
 
-    /// What came back: the more that one of the witnesses knows. Both may speak of the same money under two names.
+    /// What came back: the most that one of the witnesses knows. All may speak of the same money under several names.
     pub fn returned(&self) -> i128 {
-        Self::of(&self.returned, Witness::Told).max(Self::of(&self.returned, Witness::Listed))
+        Self::most(&self.returned)
     }
 
     /// The most that the payee may have: payments with different names are different ones.
@@ -109,7 +119,7 @@ impl PaymentAccount {
 
     /// The least that the payee must have: what one witness calls by another name may be the same payment.
     pub fn least_out(&self) -> i128 {
-        Self::of(&self.paid, Witness::Told).max(Self::of(&self.paid, Witness::Listed)) - self.returned()
+        Self::most(&self.paid) - self.returned()
     }
 
     /// The largest single payment; 0 if there was none.
@@ -126,14 +136,17 @@ impl PaymentAccount {
         }
     }
 
-    fn of(movements: &BTreeMap<(String, Witness), i64>, witness: Witness) -> i128 {
-        movements.iter().filter(|((_, of), _)| *of == witness).map(|(_, minor)| i128::from(*minor)).sum()
+    /// What the witness says who knows of most.
+    fn most(movements: &BTreeMap<(String, Witness), i64>) -> i128 {
+        let of = |witness: Witness| movements.iter().filter(move |((_, by), _)| *by == witness);
+        let sum = |witness| of(witness).map(|(_, minor)| i128::from(*minor)).sum();
+        Witness::ALL.into_iter().map(sum).max().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Witness::{Listed, Told};
+    use super::Witness::{Filed, Listed, Told};
     use super::*;
 
     fn account(paid: &[(&str, Witness)], returned: &[(&str, Witness)]) -> PaymentAccount {
@@ -156,9 +169,39 @@ mod tests {
         assert!(free(&[("a", Told), ("b", Listed)], &[("r", Listed), ("s", Listed)]));
     }
 
+    /// A bank's file and the rail's own statement have their own names for the same money.
+    #[test]
+    fn what_a_file_says_is_not_added_to_what_the_rail_says() {
+        let twice = account(&[("a", Told), ("a", Listed), ("b", Listed)], &[("bank's", Filed), ("r", Listed)]);
+        assert_eq!((twice.step(true), twice.returned()), (PaymentStep::Keep, 500), "one of two payments came back");
+        let mut half = account(&[("a", Told)], &[]);
+        half.give_back("bank's", Filed, 250);
+        half.give_back("r", Listed, 250);
+        assert_eq!(half.step(true), PaymentStep::Keep);
+        let once = account(&[("a", Told), ("bank's", Filed), ("b", Listed)], &[]);
+        assert!(!once.is_paid_twice(500) && once.is_listed());
+        assert_eq!(once.listed().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(account(&[("bank's", Filed)], &[]).listed().collect::<Vec<_>>(), ["bank's"]);
+    }
+
+    #[test]
+    fn the_payment_that_is_left_is_the_one_that_did_not_come_back() {
+        let mut one = account(&[("a", Listed), ("b", Listed)], &[("r", Listed)]);
+        assert_eq!(one.outstanding(), Some("a"));
+        one.give_back_of("a");
+        assert_eq!(one.outstanding(), Some("b"));
+        one.give_back_of("b");
+        assert_eq!(one.outstanding(), Some("a"), "there must be one");
+    }
+
     #[test]
     fn it_was_paid_twice_if_one_witness_knows_two_payments() {
-        let twice = |paid: &[_], returned: &[_]| account(paid, returned).least_out() > 500;
+        let twice = |paid: &[_], returned: &[_]| account(paid, returned).is_paid_twice(500);
+        let mut larger = account(&[], &[]);
+        larger.pay("a", Listed, 700);
+        assert!(!larger.is_paid_twice(500), "one payment of another amount");
+        larger.pay("b", Listed, 1);
+        assert!(larger.is_paid_twice(500));
         assert!(!twice(&[("a", Told), ("b", Listed)], &[]), "perhaps one payment with two names");
         assert!(twice(&[("a", Listed), ("b", Listed)], &[]));
         assert!(twice(&[("a", Told), ("b", Told)], &[]));

@@ -159,9 +159,9 @@ pub fn reference_is_known(facts: &PayoutFacts) -> bool {
     !(facts.is_settled() && facts.is_listed && paid_at_most_once(facts) && facts.reference_differs)
 }
 
-/// Money that came back, all of it, is recorded as returned.
+/// Money that came back, all of it as far as any one witness knows, is recorded as returned.
 pub fn return_is_recorded(facts: &PayoutFacts) -> bool {
-    !(facts.state == PayoutState::Paid && facts.is_proven && facts.most_out == Out::Nothing)
+    !(facts.state == PayoutState::Paid && facts.is_proven && facts.least_out == Out::Nothing)
 }
 
 /// Money comes back whole, the rail's fee counted in.
@@ -389,7 +389,7 @@ mod tests {
                 }
                 K::ReferenceDiffers => (reference_is_known(&PayoutFacts { reference_differs: true, ..paid }), true),
                 K::AccountDiffers => (account_is_planned(&PayoutFacts { account_differs: true, ..paid }), true),
-                K::ReturnUnrecorded => (return_is_recorded(&PayoutFacts { most_out: Out::Nothing, ..paid }), true),
+                K::ReturnUnrecorded => (return_is_recorded(&PayoutFacts { least_out: Out::Nothing, ..paid }), true),
                 K::ReturnInPart => (return_is_whole(&PayoutFacts { least_out: Out::Part, ..paid }), true),
                 K::ReturnUnconfirmed => (return_is_confirmed(&PayoutFacts { return_waits: true, ..paid }), true),
                 K::ReturnDiffers => (return_is_of_its_payment(&PayoutFacts { return_differs: true, ..paid }), true),

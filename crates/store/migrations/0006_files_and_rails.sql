@@ -25,3 +25,12 @@ CREATE VIEW statement_line_known AS
      AND NOT (s.kind = 'paid' AND EXISTS (
            SELECT FROM payout p JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
             WHERE p.id = s.payout_id AND p.reference = s.reference AND get_bit(l.bits, (p.id & 8191)::int) = 1));
+
+-- Which payouts stand in a file as one payment just as it was ordered and recorded; `listed` is of the rail's own statement alone from now on. A file does
+-- not put on that what the rail leaves out.
+CREATE TABLE listed_by_file (
+  run_id bigint NOT NULL,
+  block  int NOT NULL CHECK (block >= 0),
+  bits   bit(8192) NOT NULL,
+  PRIMARY KEY (run_id, block)
+) WITH (fillfactor = 50);

@@ -284,7 +284,7 @@ async fn contest_clear(
         .await
         .step("contest_close")?;
         // What they have looked at speaks against its run no more.
-        runs_have_news(tx, &[payout]).await?;
+        runs_have_news(tx, [PayoutId(payout).run()]).await?;
     }
     Ok(Ok(Heard { effect, by: person.name }))
 }

@@ -94,8 +94,6 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
                   WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
                     THEN true
                   WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND k.closed_at IS NULL) THEN true
-                  WHEN b.state = 'ready' AND EXISTS (
-                    SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND w.kind = 'paid') THEN true
                   WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
                   ELSE EXISTS (
                     SELECT FROM affiliate a
@@ -111,18 +109,11 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
     .step("controls_any")
 }
 
-/// The payouts of a range without an answer that are under control, in order. `unsent` is for a batch that nobody has sent: a payment that a statement
-/// knows of it all the same is not to become one of two.
-async fn controls_in(
-    tx: &mut PgConnection,
-    first: PayoutId,
-    last: PayoutId,
-    unsent: bool,
-) -> Result<Vec<Controlled>, StoreError> {
-    let rows: Vec<(i64, bool, bool, bool, Option<String>, String)> = sqlx::query_as(
+/// The payouts of a range without an answer that are under control, in order.
+async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
+    let rows: Vec<(i64, bool, bool, Option<String>, String)> = sqlx::query_as(
         "-- controls_in
-         SELECT p.id, s.id IS NOT NULL, a.on_hold, w.reference IS NOT NULL,
-                coalesce('a statement has a payment of it, ' || w.reference, s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late'), p.state
+         SELECT p.id, s.id IS NOT NULL, a.on_hold, coalesce(s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late'), p.state
            FROM payout p
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
            LEFT JOIN control s ON s.payout_id = p.id AND s.lifted_at IS NULL
@@ -130,25 +121,20 @@ async fn controls_in(
            LEFT JOIN LATERAL (
              SELECT min(o.payout_id) AS payout_id FROM contest o
               WHERE o.tenant_id = p.tenant_id AND o.affiliate_id = p.affiliate_id AND o.currency = p.currency AND o.closed_at IS NULL) AS k ON true
-           LEFT JOIN LATERAL (
-             SELECT min(m.reference) AS reference FROM movement m WHERE $3 AND m.payout_id = p.id AND m.kind = 'paid') AS w ON true
           WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
-            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL) ORDER BY p.id",
+            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL) ORDER BY p.id",
     )
     .bind(first.0)
     .bind(last.0)
-    .bind(unsent)
     .fetch_all(tx)
     .await
     .step("controls_in")?;
     rows.into_iter()
-        .map(|(payout, is_stopped, is_on_hold, is_known, note, state)| {
-            let code = match (is_known, is_stopped, is_on_hold) {
-                // Nobody who lifts a control has said what that payment was.
-                (true, ..) => HoldReason::StoppedInDoubt,
-                (_, true, _) => HoldReason::Stopped,
-                (_, _, true) => HoldReason::OnHold,
-                _ => HoldReason::Contested,
+        .map(|(payout, is_stopped, is_on_hold, note, state)| {
+            let code = match (is_stopped, is_on_hold) {
+                (true, _) => HoldReason::Stopped,
+                (false, true) => HoldReason::OnHold,
+                (false, false) => HoldReason::Contested,
             };
             let state = state.parse().map_err(StoreError::Broken)?;
             Ok(Controlled { payout: PayoutId(payout), code, note, state })
@@ -163,7 +149,7 @@ pub(crate) async fn has_controls(
     first: PayoutId,
     last: PayoutId,
 ) -> Result<bool, StoreError> {
-    Ok(controls_any(tx, batch).await? && !controls_in(tx, first, last, false).await?.is_empty())
+    Ok(controls_any(tx, batch).await? && !controls_in(tx, first, last).await?.is_empty())
 }
 
 /// What an intent does about controls, under the batch's lock: `None` if there are none. Otherwise nothing is sent, and either the batch is split, with
@@ -177,7 +163,7 @@ pub(crate) async fn controls_apply(
         return Ok(None);
     }
     let batch = batch_lock(tx, batch).await?;
-    let controls = controls_in(tx, batch.first, batch.last, batch.state == BatchState::Ready).await?;
+    let controls = controls_in(tx, batch.first, batch.last).await?;
     if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
         return Ok(None);
     }
@@ -234,15 +220,10 @@ async fn parts_between(
     if first > last {
         return Ok(());
     }
-    match rail.key_unit {
-        KeyUnit::Payout => into.push(Part { first, last, state: batch.state }),
-        KeyUnit::Batch => into.extend(answered_apart(tx, first, last).await?),
+    if rail.key_unit == KeyUnit::Payout {
+        into.push(Part { first, last, state: batch.state });
+        return Ok(());
     }
-    Ok(())
-}
-
-/// A range of payouts that nobody has sent in parts: with an answer and without take turns.
-async fn answered_apart(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Part>, StoreError> {
     let rows: Vec<(i64, bool)> = sqlx::query_as(
         "-- answered_in\nSELECT id, state <> 'planned' FROM payout WHERE id BETWEEN $1 AND $2 ORDER BY id",
     )
@@ -251,27 +232,15 @@ async fn answered_apart(tx: &mut PgConnection, first: PayoutId, last: PayoutId) 
     .fetch_all(tx)
     .await
     .step("answered_in")?;
-    let (mut parts, mut was_answered) = (Vec::<Part>::new(), None);
+    let mut was_answered = None;
     for (id, is_answered) in rows {
-        match parts.last_mut() {
+        match into.last_mut() {
             Some(part) if was_answered == Some(is_answered) => part.last = PayoutId(id),
-            _ => parts.push(Part { first: PayoutId(id), last: PayoutId(id), state: BatchState::Ready }),
+            _ => into.push(Part { first: PayoutId(id), last: PayoutId(id), state: BatchState::Ready }),
         }
         was_answered = Some(is_answered);
     }
-    Ok(parts)
-}
-
-/// Parts a batch that nobody has sent from what is answered in it, under its lock: its payouts would go out together under one new key. With a key for
-/// each payout nothing is to be done, since what is answered is sent no more.
-pub(crate) async fn ready_part(tx: &mut PgConnection, batch: BatchId) -> Result<(), StoreError> {
-    let batch = batch_lock(tx, batch).await?;
-    let goes_together = Rail::named(&batch.rail).map_or(true, |rail| rail.key_unit == KeyUnit::Batch);
-    if batch.state != BatchState::Ready || !goes_together {
-        return Ok(());
-    }
-    let parts = answered_apart(tx, batch.first, batch.last).await?;
-    if parts.len() > 1 { split_into(tx, &batch, &parts).await } else { Ok(()) }
+    Ok(())
 }
 
 /// A batch of one payout that was proven unsent is as one that never was sent.

@@ -357,9 +357,19 @@ async fn hold_carry_out(
     .step("hold_resolve")?;
     let news = News { ids: vec![payout.0], words: vec![news] };
     // Here, as the hold is resolved and its batch will not say it.
-    runs_have_news(tx, &news.ids).await?;
+    runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     match decision {
-        Decision::Paid(_) => payouts_settle(tx, &news, Source::Person).await.map(drop),
+        Decision::Paid(_) => {
+            // Or a run whose window is over would not be read again, and nobody would miss the payment on its statement.
+            sqlx::query(
+                "-- run_settled_anew\nUPDATE run SET settled_at = clock_timestamp() WHERE id = $1 AND settled_at IS NOT NULL",
+            )
+            .bind(payout.run().0)
+            .execute(&mut *tx)
+            .await
+            .step("run_settled_anew")?;
+            payouts_settle(tx, &news, Source::Person).await.map(drop)
+        }
         Decision::NotPaid => payouts_refuse(tx, &news, Source::Person, None).await.map(drop),
     }
 }
@@ -403,8 +413,7 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
          SELECT s.first_payout_id, s.last_payout_id, s.rail, s.account, clock_timestamp() AS now,
                 max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
                 -- A file proves nothing to be missing to people who would pay again.
-                nullif((SELECT least(r.reaches_ours, r.reaches_to) FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account),
-                       '-infinity') AS reaches
+                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account), '-infinity') AS reaches
            FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
           GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account
           ORDER BY s.first_payout_id, s.last_payout_id",
@@ -432,12 +441,13 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
         .collect()
 }
 
-/// What rails have told of these payouts, by payout: payments and returns with their references.
+/// What rails have told of these payouts, by payout: payments and returns with their references. Not what only files tell: by then the rail's own
+/// statement has been read past all that may have been sent, and one wrong file would leave a payout for ever where nobody can decide it.
 async fn known_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<HashMap<i64, Vec<(String, String)>>, StoreError> {
     let rows: Vec<(i64, String, String)> = sqlx::query_as(
         "-- known_read
-         SELECT payout_id, kind, reference FROM statement_line WHERE payout_id = ANY($1)
-          UNION SELECT payout_id, kind, reference FROM movement WHERE payout_id = ANY($1) ORDER BY 1, 2, 3",
+         SELECT payout_id, kind, reference FROM statement_line WHERE payout_id = ANY($1) AND source <> 'file'
+          UNION SELECT payout_id, kind, reference FROM movement WHERE payout_id = ANY($1) AND source <> 'file' ORDER BY 1, 2, 3",
     )
     .bind(payouts)
     .fetch_all(tx)

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use payfleet_domain::{AlarmKind, PaymentAccount, PaymentStep, PayoutId, PayoutState, Witness};
+use payfleet_domain::{AlarmKind, PaymentAccount, PaymentStep, PayoutId, PayoutState, RunId, Witness};
 use sqlx::{PgConnection, Row};
 
 use crate::alarm::{Raised, alarms_raise};
@@ -16,8 +16,10 @@ macro_rules! accounts_sql {
     () => {
         "
          SELECT p.id, p.state, p.reference, p.amount_minor,
-                coalesce(get_bit(l.bits, (p.id & 8191)::int) = 1, false) AS is_listed
+                coalesce(get_bit(l.bits, (p.id & 8191)::int) = 1, false) AS is_listed,
+                coalesce(get_bit(f.bits, (p.id & 8191)::int) = 1, false) AS is_filed
            FROM payout p LEFT JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
+           LEFT JOIN listed_by_file f ON f.run_id = p.run_id AND f.block = ((p.id & 4294967295) >> 13)::int
           WHERE p.id = ANY($1) ORDER BY p.id"
     };
 }
@@ -106,7 +108,7 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     alarms.extend(overdrawn.into_iter().map(|(id, reference)| (id, AlarmKind::PaidAgain, reference)));
     moved.alarms += alarms.len() as u64;
     alarms_raise(tx, &alarms).await?;
-    runs_have_news(tx, &payouts).await?;
+    runs_have_news(tx, payouts.iter().map(|id| PayoutId(*id).run())).await?;
     Ok(moved)
 }
 
@@ -224,8 +226,10 @@ pub(crate) async fn accounts_read(
         let paid = reference.as_deref().filter(|_| matches!(state, PayoutState::Paid | PayoutState::Returned));
         if let Some(paid) = paid {
             account.pay(paid, Witness::Told, amount_minor);
-            if row.try_get("is_listed").step(read)? {
-                account.pay(paid, Witness::Listed, amount_minor);
+            for (column, witness) in [("is_listed", Witness::Listed), ("is_filed", Witness::Filed)] {
+                if row.try_get(column).step(read)? {
+                    account.pay(paid, witness, amount_minor);
+                }
             }
         }
         let id = row.try_get("id").step(read)?;
@@ -234,7 +238,7 @@ pub(crate) async fn accounts_read(
     }
     let movements = sqlx::query(
         "-- movements_read
-         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, line_id IS NOT NULL AS is_listed FROM movement_known
+         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, source, line_id IS NOT NULL AS is_listed FROM movement_known
           WHERE payout_id = ANY($1) AND counts ORDER BY id",
     )
     .bind(payouts)
@@ -247,7 +251,12 @@ pub(crate) async fn accounts_read(
         let reference: String = row.try_get("reference").step(read)?;
         let fee: i64 = row.try_get("fee_minor").step(read)?;
         let minor = row.try_get::<i64, _>("amount_minor").step(read)?.saturating_add(fee);
-        let witness = if row.try_get("is_listed").step(read)? { Witness::Listed } else { Witness::Told };
+        let witness =
+            match (row.try_get::<String, _>("source").step(read)?.as_str(), row.try_get("is_listed").step(read)?) {
+                ("file", _) => Witness::Filed,
+                (_, true) => Witness::Listed,
+                (_, false) => Witness::Told,
+            };
         match row.try_get::<String, _>("kind").step(read)?.as_str() {
             "paid" => payout.account.pay(&reference, witness, minor),
             _ => {
@@ -274,9 +283,12 @@ async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i
     Ok(rows.into_iter().collect())
 }
 
-/// Something was learned about payments of these payouts' runs: their verdicts are not the last word. Rule `verdict_follows_news`.
-pub(crate) async fn runs_have_news(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
-    let runs: BTreeSet<i64> = payouts.iter().map(|id| PayoutId(*id).run().0).collect();
+/// Something was learned about payments of these runs: their verdicts are not the last word. Rule `verdict_follows_news`.
+pub(crate) async fn runs_have_news(
+    tx: &mut PgConnection,
+    runs: impl IntoIterator<Item = RunId>,
+) -> Result<(), StoreError> {
+    let runs: BTreeSet<i64> = runs.into_iter().map(|run| run.0).collect();
     sqlx::query("-- runs_have_news\nUPDATE run SET news_no = news_no + 1 WHERE id = ANY($1)")
         .bind(runs.into_iter().collect::<Vec<i64>>())
         .execute(tx)

@@ -251,14 +251,15 @@ pub(crate) async fn payouts_refuse(
         // The answer to one request says nothing of the payment that the rail accepted by another.
         from.retain(|state| *state != PayoutState::Accepted.as_str());
     }
-    let refused = payouts_release(tx, &news.ids, Some(&news.words), PayoutState::Refused, from).await?;
+    let refused = payouts_release(tx, &news.ids, Some(&news.words), PayoutState::Refused, from, source).await?;
     holds_close(tx, &news.ids).await?;
     Ok(refused)
 }
 
 /// Payouts that were never sent and never will be: their money is released and due again.
 pub(crate) async fn payouts_cancel(tx: &mut PgConnection, ids: &[i64]) -> Result<u64, StoreError> {
-    payouts_release(tx, ids, None, PayoutState::Cancelled, PayoutState::sources(PayoutEvent::Cancel)).await
+    let from = PayoutState::sources(PayoutEvent::Cancel);
+    payouts_release(tx, ids, None, PayoutState::Cancelled, from, Source::Answer).await
 }
 
 async fn payouts_release(
@@ -267,6 +268,7 @@ async fn payouts_release(
     codes: Option<&[String]>,
     to: PayoutState,
     from: Vec<&'static str>,
+    source: Source,
 ) -> Result<u64, StoreError> {
     release_lock(tx, ids).await?;
     let released: i64 = sqlx::query_scalar(
@@ -293,11 +295,14 @@ async fn payouts_release(
     .fetch_one(&mut *tx)
     .await
     .step("payouts_release")?;
-    // A statement may have named a payment of what was still to be sent. Its money is not free: it is late proof from the beginning.
+    // A statement may have named a payment of what was still to be sent. Its money is not free: it is late proof from the beginning. But two people who
+    // have looked, and the rail's own statement, stand above what a file alone tells.
     let paid: Vec<i64> = sqlx::query_scalar(
-        "-- released_paid\nSELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid' ORDER BY payout_id",
+        "-- released_paid
+         SELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid' AND NOT ($2 AND source = 'file') ORDER BY payout_id",
     )
     .bind(ids)
+    .bind(source == Source::Person)
     .fetch_all(&mut *tx)
     .await
     .step("released_paid")?;
@@ -360,6 +365,6 @@ async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreErro
     match closed.rows_affected() {
         0 => Ok(()),
         // A run may have been judged while they were held.
-        _ => runs_have_news(tx, ids).await,
+        _ => runs_have_news(tx, ids.iter().map(|id| PayoutId(*id).run())).await,
     }
 }

@@ -129,10 +129,10 @@ async fn who_hands_in_a_file_has_said_the_first_word_if_they_may_decide() {
     hand_in(&db, payouts[3], Movement::Paid, "again", all).await;
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'movement'").await, 2);
     let ahead =
-        "SELECT count(*) FROM rail_account WHERE reaches_to > clock_timestamp() OR reaches_ours > clock_timestamp()";
+        "SELECT count(*) FROM rail_account WHERE reaches_to > clock_timestamp() OR file_reaches > clock_timestamp()";
     assert_eq!(db.scalar::<i64>(ahead).await, 0, "no file knows what is still to come");
-    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM rail_account WHERE reaches_ours > '-infinity'").await, 1);
-    let fetched = "SELECT count(*) FROM rail_account WHERE reaches_to > '-infinity'";
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM rail_account WHERE file_reaches > '-infinity'").await, 1);
+    let fetched = "SELECT count(*) FROM rail_account WHERE reaches_to > '-infinity' OR reaches_ours > '-infinity'";
     assert_eq!(db.scalar::<i64>(fetched).await, 0, "the rail is still to be asked for all that it has");
     let words: Vec<Vec<String>> = db
         .store

@@ -86,11 +86,13 @@ async fn not_paid_is_refused_while_a_request_can_arrive_and_until_a_statement_is
     statement_reaches(&db, Duration::MICROSECOND).await;
     // As after a file whose end says so, of an account that was never fetched.
     let fetched: OffsetDateTime =
-        db.scalar("SELECT reaches_to FROM rail_account WHERE reaches_ours < '3000-01-01'").await;
-    sqlx::query("UPDATE rail_account SET reaches_to = '-infinity'").execute(&db.sql).await.unwrap();
+        db.scalar("SELECT reaches_ours FROM rail_account WHERE reaches_ours < '3000-01-01'").await;
+    let by_file = "UPDATE rail_account SET file_reaches = '2999-01-01', reaches_ours = '-infinity' WHERE reaches_ours < '3000-01-01'";
+    sqlx::query(by_file).execute(&db.sql).await.unwrap();
     let refused = not_paid(&db, payout, ann).await.unwrap_err();
     assert!(matches!(&refused, HoldError::NotBeforeStatement { .. }), "{refused}");
-    sqlx::query("UPDATE rail_account SET reaches_to = $1").bind(fetched).execute(&db.sql).await.unwrap();
+    let by_rail = "UPDATE rail_account SET reaches_ours = $1 WHERE reaches_ours < '3000-01-01'";
+    sqlx::query(by_rail).bind(fetched).execute(&db.sql).await.unwrap();
     assert_eq!(hold(&db).await.not_paid, Some(NotPaid::MayBeSaid));
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
     // The second word is judged anew: another attempt may have become known, or the line.

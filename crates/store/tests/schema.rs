@@ -45,6 +45,7 @@ const ROWS: &str = "
   INSERT INTO rail_account (rail, account) VALUES ('null', 'a'), ('null', 'b');
   INSERT INTO statement_part (account_id, source, name, digest, lines) VALUES (1, 'rail', 'p', sha256('p'), 1);
   INSERT INTO listed VALUES (1, 0, 0::bit(8192)), (1, 1, 0::bit(8192));
+  INSERT INTO listed_by_file VALUES (1, 0, 0::bit(8192)), (1, 1, 0::bit(8192));
   INSERT INTO statement_line (account_id, content, kind, key, reference, amount_minor, currency, destination, source)
   SELECT 1, md5(n::text)::uuid, 'returned', 'k', 'r', 100, 'EUR', 'x', 'file' FROM generate_series(1, 2) AS n;
   INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts, line_id)
@@ -325,6 +326,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("run_stop_no_check", &["UPDATE run SET stop_no = -1 WHERE id = 1"]),
     ("hold_resolution_check", &["UPDATE hold SET resolution = 'x', resolved_at = now() WHERE id = 1"]),
     ("hold_tenant_id_fkey", &["UPDATE hold SET tenant_id = 99 WHERE id = 1"]),
+    ("listed_by_file_block_check", &["UPDATE listed_by_file SET block = -1 WHERE block = 1"]),
+    ("listed_by_file_pkey", &["UPDATE listed_by_file SET block = 0 WHERE block = 1"]),
     ("listed_block_check", &["UPDATE listed SET block = -1 WHERE block = 1"]),
     ("listed_pkey", &["UPDATE listed SET block = 0 WHERE block = 1"]),
     ("movement_amount_minor_check", &[movement!("('returned', 'r', 'p', -1, 2, 'answer', true, 1)")]),
@@ -651,7 +654,7 @@ const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result batc
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
   run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
   hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id
-  contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.read_at run.judged_at run.verdict
+  contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at run.judged_at run.verdict
   statement_line.at statement_line.of_reference statement_line.payout_id statement_line.run_id
   statement_part.from_at statement_part.person_id statement_part.until_at transfer.due_in";
 

@@ -148,11 +148,11 @@ async fn uncovered(connection: &mut PgConnection, run: RunId) -> Result<Vec<Unco
     let read = "run_uncovered";
     let rows = sqlx::query(
         "-- run_uncovered
-         SELECT b.rail, b.account, nullif(a.reaches_ours, '-infinity') AS reaches, last.at AS wanted
+         SELECT b.rail, b.account, nullif(greatest(a.reaches_ours, a.file_reaches), '-infinity') AS reaches, last.at AS wanted
            FROM (SELECT DISTINCT rail, account FROM batch WHERE run_id = $1 AND rail <> ALL($2)) AS b
            JOIN (SELECT settled_at AS at FROM run WHERE id = $1 AND settled_at IS NOT NULL) AS last ON true
            LEFT JOIN rail_account a ON a.rail = b.rail AND a.account = b.account
-          WHERE (a.reaches_ours >= last.at) IS NOT TRUE ORDER BY 1, 2",
+          WHERE (greatest(a.reaches_ours, a.file_reaches) >= last.at) IS NOT TRUE ORDER BY 1, 2",
     )
     .bind(run.0)
     .bind(silent_rails())

@@ -41,6 +41,14 @@ pub(super) struct Odd {
     pub differs_account: bool,
     /// It came back before it went out, or more of it, or in another currency.
     pub differs_return: bool,
+    /// It came back, and nothing of its batch counts as sent: only if a payment of it is known all the same can that be.
+    pub is_unsent_return: bool,
+}
+
+impl Odd {
+    pub fn of(payout: Option<PayoutId>, line: StatementLine, differs: LineDiffers, differs_account: bool) -> Odd {
+        Odd { payout, line, differs, differs_account, differs_return: false, is_unsent_return: false }
+    }
 }
 
 /// A payout that a key of the piece claims to be of.
@@ -84,7 +92,7 @@ pub(super) async fn piece_match(
         });
         let Some((payout, planned)) = genuine else {
             let differs = LineDiffers::default();
-            matched.odd.push(Odd { payout: None, line, differs, differs_account: false, differs_return: false });
+            matched.odd.push(Odd::of(None, line, differs, false));
             continue;
         };
         let way = ways.range(..=payout.0).next_back().map(|(_, way)| way).filter(|way| payout.0 <= way.last);
@@ -97,23 +105,25 @@ pub(super) async fn piece_match(
                 matched.plain.push(Plain { payout, line });
             }
             Movement::Paid => {
-                matched.odd.push(Odd { payout: Some(payout), line, differs, differs_account, differs_return: false });
+                matched.odd.push(Odd::of(Some(payout), line, differs, differs_account));
             }
             Movement::Returned => {
                 let sent_at = way.and_then(|way| way.first_sent_at);
+                let is_paid_here = paid_at.contains_key(&payout);
                 let paid_at = paid_at.get(&payout).copied().flatten();
                 let is_too_early = match (line.at, paid_at, sent_at) {
                     (Some(at), Some(paid_at), _) => at < paid_at,
                     (Some(at), None, Some(sent_at)) => at < sent_at - BEFORE_IT_WAS_SENT,
-                    (None, ..) => false,
-                    (Some(_), None, None) => true,
+                    (None, ..) | (_, None, None) => false,
                 };
                 let whole = i128::from(line.amount_minor) + i128::from(line.fee_minor);
                 let is_too_much = whole > planned.amount.minor.into() || whole <= 0 || line.fee_minor < 0;
-                let differs_return = sent_at.is_none() || is_too_early || is_too_much || differs.currency;
                 // Where it came back from is the payee's affair, and how much of it is told apart.
-                let differs = LineDiffers::default();
-                matched.odd.push(Odd { payout: Some(payout), line, differs, differs_account, differs_return });
+                matched.odd.push(Odd {
+                    differs_return: is_too_early || is_too_much || differs.currency,
+                    is_unsent_return: sent_at.is_none() && !is_paid_here,
+                    ..Odd::of(Some(payout), line, LineDiffers::default(), differs_account)
+                });
             }
         }
     }

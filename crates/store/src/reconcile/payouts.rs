@@ -17,28 +17,30 @@ use crate::movement::{Weighed, accounts_read};
 const ODD: &str = "-- compare_odd
 SELECT p.id
   FROM generate_series(0, (SELECT ((max(id) & 4294967295) >> 13)::int FROM payout WHERE id BETWEEN $1 AND $2)) AS block
-  LEFT JOIN listed l ON l.run_id = $3 AND l.block = block.block,
+  LEFT JOIN listed l ON l.run_id = $3 AND l.block = block.block
+  LEFT JOIN listed_by_file f ON f.run_id = $3 AND f.block = block.block,
        LATERAL (SELECT o.id FROM payout o
                  WHERE o.id BETWEEN $1 + block.block * 8192::bigint AND $1 + block.block * 8192::bigint + 8191 AND o.state IN ('paid', 'returned')
-                   AND coalesce(get_bit(l.bits, (o.id & 8191)::int), 0) = 0 AND NOT o.id <@ $4::int8multirange) AS p
+                   AND coalesce(get_bit(l.bits, (o.id & 8191)::int), 0) = 0 AND NOT o.id <@ $4::int8multirange
+                   -- A file will do as long as the rail itself could not have listed it.
+                   AND (coalesce(get_bit(f.bits, (o.id & 8191)::int), 0) = 0
+                        OR o.settled_at <= (SELECT max(a.reaches_ours) FROM rail_account a
+                                             WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = $3 AND b.rail = a.rail AND b.account = a.account)))) AS p
  UNION SELECT payout_id FROM movement WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM statement_line WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM contest WHERE payout_id BETWEEN $1 AND $2 AND closed_at IS NULL
  ORDER BY 1";
 
-/// Whether a payment was recorded before the statement was asked for is told by the transaction that recorded it as well as by clocks: one that was put
+/// A payment is missed only on a statement that was asked for after it was recorded: the rail's own, or a file; one that a file lists only on the rail's
+/// own. Whether it was recorded before is told by the transaction that recorded it as well as by clocks: one that was put
 /// back in between made payments of that moment look missing. (The simulator found it.) A row knows the lower half of its transaction's number, which
 /// lies below the next one.
 const DETAILS: &str = "-- compare_details
 SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
        EXISTS (SELECT FROM movement_known w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
-       l.amount, l.line_currency, l.line_destination, l.account, l.return_differs, f.is_by_file,
-       NOT coalesce(p.settled_at <= CASE WHEN f.is_by_file THEN least(a.reaches_ours, a.reaches_to) ELSE a.reaches_ours END, false)
-         OR a.asked_in IS NOT NULL AND EXISTS (
-              SELECT FROM transfer t, pg_snapshot_xmax(pg_current_snapshot()) AS next
-               WHERE t.payout_id = p.id AND t.kind IN (2, 6, 10) AND NOT pg_visible_in_snapshot(
-                     (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8, a.asked_in)) AS is_newer
+       l.amount, l.line_currency, l.line_destination, l.account, l.return_differs,
+       NOT k.is_listed AND k.is_filed AS is_by_file, coalesce(c.by_rail, false) AS reached_by_rail, c.by_rail IS NULL AS is_newer
   FROM payout p
   LEFT JOIN payout_method m ON m.id = p.method_id AND m.tenant_id = p.tenant_id
   LEFT JOIN batch b ON b.run_id = p.run_id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
@@ -50,10 +52,17 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
            min(s.reference || ' ' || s.amount_minor || ' ' || s.currency || coalesce(' at ' || s.at, '')) FILTER (WHERE s.differs_return) AS return_differs
       FROM statement_line_known s JOIN rail_account o ON o.id = s.account_id WHERE s.payout_id = p.id) AS l ON true
   LEFT JOIN LATERAL (
-    SELECT bool_and(w.source = 'file')
-           AND NOT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int
-                              AND get_bit(k.bits, (p.id & 8191)::int) = 1) AS is_by_file
-      FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.line_id IS NOT NULL) AS f ON true
+    SELECT bool_or(seen.by_rail) AS by_rail
+      FROM (VALUES (true, a.reaches_ours, a.asked_in), (false, a.file_reaches, a.file_asked_in)) AS seen (by_rail, reaches, asked_in)
+     WHERE p.settled_at <= seen.reaches AND (seen.asked_in IS NULL OR NOT EXISTS (
+           SELECT FROM transfer t, pg_snapshot_xmax(pg_current_snapshot()) AS next
+            WHERE t.payout_id = p.id AND t.kind IN (2, 6, 10) AND NOT pg_visible_in_snapshot(
+                  (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8, seen.asked_in)))) AS c ON true,
+  LATERAL (
+    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+           OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'statement' AND w.line_id IS NOT NULL) AS is_listed,
+           EXISTS (SELECT FROM listed_by_file k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+           OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'file') AS is_filed) AS k
  WHERE p.id = ANY($1)";
 
 /// Payouts that are looked at in one go.
@@ -118,7 +127,8 @@ impl Reconciliation {
                 account: row.try_get("account").step(read)?,
                 return_differs: row.try_get("return_differs").step(read)?,
                 is_newer: row.try_get("is_newer").step(read)?,
-                is_by_file: row.try_get::<Option<bool>, _>("is_by_file").step(read)?.unwrap_or(false),
+                is_missed_by_rail: row.try_get("is_by_file").step(read)?
+                    && row.try_get("reached_by_rail").step(read)?,
             })
         };
         rows.iter().map(|row| Ok((row.try_get("id").step(read)?, detail(row)?))).collect()
@@ -163,8 +173,8 @@ struct Detail {
     account: Option<String>,
     return_differs: Option<String>,
     is_newer: bool,
-    /// A file lists its payment, and the rail's own statement does not, or not yet.
-    is_by_file: bool,
+    /// A file lists its payment, and the rail's own statement, which reaches past it, does not.
+    is_missed_by_rail: bool,
 }
 
 impl Detail {
@@ -180,7 +190,7 @@ impl Detail {
             currency_differs: self.line_currency.is_some(),
             destination_differs: self.line_destination.is_some(),
             account_differs: self.account.is_some(),
-            is_listed: payout.account.is_listed() && !self.is_by_file,
+            is_listed: payout.account.is_listed() && !self.is_missed_by_rail,
             ..PayoutFacts::of(payout.state, payout.amount_minor, &payout.account)
         }
     }

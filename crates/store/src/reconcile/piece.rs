@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use payfleet_domain::{
-    AlarmKind, BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, StatementLine,
+    AlarmKind, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, Rail, RunId, StatementLine,
 };
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
@@ -19,11 +20,11 @@ use super::reading::{Paying, StatementSource, content};
 use crate::alarm::{alarms_raise, run_alarm};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
-use crate::control::ready_part;
 use crate::decision::returns_propose;
 use crate::hold::batch_settle_held;
+use crate::lease::interval;
 use crate::movement::{accounts_weigh, runs_have_news};
-use crate::payout::{Moved, News, Source, payouts_settle};
+use crate::payout::{Moved, News, Source, payouts_lose_track, payouts_settle};
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -77,48 +78,51 @@ async fn record(
 ) -> Result<Applied, StoreError> {
     let mut moved = Moved::default();
     let before = Standings::read(tx, matched).await?;
-    let news = before.proven(matched);
+    let news = before.proven(matched, source);
+    let unsent = before.unsent(matched);
     // In the order in which every other transaction locks: batches by number, then payouts.
-    let batches = batches_lock(tx, &news.ids).await?;
+    let ids: Vec<i64> = news.ids.iter().copied().chain(unsent.keys().map(|payout| payout.0)).collect();
+    let batches = batches_lock(tx, &ids).await?;
+    for (batch, first, last) in &batches {
+        let since = unsent.range(PayoutId(*first)..=PayoutId(*last)).map(|(_, line)| line.at).min();
+        if let Some(since) = since {
+            batch_doubt(tx, *batch, since).await?;
+        }
+    }
     moved += payouts_settle(tx, &news, Source::Statement).await?;
-    let mut unsent = before.unsent(&news.ids);
-    let after = if news.is_empty() { before } else { Standings::read(tx, matched).await? };
+    let after = if ids.is_empty() { before } else { Standings::read(tx, matched).await? };
 
-    let typed = match source {
-        StatementSource::Rail => BTreeSet::new(),
-        StatementSource::File { .. } => by_file(tx, matched, &news).await?,
-    };
     let mut listed = BTreeMap::<(i64, i64), Vec<i64>>::new();
     let mut odd: Vec<Odd> = matched.odd.clone();
+    // A batch does not say that it was sent if all that is left of it was proven unsent, nor if a database has forgotten: a payment says so too.
+    for returned in odd.iter_mut().filter(|odd| odd.is_unsent_return) {
+        returned.differs_return |= !returned.payout.is_some_and(|payout| after.is_settled(payout));
+    }
     for plain in &matched.plain {
-        if after.is_known(plain) && !typed.contains(&plain.payout.0) {
+        if after.is_known(plain) {
             let place = plain.payout.0 & 0xffff_ffff;
             listed.entry((plain.payout.run().0, place / BLOCK)).or_default().push(place % BLOCK);
         } else {
-            let differs = LineDiffers::default();
-            let (payout, line) = (Some(plain.payout), plain.line.clone());
-            odd.push(Odd { payout, line, differs, differs_account: false, differs_return: false });
+            odd.push(Odd::of(Some(plain.payout), plain.line.clone(), LineDiffers::default(), false));
         }
     }
     // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
-    listed_add(tx, listed).await?;
+    listed_add(tx, source, listed).await?;
     let changed = odd_record(tx, account, source, &odd).await?;
     moved += accounts_weigh(tx, &changed).await?;
-    let mut runs: BTreeSet<i64> = BTreeSet::new();
-    for (batch, run) in batches {
-        // Under a batch key, what is paid already is not sent again with those that are not.
-        ready_part(tx, BatchId(batch)).await?;
-        batch_settle_held(tx, batch).await?;
-        runs.insert(run);
+    for (batch, ..) in &batches {
+        batch_settle_held(tx, *batch).await?;
     }
-    if !news.is_empty() {
-        runs_have_news(tx, &news.ids).await?;
-    }
-    unsent.extend(before_it_was_sent(&after, &odd));
-    alarms_raise(tx, &paid_unsent(&unsent, matched)).await?;
-    if moved.alarms > 0 || !unsent.is_empty() {
-        runs.extend(changed.iter().map(|id| PayoutId(*id).run().0));
-        for run in runs {
+    runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
+    // The same line in another part is no news.
+    let unsent: BTreeMap<_, _> =
+        unsent.into_iter().filter(|(id, _)| news.ids.contains(&id.0) || changed.contains(&id.0)).collect();
+    let alarms: Vec<_> =
+        unsent.iter().map(|(id, line)| (id.0, AlarmKind::PaidUnsent, storable(&line.reference))).collect();
+    alarms_raise(tx, &alarms).await?;
+    if moved.alarms > 0 || !alarms.is_empty() {
+        let told = news.ids.iter().chain(&changed).chain(alarms.iter().map(|(id, ..)| id));
+        for run in told.map(|id| PayoutId(*id).run().0).collect::<BTreeSet<_>>() {
             run_alarm(tx, run).await?;
         }
     }
@@ -126,40 +130,40 @@ async fn record(
         settled: moved.paid,
         returned: moved.returned,
         late: moved.late,
-        alarms: moved.alarms + unsent.len() as u64,
+        alarms: moved.alarms + alarms.len() as u64,
     })
 }
 
-/// Payouts of which a file alone says that they were paid. Such a payment is a row and no bit, however often the file is handed in: the rail's own
-/// statement may be without it.
-async fn by_file(tx: &mut PgConnection, matched: &Matched, news: &News) -> Result<BTreeSet<i64>, StoreError> {
-    let told: Vec<i64> = sqlx::query_scalar(
-        "-- paid_by_file\nSELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid' AND source = 'file'",
+/// A payment of something that nobody has sent, as far as we know: its batch was perhaps sent, by whom or when we do not know, and is resolved as its rail
+/// allows. `since` is when the rail says that it paid; without it the batch may have been sent as soon as its run was there.
+async fn batch_doubt(tx: &mut PgConnection, batch: i64, since: Option<OffsetDateTime>) -> Result<(), StoreError> {
+    let doubted: Option<(String, i64, i64)> = sqlx::query_as(
+        "-- batch_doubt
+         UPDATE batch b
+            SET state = 'sending', attempt = b.attempt + 1, first_sent_at = least(clock_timestamp(), coalesce($2, r.created_at))
+           FROM run r WHERE b.id = $1 AND b.state = 'ready' AND r.id = b.run_id AND r.tenant_id = b.tenant_id
+      RETURNING b.rail, b.first_payout_id, b.last_payout_id",
     )
-    .bind(matched.plain.iter().map(|plain| plain.payout.0).collect::<Vec<i64>>())
-    .fetch_all(tx)
+    .bind(batch)
+    .bind(since)
+    .fetch_optional(&mut *tx)
     .await
-    .step("paid_by_file")?;
-    Ok(told.into_iter().chain(news.ids.iter().copied()).collect())
-}
-
-/// Payouts that are still to be sent, and that a statement says were paid, though not as they were planned: nothing more of their runs is sent before
-/// people have looked, and they themselves are held at the intent.
-fn before_it_was_sent(standings: &Standings, odd: &[Odd]) -> Vec<PayoutId> {
-    let paid = odd.iter().filter(|odd| odd.line.movement == Movement::Paid).filter_map(|odd| odd.payout);
-    paid.filter(|payout| standings.0.get(payout).is_some_and(|standing| standing.state == PayoutState::Planned))
-        .collect()
-}
-
-/// The alarms about them: by which reference the rail knows each.
-fn paid_unsent(unsent: &[PayoutId], matched: &Matched) -> Vec<(i64, AlarmKind, String)> {
-    let plain = matched.plain.iter().map(|plain| (Some(plain.payout), &plain.line));
-    let lines: Vec<_> = plain.chain(matched.odd.iter().map(|odd| (odd.payout, &odd.line))).collect();
-    let reference = |payout: PayoutId| {
-        let mut of = lines.iter().filter(|(whose, line)| *whose == Some(payout) && line.movement == Movement::Paid);
-        of.next().map_or(String::new(), |(_, line)| storable(&line.reference))
-    };
-    unsent.iter().map(|payout| (payout.0, AlarmKind::PaidUnsent, reference(*payout))).collect()
+    .step("batch_doubt")?;
+    let Some((rail, first, last)) = doubted else { return Ok(()) };
+    // Of a rail that this build does not know nothing is sent anyway.
+    let dead_after = Rail::named(&rail).map_or(Duration::ZERO, Rail::dead_after) + Duration::from_millis(1);
+    sqlx::query(
+        "-- attempt_doubt
+         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
+         SELECT id, attempt, tenant_id, lease_epoch, 'nobody known', clock_timestamp(), clock_timestamp() + $2, clock_timestamp(), 'unknown'
+           FROM batch WHERE id = $1",
+    )
+    .bind(batch)
+    .bind(interval(dead_after))
+    .execute(&mut *tx)
+    .await
+    .step("attempt_doubt")?;
+    payouts_lose_track(tx, &(first..=last).collect::<Vec<_>>()).await
 }
 
 /// Where the payouts of a piece stand.
@@ -213,17 +217,34 @@ impl Standings {
         })
     }
 
-    /// Those of which nothing was ever sent, as far as we know.
-    fn unsent(&self, payouts: &[i64]) -> Vec<PayoutId> {
+    /// Payments of payouts of which nothing was ever sent, as far as we know: one line of each, the oldest.
+    fn unsent<'a>(&self, matched: &'a Matched) -> BTreeMap<PayoutId, &'a StatementLine> {
+        let plain = matched.plain.iter().map(|plain| (plain.payout, &plain.line));
+        let odd = matched.odd.iter().filter_map(|odd| odd.payout.map(|payout| (payout, &odd.line)));
         let is_unsent = |id: &PayoutId| self.0.get(id).is_some_and(|standing| standing.is_unsent);
-        payouts.iter().map(|id| PayoutId(*id)).filter(is_unsent).collect()
+        let mut lines = BTreeMap::<PayoutId, &StatementLine>::new();
+        for (payout, line) in plain.chain(odd).filter(|(id, line)| line.movement == Movement::Paid && is_unsent(id)) {
+            let known = lines.entry(payout).or_insert(line);
+            // No date at all is the oldest.
+            if line.at < known.at {
+                *known = line;
+            }
+        }
+        lines
     }
 
-    /// Payments of payouts whose outcome is open, by payout; also of those that were never sent, as far as we know: a database may have forgotten.
-    /// What came back went out before.
-    fn proven(&self, matched: &Matched) -> News {
+    fn is_settled(&self, payout: PayoutId) -> bool {
+        self.0.get(&payout).is_some_and(|one| matches!(one.state, PayoutState::Paid | PayoutState::Returned))
+    }
+
+    /// Payments of payouts whose outcome is open, by payout; if the rail itself says so, also of those that were never sent, as far as we know. What came
+    /// back went out before.
+    fn proven(&self, matched: &Matched, source: &StatementSource) -> News {
         let open = |payout: &PayoutId| {
-            self.0.get(payout).is_some_and(|standing| standing.state.after(PayoutEvent::Pay).is_ok())
+            self.0.get(payout).is_some_and(|standing| {
+                let may_be = *source == StatementSource::Rail || !standing.is_unsent;
+                may_be && standing.state.after(PayoutEvent::Pay).is_ok()
+            })
         };
         let mut proven = BTreeMap::<i64, String>::new();
         for plain in matched.plain.iter().filter(|plain| open(&plain.payout)) {
@@ -244,19 +265,20 @@ impl Odd {
     /// Whether money moved as the line says. What it says may still be wrong in where to or how much.
     fn counts(&self) -> bool {
         !self.differs_return
+            && !self.is_unsent_return
             && !self.line.reference.is_empty()
             && self.line.amount_minor.saturating_add(self.line.fee_minor) > 0
     }
 }
 
-/// Locks the batches of payouts. With their runs, in order.
-async fn batches_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+/// Locks the batches of payouts, in order. Each with its first and its last payout.
+async fn batches_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<Vec<(i64, i64, i64)>, StoreError> {
     if payouts.is_empty() {
         return Ok(Vec::new());
     }
     sqlx::query_as(
         "-- statement_batches_lock
-         SELECT b.id, b.run_id FROM batch b
+         SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
           WHERE b.id IN (SELECT o.id FROM unnest($1::bigint[]) AS p (id)
                            JOIN batch o ON o.run_id = p.id >> 32 AND o.state <> $2 AND p.id BETWEEN o.first_payout_id AND o.last_payout_id)
           ORDER BY b.id FOR NO KEY UPDATE",
@@ -386,17 +408,19 @@ async fn odd_record(
     if lines.is_empty() {
         return Ok(Vec::new());
     }
-    let speak_in: Vec<i64> = runs.into_iter().flatten().map(|run| run << 32).collect();
-    runs_have_news(tx, &speak_in).await?;
+    runs_have_news(tx, runs.into_iter().flatten().map(RunId)).await?;
     // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits for a second
     // person. Each is a row of its own: or the file would say how much of what the rail tells under the same name (see `movement_known`).
     let moved = sqlx::query_scalar(
         "-- movements_listed
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
-         SELECT p.tenant_id, p.id, l.kind, l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
+         SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind WHEN 'returned' THEN o.name || l.of_reference END, l.amount_minor,
                 CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END, l.currency, l.at, CASE l.source WHEN 'file' THEN 'file' ELSE 'statement' END,
                 l.kind = 'paid' OR l.source = 'rail', l.id
            FROM statement_line l JOIN payout p ON p.id = l.payout_id
+           -- Each account has names of its own.
+           JOIN (SELECT id, rail || '/' || account || ' ' AS elsewhere FROM rail_account) AS a ON a.id = l.account_id,
+                LATERAL (SELECT CASE WHEN l.differs_account THEN a.elsewhere ELSE '' END AS name) AS o
           WHERE l.id = ANY($1) AND NOT l.differs_return AND l.reference <> '' AND l.amount_minor >= 0
             AND l.amount_minor + CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END > 0
           ORDER BY l.id
@@ -413,8 +437,12 @@ async fn odd_record(
     Ok(moved)
 }
 
-/// Marks payments as listed. A run that was found discrepant may be in order by them.
-async fn listed_add(tx: &mut PgConnection, listed: BTreeMap<(i64, i64), Vec<i64>>) -> Result<(), StoreError> {
+/// Marks payments as listed, by the rail itself or by a file. A run that was found discrepant may be in order by them.
+async fn listed_add(
+    tx: &mut PgConnection,
+    source: &StatementSource,
+    listed: BTreeMap<(i64, i64), Vec<i64>>,
+) -> Result<(), StoreError> {
     if listed.is_empty() {
         return Ok(());
     }
@@ -429,15 +457,27 @@ async fn listed_add(tx: &mut PgConnection, listed: BTreeMap<(i64, i64), Vec<i64>
         // Zeros and ones only.
         bits.push(String::from_utf8_lossy(&row).into_owned());
     }
-    sqlx::query(
-        "-- listed_add
-         WITH added AS (
-           INSERT INTO listed (run_id, block, bits) SELECT run, block, bits::bit(8192) FROM unnest($1::bigint[], $2::int[], $3::text[]) AS l (run, block, bits)
-               ON CONFLICT (run_id, block) DO UPDATE SET bits = listed.bits | excluded.bits
-            WHERE (listed.bits | excluded.bits) <> listed.bits
-        RETURNING run_id)
-         UPDATE run SET news_no = news_no + 1 WHERE verdict = 'discrepant' AND id IN (SELECT run_id FROM added)",
-    )
+    macro_rules! add {
+        ($name:literal, $table:literal) => {
+            sqlx::query(concat!(
+                $name,
+                "
+                 WITH added AS (
+                   INSERT INTO ",
+                $table,
+                " AS listed (run_id, block, bits)
+                   SELECT run, block, bits::bit(8192) FROM unnest($1::bigint[], $2::int[], $3::text[]) AS l (run, block, bits)
+                       ON CONFLICT (run_id, block) DO UPDATE SET bits = listed.bits | excluded.bits
+                    WHERE (listed.bits | excluded.bits) <> listed.bits
+                RETURNING run_id)
+                 UPDATE run SET news_no = news_no + 1 WHERE verdict = 'discrepant' AND id IN (SELECT run_id FROM added)"
+            ))
+        };
+    }
+    match source {
+        StatementSource::Rail => add!("-- listed_add", "listed"),
+        StatementSource::File { .. } => add!("-- listed_by_file_add", "listed_by_file"),
+    }
     .bind(runs)
     .bind(blocks)
     .bind(bits)

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use payfleet_domain::{Movement, Person, StatementEnd, StatementLine};
+use payfleet_domain::{Person, StatementEnd, StatementLine};
 use sha2::{Digest, Sha256};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
@@ -220,6 +220,7 @@ impl AccountReading {
         };
         let read = AccountRead { lines: self.lines, applied: self.applied, reaches_to: None };
         let (id, lines, source, wanted) = (self.account.id, self.lines, self.source.as_str(), self.from);
+        let is_rail = matches!(self.source, StatementSource::Rail);
         let (asked_in, digest) = (self.asked_in.clone(), self.digest.finalize().to_vec());
         let reaches_to = self
             .store
@@ -248,21 +249,31 @@ impl AccountReading {
                     let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
                     // A file says what is on a statement, and the rail is read from where the rail was read last all the same: else what an
                     // old or shortened file leaves out would never be heard of.
-                    let read_to = goes_on.filter(|_| source == "rail").map(|end| end.until);
-                    sqlx::query_scalar(
-                        "-- account_reaches
-                         UPDATE rail_account
-                            SET reaches_to = greatest(reaches_to, coalesce($2, reaches_to)), reaches_ours = greatest(reaches_ours, coalesce($3, reaches_ours)),
-                                asked_in = CASE WHEN $3 IS NULL THEN asked_in ELSE $4::pg_snapshot END, read_at = clock_timestamp()
-                          WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
-                    )
-                    .bind(id)
-                    .bind(read_to)
-                    .bind(goes_on.and(reaches_ours))
-                    .bind(asked_in)
-                    .fetch_one(tx)
-                    .await
-                    .step("account_reaches")
+                    let reaches = match is_rail {
+                        true => sqlx::query_scalar(
+                            "-- account_reaches
+                             UPDATE rail_account
+                                SET reaches_to = greatest(reaches_to, coalesce($2, reaches_to)), reaches_ours = greatest(reaches_ours, coalesce($3, reaches_ours)),
+                                    asked_in = CASE WHEN $3 IS NULL THEN asked_in ELSE $4::pg_snapshot END, read_at = clock_timestamp()
+                              WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
+                        ),
+                        false => sqlx::query_scalar(
+                            "-- account_file_reaches
+                             UPDATE rail_account
+                                SET file_reaches = greatest(file_reaches, coalesce($3, file_reaches)),
+                                    file_asked_in = CASE WHEN $3 IS NULL OR $2::timestamptz IS NULL THEN file_asked_in ELSE $4::pg_snapshot END,
+                                    read_at = clock_timestamp()
+                              WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
+                        ),
+                    };
+                    reaches
+                        .bind(id)
+                        .bind(goes_on.map(|end| end.until))
+                        .bind(goes_on.and(reaches_ours))
+                        .bind(asked_in)
+                        .fetch_one(tx)
+                        .await
+                        .step("account_reaches")
                 })
             })
             .await?;
@@ -283,10 +294,7 @@ impl AccountReading {
 pub(super) fn content(line: &StatementLine) -> [u8; 32] {
     let mut hash = Sha256::new();
     let at = line.at.map_or(String::new(), |at| at.unix_timestamp_nanos().to_string());
-    let movement = match line.movement {
-        Movement::Paid => "paid",
-        Movement::Returned => "returned",
-    };
+    let movement = line.movement.as_str();
     let (amount, fee) = (line.amount_minor.to_string(), line.fee_minor.to_string());
     let of = line.of.as_deref().unwrap_or_default();
     for part in [&line.key, &line.reference, &amount, &fee, &line.currency, &line.destination, movement, of, &at] {

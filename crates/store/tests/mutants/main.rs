@@ -195,3 +195,25 @@ fn program(suite: &str) -> PathBuf {
     let newest = built.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap());
     newest.unwrap_or_else(|| panic!("{suite} is not built: cargo test -p payfleet-store --no-run")).path()
 }
+
+/// A mutant of what is not there any more would pass for killed by nobody.
+#[test]
+fn what_mutants_change_is_in_the_code() {
+    fn sources(folder: &std::path::Path, into: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => sources(&entry, into),
+                false => into.push_str(&std::fs::read_to_string(&entry).unwrap()),
+            }
+        }
+    }
+    let mut code = String::new();
+    sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+    let gone: Vec<String> = MUTANTS
+        .iter()
+        .flat_map(|mutant| mutant.edits)
+        .filter(|(_, fragment, _)| !code.contains(fragment))
+        .map(|(step, fragment, _)| format!("{step}: {fragment}"))
+        .collect();
+    assert!(gone.is_empty(), "{gone:#?}");
+}

@@ -4,6 +4,7 @@
 mod carried;
 mod parts;
 mod plant;
+mod witnesses;
 mod world;
 
 use payfleet_domain::{DiscrepancyKind as Kind, Movement, Outcome, Reference, RunState, StatementLine};
