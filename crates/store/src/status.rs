@@ -81,7 +81,9 @@ impl Store {
                           WHERE o.run_id = $1 AND (a.result IS NULL OR a.result = 'superseded')) AS recovered,
                         coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held')
                           AND b.closed_at > clock_timestamp() - interval '10 seconds'), 0)::bigint AS recent,
-                        min(greatest(b.available_at, r.paying_at)) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')) AS oldest
+                        -- Before its payment begins it has waited for nothing.
+                        nullif(min(greatest(b.available_at, r.paying_at))
+                                 FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), '-infinity') AS oldest
                    FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1",
             )
             .bind(run.0)

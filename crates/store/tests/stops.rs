@@ -241,6 +241,17 @@ async fn a_cancel_releases_what_controls_hold() {
     db.drop().await;
 }
 
+/// Found by the chaos run: whoever asked about a run before its payment began was told of a broken invariant.
+#[tokio::test]
+async fn a_run_whose_payment_has_not_begun_can_be_looked_at() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.planned(tenant, "2026-01", 2).await;
+    let progress = db.store.run_status(run).await.unwrap().progress;
+    assert_eq!((progress.batches_waiting, progress.payouts, progress.oldest_open), (1, 2, None));
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn what_was_perhaps_sent_before_it_was_stopped_is_not_sent_again() {
     let db = Db::new().await;
