@@ -109,7 +109,8 @@ async fn record(
     // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
     listed_add(tx, source, listed).await?;
     let changed = odd_record(tx, account, source, &odd).await?;
-    moved += accounts_weigh(tx, &changed).await?;
+    let came_back = returned_before(tx, &news).await?;
+    moved += accounts_weigh(tx, &[&changed[..], &came_back].concat()).await?;
     for (batch, ..) in &batches {
         batch_settle_held(tx, *batch).await?;
     }
@@ -164,6 +165,21 @@ async fn batch_doubt(tx: &mut PgConnection, batch: i64, since: Option<OffsetDate
     .await
     .step("attempt_doubt")?;
     payouts_lose_track(tx, &(first..=last).collect::<Vec<_>>()).await
+}
+
+/// Payouts that are paid by this piece, and of which it was known before that the money came back.
+async fn returned_before(tx: &mut PgConnection, news: &News) -> Result<Vec<i64>, StoreError> {
+    if news.is_empty() {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(
+        "-- returned_before
+         SELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'returned' AND counts",
+    )
+    .bind(&news.ids)
+    .fetch_all(tx)
+    .await
+    .step("returned_before")
 }
 
 /// Where the payouts of a piece stand.
@@ -250,7 +266,8 @@ impl Standings {
         for plain in matched.plain.iter().filter(|plain| open(&plain.payout)) {
             proven.entry(plain.payout.0).or_insert_with(|| plain.line.reference.clone());
         }
-        for odd in matched.odd.iter().filter(|odd| odd.line.movement == Movement::Returned && odd.counts()) {
+        let is_rail = matches!(source, StatementSource::Rail);
+        for odd in matched.odd.iter().filter(|odd| is_rail && odd.line.movement == Movement::Returned && odd.counts()) {
             let Some(payout) = odd.payout.filter(open) else { continue };
             let accepted = self.0.get(&payout).and_then(|standing| standing.reference.clone());
             let name = odd.line.of.clone().or(accepted).unwrap_or_else(|| odd.line.reference.clone());
