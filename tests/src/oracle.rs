@@ -39,6 +39,31 @@ pub struct Movement {
     /// When the sandbox executed it.
     #[serde(with = "time::serde::rfc3339")]
     pub at: time::OffsetDateTime,
+    /// The account that it was paid from.
+    #[serde(default)]
+    pub account: String,
+    /// A payment that nobody asked for.
+    #[serde(default)]
+    pub extra: bool,
+    /// The number of the plan by which it happened later than it was asked for; only in the sandbox's own file.
+    #[serde(default)]
+    pub plan: Option<u64>,
+    /// Why it was refused or came back.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// The batch or file that it came in.
+    #[serde(default)]
+    pub batch: Option<String>,
+    /// The payment that came back, or the one that was refused after it was accepted.
+    #[serde(default)]
+    pub of_id: Option<String>,
+}
+
+impl Movement {
+    /// The payout that its key names, or -1.
+    pub fn payout(&self) -> i64 {
+        self.key.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(-1)
+    }
 }
 
 /// A payout as it was planned.
@@ -98,7 +123,7 @@ pub fn judge(planned: &[PlannedPayout], journal: &[Movement]) -> Verdict {
     let mut verdict = Verdict { planned: planned.len(), ..Verdict::default() };
     let known: HashSet<i64> = planned.iter().map(|payout| payout.id).collect();
     for movement in journal.iter().filter(|movement| movement.event != "refused") {
-        let id = movement.key.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(-1);
+        let id = movement.payout();
         if every_payment_is_planned(&PaymentFacts { is_planned: known.contains(&id) }) {
             movements.entry(id).or_default().push(movement);
         } else {
@@ -126,7 +151,8 @@ pub fn judge(planned: &[PlannedPayout], journal: &[Movement]) -> Verdict {
     verdict
 }
 
-fn facts(payout: &PlannedPayout, movements: &[&Movement]) -> PayoutFacts {
+/// What the journal says of a payout, as the invariants ask for it.
+pub fn facts(payout: &PlannedPayout, movements: &[&Movement]) -> PayoutFacts {
     let mut account = PaymentAccount::default();
     for (movement, nth) in movements.iter().zip(0..) {
         let name = format!("{nth}");
@@ -166,6 +192,12 @@ mod tests {
             destination,
             event: event.to_owned(),
             at,
+            account: String::new(),
+            extra: false,
+            plan: None,
+            code: None,
+            batch: None,
+            of_id: None,
         }
     }
 

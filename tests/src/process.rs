@@ -44,6 +44,18 @@ impl Process {
         self.child.try_wait().expect("a child of ours")
     }
 
+    /// Waits until it ends by itself, and says how; `None` if that takes longer.
+    pub async fn ends_within(&mut self, within: Duration) -> Option<ExitStatus> {
+        let since = Instant::now();
+        while since.elapsed() < within {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child of ours").is_none()

@@ -1,4 +1,4 @@
-//! Three minutes of everything at once. The judge is the sandbox's journal.
+//! Three minutes of everything at once. The judge is the sandbox's journal. What never struck proves nothing.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ async fn three_minutes_of_chaos_pay_nobody_twice_and_leave_nobody_out() {
     assert!(report.kills() >= 100, "{} kills", report.kills());
     assert!(report.count(Fault::Paused) >= 30, "{} pauses", report.count(Fault::Paused));
     assert!(report.crashes() >= 10, "{} crashes", report.crashes());
-    for fault in Fault::ALL {
-        let impossible = fault == Fault::DiskFull && !report.notes().is_empty();
+    for (fault, _) in Fault::ALL {
+        let impossible = fault == Fault::DiskFull && report.notes().iter().any(|note| note.contains("mounted"));
         assert!(report.count(fault) > 0 || impossible, "{fault:?} never struck");
     }
     for (what, slowest) in [("kills", report.after_kill()), ("FLUSHALL", report.after_flush())] {

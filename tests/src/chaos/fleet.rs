@@ -7,8 +7,8 @@ use rand::RngExt;
 use rand_pcg::Pcg64;
 use rustix::process::Signal;
 
+use super::fault::Fault;
 use super::recovery;
-use super::table::Fault;
 use super::world::World;
 use crate::process::{Process, free_port};
 
@@ -32,8 +32,9 @@ pub struct Slot {
 
 fn start(world: &World) -> Slot {
     let admin = format!("127.0.0.1:{}", free_port());
-    // Short waits after failures, so that there is much to disturb. Leases and their renewal are as shipped.
-    let arguments = ["--backoff-first", "100ms", "--backoff-longest", "2s", "--admin-listen", &admin];
+    // Short waits after failures, so that there is much to disturb, and few calls at once, so that a batch takes a while
+    // and is stopped in its middle. Leases and their renewal are as shipped.
+    let arguments = ["--backoff-first", "100ms", "--backoff-longest", "2s", "--calls", "8", "--admin-listen", &admin];
     Slot { process: world.start_program("payfleet-worker", &arguments), started: Instant::now(), stopped: false }
 }
 

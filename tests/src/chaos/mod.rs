@@ -1,25 +1,41 @@
-//! Chaos with real processes: workers that are killed and stopped, servers that crash, lose their memory or their clock, and connections that cut, drip and
-//! swallow, while runs go on over all four classes of rails. The judge is the sandbox's journal.
+//! Chaos with real processes: workers that are killed and stopped, servers that crash, lose their memory or their
+//! clock, and connections that cut, drip and swallow, while runs go on over all four classes of rails, operators stop
+//! them, people decide, files are handed in, and rails go on after their first answer. The judge is the sandbox's
+//! journal.
 //!
-//! [`weather`] holds the faults, [`work`] what there is to do meanwhile, [`recovery`] the stop-watches, [`table`] the figures, [`end`] the judgement.
+//! [`weather`] holds the faults, [`work`] what there is to do meanwhile, [`operators`], [`people`], [`files`] and
+//! [`rails`] those who interfere, [`recovery`] and [`stops`] the stop-watches, [`table`] the figures, [`peace`] the way
+//! to the end, [`end`] the judgement.
 
 pub mod clock;
+mod deeds;
 mod disk;
 mod end;
+mod fault;
+mod files;
 mod fleet;
+mod journal;
+mod operators;
+mod peace;
+mod people;
+mod rails;
 mod recovery;
+mod stops;
 mod table;
 mod weather;
 mod work;
 mod world;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 use tokio::task::JoinSet;
 
-pub use table::{Fault, Report};
+pub use fault::Fault;
+use people::People;
+pub use table::Report;
 use world::World;
 
 /// How long, and from which seed.
@@ -47,6 +63,7 @@ pub async fn run(options: ChaosOptions) -> Report {
     let (world, servers) = World::start(options).await;
     println!("seed {}; logs are in {}", options.seed, world.folder().display());
     work::prepare(&world).await;
+    let people = Arc::new(People::added(&world).await);
     fleet::start_all(&world);
     let prepared = begun.elapsed();
 
@@ -58,6 +75,15 @@ pub async fn run(options: ChaosOptions) -> Report {
     storm.spawn(fleet::terminations(world.clone(), generator(seed, 3), ends));
     storm.spawn(work::keep_busy(world.clone(), generator(seed, 4), ends));
     storm.spawn(work::reconcile_now_and_then(world.clone(), generator(seed, 5), ends));
+    storm.spawn(work::watch(world.clone(), generator(seed, 8), ends));
+    storm.spawn(operators::act(world.clone(), generator(seed, 9), ends));
+    storm.spawn(operators::act(world.clone(), generator(seed, 10), ends));
+    storm.spawn(people::decide(world.clone(), people.clone(), generator(seed, 11), ends));
+    storm.spawn(files::hand_in(world.clone(), people.clone(), generator(seed, 12), ends));
+    storm.spawn(rails::go_on(world.clone(), generator(seed, 13), ends));
+    storm.spawn(operators::let_go_on(world.clone(), ends));
+    let reading = world.clone();
+    let reader = tokio::spawn(async move { reading.journal.follow().await });
     let keeper = tokio::spawn(fleet::keep(world.clone()));
     let weather = async {
         tokio::join!(
@@ -72,9 +98,12 @@ pub async fn run(options: ChaosOptions) -> Report {
     };
     let (servers, ()) = tokio::join!(weather, fleet);
     let peace = Instant::now();
+    peace::made(&world, &people, generator(seed, 14), peace).await;
     let report = end::judge(&world, prepared, peace).await;
-    keeper.abort();
-    let _ = keeper.await; // it was told to end
+    for told_to_end in [keeper, reader] {
+        told_to_end.abort();
+        let _ = told_to_end.await;
+    }
     drop(servers);
     report
 }

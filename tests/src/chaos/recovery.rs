@@ -38,7 +38,7 @@ impl Outages {
     }
 
     /// Whether there was any between these two moments.
-    fn any_between(&self, from: Instant, to: Instant) -> bool {
+    pub fn any_between(&self, from: Instant, to: Instant) -> bool {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().any(|(begun, ended)| *begun <= to && ended.is_none_or(|ended| ended + AFTERMATH >= from))
     }
@@ -60,17 +60,24 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
     let watching = world.clone();
     let watch = async move {
         let mut late = false;
+        let mut stopped: Vec<i64> = Vec::new();
         loop {
             tokio::time::sleep(LOOK).await;
+            // What people have stopped meanwhile nobody has to take over.
+            let of_stopped = sqlx::query_scalar::<_, i64>(
+                "SELECT b.id FROM batch b JOIN run r ON r.id = b.run_id
+                  WHERE b.id = ANY($1) AND (r.paused_at IS NOT NULL OR r.state = 'cancelled')",
+            );
+            stopped.extend(of_stopped.bind(&batches).fetch_all(&watching.database).await.unwrap_or_default());
             let left = sqlx::query_scalar::<_, String>(
                 "SELECT concat_ws(' ', b.id, b.rail, b.state, b.lease_epoch, 'leased until', b.lease_until, 'available', b.available_at,
                                   'run', r.state, r.pause_reason, 'now', clock_timestamp())
                    FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS had (id, epoch) USING (id) JOIN run r ON r.id = b.run_id
-                  WHERE b.lease_epoch = had.epoch AND b.state IN ('ready', 'sending', 'accepted')
+                  WHERE b.id <> ALL($3) AND b.lease_epoch = had.epoch AND b.state IN ('ready', 'sending', 'accepted')
                     AND b.lease_until > '-infinity' -- else the dead one's last transaction has given it back
                 ",
             );
-            let left = left.bind(&batches).bind(&epochs).fetch_all(&watching.database).await;
+            let left = left.bind(&batches).bind(&epochs).bind(&stopped).fetch_all(&watching.database).await;
             let took = killed.elapsed();
             if took > PROMISED && !std::mem::replace(&mut late, took > PROMISED) {
                 println!("process {process} was killed {took:.1?} ago, and nobody has yet {left:?}");

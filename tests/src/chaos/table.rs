@@ -7,85 +7,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table as Grid};
 
-/// What strikes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)] // the words of the table say it
-pub enum Fault {
-    WorkerKilled,
-    CoordinatorKilled,
-    ReconcilerKilled,
-    Paused,
-    Terminated,
-    PostgresCrash,
-    RedisCrash,
-    RailCrash,
-    Flushed,
-    Failover,
-    ClockForward,
-    ClockBack,
-    DiskFull,
-    PoolExhausted,
-    Slow,
-    Cut,
-    HalfOpen,
-    Deaf,
-    DropAnswers,
-    Refuse,
-    RailMisbehaves,
-}
-
-impl Fault {
-    /// All of them, in the order of the table.
-    pub const ALL: [Fault; 21] = [
-        Fault::WorkerKilled,
-        Fault::CoordinatorKilled,
-        Fault::ReconcilerKilled,
-        Fault::Paused,
-        Fault::Terminated,
-        Fault::PostgresCrash,
-        Fault::RedisCrash,
-        Fault::RailCrash,
-        Fault::Flushed,
-        Fault::Failover,
-        Fault::ClockForward,
-        Fault::ClockBack,
-        Fault::DiskFull,
-        Fault::PoolExhausted,
-        Fault::Slow,
-        Fault::Cut,
-        Fault::HalfOpen,
-        Fault::Deaf,
-        Fault::DropAnswers,
-        Fault::Refuse,
-        Fault::RailMisbehaves,
-    ];
-
-    fn words(self) -> &'static str {
-        match self {
-            Fault::WorkerKilled => "kill -9 of a worker",
-            Fault::CoordinatorKilled => "kill -9 of a coordinator",
-            Fault::ReconcilerKilled => "kill -9 of a reconciler",
-            Fault::Paused => "SIGSTOP of a worker past its lease",
-            Fault::Terminated => "SIGTERM of a worker",
-            Fault::PostgresCrash => "crash of Postgres",
-            Fault::RedisCrash => "crash of Redis",
-            Fault::RailCrash => "crash of the rail",
-            Fault::Flushed => "FLUSHALL",
-            Fault::Failover => "failover of Redis to a stale replica",
-            Fault::ClockForward => "database clock stepped forward",
-            Fault::ClockBack => "database clock stepped back",
-            Fault::DiskFull => "database disk full",
-            Fault::PoolExhausted => "database connections exhausted",
-            Fault::Slow => "link slow",
-            Fault::Cut => "link cut in the middle of frames",
-            Fault::HalfOpen => "link half-open",
-            Fault::Deaf => "link half-open, answers only",
-            Fault::DropAnswers => "link that drops answers",
-            Fault::Refuse => "link refused",
-            Fault::RailMisbehaves => "rail misbehaves in another way",
-        }
-    }
-}
+use super::fault::Fault;
+use super::stops::Kept;
 
 /// What is measured with a stop-watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +41,8 @@ pub struct Table {
 #[derive(Debug, Default, Clone)]
 struct Inner {
     faults: BTreeMap<Fault, u64>,
+    /// What operators did, by the state that they did it in.
+    states: BTreeMap<(Fault, String), u64>,
     watches: BTreeMap<Watch, Slowest>,
     notes: Vec<String>,
     broken: Vec<String>,
@@ -132,6 +57,16 @@ impl Table {
     /// One more.
     pub fn count(&self, fault: Fault) {
         *self.inner().faults.entry(fault).or_default() += 1;
+    }
+
+    /// One more in this state.
+    pub fn count_state(&self, fault: Fault, state: &str) {
+        *self.inner().states.entry((fault, state.to_owned())).or_default() += 1;
+    }
+
+    /// So many more.
+    pub fn count_all(&self, fault: Fault, times: usize) {
+        *self.inner().faults.entry(fault).or_default() += times as u64;
     }
 
     /// A measurement.
@@ -161,24 +96,28 @@ impl Table {
 /// What journal and plans say together, in numbers.
 #[derive(Debug, Default, Clone)]
 pub struct Outcome {
-    /// Runs that were triggered.
-    pub runs: usize,
+    /// Runs by how they ended.
+    pub runs: BTreeMap<String, usize>,
     /// Payouts that they planned.
     pub payouts: usize,
     /// Paid exactly once, as planned.
     pub paid: usize,
-    /// Paid more than once.
+    /// Paid more than once by us.
     pub twice: usize,
     /// Paid without a plan, or otherwise than planned.
     pub wrong: usize,
     /// Money due that is neither paid, nor held, nor excluded.
     pub skipped: usize,
-    /// Unpaid, and waiting for people.
-    pub held: usize,
-    /// Unpaid, and refused by the rail.
-    pub refused: usize,
+    /// By their state, those that the journal does not have as paid.
+    pub unpaid: BTreeMap<String, usize>,
+    /// Contradicted by the journal for what a rail or people did on purpose, and told as a discrepancy.
+    pub told: usize,
     /// Accounts that a plan left out with a reason.
     pub excluded: i64,
+    /// Accounts held against all their runs.
+    pub accounts: usize,
+    /// How pauses and cancels were kept.
+    pub stops: Kept,
 }
 
 /// The end of the chaos.
@@ -273,8 +212,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut grid = Grid::new();
         grid.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(["fault", "times"]);
-        for fault in Fault::ALL {
-            grid.add_row([fault.words().to_owned(), self.count(fault).to_string()]);
+        for (fault, words) in Fault::ALL {
+            grid.add_row([words.to_owned(), self.count(fault).to_string()]);
         }
         for (fault, times) in &self.rail_faults {
             grid.add_row([format!("rail: {fault}"), times.to_string()]);
@@ -282,22 +221,29 @@ impl fmt::Display for Report {
         right(&mut grid);
         writeln!(f, "{grid}")?;
 
-        let Outcome { runs, payouts, paid, twice, wrong, skipped, held, refused, excluded } = self.outcome;
+        let Outcome { runs, payouts, paid, twice, wrong, skipped, unpaid, told, excluded, accounts, stops } =
+            &self.outcome;
         let mut grid = Grid::new();
         grid.load_style(comfy_table::presets::UTF8_BORDERS_ONLY).set_header(["outcome, by the rail's journal", ""]);
+        let rows = |what: &str, counts: &BTreeMap<String, usize>| {
+            counts.iter().map(|(word, count)| (format!("{what}{word}"), count.to_string())).collect::<Vec<_>>()
+        };
         let numbers = [
-            ("runs", runs.to_string()),
             ("payouts planned", payouts.to_string()),
             ("paid once, as planned", paid.to_string()),
             ("twice", twice.to_string()),
             ("paid wrongly or unplanned", wrong.to_string()),
             ("skipped", skipped.to_string()),
-            ("held for people", held.to_string()),
-            ("refused", refused.to_string()),
+            ("wronged by rails or people, and told", told.to_string()),
             ("excluded with a reason", excluded.to_string()),
+            ("accounts compared over all runs", accounts.to_string()),
+            ("stops of runs that returned", stops.stops.to_string()),
+            ("latest call after one, at least", format!("{:.1} s", stops.latest.as_secs_f64())),
         ];
-        for (what, number) in numbers {
-            grid.add_row([what.to_owned(), number]);
+        let numbers = numbers.map(|(what, number)| (what.to_owned(), number));
+        for (what, number) in rows("runs ", runs).into_iter().chain(numbers).chain(rows("not with the payee: ", unpaid))
+        {
+            grid.add_row([what, number]);
         }
         right(&mut grid);
         writeln!(f, "{grid}")?;
@@ -324,6 +270,8 @@ impl fmt::Display for Report {
         for note in self.notes() {
             writeln!(f, "note: {note}")?;
         }
+        let states = self.counts.states.iter().map(|((fault, state), times)| format!("{fault:?} {state}: {times}"));
+        writeln!(f, "note: operators acted on {}", states.collect::<Vec<_>>().join(", "))?;
         let minutes = self.lasted.as_secs().div_ceil(60);
         write!(
             f,

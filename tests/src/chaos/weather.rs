@@ -11,7 +11,7 @@ use rand_pcg::Pcg64;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::table::Fault;
+use super::fault::Fault;
 use super::world::{Data, Rail, USUAL, World};
 use super::{clock, recovery};
 use crate::proxy::{Proxy, Weather};
@@ -62,17 +62,33 @@ fn fault(weather: Weather) -> Option<Fault> {
 }
 
 /// The sandbox's own misbehaviour. Each sets all of it.
-const MISBEHAVIOUR: [&str; 6] = [
+const MISBEHAVIOUR: [&str; 11] = [
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "lose_answer": 0.1, "lose_request": 0.03}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "error_before": 0.05, "error_after": 0.05, "rate_limit": 0.1}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "garble": 0.08}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "hang": 0.01}"#,
     r#"{"latency_ms": 400, "latency_jitter_ms": 800, "lose_answer": 0.02}"#,
     r#"{"latency_ms": 20, "latency_jitter_ms": 40, "refuse": {"account_closed": 0.05}, "only_shape": "payout"}"#,
+    // Late, but while the request lives.
+    r#"{"latency_ms": 80, "latency_jitter_ms": 80, "execute_late": 0.1, "execute_late_ms": 3000}"#,
+    FILES_LATE,
+    r#"{"latency_ms": 20, "latency_jitter_ms": 40, "execute_late": 0.7, "execute_late_ms": 86400000,
+        "execute_late_answered": true, "only_shape": "file"}"#,
+    r#"{"latency_ms": 80, "latency_jitter_ms": 80, "reject_after": 0.04, "reject_after_ms": 1500,
+        "duplicate_after": 0.001, "duplicate_after_ms": 2500}"#,
+    STATEMENT_LAG,
 ];
+/// A bank has days: everybody may have given a file up before it is executed.
+const FILES_LATE: &str = r#"{"latency_ms": 20, "latency_jitter_ms": 40, "execute_late": 0.7,
+ "execute_late_ms": 86400000, "only_shape": "file"}"#;
+const STATEMENT_LAG: &str = r#"{"latency_ms": 80, "latency_jitter_ms": 80,
+ "statement_lag_ms": {"payout": 2500, "batch": 4000, "lookup": 1500, "file": 6000}}"#;
+
 /// Puts back what the others set.
 const RESET: &str = r#"{"latency_ms": null, "latency_jitter_ms": null, "lose_answer": null, "lose_request": null, "error_before": null,
- "error_after": null, "rate_limit": null, "garble": null, "hang": null, "refuse": null, "only_shape": null}"#;
+ "error_after": null, "rate_limit": null, "garble": null, "hang": null, "refuse": null, "only_shape": null,
+ "execute_late": null, "execute_late_ms": null, "execute_late_answered": null, "reject_after": null,
+ "reject_after_ms": null, "duplicate_after": null, "duplicate_after_ms": null, "statement_lag_ms": null}"#;
 
 fn filled(lasts: Duration, one: &[(Blow, usize)], generator: &mut Pcg64) -> Vec<Blow> {
     let bags = lasts.as_secs().div_ceil(BAG.as_secs()).max(1);
@@ -146,7 +162,7 @@ async fn flush(world: &World, data: &Data, at: Instant, ends: Instant) {
 /// What befalls the rail. Gives it back at the end, well.
 pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends: Instant) -> Rail {
     let begins = Instant::now();
-    let mut bag = vec![(Blow::RailCrash, 5), (Blow::RailMisbehaves, 9)];
+    let mut bag = vec![(Blow::RailCrash, 5), (Blow::RailMisbehaves, MISBEHAVIOUR.len())];
     bag.extend(LINKS.into_iter().map(|weather| (Blow::RailLink(weather), 2)));
     let blows = filled(ends - begins, &bag, &mut generator);
     let mut misbehaviour = MISBEHAVIOUR.iter().cycle();
@@ -169,20 +185,30 @@ pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends:
                 rail.kill();
                 world.table.count(Fault::RailCrash);
                 between(&mut generator, 100, 1_500).await;
-                rail.start(&world.http).await;
+                rail.start(&world).await;
             }
             Blow::RailLink(weather) => {
                 // Now and then longer than a call may take.
                 let longest = if weather == Weather::HalfOpen { 12_000 } else { 4_000 };
+                let blur = world.blurred.begin();
                 turn(&world, &world.to_rail, weather, &mut generator, longest).await;
+                world.blurred.end(blur);
             }
             _ => {
                 let faults = misbehaviour.next().copied().unwrap_or(USUAL);
                 if world.misbehave(RESET).await && world.misbehave(faults).await {
-                    world.table.count(Fault::RailMisbehaves);
+                    world.table.count(if faults == STATEMENT_LAG {
+                        Fault::StatementLags
+                    } else {
+                        Fault::RailMisbehaves
+                    });
                 }
             }
         }
+    }
+    // So that there are files that people can give up in peace, and that are executed after that.
+    if world.misbehave(RESET).await && world.misbehave(FILES_LATE).await {
+        tokio::time::sleep_until(ends.into()).await;
     }
     for faults in [RESET, r#"{"latency_ms": 5}"#] {
         assert!(world.misbehave(faults).await, "the sandbox takes {faults}");
@@ -250,6 +276,8 @@ async fn strike(world: &World, data: &mut Data, blow: Blow, generator: &mut Pcg6
 async fn step(world: &World, data: &mut Data, by_ms: i64, fault: Fault) {
     if clock::step(&world.database, by_ms).await {
         data.ahead_ms += by_ms;
+        // Leases that live look as if they had ended.
+        world.blurred.end(world.blurred.begin());
         world.table.count(fault);
     }
 }

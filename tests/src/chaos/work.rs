@@ -1,6 +1,5 @@
 //! What there is to do while it storms: tenants over all classes of rails, run after run, and reconcilers that look now and then.
 
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,9 +7,8 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use tokio::task::JoinSet;
 
-use super::table::Fault;
+use super::fault::Fault;
 use super::world::World;
-use crate::process::Process;
 
 /// One of each class: K, K+L, L, N.
 pub const RAILS: [&str; 4] = ["sandbox-payout", "sandbox-batch", "sandbox-lookup", "sandbox-file"];
@@ -25,23 +23,12 @@ fn tenant_name(rail: &str, generation: u32) -> String {
     format!("{rail}-{generation}")
 }
 
-async fn ended(process: &mut Process, within: Duration) -> Option<ExitStatus> {
-    let since = Instant::now();
-    while since.elapsed() < within {
-        if let Some(status) = process.ended() {
-            return Some(status);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    None
-}
-
 /// Runs a command of the coordinator again and again until it succeeds: every one of them may be repeated.
 async fn until_done(world: &World, arguments: &[&str]) {
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(180) {
         let mut process = world.start_program("payfleet-coordinator", arguments);
-        if ended(&mut process, Duration::from_secs(60)).await.is_some_and(|status| status.success()) {
+        if process.ends_within(Duration::from_secs(60)).await.is_some_and(|status| status.success()) {
             return;
         }
         process.kill();
@@ -99,13 +86,13 @@ async fn keep_one_busy(world: Arc<World>, rail: &'static str, mut generator: Pcg
         if !std::mem::replace(&mut begun, true) || generator.random_bool(0.3) {
             let mut doomed = world.start_program("payfleet-coordinator", &arguments);
             let lives = Duration::from_millis(generator.random_range(5..500));
-            if ended(&mut doomed, lives).await.is_none() {
+            if doomed.ends_within(lives).await.is_none() {
                 doomed.kill();
                 world.table.count(Fault::CoordinatorKilled);
             }
         }
         let mut coordinator = world.start_program("payfleet-coordinator", &arguments);
-        match ended(&mut coordinator, Duration::from_secs(60)).await.map(|status| status.code()) {
+        match coordinator.ends_within(Duration::from_secs(60)).await.map(|status| status.code()) {
             Some(Some(0)) => (month, begun) = (month + 1, false),
             Some(Some(69 | 75)) => tokio::time::sleep(Duration::from_millis(300)).await,
             ended => {
@@ -122,13 +109,34 @@ async fn keep_one_busy(world: Arc<World>, rail: &'static str, mut generator: Pcg
     }
 }
 
-/// What the rail may still make wait is not counted: what a bank file holds waits for its statement.
+/// What the rail may still make wait is not counted: what a bank file holds waits for its statement. Nor is what an
+/// operator has stopped.
 async fn wants_more(world: &World, tenant: &str) -> bool {
     let open = sqlx::query_scalar::<_, i64>(
         "SELECT count(*) FROM batch b JOIN tenant t ON t.id = b.tenant_id
+           JOIN run r ON r.id = b.run_id AND r.paused_at IS NULL
           WHERE t.name = $1 AND (b.state IN ('ready', 'sending') OR b.state = 'accepted' AND b.rail <> 'sandbox-file')",
     );
     open.bind(tenant).fetch_one(&world.database).await.is_ok_and(|open| open < ENOUGH)
+}
+
+/// A reconciler that watches, as a service: killed and started again.
+pub async fn watch(world: Arc<World>, mut generator: Pcg64, ends: Instant) {
+    while Instant::now() < ends {
+        let mut service = world.start_program("payfleet-reconciler", &["watch", "--interval", "2s"]);
+        let lives = Duration::from_millis(generator.random_range(4_000..20_000));
+        match service.ends_within(lives.min(ends.saturating_duration_since(Instant::now()))).await {
+            None => {
+                service.kill();
+                world.table.count(Fault::WatchKilled);
+            }
+            // It was started while Postgres was away.
+            Some(status) if status.code() == Some(69) => tokio::time::sleep(Duration::from_millis(300)).await,
+            Some(status) => {
+                world.table.broken(format!("the reconciler {} that watches ended by itself: {status}", service.id()));
+            }
+        }
+    }
 }
 
 /// Reconcilers on runs of which everything was sent; half of them are killed.
@@ -143,12 +151,12 @@ pub async fn reconcile_now_and_then(world: Arc<World>, mut generator: Pcg64, end
         let mut reconciler = world.start_program("payfleet-reconciler", &["run", &run.to_string()]);
         if generator.random_bool(0.5) {
             let lives = Duration::from_millis(generator.random_range(5..400));
-            if ended(&mut reconciler, lives).await.is_none() {
+            if reconciler.ends_within(lives).await.is_none() {
                 reconciler.kill();
                 world.table.count(Fault::ReconcilerKilled);
             }
         } else {
-            match ended(&mut reconciler, Duration::from_secs(120)).await.map(|status| status.code()) {
+            match reconciler.ends_within(Duration::from_secs(120)).await.map(|status| status.code()) {
                 // 4 is for what has not come in yet; at the end it counts.
                 Some(Some(0 | 4 | 69 | 75)) => {}
                 ended => {

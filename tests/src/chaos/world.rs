@@ -11,9 +11,12 @@ use sqlx::PgPool;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
+use super::deeds::Deeds;
 use super::disk::Disk;
 use super::fleet::Slot;
+use super::journal::Journal;
 use super::recovery::Outages;
+use super::stops::Stops;
 use super::table::Table;
 use super::{ChaosOptions, clock};
 use crate::fleet::bin;
@@ -28,6 +31,14 @@ pub struct World {
     pub table: Table,
     /// When servers that lease and hint were not themselves.
     pub outages: Outages,
+    /// When the way to the rail or the database's clock was not itself, so that it is not known when a call began.
+    pub blurred: Outages,
+    /// What the rail really did.
+    pub journal: Journal,
+    /// What nobody may hold against the fleet.
+    pub deeds: Deeds,
+    /// Runs that operators have stopped.
+    pub stops: Stops,
     /// The harness's own eyes in the database, past all weather.
     pub database: PgPool,
     pub http: reqwest::Client,
@@ -72,12 +83,29 @@ pub struct Rail {
     folder: PathBuf,
 }
 
+/// How a command ended.
+pub struct Said {
+    /// `None` if it was killed.
+    pub code: Option<i32>,
+    /// What it said, on both streams.
+    pub text: String,
+    what: String,
+}
+
+/// Longer than a lease, and than any outage: who has not ended by then is stuck.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 /// What the rail does when nothing else is said.
 pub const USUAL: &str = r#"{"latency_ms": 80, "latency_jitter_ms": 80, "lose_answer": 0.02}"#;
 
 impl Rail {
     /// Starts it (again), with what its journal says.
-    pub async fn start(&mut self, http: &reqwest::Client) {
+    pub async fn start(&mut self, world: &World) {
+        self.begin(&world.http).await;
+        world.stops.latency_of(USUAL);
+    }
+
+    async fn begin(&mut self, http: &reqwest::Client) {
         self.kill();
         let mut command = Command::new(bin().join("payfleet-sandbox"));
         command.args(["--listen", &self.address.to_string(), "--data-dir"]).arg(self.folder.join("sandbox"));
@@ -111,12 +139,16 @@ impl World {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let http = crate::http_client().timeout(Duration::from_secs(60)).build().expect("a client");
         let mut rail = Rail { process: None, address, folder: folder.clone() };
-        rail.start(&http).await;
+        rail.begin(&http).await;
 
         let world = World {
             options,
             table,
             outages: Outages::default(),
+            blurred: Outages::default(),
+            journal: Journal::of(&folder.join("sandbox")),
+            deeds: Deeds::default(),
+            stops: Stops::default(),
             database: clock::connect(postgres.address()),
             http,
             to_postgres: Proxy::start(postgres.address()).await,
@@ -137,6 +169,7 @@ impl World {
         let migrated = migrated.expect("the coordinator runs");
         assert!(migrated.status.success(), "migrate: {}", String::from_utf8_lossy(&migrated.stderr));
         clock::install(&world.database).await;
+        world.stops.latency_of(USUAL);
         (Arc::new(world), Servers { rail, data: Data { postgres, redis, ahead_ms: 0, disk } })
     }
 
@@ -155,7 +188,7 @@ impl World {
             .env("PAYFLEET_DATABASE_URL", clock::url(self.to_postgres.address()))
             .env("PAYFLEET_REDIS_URL", format!("redis://{}/", self.to_redis.address()))
             .env("PAYFLEET_SANDBOX_URL", format!("http://{}", self.to_rail.address()))
-            .env("PAYFLEET_BATCH_SIZE", "40")
+            .env("PAYFLEET_BATCH_SIZE", "100")
             .env("PAYFLEET_LOG", "info")
             .env("RUST_BACKTRACE", "1");
         command
@@ -163,13 +196,43 @@ impl World {
 
     /// Starts a program with these arguments; its log has its name and number.
     pub fn start_program(&self, name: &str, arguments: &[&str]) -> Process {
+        Process::start(name, self.program(name).args(arguments), &self.log(name))
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
-        let log = self.folder.join(format!("{number:05}-{name}.log"));
-        Process::start(name, self.program(name).args(arguments), &log)
+        self.folder.join(format!("{number:05}-{name}.log"))
+    }
+
+    /// Lets somebody with this token run a command to its end, or kills it after so long.
+    pub async fn say(&self, name: &str, token: Option<&str>, arguments: &[&str], lives: Option<Duration>) -> Said {
+        let log = self.log(name);
+        let mut command = self.program(name);
+        command.args(arguments);
+        if let Some(token) = token {
+            command.env("PAYFLEET_TOKEN", token);
+        }
+        let mut process = Process::start(name, &mut command, &log);
+        let status = process.ends_within(lives.unwrap_or(PATIENCE)).await;
+        process.kill();
+        let what = format!("{} {name} {arguments:?}", process.id());
+        if status.is_none() && lives.is_none() {
+            self.table.broken(format!("{what} did not end within {PATIENCE:?}"));
+        }
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        Said { code: status.and_then(|status| status.code()), text, what }
+    }
+
+    /// It must have ended with one of these, if it was not killed.
+    pub fn expect(&self, said: &Said, codes: &[i32]) {
+        if let Some(code) = said.code.filter(|code| !codes.contains(code)) {
+            self.table.broken(format!("{} ended with {code}, not with one of {codes:?}: {}", said.what, said.text));
+        }
     }
 
     /// Sets the sandbox's faults. Returns whether it took them.
     pub async fn misbehave(&self, faults: &str) -> bool {
+        self.stops.latency_of(faults);
         let request = self.http.put(format!("http://{}/faults", self.rail)).header("content-type", "application/json");
         let answer = request.body(faults.to_owned()).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
