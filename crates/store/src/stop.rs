@@ -251,15 +251,21 @@ impl Store {
                 .step("batch_cancel_next")?;
                 let Some((batch, first, last)) = next else { return Ok(None) };
                 let payouts = payouts_cancel(tx, &(first..=last).collect::<Vec<i64>>()).await?;
-                sqlx::query(
+                // What the rail has accepted of it is followed to its end: a batch whose rest was proven unsent is ready too.
+                let cancelled = sqlx::query(
                     "-- batch_cancel
-                     UPDATE batch SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
-                      WHERE id = $1",
+                     UPDATE batch b SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
+                      WHERE b.id = $1 AND NOT EXISTS (
+                            SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state IN ('accepted', 'held'))",
                 )
                 .bind(batch)
-                .execute(tx)
+                .execute(&mut *tx)
                 .await
-                .step("batch_cancel")?;
+                .step("batch_cancel")?
+                .rows_affected();
+                if cancelled == 0 {
+                    batch_settle_held(tx, batch).await?;
+                }
                 Ok(Some(payouts))
             })
         })

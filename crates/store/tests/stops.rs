@@ -380,3 +380,29 @@ async fn a_batch_of_which_a_payment_is_known_was_perhaps_sent() {
         db.drop().await;
     }
 }
+
+/// Found by the simulator: a rail accepted one payout and provably did not execute the others, and the run was cancelled then. Nobody followed the one any
+/// more, and the run did not add up for ever.
+#[tokio::test]
+async fn what_was_accepted_of_a_batch_whose_rest_is_cancelled_is_followed_to_its_end() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    let outcome = |payout| if payout == payouts[0] { support::accepted(payout) } else { Outcome::NotExecuted };
+    db.record(&leased, &intent, outcome).await;
+    db.store.run_cancel(run).await.unwrap();
+    assert_eq!(db.states(run).await, "accepted 1, cancelled 1");
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet);
+    let leased = db.lease(batch).await;
+    assert_eq!(leased.facts.state, BatchState::Accepted);
+    db.store
+        .outcomes_record(support::looked_up(batch, leased.lease.epoch, vec![(payouts[0], paid(payouts[0]))]))
+        .await
+        .unwrap();
+    assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
+    db.assert_ledger().await;
+    db.drop().await;
+}

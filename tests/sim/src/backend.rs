@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd, StatementLine,
-    TenantId,
+    BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd,
+    StatementLine, TenantId,
 };
 use payfleet_store::{
-    AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
-    Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StopConfirmed,
-    StopSeen, StoreError, Uncovered, Verdict,
+    AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
+    HoldError, HoldSaid, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, Planned, Recorded,
+    Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StopConfirmed, StopSeen,
+    StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -108,6 +109,15 @@ pub trait Backend: Send {
     fn run_cancel(&mut self, run: RunId) -> Result<u64, RunChangeError>;
     fn run_pause(&mut self, run: RunId) -> Result<(), RunChangeError>;
     fn run_resume(&mut self, run: RunId) -> Result<(), RunChangeError>;
+    fn payout_stop(&mut self, payout: PayoutId) -> Result<ControlSet, ControlError>;
+    fn payout_release(&mut self, payout: PayoutId) -> Result<ControlLifted, ControlError>;
+    /// Affiliates are named by their place in the scenario.
+    fn affiliate_hold(&mut self, affiliate: usize) -> Result<ControlSet, ControlError>;
+    fn affiliate_release(&mut self, affiliate: usize) -> Result<ControlLifted, ControlError>;
+    /// Open holds of a run, and whether they may be said to be not paid; `None` of what controls hold.
+    fn holds(&mut self, run: RunId) -> Result<Vec<(PayoutId, Option<NotPaid>)>, StoreError>;
+    /// People are numbered.
+    fn hold_decide(&mut self, payout: PayoutId, decision: Decision, person: usize) -> Result<HoldSaid, HoldError>;
     fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError>;
     fn run_close(&mut self, run: RunId) -> Result<CloseVerdict, StoreError>;
     fn run_find(&mut self, run: RunId) -> Result<Option<RunRow>, StoreError>;
@@ -142,6 +152,12 @@ pub trait Backend: Send {
         lines: &[StatementLine],
         end: Option<StatementEnd>,
     ) -> Result<AccountRead, StoreError>;
+    /// Takes in a file; `None` while somebody reads the account's statement.
+    fn file_take(&mut self, file: &Handed) -> Result<Option<AccountRead>, StoreError>;
+    /// Returns that only a file tells of, in the order in which they were told: of which payout, under which reference.
+    fn returns_waiting(&mut self) -> Result<Vec<(PayoutId, String)>, StoreError>;
+    /// Confirms the first return of a payout that waits.
+    fn return_confirm(&mut self, payout: PayoutId, person: usize) -> Result<Heard, ConfirmError>;
     /// Opens a reconciliation; `None` while another of the run is open.
     fn session_open(&mut self, run: RunId) -> Result<Option<SessionId>, StoreError>;
     /// Forgets a reconciliation or a reading, as the end of its connection does.
@@ -160,6 +176,18 @@ pub trait Backend: Send {
     fn is_open(&mut self, run: RunId) -> bool;
     /// Everything, for the judge.
     fn ended(&mut self) -> Ended;
+}
+
+/// A file as somebody hands it in.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    /// Of the scenario's account there.
+    pub rail: &'static str,
+    pub lines: Vec<StatementLine>,
+    /// Without one it was cut.
+    pub end: Option<StatementEnd>,
+    /// Who handed it in, if they said so by a token.
+    pub person: Option<usize>,
 }
 
 /// A reading of an account's statement: its number, and from when on the next part is wanted.

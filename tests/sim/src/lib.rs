@@ -8,11 +8,14 @@
 
 mod afterthought;
 pub mod backend;
+mod controls;
+mod files;
 pub mod fleet;
 mod judge;
 pub mod matrix;
 pub mod memory;
 mod others;
+mod people;
 pub mod postgres;
 mod queue;
 mod rail;

@@ -51,6 +51,30 @@ pub enum Fault {
     /// And thinks better of it at once.
     RunPausedBriefly,
     RunCancelled,
+    /// Somebody stops one payout.
+    PayoutStopped,
+    /// Somebody puts an affiliate on hold.
+    AffiliateHeld,
+    /// Somebody lifts one of the two.
+    ControlLifted,
+    /// Two people who have looked say what became of a payout that is held in doubt.
+    HoldDecided,
+    /// Somebody, or two, say that it was not paid, and have not looked.
+    HoldDecidedRashly,
+    /// The same person says it twice.
+    HoldSaidTwice,
+    /// Two say different things.
+    HoldContradicted,
+    /// Somebody hands in a part of a rail's statement as a file.
+    FileHandedIn,
+    /// One that was cut at the end of a line.
+    FileCut,
+    /// One twice.
+    FileAgain,
+    /// One with a return that the rail knows nothing of.
+    FileForged,
+    /// Somebody who has looked, or who told it, confirms a return that a file tells.
+    ReturnConfirmed,
     /// A rail pays once more what it has paid.
     PaidTwice,
     /// It pays what it had refused.
@@ -81,7 +105,7 @@ pub const STEPS: [Step; 13] = [
     Step::Operate,
 ];
 
-pub const FAULTS: [Fault; 25] = [
+pub const FAULTS: [Fault; 37] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::PausePastLease,
@@ -101,6 +125,18 @@ pub const FAULTS: [Fault; 25] = [
     Fault::RunPaused,
     Fault::RunPausedBriefly,
     Fault::RunCancelled,
+    Fault::PayoutStopped,
+    Fault::AffiliateHeld,
+    Fault::ControlLifted,
+    Fault::HoldDecided,
+    Fault::HoldDecidedRashly,
+    Fault::HoldSaidTwice,
+    Fault::HoldContradicted,
+    Fault::FileHandedIn,
+    Fault::FileCut,
+    Fault::FileAgain,
+    Fault::FileForged,
+    Fault::ReturnConfirmed,
     Fault::PaidTwice,
     Fault::PaidAfterRefusal,
     Fault::ExecutedLate,
@@ -112,7 +148,29 @@ pub const FAULTS: [Fault; 25] = [
 impl Fault {
     /// Whether it is what somebody does on purpose, meanwhile. In few seeds, or most runs would end by it.
     pub fn is_an_act(self) -> bool {
-        matches!(self, Fault::RunPaused | Fault::RunPausedBriefly | Fault::RunCancelled)
+        matches!(self, Fault::RunPaused | Fault::RunPausedBriefly | Fault::RunCancelled) || self.is_of_people()
+    }
+
+    /// Whether it is about single payouts and payees, and not about a run.
+    pub fn is_of_people(self) -> bool {
+        self.is_a_control() || self.is_a_decision() || self.is_a_file()
+    }
+
+    /// Whether it sets or lifts a control.
+    pub fn is_a_control(self) -> bool {
+        matches!(self, Fault::PayoutStopped | Fault::AffiliateHeld | Fault::ControlLifted)
+    }
+
+    /// Whether it is about what is held in doubt.
+    pub fn is_a_decision(self) -> bool {
+        use Fault::{HoldContradicted, HoldDecided, HoldDecidedRashly, HoldSaidTwice};
+        matches!(self, HoldDecided | HoldDecidedRashly | HoldSaidTwice | HoldContradicted)
+    }
+
+    /// Whether it is about files.
+    pub fn is_a_file(self) -> bool {
+        use Fault::{FileAgain, FileCut, FileForged, FileHandedIn, ReturnConfirmed};
+        matches!(self, FileHandedIn | FileCut | FileAgain | FileForged | ReturnConfirmed)
     }
 
     /// Whether it is what a rail does after its first answer.

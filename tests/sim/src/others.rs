@@ -34,6 +34,15 @@ impl World {
         if act.is_an_afterthought() {
             return self.rails().go_on(&self.scheduler, self, act);
         }
+        if act.is_a_control() {
+            return self.control(act);
+        }
+        if act.is_a_file() {
+            return self.file(act);
+        }
+        if act.is_a_decision() {
+            return self.decide(act);
+        }
         let first = self.scheduler.below(2) as usize;
         [first, 1 - first].into_iter().any(|place| {
             let run = self.backend().run_at(place);

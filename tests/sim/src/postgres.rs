@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, StatementEnd, StatementLine, TenantId,
+    BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, Role, RunId, StatementEnd,
+    StatementLine, TenantId, TokenHash,
 };
 use payfleet_store::{
-    AccountRead, AccountReading, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun,
-    OpenBatches, Order, Planned, Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow,
-    SplitRefused, StatementAccount, StatementSource, StopConfirmed, StopSeen, Store, StoreError, TenantRail, Uncovered,
-    Verdict,
+    AccountRead, AccountReading, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet,
+    Decision, Heard, HoldError, HoldSaid, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
+    Planned, Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
+    StatementSource, StopConfirmed, StopSeen, Store, StoreError, TenantRail, Uncovered, Verdict,
 };
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, Ended, ExclusionEnd, Opened, PayoutEnd, RunEnd, Scenario, SessionId};
+use crate::backend::{Backend, Ended, ExclusionEnd, Handed, Opened, PayoutEnd, RunEnd, Scenario, SessionId};
 use crate::fleet::RAILS;
+use crate::people::PEOPLE;
 
 const CLOCK: &str = "
 CREATE SCHEMA sim;
@@ -27,6 +29,11 @@ CREATE TABLE sim.clock (at timestamptz NOT NULL);
 INSERT INTO sim.clock VALUES ('2026-03-05');
 CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM sim.clock';
 CREATE FUNCTION sim.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM sim.clock';";
+
+/// What is kept of a person's token.
+fn token(person: usize) -> TokenHash {
+    TokenHash([person as u8; 32])
+}
 
 /// A number that no run has.
 const NO_RUN: RunId = RunId(i32::MAX as i64);
@@ -57,6 +64,12 @@ impl Database {
             let url = format!("{url}?options=-c%20search_path%3Dsim%2Cpg_catalog");
             let store = Store::connect(&url, 4).await.unwrap();
             store.schema_migrate().await.unwrap();
+            let administrator = token(PEOPLE);
+            let first = ("administrator".to_owned(), Role::Administrator, None, administrator);
+            let others = (0..PEOPLE).map(|n| (format!("person-{n}"), Role::Approver, Some(administrator), token(n)));
+            for (name, role, by, token) in std::iter::once(first).chain(others) {
+                store.person_add(by, name.parse().unwrap(), role, None, token).await.unwrap();
+            }
             (store, PgPool::connect(&url).await.unwrap())
         });
         Database { runtime: Arc::new(runtime), store, sql }
@@ -141,7 +154,8 @@ pub struct Postgres {
     /// The seed's own account at every rail.
     account: String,
     sessions: BTreeMap<SessionId, Reconciliation>,
-    readings: BTreeMap<SessionId, AccountReading>,
+    /// With the rail that each is of.
+    readings: BTreeMap<SessionId, (String, AccountReading)>,
     sessions_opened: u64,
 }
 
@@ -244,6 +258,35 @@ impl Backend for Postgres {
         self.wait(self.store().run_resume(run))
     }
 
+    fn payout_stop(&mut self, payout: PayoutId) -> Result<ControlSet, ControlError> {
+        self.wait(self.store().payout_stop(payout, "a person"))
+    }
+
+    fn payout_release(&mut self, payout: PayoutId) -> Result<ControlLifted, ControlError> {
+        self.wait(self.store().payout_release(payout))
+    }
+
+    fn affiliate_hold(&mut self, affiliate: usize) -> Result<ControlSet, ControlError> {
+        let name = &self.scenario.affiliates[affiliate].name;
+        self.wait(self.store().affiliate_hold(self.tenant, name, "a person"))
+    }
+
+    fn affiliate_release(&mut self, affiliate: usize) -> Result<ControlLifted, ControlError> {
+        let name = &self.scenario.affiliates[affiliate].name;
+        self.wait(self.store().affiliate_release(self.tenant, name))
+    }
+
+    fn holds(&mut self, run: RunId) -> Result<Vec<(PayoutId, Option<NotPaid>)>, StoreError> {
+        let holds = self.wait(self.store().holds_list(Some(run), i64::MAX))?;
+        let mut holds: Vec<_> = holds.into_iter().map(|hold| (hold.payout, hold.not_paid)).collect();
+        holds.sort_by_key(|(payout, _)| *payout);
+        Ok(holds)
+    }
+
+    fn hold_decide(&mut self, payout: PayoutId, decision: Decision, person: usize) -> Result<HoldSaid, HoldError> {
+        self.wait(self.store().hold_decide(payout, decision, token(person)))
+    }
+
     fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError> {
         self.wait(self.store().runs_closable())
     }
@@ -329,7 +372,7 @@ impl Backend for Postgres {
         Ok(reading.map(|reading| {
             let from = reading.from();
             self.sessions_opened += 1;
-            self.readings.insert(SessionId(self.sessions_opened), reading);
+            self.readings.insert(SessionId(self.sessions_opened), (account.rail.clone(), reading));
             (SessionId(self.sessions_opened), from)
         }))
     }
@@ -341,7 +384,7 @@ impl Backend for Postgres {
         end: Option<StatementEnd>,
     ) -> Result<AccountRead, StoreError> {
         let gone = || StoreError::Broken("a session that has ended".to_owned());
-        let mut reading = self.readings.remove(&reading).ok_or_else(gone)?;
+        let (_, mut reading) = self.readings.remove(&reading).ok_or_else(gone)?;
         self.wait(async {
             for line in lines {
                 reading.line_add(line.clone()).await?;
@@ -365,12 +408,48 @@ impl Backend for Postgres {
         }))
     }
 
+    fn file_take(&mut self, file: &Handed) -> Result<Option<AccountRead>, StoreError> {
+        // The store would wait for it, and the simulator's clock does not go on meanwhile.
+        if self.readings.values().any(|(rail, _)| rail == file.rail) {
+            return Ok(None);
+        }
+        let (store, name) = (self.store(), "a file".to_owned());
+        let account = StatementAccount { rail: file.rail.to_owned(), account: self.account.clone(), credential: None };
+        self.wait(async {
+            let person = match file.person {
+                Some(person) => Some(store.person_find(token(person)).await?.expect("a person")),
+                None => None,
+            };
+            let source = StatementSource::File { name, person };
+            let Some(mut reading) = store.account_open(&account, source).await? else { return Ok(None) };
+            for line in &file.lines {
+                reading.line_add(line.clone()).await?;
+            }
+            reading.end(file.end).await.map(Some)
+        })
+    }
+
+    fn returns_waiting(&mut self) -> Result<Vec<(PayoutId, String)>, StoreError> {
+        let waiting = self.wait(self.store().returns_waiting(i64::MAX))?;
+        let ours: Vec<RunId> = (0..self.scenario.periods.len()).map(|place| self.run_at(place)).collect();
+        let waiting = waiting.into_iter().filter(|one| ours.contains(&one.run));
+        Ok(waiting.map(|one| (one.payout, one.reference)).collect())
+    }
+
+    fn return_confirm(&mut self, payout: PayoutId, person: usize) -> Result<Heard, ConfirmError> {
+        let store = self.store();
+        match self.wait(store.return_confirm(payout.0, token(person))) {
+            Err(ConfirmError::Several { ids, .. }) => self.wait(store.return_confirm(ids[0], token(person))),
+            heard => heard,
+        }
+    }
+
     fn session_end(&mut self, session: SessionId) {
         if let Some(open) = self.sessions.remove(&session) {
             // In good order, so that the lock is free at a time that does not depend on the machine.
             self.wait(open.close()).expect("a session ends");
         }
-        if let Some(reading) = self.readings.remove(&session) {
+        if let Some((_, reading)) = self.readings.remove(&session) {
             self.wait(reading.abandon()).expect("a reading ends");
         }
     }

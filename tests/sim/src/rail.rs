@@ -80,6 +80,8 @@ pub struct Request {
     expires_at: OffsetDateTime,
     /// When it was made.
     begun: Duration,
+    /// The rail said of it, and so of every copy, that it did not execute it.
+    is_refused: bool,
 }
 
 impl Rails {
@@ -238,6 +240,56 @@ impl Rails {
         });
     }
 
+    /// The rail's name for its payment of a payout, if it made one.
+    pub fn paid_as(&self, payout: PayoutId) -> Option<String> {
+        let paid = |entry: &&Entry| entry.payout == payout && entry.movement == Movement::Paid;
+        self.journal.iter().find(paid).map(|entry| entry.reference.clone())
+    }
+
+    /// Whether a payment of a payout came back under this name.
+    pub fn has_returned(&self, payout: PayoutId, reference: &str) -> bool {
+        let returned = |entry: &Entry| entry.movement == Movement::Returned && entry.reference == reference;
+        self.journal.iter().any(|entry| entry.payout == payout && returned(entry))
+    }
+
+    /// The rail's statement, of these instants.
+    pub fn lines(&self, rail: &'static str, is_there: impl Fn(OffsetDateTime) -> bool) -> Vec<StatementLine> {
+        let says_of = Rail::named(rail).is_ok_and(Rail::can_be_looked_up);
+        let ours = self.journal.iter().filter(|entry| entry.rail == rail && is_there(entry.at));
+        ours.map(|entry| StatementLine {
+            key: entry.key.clone(),
+            reference: entry.reference.clone(),
+            amount_minor: entry.amount_minor,
+            fee_minor: 0,
+            currency: "EUR".to_owned(),
+            destination: entry.destination.clone(),
+            movement: entry.movement,
+            at: Some(entry.at),
+            // A bank says no more than the key.
+            of: entry.of.clone().filter(|_| says_of),
+        })
+        .collect()
+    }
+
+    /// Why a payout was paid, or can still be, by a rail that does what its class says.
+    pub fn may_be_paid(&self, payout: PayoutId, now: Duration) -> Option<&'static str> {
+        let is_ours = |one: &Instruction| one.key.payout().is_ok_and(|key| key == payout);
+        let is_alive = |request: &&Request| {
+            !request.is_refused
+                && now <= request.begun + request.rail.request_lifetime
+                && request.instructions.iter().any(is_ours)
+        };
+        if self.mistreated.contains(&payout) {
+            None
+        } else if self.paid_as(payout).is_some() {
+            Some("it was paid")
+        } else if self.requests.iter().any(|request| is_alive(&request)) {
+            Some("a request can still arrive")
+        } else {
+            None
+        }
+    }
+
     fn find(&self, rail: &'static Rail, key: &str) -> Option<Outcome> {
         let payments = self.payments.get(&(rail.name, key.to_owned()))?;
         let proof = payments.iter().find(|payment| !matches!(payment.outcome, Outcome::Refused(_)));
@@ -269,8 +321,9 @@ impl SimAdapter {
             world.matrix.hit(Step::Call, Fault::Duplicate);
             arrive(scheduler.millis(1, 5_000));
         }
-        world.rails().requests.push(request.clone());
         let weather = world.weather();
+        let is_refused = weather == Some(Fault::RateLimited);
+        world.rails().requests.push(Request { is_refused, ..request.clone() });
         let execute = || world.rails().execute(scheduler, world, &request);
         match weather {
             Some(Fault::RateLimited) => Answer::All(Outcome::NotExecuted),
@@ -319,6 +372,7 @@ impl Adapter for SimAdapter {
             instructions: call.instructions.to_vec(),
             expires_at: call.expires_at,
             begun: self.world.scheduler.now(),
+            is_refused: false,
         };
         let Ok(arrow) = self.world.before(self.process, Step::Call, Server::Rail).await else {
             return Answer::All(Outcome::NotExecuted); // no connection, so no request
@@ -361,23 +415,8 @@ impl Adapter for SimAdapter {
         let until = from.max(now - self.world.statement_lag());
         let mut items: Vec<Result<StatementItem, StatementError>> = {
             let rails = self.world.rails();
-            let is_there = |entry: &&Entry| entry.at >= from && (entry.at < until || until == now);
-            let ours = rails.journal.iter().filter(|entry| entry.rail == self.rail.name).filter(is_there);
-            ours.map(|entry| {
-                Ok(StatementItem::Line(StatementLine {
-                    key: entry.key.clone(),
-                    reference: entry.reference.clone(),
-                    amount_minor: entry.amount_minor,
-                    fee_minor: 0,
-                    currency: "EUR".to_owned(),
-                    destination: entry.destination.clone(),
-                    movement: entry.movement,
-                    at: Some(entry.at),
-                    // A bank says no more than the key.
-                    of: entry.of.clone().filter(|_| self.rail.can_be_looked_up()),
-                }))
-            })
-            .collect()
+            let is_there = |at| at >= from && (at < until || until == now);
+            rails.lines(self.rail.name, is_there).into_iter().map(StatementItem::Line).map(Ok).collect()
         };
         let end = StatementEnd { from, until, now, lines: items.len() as u64 };
         items.push(Ok(StatementItem::End(end)));

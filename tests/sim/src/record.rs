@@ -161,7 +161,14 @@ impl payfleet_worker::ports::SystemOfRecord for SimRecord {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError> {
-        self.arrow(Step::Intent, |backend| backend.intent_write(lease, worker, rail, looked_up)).await
+        let write = |backend: &mut dyn Backend| {
+            let intent = backend.intent_write(lease, worker, rail, looked_up)?;
+            if intent.is_ok() {
+                self.world.controls_kept(backend, lease.batch)?;
+            }
+            Ok(intent)
+        };
+        self.arrow(Step::Intent, write).await
     }
 
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {

@@ -99,6 +99,12 @@ impl Scheduler {
         drawn
     }
 
+    /// Something that no draw shows, and that must be the same too.
+    pub fn mark(&self, what: u64) {
+        let mut state = self.state();
+        state.fingerprint = state.fingerprint.wrapping_mul(0x0100_0000_01b3).wrapping_add(what + 1);
+    }
+
     /// Whether something of this probability, in thousandths, happens.
     pub fn chance(&self, thousandths: u64) -> bool {
         self.below(1_000) < thousandths

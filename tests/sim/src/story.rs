@@ -11,6 +11,7 @@ use crate::fleet::{self, RAILS};
 use crate::judge;
 use crate::matrix::Matrix;
 use crate::others;
+use crate::people;
 use crate::scheduler::{ProcessId, Scheduler, Tasks};
 use crate::world::{Profile, World};
 
@@ -73,14 +74,15 @@ struct Cast {
     coordinator: Option<ProcessId>,
     reconciler: ProcessId,
     operator: ProcessId,
+    clerk: ProcessId,
 }
 
 /// Plays a seed over a backend that holds the scenario of the same seed.
 pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dyn Backend>) -> Story {
     let scheduler = Scheduler::new(seed);
-    let profile = Profile::draw(&scheduler);
+    let profile = Profile::draw(seed, &scheduler);
     let peace_at = profile.until;
-    let world = World::new(scheduler.clone(), matrix, backend, profile);
+    let world = World::new(scheduler.clone(), matrix, backend, profile, scenario.clone());
     scheduler.note(|| format!("{scenario:?}\n{:?}", world.profile()));
     let mut tasks = Tasks::default();
 
@@ -101,19 +103,31 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
     let runs = has_ended.lock().unwrap().take().unwrap_or_default();
     scheduler.kill(fate);
     world.afterwards();
-    let beyond = scheduler.now() + Duration::from_secs(90);
+    let mut beyond = scheduler.now() + Duration::from_secs(90);
+    if world.has_deciders() {
+        beyond += Duration::from_secs(scheduler.below(24 * DAYS) * 3600);
+    }
     scheduler.run(&mut tasks, beyond, |_| false);
-    let rows = runs.into_iter().filter_map(|run| world.backend().run_find(run).ok().flatten()).collect();
-    let auditor = fleet::auditor(&world, rows);
-    let audited = scheduler.run(&mut tasks, beyond + Duration::from_secs(60), |now| now.is_dead(auditor));
-    if !audited {
-        wrong.push("the last comparison did not end".to_owned());
+    let mut audit = || {
+        let find = |run: &RunId| world.backend().run_find(*run).ok().flatten();
+        let auditor = fleet::auditor(&world, runs.iter().filter_map(find).collect());
+        let until = scheduler.now() + Duration::from_secs(60);
+        if !scheduler.run(&mut tasks, until, |now| now.is_dead(auditor)) {
+            wrong.push("the last comparison did not end".to_owned());
+        }
+    };
+    audit();
+    if world.has_deciders() {
+        world.decide_at_last();
+        audit();
     }
 
     let ended = world.backend().ended();
     wrong.extend(judge::books(scenario, &ended, None));
     judge::journal(scenario, &ended, &world.rails(), &mut wrong);
-    judge::ends(&ended, &world.rails().mistreated, &mut wrong);
+    let mut slandered = world.rails().mistreated.clone();
+    slandered.extend(world.files(|files| files.forged.clone()));
+    judge::ends(&ended, &slandered, &mut wrong);
     wrong.extend(world.all_broken());
     Story {
         seed,
@@ -136,6 +150,7 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
         coordinator: None,
         reconciler: fleet::reconciler(&world),
         operator: others::operator(&world),
+        clerk: people::clerk(&world),
     };
     let second_at = scheduler.millis(500, 8_000);
     let night_at = scheduler.chance(100).then(|| scheduler.millis(500, 6_000));
@@ -157,6 +172,7 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
                 1 => scheduler.sleep(scheduler.millis(500, 30_000)).await,
                 _ => night(&world, &cast, 1 + scheduler.below(24 * DAYS)).await,
             }
+            world.decide_by_lot().await;
         }
         if now >= peace_at && !is_peace {
             is_peace = true;
@@ -169,7 +185,9 @@ async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended:
         let is_time = if comes_after_verdict { had_afterthoughts } else { now >= second_at || is_peace };
         trigger(&world, &scenario, &mut cast, if is_time { 2 } else { 1 });
         if is_peace && let Some(runs) = all_ended(&world, &scenario) {
-            for process in cast.workers.iter().map(|(process, _)| *process).chain([cast.reconciler, cast.operator]) {
+            for process in
+                cast.workers.iter().map(|(process, _)| *process).chain([cast.reconciler, cast.operator, cast.clerk])
+            {
                 scheduler.kill(process);
             }
             *has_ended.lock().unwrap() = Some(runs);
@@ -186,7 +204,7 @@ async fn night(world: &World, cast: &Cast, hours: u64) {
         .workers
         .iter()
         .map(|(process, _)| *process)
-        .chain([cast.reconciler, cast.operator])
+        .chain([cast.reconciler, cast.operator, cast.clerk])
         .chain(cast.coordinator);
     everybody.for_each(|process| world.scheduler.stop(process, night));
     world.scheduler.sleep(night).await;
@@ -205,6 +223,9 @@ fn supervise(world: &World, cast: &mut Cast) {
     }
     if world.scheduler.is_dead(cast.operator) && !world.is_peace() {
         cast.operator = others::operator(world);
+    }
+    if world.scheduler.is_dead(cast.clerk) && !world.is_peace() {
+        cast.clerk = people::clerk(world);
     }
 }
 

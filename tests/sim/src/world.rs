@@ -8,8 +8,11 @@ use payfleet_store::StoreError;
 use time::OffsetDateTime;
 
 use crate::EPOCH;
-use crate::backend::Backend;
+use crate::backend::{Backend, Scenario};
+use crate::controls::Controls;
+use crate::files::Files;
 use crate::matrix::{FAULTS, Fault, Matrix, Step};
+use crate::people::Words;
 use crate::queue::Streams;
 use crate::rail::Rails;
 use crate::scheduler::{ProcessId, Scheduler};
@@ -20,6 +23,11 @@ pub const LEASE_TTL: Duration = Duration::from_secs(2);
 /// How often, in thousandths of arrows, somebody does something meanwhile, and how often at most in a seed.
 const ACT_RATE: u64 = 24;
 const ACTS_MAX: u64 = 8;
+
+/// The same of what people say about holds, and of files. There are few holds and few returns, so whoever decides looks often.
+const DECIDE_RATE: u64 = 160;
+const DECISIONS_MAX: u64 = 12;
+const FILES_MAX: u64 = 8;
 
 /// Whom an arrow goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,23 +64,32 @@ pub struct Profile {
     pub rate: u64,
     /// What people do meanwhile, and rails afterwards.
     pub acts: Vec<Fault>,
+    /// What people say about what is held in doubt, and the files that they hand in.
+    pub decisions: Vec<Fault>,
     /// When peace begins.
     pub until: Duration,
 }
 
 impl Profile {
     /// By lot: some kinds of faults, some rate.
-    pub fn draw(scheduler: &Scheduler) -> Profile {
+    pub fn draw(seed: u64, scheduler: &Scheduler) -> Profile {
         let goes_on = scheduler.chance(350);
         let often = |fault: &Fault| match fault {
             fault if fault.is_an_act() => 250,
             fault if fault.is_an_afterthought() => u64::from(goes_on) * 600,
             _ => 600,
         };
-        let drawn = FAULTS.into_iter().filter(|fault| scheduler.chance(often(fault)));
-        let (acts, faults) = drawn.partition(|fault: &Fault| fault.is_an_act() || fault.is_an_afterthought());
+        let drawn = FAULTS.into_iter().filter(|fault| !fault.is_of_people() && scheduler.chance(often(fault)));
+        let (mut acts, faults): (Vec<Fault>, _) =
+            drawn.partition(|fault: &Fault| fault.is_an_act() || fault.is_an_afterthought());
         let rate = [2, 10, 30, 60, 120][scheduler.below(5) as usize];
-        Profile { faults, rate, acts, until: scheduler.millis(1_000, 9_000) }
+        // By a lot of their own, so that a story without people goes on as it went before there were any.
+        let people = Scheduler::new(seed ^ 0x00be_0b1e);
+        let there_are = people.chance(400);
+        let drawn = FAULTS.into_iter().filter(|fault| there_are && fault.is_of_people() && people.chance(600));
+        let (decisions, others): (Vec<Fault>, Vec<Fault>) = drawn.partition(|act| !act.is_a_control());
+        acts.extend(others);
+        Profile { faults, rate, acts, decisions, until: scheduler.millis(1_000, 9_000) }
     }
 }
 
@@ -90,6 +107,11 @@ struct Trouble {
     has_lagged: bool,
     /// What people and rails have done.
     acts: u64,
+    decisions: u64,
+    files_handed: u64,
+    controls: Controls,
+    words: Words,
+    files: Files,
     broken: Vec<String>,
 }
 
@@ -99,6 +121,7 @@ struct Inner {
     rails: Mutex<Rails>,
     trouble: Mutex<Trouble>,
     profile: Profile,
+    scenario: Scenario,
 }
 
 /// A handle to it.
@@ -114,13 +137,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub fn new(scheduler: Scheduler, matrix: Arc<Matrix>, backend: Box<dyn Backend>, profile: Profile) -> World {
+    pub fn new(
+        scheduler: Scheduler,
+        matrix: Arc<Matrix>,
+        backend: Box<dyn Backend>,
+        profile: Profile,
+        scenario: Scenario,
+    ) -> World {
         let inner = Inner {
             backend: Mutex::new(backend),
             streams: Mutex::default(),
             rails: Mutex::default(),
             trouble: Mutex::default(),
             profile,
+            scenario,
         };
         World { scheduler, matrix, inner: Arc::new(inner) }
     }
@@ -151,6 +181,26 @@ impl World {
 
     pub fn profile(&self) -> &Profile {
         &self.inner.profile
+    }
+
+    pub fn scenario(&self) -> &Scenario {
+        &self.inner.scenario
+    }
+
+    pub fn controls(&self) -> Controls {
+        self.trouble().controls.clone()
+    }
+
+    pub fn controls_mut<T>(&self, change: impl FnOnce(&mut Controls) -> T) -> T {
+        change(&mut self.trouble().controls)
+    }
+
+    pub fn files<T>(&self, use_them: impl FnOnce(&mut Files) -> T) -> T {
+        use_them(&mut self.trouble().files)
+    }
+
+    pub fn words_mut<T>(&self, change: impl FnOnce(&mut Words) -> T) -> T {
+        change(&mut self.trouble().words)
     }
 
     pub fn is_peace(&self) -> bool {
@@ -193,9 +243,10 @@ impl World {
     }
 
     /// Whether a run may be called discrepant for a while although it is not: when a rail did what its class denies; or when its statement lagged, and
-    /// the database's clock was set forward between a payment and the statement, which then seems to reach past it.
+    /// the database's clock was set forward between a payment and the statement, which then seems to reach past it; or when a file tells what the rail's
+    /// own statement does not, or not yet.
     pub fn may_seem_discrepant(&self) -> bool {
-        self.rails().has_misbehaved() || self.trouble().has_lagged
+        self.rails().has_misbehaved() || self.trouble().has_lagged || self.trouble().files.count > 0
     }
 
     /// An error that no fault explains.
@@ -236,6 +287,18 @@ impl World {
                 self.matrix.hit(step, act);
             }
         }
+        // Of these there are few while something is held.
+        let (decide_rate, looks) = match step {
+            Step::Plan | Step::Publish | Step::Intent | Step::Call | Step::Record | Step::Acknowledge => {
+                (DECIDE_RATE * 5, 2)
+            }
+            _ => (DECIDE_RATE, 1),
+        };
+        for _ in 0..looks {
+            if !self.is_peace() && !profile.decisions.is_empty() && scheduler.chance(decide_rate) {
+                self.decide_at(step);
+            }
+        }
         if !self.is_peace() && !profile.faults.is_empty() && scheduler.chance(rate) {
             let fault = profile.faults[scheduler.below(profile.faults.len() as u64) as usize];
             self.strike(fault, process, step, &mut arrow).await;
@@ -245,6 +308,21 @@ impl World {
             return Err(Gone);
         }
         Ok(arrow)
+    }
+
+    fn decide_at(&self, step: Step) {
+        let decisions = &self.profile().decisions;
+        let act = decisions[self.scheduler.below(decisions.len() as u64) as usize];
+        let is_a_file = act.is_a_file();
+        let may = match is_a_file {
+            true => self.trouble().files_handed < FILES_MAX,
+            false => self.trouble().decisions < DECISIONS_MAX,
+        };
+        if may && self.act(act) {
+            self.trouble().decisions += u64::from(!is_a_file);
+            self.trouble().files_handed += u64::from(is_a_file);
+            self.matrix.hit(step, act);
+        }
     }
 
     /// Right after it was done.

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use payfleet_domain::{Movement, PayoutId, Rail, StatementLine};
+use payfleet_domain::{Movement, Outcome, PayoutId, Rail, Reference, StatementLine};
 use payfleet_store::{Intent, IntentRefused};
 use time::OffsetDateTime;
 
 use crate::AFFILIATES;
-use crate::world::World;
+use crate::world::{World, pay};
 
 fn payment_of(lines: &[StatementLine], payout: PayoutId) -> StatementLine {
     let key = format!("{payout}-");
@@ -180,4 +180,29 @@ async fn what_comes_back_of_what_was_paid_after_it_was_cancelled_is_due_again() 
     let read = world.read().await;
     assert_eq!((read.late, read.returned), (0, 0), "it went out and came back, and is due as before");
     assert!(world.payouts("cancelled").await.contains(&payout));
+}
+
+/// A batch of which a part was paid, and the rest proven not to be, is as one that was never sent. What was paid of it can come back all the same.
+#[tokio::test]
+async fn what_was_paid_of_a_batch_whose_rest_was_not_sent_can_come_back() {
+    let world = World::planned(AFFILIATES).await;
+    let several =
+        "SELECT min(first_payout_id) FROM batch WHERE run_id = $1 AND rail = 'sandbox-payout' AND payouts > 1";
+    let first: i64 = sqlx::query_scalar(several).bind(world.run.id.0).fetch_one(&world.raw).await.unwrap();
+    let paid = PayoutId(first);
+    pay(&world.store, world.run.id, |_, id| match id == paid {
+        true => Outcome::Paid(Reference(format!("po_{id}"))),
+        false => Outcome::NotExecuted,
+    })
+    .await;
+    world.store.run_cancel(world.run.id).await.unwrap();
+    let mut world = world.finish().await;
+    assert_eq!(world.reconcile().await.found, []);
+    // In a part of its own, as most returns are.
+    let payment = payment_of(&world.lines, paid);
+    let of = Some(payment.reference.clone());
+    world.lines = vec![StatementLine { reference: "back".to_owned(), of, movement: Movement::Returned, ..payment }];
+    let said = world.reconcile().await;
+    assert_eq!((said.applied.returned, said.found), (1, vec![]));
+    assert_eq!(world.payouts("returned").await, [paid]);
 }

@@ -1,18 +1,21 @@
 //! A system of record in memory: the store's operations written down a second time, plainly, with the rules of `domain`. Over the same seed it must come
 //! to the same end as the real store (see [`crate::postgres`]).
 
+mod controls;
 mod outcomes;
+mod people;
 mod runs;
 mod session;
 mod standing;
+mod statement;
 mod stops;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, LineDiffers, Money, Movement, PayoutId, PayoutState,
-    Rail, RunId, RunState, TenantId, Witness,
+    AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers, Money, Movement, PayoutId,
+    PayoutState, Rail, RunId, RunState, TenantId,
 };
 use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, RunRow, StoreError};
 use time::OffsetDateTime;
@@ -48,13 +51,61 @@ struct Payout {
     settled_at: Option<OffsetDateTime>,
     /// Kind, as table `transfer_kind` numbers them, and the ordinal of the run that counts what became due again.
     transfers: BTreeMap<u8, Option<i32>>,
-    /// On a statement just as it should be.
+    /// On the rail's own statement just as it should be.
     is_listed: bool,
-    /// Payments and returns beyond the first payment: what, its reference, who says so; how much, and the payment that a return is of.
-    movements: BTreeMap<(Movement, String, Witness), (i64, Option<String>)>,
+    /// In a file just as it should be.
+    is_filed: bool,
+    /// Payments and returns beyond the first payment, as somebody tells them under a reference.
+    movements: BTreeMap<(Movement, String, Teller), Told>,
+    /// Returns that cannot be right, and whether a file says so.
+    wrong_returns: BTreeSet<(String, Teller)>,
     is_contested: bool,
     /// A line says another amount, currency or destination.
     differs: LineDiffers,
+    /// Of one that is held.
+    held: Held,
+}
+
+/// Who tells of a movement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Teller {
+    /// An answer, a lookup, or people.
+    Answer,
+    /// The rail's own statement.
+    Rail,
+    File,
+}
+
+/// A movement as it is told.
+#[derive(Debug, Clone)]
+struct Told {
+    minor: i64,
+    /// The payment that a return is of.
+    of: Option<String>,
+    /// A return that a file tells waits for a second person.
+    counts: bool,
+    proposal: Option<people::Said>,
+    /// Its place in the order of all of them.
+    nth: u64,
+}
+
+/// A hold.
+#[derive(Debug, Clone)]
+struct Held {
+    reason: HoldReason,
+    proposal: Option<people::Said>,
+}
+
+impl Default for Held {
+    fn default() -> Held {
+        Held { reason: HoldReason::Poison, proposal: None }
+    }
+}
+
+impl Held {
+    fn is_by_control(&self) -> bool {
+        HoldReason::CONTROLS.contains(&self.reason)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -134,10 +185,15 @@ pub struct Memory {
     sessions_opened: u64,
     /// By rail: how far its statement is known.
     accounts: BTreeMap<&'static str, Account>,
+    /// Payouts that people have stopped, and affiliates that they have put on hold.
+    stopped: BTreeSet<PayoutId>,
+    on_hold: BTreeSet<usize>,
     /// Lines whose key is none of ours.
     strays: i64,
     /// How often something was settled.
     recorded: u64,
+    /// Movements that were kept.
+    movements: u64,
 }
 
 /// How far the statement of an account is known.
@@ -147,6 +203,9 @@ struct Account {
     reaches_ours: Option<OffsetDateTime>,
     /// How much had been recorded when the last part was asked for.
     asked_as: u64,
+    /// The same of files.
+    file_reaches: Option<OffsetDateTime>,
+    file_asked_as: u64,
 }
 
 /// Reads as "free" and as "due": `-infinity` of the schema.
@@ -169,8 +228,11 @@ impl Memory {
             readings: BTreeMap::new(),
             sessions_opened: 0,
             accounts: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            on_hold: BTreeSet::new(),
             strays: 0,
             recorded: 0,
+            movements: 0,
         }
     }
 
@@ -204,6 +266,8 @@ impl Memory {
     /// G1.
     pub(super) fn acquire(&mut self, id: BatchId, ttl: Duration) -> Result<Option<LeasedBatch>, StoreError> {
         let now = self.now;
+        let is_sending = self.batches.get(&id).is_some_and(|batch| batch.state == BatchState::Sending);
+        let has_controls = is_sending && self.has_controls(id);
         let Some(batch) = self.batches.get_mut(&id) else { return Ok(None) };
         let run = &self.runs[&batch.run];
         let may_work = run.row.state == RunState::Paying
@@ -235,7 +299,7 @@ impl Memory {
                 stalled_leases: batch.stalled_leases,
                 unknown_attempts: batch.unknown_attempts,
                 run_cancelled: run.row.state == RunState::Cancelled,
-                has_controls: false,
+                has_controls,
                 now,
             },
             failures: batch.failures,
@@ -287,6 +351,10 @@ impl Memory {
         if rail.needs_dead_requests() && looked_up {
             batch.supersede(now);
         }
+        if let Some(refused) = self.apply_controls(lease.batch, rail)? {
+            return Ok(Err(refused));
+        }
+        let batch = self.batch(lease.batch)?;
         if is_past_or_now(batch.lease_until, now) {
             return Ok(Err(IntentRefused::LeaseLost));
         }

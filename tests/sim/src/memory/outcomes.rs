@@ -6,12 +6,13 @@ use payfleet_domain::{
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
-use super::{Batch, Memory};
+use super::controls::Part;
+use super::{Batch, Memory, Teller};
 
 type News<'a> = Vec<(PayoutId, &'a str)>;
 
 impl Memory {
-    fn can(&self, payout: PayoutId, event: PayoutEvent) -> bool {
+    pub(super) fn can(&self, payout: PayoutId, event: PayoutEvent) -> bool {
         self.payouts.get(&payout).is_some_and(|payout| payout.state.after(event).is_ok())
     }
 
@@ -22,9 +23,13 @@ impl Memory {
 
     fn accept(&mut self, news: &[(PayoutId, &str)]) {
         for (id, reference) in news {
-            if self.can(*id, PayoutEvent::Accept)
-                && let Some(payout) = self.payouts.get_mut(id)
-            {
+            if !self.can(*id, PayoutEvent::Accept) {
+                continue;
+            }
+            if self.payouts[id].state == PayoutState::Held {
+                self.run_news([id.run()]);
+            }
+            if let Some(payout) = self.payouts.get_mut(id) {
                 payout.state = PayoutState::Accepted;
                 payout.reference = Some((*reference).to_owned());
             }
@@ -33,6 +38,17 @@ impl Memory {
 
     /// Refusals and cancellations: the money is due again.
     pub(super) fn set_free(&mut self, ids: &[PayoutId], to: PayoutState, event: PayoutEvent) -> u64 {
+        self.free(ids, to, event, |_| true)
+    }
+
+    /// The same; `counts` says whose word of a payment keeps the money.
+    pub(super) fn free(
+        &mut self,
+        ids: &[PayoutId],
+        to: PayoutState,
+        event: PayoutEvent,
+        counts: fn(Teller) -> bool,
+    ) -> u64 {
         let mut freed = 0;
         for id in ids {
             if !self.can(*id, event) {
@@ -52,7 +68,9 @@ impl Memory {
             freed += 1;
         }
         let is_paid = |id: &PayoutId| {
-            self.payouts.get(id).is_some_and(|payout| payout.movements.keys().any(|(kind, ..)| *kind == Movement::Paid))
+            self.payouts.get(id).is_some_and(|payout| {
+                payout.movements.keys().any(|(kind, _, by)| *kind == Movement::Paid && counts(*by))
+            })
         };
         let paid: Vec<PayoutId> = ids.iter().copied().filter(is_paid).collect();
         self.weigh(&paid);
@@ -269,37 +287,15 @@ impl Memory {
 
     fn halve(&mut self, id: BatchId, halves: BatchState) -> Result<(), StoreError> {
         let batch = self.batch(id)?.clone();
-        batch.state.to(BatchState::Split).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
         if batch.payouts() < 2 {
             return Err(StoreError::Broken(format!("batch {id} cannot be split")));
         }
         let middle = PayoutId(batch.first.0 + i64::from(batch.payouts() / 2));
-        for (first, last) in [(batch.first, PayoutId(middle.0 - 1)), (middle, batch.last)] {
-            let is_new = halves == BatchState::Ready;
-            let half = Batch {
-                first,
-                last,
-                parent: Some(id),
-                state: halves,
-                available_at: None,
-                epoch: payfleet_domain::Epoch(0),
-                lease_until: None,
-                first_sent_at: if is_new { None } else { batch.first_sent_at },
-                stalled_leases: 0,
-                attempts: if is_new { Default::default() } else { batch.attempts.clone() },
-                attempt: if is_new { 0 } else { batch.attempt },
-                ..batch.clone()
-            };
-            let next = self.batches.last_key_value().map_or(1, |(id, _)| id.0 + 1);
-            self.batches.insert(BatchId(next), half);
-        }
-        let batch = self.batch(id)?;
-        batch.state = BatchState::Split;
-        batch.lease_until = None;
-        Ok(())
+        let part = |first, last| Part { first, last, state: halves };
+        self.split_into(id, &[part(batch.first, PayoutId(middle.0 - 1)), part(middle, batch.last)])
     }
 
-    pub(super) fn hold(&mut self, lease: Lease, _reason: HoldReason) -> Result<Option<u64>, StoreError> {
+    pub(super) fn hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         let batch = self.batch(lease.batch)?.clone();
         if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
             return Ok(None);
@@ -308,7 +304,7 @@ impl Memory {
             self.cancel_part(lease.batch)?;
         }
         let payouts = self.in_batch(&batch);
-        let held = self.move_all(&payouts, PayoutEvent::Hold);
+        let held = self.hold_all(&payouts, reason);
         self.settle_held(lease.batch);
         Ok(Some(held))
     }
@@ -327,10 +323,16 @@ impl Memory {
             (false, true) => BatchState::Held,
             (false, false) => BatchState::Done,
         };
+        let now = self.now;
         if let Some(batch) = self.batches.get_mut(&id) {
             batch.state = next;
             batch.stalled_leases = 0;
             batch.lease_until = None;
+            // A part of a split batch may be answered by what was sent before it was one.
+            if next == BatchState::Accepted {
+                batch.first_sent_at = batch.first_sent_at.or(Some(now));
+                batch.attempt = batch.attempt.max(1);
+            }
         }
     }
 }

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use payfleet_domain::invariant::{Total, run_adds_up};
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd, StatementLine,
-    TenantId,
+    BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd,
+    StatementLine, TenantId,
 };
 use payfleet_store::{
-    AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
-    PlanProgress, Planned, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
-    StopConfirmed, StopSeen, StoreError, Uncovered, Verdict,
+    AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
+    HoldError, HoldSaid, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order, PlanProgress, Planned,
+    Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount, StopConfirmed, StopSeen,
+    StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Batch, Exclusion, Memory, Payout, Run, is_past};
-use crate::backend::{Backend, Ended, ExclusionEnd, Opened, PayoutEnd, RunEnd, SessionId};
+use crate::backend::{Backend, Ended, ExclusionEnd, Handed, Opened, PayoutEnd, RunEnd, SessionId};
 
 /// A number that no run has.
 const NO_RUN: RunId = RunId(i32::MAX as i64);
@@ -105,8 +106,7 @@ impl Memory {
             let carried_minor = self.carried[affiliate] - later;
             let amount_minor = carried_minor + self.earned(id, affiliate);
             let rail = self.scenario.affiliates[affiliate].rail;
-            let is_contested = self.payouts.values().any(|payout| payout.affiliate == affiliate && payout.is_contested);
-            match rail.filter(|_| amount_minor >= MINIMUM_MINOR && !is_contested) {
+            match rail.filter(|_| amount_minor >= MINIMUM_MINOR && self.may_be_planned(affiliate)) {
                 Some(rail) => {
                     paid.push((rail, affiliate, amount_minor, carried_minor));
                     self.carried[affiliate] = later;
@@ -140,9 +140,12 @@ impl Memory {
                     settled_at: None,
                     transfers,
                     is_listed: false,
+                    is_filed: false,
                     movements: Default::default(),
+                    wrong_returns: Default::default(),
                     is_contested: false,
                     differs: Default::default(),
+                    held: Default::default(),
                 },
             );
             let size = rail.payouts_per_batch.min(batch_size);
@@ -338,6 +341,30 @@ impl Backend for Memory {
         }
     }
 
+    fn payout_stop(&mut self, payout: PayoutId) -> Result<ControlSet, ControlError> {
+        self.stop_payout(payout)
+    }
+
+    fn payout_release(&mut self, payout: PayoutId) -> Result<ControlLifted, ControlError> {
+        self.release_payout(payout)
+    }
+
+    fn affiliate_hold(&mut self, affiliate: usize) -> Result<ControlSet, ControlError> {
+        Ok(self.hold_affiliate(affiliate))
+    }
+
+    fn affiliate_release(&mut self, affiliate: usize) -> Result<ControlLifted, ControlError> {
+        self.release_affiliate(affiliate)
+    }
+
+    fn holds(&mut self, run: RunId) -> Result<Vec<(PayoutId, Option<NotPaid>)>, StoreError> {
+        Ok(self.holds_of(run))
+    }
+
+    fn hold_decide(&mut self, payout: PayoutId, decision: Decision, person: usize) -> Result<HoldSaid, HoldError> {
+        self.decide(payout, &decision, person)
+    }
+
     fn runs_closable(&mut self) -> Result<Vec<RunId>, StoreError> {
         let may_close = |run: &&Run| {
             matches!(run.row.state, RunState::Paying | RunState::Cancelled)
@@ -432,6 +459,18 @@ impl Backend for Memory {
         end: Option<StatementEnd>,
     ) -> Result<AccountRead, StoreError> {
         self.take(reading, lines, end)
+    }
+
+    fn file_take(&mut self, file: &Handed) -> Result<Option<AccountRead>, StoreError> {
+        self.take_file(file)
+    }
+
+    fn returns_waiting(&mut self) -> Result<Vec<(PayoutId, String)>, StoreError> {
+        Ok(self.waiting())
+    }
+
+    fn return_confirm(&mut self, payout: PayoutId, person: usize) -> Result<Heard, ConfirmError> {
+        self.confirm(payout, person)
     }
 
     fn session_end(&mut self, session: SessionId) {

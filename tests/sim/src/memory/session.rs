@@ -1,13 +1,8 @@
 //! Statements and reconciliations in memory: what a statement says, against what is recorded, judged by the invariants of `domain`.
 
 use payfleet_domain::invariant::{PayoutFacts, broken};
-use payfleet_domain::{
-    BatchId, BatchState, LineDiffers, Movement, PayoutId, PayoutKey, PayoutState, Rail, RunId, RunState, StatementEnd,
-    StatementLine, Witness,
-};
-use payfleet_store::{
-    AccountRead, Applied, Compared, OpenBatches, RunRow, StatementAccount, StoreError, Uncovered, Verdict,
-};
+use payfleet_domain::{BatchId, BatchState, LineDiffers, PayoutId, PayoutKey, Rail, RunId, RunState, StatementLine};
+use payfleet_store::{Compared, OpenBatches, RunRow, StatementAccount, StoreError, Uncovered, Verdict};
 use time::OffsetDateTime;
 
 use super::{Account, Memory};
@@ -25,13 +20,13 @@ pub struct Session {
 /// One part of an account's statement on its way in.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadingOf {
-    rail: &'static str,
-    from: Option<OffsetDateTime>,
-    asked_at: OffsetDateTime,
-    asked_as: u64,
+    pub rail: &'static str,
+    pub from: Option<OffsetDateTime>,
+    pub asked_at: OffsetDateTime,
+    pub asked_as: u64,
 }
 
-fn gone() -> StoreError {
+pub(super) fn gone() -> StoreError {
     StoreError::Broken("a session that has ended".to_owned())
 }
 
@@ -73,7 +68,7 @@ impl Memory {
         let brings_news = |of: RunId, rail: &'static Rail| {
             let run = &self.runs[&of].row;
             let is_begun = !matches!(run.state, RunState::Planning | RunState::Planned);
-            let reaches = self.accounts.get(rail.name).and_then(|account| account.reaches_ours);
+            let reaches = self.accounts.get(rail.name).and_then(|account| account.reaches_to);
             let window = rail.return_window + rail.statement_lag + 2 * rail.dead_after();
             is_begun
                 && run
@@ -104,7 +99,7 @@ impl Memory {
         Ok(Some((id, from)))
     }
 
-    fn genuine(&self, line: &StatementLine) -> Option<PayoutId> {
+    pub(super) fn genuine(&self, line: &StatementLine) -> Option<PayoutId> {
         let payout = line.key.parse::<PayoutKey>().ok()?.payout().ok()?;
         let planned = self.payouts.get(&payout)?;
         let affiliate = &self.scenario.affiliates[planned.affiliate].name;
@@ -112,7 +107,7 @@ impl Memory {
         (key.as_str() == line.key).then_some(payout)
     }
 
-    fn differs(&self, payout: PayoutId, line: &StatementLine) -> LineDiffers {
+    pub(super) fn differs(&self, payout: PayoutId, line: &StatementLine) -> LineDiffers {
         let planned = &self.payouts[&payout];
         LineDiffers {
             amount: line.amount_minor != planned.amount_minor,
@@ -121,120 +116,9 @@ impl Memory {
         }
     }
 
-    fn batch_of(&self, payout: PayoutId) -> Option<BatchId> {
+    pub(super) fn batch_of(&self, payout: PayoutId) -> Option<BatchId> {
         let open = self.batches.iter().filter(|(_, batch)| batch.state != BatchState::Split);
         open.filter(|(_, batch)| batch.has(payout)).map(|(id, _)| *id).next()
-    }
-
-    /// Whether a statement may settle it: its outcome is open, and it may have been sent.
-    fn may_settle(&self, payout: PayoutId) -> bool {
-        match self.payouts[&payout].state {
-            PayoutState::Accepted | PayoutState::Unknown | PayoutState::Held => true,
-            PayoutState::Planned => {
-                self.batch_of(payout).is_some_and(|batch| self.batches[&batch].state != BatchState::Ready)
-            }
-            _ => false,
-        }
-    }
-
-    pub(super) fn take(
-        &mut self,
-        id: SessionId,
-        lines: &[StatementLine],
-        end: Option<StatementEnd>,
-    ) -> Result<AccountRead, StoreError> {
-        let reading = *self.readings.get(&id).ok_or_else(gone)?;
-        let applied = self.apply(lines);
-        let account = self.accounts.entry(reading.rail).or_default();
-        if let Some(end) = end.filter(|end| reading.from.is_none_or(|from| end.from <= from)) {
-            account.reaches_to = account.reaches_to.max(Some(end.until));
-            account.reaches_ours = account.reaches_ours.max(Some(reading.asked_at - (end.now - end.until)));
-            account.asked_as = reading.asked_as;
-        }
-        let reaches_to = account.reaches_to;
-        self.readings.remove(&id);
-        Ok(AccountRead { lines: lines.len() as i64, applied, reaches_to })
-    }
-
-    fn apply(&mut self, lines: &[StatementLine]) -> Applied {
-        let mut plain = Vec::new();
-        let mut odd = Vec::new();
-        for line in lines {
-            match self.genuine(line) {
-                None => self.strays += 1,
-                Some(payout) => {
-                    let differs = self.differs(payout, line);
-                    match line.movement {
-                        Movement::Paid if !differs.in_something() => plain.push((payout, line)),
-                        _ => odd.push((payout, line, differs)),
-                    }
-                }
-            }
-        }
-        let mut proven: std::collections::BTreeMap<PayoutId, String> = Default::default();
-        for (payout, line) in plain.iter().filter(|(payout, _)| self.may_settle(*payout)) {
-            proven.entry(*payout).or_insert_with(|| line.reference.clone());
-        }
-        for (payout, line, _) in
-            odd.iter().filter(|(payout, line, _)| line.movement == Movement::Returned && self.may_settle(*payout))
-        {
-            let accepted = self.payouts[payout].reference.clone();
-            proven
-                .entry(*payout)
-                .or_insert_with(|| line.of.clone().or(accepted).unwrap_or_else(|| line.reference.clone()));
-        }
-        let news: Vec<(PayoutId, &str)> = proven.iter().map(|(id, word)| (*id, word.as_str())).collect();
-        let mut moved = self.settle(&news);
-        let settled: Vec<PayoutId> = proven.keys().copied().collect();
-        let mut changed = Vec::new();
-        for (id, line) in plain {
-            let payout = &self.payouts[&id];
-            let is_settled = matches!(payout.state, PayoutState::Paid | PayoutState::Returned);
-            if is_settled && payout.reference.as_ref() == Some(&line.reference) {
-                let (run, was_listed) = (payout.run, payout.is_listed);
-                if let Some(payout) = self.payouts.get_mut(&id) {
-                    payout.is_listed = true;
-                }
-                if !was_listed && self.runs[&run].verdict == Some(RunState::Discrepant) {
-                    self.run_news([run]);
-                }
-            } else if self.keep(id, Movement::Paid, &line.reference, Witness::Listed, line.amount_minor, None) {
-                changed.push(id);
-            }
-        }
-        for (id, line, differs) in odd {
-            if line.movement == Movement::Paid
-                && let Some(payout) = self.payouts.get_mut(&id)
-            {
-                payout.differs.amount |= differs.amount;
-                payout.differs.currency |= differs.currency;
-                payout.differs.destination |= differs.destination;
-            }
-            let minor = line.amount_minor + line.fee_minor;
-            let of = (line.movement == Movement::Returned).then_some(line.of.as_deref()).flatten();
-            if self.keep(id, line.movement, &line.reference, Witness::Listed, minor, of) {
-                changed.push(id);
-            }
-        }
-        moved += self.weigh(&changed);
-        self.run_news(settled.iter().map(|id| id.run()));
-        let batches: Vec<BatchId> = settled.iter().filter_map(|payout| self.batch_of(*payout)).collect();
-        for batch in batches {
-            self.settle_held(batch);
-        }
-        // Of what is still to be sent, a payment is known: nothing more of its run is sent before people have looked.
-        let is_unsent = |line: &&StatementLine| {
-            let payout = self.genuine(line).filter(|_| line.movement == Movement::Paid);
-            payout.is_some_and(|payout| self.payouts[&payout].state == PayoutState::Planned)
-        };
-        let unsent = lines.iter().filter(is_unsent).count() as u64;
-        if moved.alarms + unsent > 0 {
-            for payout in changed.iter().chain(&settled) {
-                self.alarm(payout.run());
-            }
-        }
-        let alarms = moved.alarms + unsent;
-        Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms }
     }
 
     pub(super) fn open_batches(&mut self, id: SessionId) -> Result<Vec<OpenBatches>, StoreError> {
@@ -253,7 +137,8 @@ impl Memory {
     pub(super) fn uncovered(&mut self, id: SessionId) -> Result<Vec<Uncovered>, StoreError> {
         let run = self.session(id)?.run;
         let Some(wanted) = self.runs[&run].row.settled_at else { return Ok(Vec::new()) };
-        let known = |rail: &str| self.accounts.get(rail).and_then(|account| account.reaches_ours);
+        let known =
+            |rail: &str| self.accounts.get(rail).and_then(|account| account.reaches_ours.max(account.file_reaches));
         let accounts = self.rails_of(|of, _| of == run).into_iter();
         let short = accounts.filter(|account| known(&account.rail).is_none_or(|reaches| reaches < wanted));
         Ok(short
@@ -272,6 +157,9 @@ impl Memory {
         let own = payout.reference.as_deref();
         PayoutFacts {
             is_contested: payout.is_contested,
+            return_waits: payout.known().any(|(_, told)| !told.counts),
+            return_differs: payout.has_wrong_return(),
+            is_listed: account.is_listed() && !(payout.is_by_file() && self.is_reached(id).0),
             reference_differs: account.is_listed() && !account.listed().any(|listed| Some(listed) == own),
             amount_differs: payout.differs.amount,
             currency_differs: payout.differs.currency,
@@ -280,12 +168,20 @@ impl Memory {
         }
     }
 
-    fn is_newer(&self, id: PayoutId) -> bool {
+    /// Whether the rail's own statement, and whether a file, was asked for after a payout was recorded as paid and reaches past that.
+    fn is_reached(&self, id: PayoutId) -> (bool, bool) {
         let payout = &self.payouts[&id];
         let rail = self.batch_of(id).map(|batch| self.batches[&batch].rail.name).unwrap_or_default();
         let known = self.accounts.get(rail).copied().unwrap_or(Account::default());
-        let in_time = payout.settled_at.is_some_and(|at| known.reaches_ours.is_some_and(|reaches| at <= reaches));
-        !in_time || payout.settled_as.is_some_and(|nth| nth > known.asked_as)
+        let by = |reaches: Option<OffsetDateTime>, asked_as: u64| {
+            let in_time = payout.settled_at.is_some_and(|at| reaches.is_some_and(|reaches| at <= reaches));
+            in_time && payout.settled_as.is_none_or(|nth| nth <= asked_as)
+        };
+        (by(known.reaches_ours, known.asked_as), by(known.file_reaches, known.file_asked_as))
+    }
+
+    fn is_newer(&self, id: PayoutId) -> bool {
+        self.is_reached(id) == (false, false)
     }
 
     pub(super) fn compare(&mut self, id: SessionId) -> Result<Compared, StoreError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use payfleet_domain::{Movement, PaymentAccount, PaymentStep, PayoutEvent, PayoutId, PayoutState, RunId, Witness};
 
-use super::{Memory, Payout};
+use super::{Memory, Payout, Teller, Told};
 
 /// What news of payments did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,19 +33,49 @@ impl Payout {
             if self.is_listed {
                 account.pay(own, Witness::Listed, self.amount_minor);
             }
+            if self.is_filed {
+                account.pay(own, Witness::Filed, self.amount_minor);
+            }
         }
-        for ((movement, reference, witness), (minor, of)) in &self.movements {
+        for ((movement, reference, teller), told) in self.known().filter(|(_, told)| told.counts) {
+            let witness = match teller {
+                Teller::Answer => Witness::Told,
+                Teller::Rail => Witness::Listed,
+                Teller::File => Witness::Filed,
+            };
             match movement {
-                Movement::Paid => account.pay(reference, *witness, *minor),
+                Movement::Paid => account.pay(reference, witness, told.minor),
                 Movement::Returned => {
-                    account.give_back(reference, *witness, *minor);
-                    if let Some(of) = of {
+                    account.give_back(reference, witness, told.minor);
+                    if let Some(of) = &told.of {
                         account.give_back_of(of);
                     }
                 }
             }
         }
         account
+    }
+
+    /// What a file says is not asked where the rail's own statement tells the same movement.
+    pub(super) fn known(&self) -> impl Iterator<Item = (&(Movement, String, Teller), &Told)> {
+        self.movements.iter().filter(|((kind, reference, teller), _)| {
+            let is_own = *kind == Movement::Paid && self.is_listed && self.reference.as_ref() == Some(reference);
+            *teller != Teller::File
+                || !is_own && !self.movements.contains_key(&(*kind, reference.clone(), Teller::Rail))
+        })
+    }
+
+    /// Whether a return is told, and not only by a file that the rail corrects, that cannot be right.
+    pub(super) fn has_wrong_return(&self) -> bool {
+        self.wrong_returns.iter().any(|(reference, teller)| {
+            *teller != Teller::File || !self.wrong_returns.contains(&(reference.clone(), Teller::Rail))
+        })
+    }
+
+    /// Whether a file lists its payment, and the rail's own statement does not.
+    pub(super) fn is_by_file(&self) -> bool {
+        let tells = |by| self.movements.keys().any(|(kind, _, teller)| *kind == Movement::Paid && *teller == by);
+        !(self.is_listed || tells(Teller::Rail)) && (self.is_filed || tells(Teller::File))
     }
 }
 
@@ -68,13 +98,20 @@ impl Memory {
         payout: PayoutId,
         movement: Movement,
         reference: &str,
-        by: Witness,
+        by: Teller,
         minor: i64,
         of: Option<&str>,
     ) -> bool {
         let Some(payout) = self.payouts.get_mut(&payout) else { return false };
-        let of = of.map(str::to_owned);
-        payout.movements.insert((movement, reference.to_owned(), by), (minor, of)).is_none()
+        let std::collections::btree_map::Entry::Vacant(new) =
+            payout.movements.entry((movement, reference.to_owned(), by))
+        else {
+            return false;
+        };
+        self.movements += 1;
+        let counts = movement == Movement::Paid || by != Teller::File;
+        new.insert(Told { minor, of: of.map(str::to_owned), counts, proposal: None, nth: self.movements });
+        true
     }
 
     /// G4.
@@ -109,7 +146,7 @@ impl Memory {
     fn told(&mut self, id: PayoutId, reference: &str) -> bool {
         let known = self.payouts.get(&id).map(|payout| (payout.reference.clone(), payout.amount_minor));
         known.is_some_and(|(own, minor)| {
-            own.as_deref() != Some(reference) && self.keep(id, Movement::Paid, reference, Witness::Told, minor, None)
+            own.as_deref() != Some(reference) && self.keep(id, Movement::Paid, reference, Teller::Answer, minor, None)
         })
     }
 
@@ -123,7 +160,7 @@ impl Memory {
         let mut returned = Vec::new();
         for (id, reference) in news {
             let minor = self.payouts.get(id).map_or(0, |payout| payout.amount_minor);
-            if self.keep(*id, Movement::Returned, reference, Witness::Told, minor, Some(reference)) {
+            if self.keep(*id, Movement::Returned, reference, Teller::Answer, minor, Some(reference)) {
                 returned.push(*id);
             }
         }

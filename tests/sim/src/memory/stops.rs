@@ -74,15 +74,21 @@ impl Memory {
             let batch = self.batches[&id].clone();
             if batch.state == BatchState::Ready {
                 cancelled += self.set_free(&self.in_batch(&batch), PayoutState::Cancelled, PayoutEvent::Cancel);
-                let batch = self.batch(id)?;
-                batch.state = BatchState::Cancelled;
-                batch.lease_until = None;
+                let is_open =
+                    |id: &PayoutId| matches!(self.payouts[id].state, PayoutState::Accepted | PayoutState::Held);
+                if self.in_batch(&batch).iter().any(is_open) {
+                    self.settle_held(id);
+                } else {
+                    let batch = self.batch(id)?;
+                    batch.state = BatchState::Cancelled;
+                    batch.lease_until = None;
+                }
             } else if self.has_unsent_part(&batch) {
                 cancelled += self.cancel_part(id)?;
                 self.settle_held(id);
             }
         }
-        Ok(cancelled)
+        Ok(cancelled + self.cancel_controlled(run)?)
     }
 
     /// Cancels what provably was not sent; while an attempt has no result, that is nothing.

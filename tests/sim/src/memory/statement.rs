@@ -1,0 +1,199 @@
+//! What a part of a statement changes, from the rail itself or from a file, as `store` has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use payfleet_domain::{
+    BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunState, StatementEnd,
+    StatementLine,
+};
+use payfleet_store::{AccountRead, Applied, StatementAccount, StoreError};
+use time::{Duration, OffsetDateTime};
+
+use super::people::Said;
+use super::session::{ReadingOf, gone};
+use super::{Memory, Teller};
+use crate::backend::{Handed, SessionId};
+
+/// What is allowed for the clock of whoever wrote a file.
+const FILE_CLOCK_ERROR: Duration = Duration::MINUTE;
+
+/// A line that is not simply a payment as it was ordered.
+struct Odd<'a> {
+    payout: PayoutId,
+    line: &'a StatementLine,
+    differs: LineDiffers,
+    is_wrong_return: bool,
+}
+
+impl Memory {
+    pub(super) fn take(
+        &mut self,
+        id: SessionId,
+        lines: &[StatementLine],
+        end: Option<StatementEnd>,
+    ) -> Result<AccountRead, StoreError> {
+        let reading = *self.readings.get(&id).ok_or_else(gone)?;
+        let applied = self.apply(lines, Teller::Rail, None)?;
+        let reaches_ours = end.map(|end| reading.asked_at - (end.now - end.until).max(Duration::ZERO));
+        let goes_on = end.filter(|end| reading.from.is_none_or(|from| end.from <= from));
+        let account = self.accounts.entry(reading.rail).or_default();
+        account.reaches_to = account.reaches_to.max(goes_on.map(|end| end.until));
+        if goes_on.is_some() {
+            account.reaches_ours = account.reaches_ours.max(reaches_ours);
+            account.asked_as = reading.asked_as;
+        }
+        let reaches_to = account.reaches_to;
+        self.readings.remove(&id);
+        Ok(AccountRead { lines: lines.len() as i64, applied, reaches_to })
+    }
+
+    /// A file is no reading of the rail: it moves no mark from which that goes on.
+    pub(super) fn take_file(&mut self, file: &Handed) -> Result<Option<AccountRead>, StoreError> {
+        let account = StatementAccount { rail: file.rail.to_owned(), account: "shop".to_owned(), credential: None };
+        let Some((id, _)) = self.open_reading(&account)? else { return Ok(None) };
+        let ReadingOf { from, asked_at, asked_as, .. } = *self.readings.get(&id).ok_or_else(gone)?;
+        let applied = self.apply(&file.lines, Teller::File, file.person)?;
+        let goes_on = file.end.filter(|end| from.is_none_or(|from| end.from <= from));
+        let account = self.accounts.entry(file.rail).or_default();
+        if let Some(end) = goes_on {
+            account.file_reaches = account.file_reaches.max(Some(end.until.min(asked_at) - FILE_CLOCK_ERROR));
+            account.file_asked_as = asked_as;
+        }
+        let reaches_to = account.reaches_to;
+        self.readings.remove(&id);
+        Ok(Some(AccountRead { lines: file.lines.len() as i64, applied, reaches_to }))
+    }
+
+    fn is_unsent(&self, payout: PayoutId) -> bool {
+        self.payouts[&payout].state == PayoutState::Planned
+            && self.batch_of(payout).is_some_and(|batch| self.batches[&batch].state == BatchState::Ready)
+    }
+
+    fn apply(&mut self, lines: &[StatementLine], by: Teller, person: Option<usize>) -> Result<Applied, StoreError> {
+        let (mut plain, mut odd) = (Vec::new(), Vec::new());
+        for line in lines {
+            let Some(payout) = self.genuine(line) else {
+                self.strays += 1;
+                continue;
+            };
+            let differs = self.differs(payout, line);
+            let is_before = |(other, _): &(PayoutId, &StatementLine)| *other == payout;
+            let is_sent = self.batch_of(payout).is_some_and(|batch| self.batches[&batch].first_sent_at.is_some());
+            let is_wrong_return = line.movement == Movement::Returned && !plain.iter().any(is_before) && !is_sent;
+            match line.movement {
+                Movement::Paid if !differs.in_something() => plain.push((payout, line)),
+                _ => odd.push(Odd { payout, line, differs, is_wrong_return }),
+            }
+        }
+        let is_open =
+            |payout: &PayoutId| self.can(*payout, PayoutEvent::Pay) && (by == Teller::Rail || !self.is_unsent(*payout));
+        let mut proven = BTreeMap::<PayoutId, String>::new();
+        for (payout, line) in plain.iter().filter(|(payout, _)| is_open(payout)) {
+            proven.entry(*payout).or_insert_with(|| line.reference.clone());
+        }
+        let returns = odd.iter().filter(|odd| odd.line.movement == Movement::Returned && !odd.is_wrong_return);
+        for Odd { payout, line, .. } in returns.filter(|odd| by == Teller::Rail && is_open(&odd.payout)) {
+            let accepted = self.payouts[payout].reference.clone();
+            let name = || line.of.clone().or(accepted).unwrap_or_else(|| line.reference.clone());
+            proven.entry(*payout).or_insert_with(name);
+        }
+        let paid =
+            plain.iter().map(|(payout, line)| (*payout, *line)).chain(odd.iter().map(|odd| (odd.payout, odd.line)));
+        let mut unsent = BTreeMap::<PayoutId, Option<OffsetDateTime>>::new();
+        for (payout, line) in paid.filter(|(id, line)| line.movement == Movement::Paid && self.is_unsent(*id)) {
+            let since = unsent.entry(payout).or_insert(line.at);
+            *since = line.at.min(*since);
+        }
+        let named = proven.keys().chain(unsent.keys());
+        let batches: BTreeSet<BatchId> = named.filter_map(|payout| self.batch_of(*payout)).collect();
+        for id in &batches {
+            let batch = &self.batches[id];
+            if let Some(since) = unsent.range(batch.first..=batch.last).map(|(_, at)| *at).min() {
+                self.doubt(*id, since)?;
+            }
+        }
+        let news: Vec<(PayoutId, &str)> = proven.iter().map(|(id, word)| (*id, word.as_str())).collect();
+        let mut moved = self.settle(&news);
+        let mut changed = Vec::new();
+        let is_settled = |payout: &super::Payout| matches!(payout.state, PayoutState::Paid | PayoutState::Returned);
+        for odd in odd.iter_mut().filter(|odd| odd.is_wrong_return) {
+            odd.is_wrong_return = !is_settled(&self.payouts[&odd.payout]);
+        }
+        for (id, line) in plain {
+            let payout = &self.payouts[&id];
+            if is_settled(payout) && payout.reference.as_ref() == Some(&line.reference) {
+                self.list(id, by);
+            } else if self.keep(id, Movement::Paid, &line.reference, by, line.amount_minor, None) {
+                changed.push(id);
+            }
+        }
+        for Odd { payout, line, differs, is_wrong_return } in &odd {
+            if self.keep_odd(*payout, line, *differs, *is_wrong_return, by, person) {
+                changed.push(*payout);
+            }
+        }
+        // Of what is paid by it, the money may be known to have come back.
+        let is_back = |id: &&PayoutId| {
+            let told = self.payouts[id].movements.iter();
+            told.into_iter().any(|((kind, ..), told)| *kind == Movement::Returned && told.counts)
+        };
+        let back: Vec<PayoutId> = proven.keys().filter(is_back).copied().collect();
+        moved += self.weigh(&[&changed[..], &back].concat());
+        self.run_news(proven.keys().map(|id| id.run()));
+        for batch in batches {
+            self.settle_held(batch);
+        }
+        // Of what nobody had sent, a payment is news: nothing more of its run is sent before people have looked.
+        unsent.retain(|id, _| proven.contains_key(id) || changed.contains(id));
+        let alarms = moved.alarms + unsent.len() as u64;
+        if alarms > 0 {
+            changed.iter().chain(proven.keys()).chain(unsent.keys()).for_each(|payout| self.alarm(payout.run()));
+        }
+        Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms })
+    }
+
+    /// On a statement just as it should be.
+    fn list(&mut self, id: PayoutId, by: Teller) {
+        let Some(payout) = self.payouts.get_mut(&id) else { return };
+        let run = payout.run;
+        let listed = if by == Teller::File { &mut payout.is_filed } else { &mut payout.is_listed };
+        if !std::mem::replace(listed, true) && self.runs[&run].verdict == Some(RunState::Discrepant) {
+            self.run_news([run]);
+        }
+    }
+
+    fn keep_odd(
+        &mut self,
+        id: PayoutId,
+        line: &StatementLine,
+        differs: LineDiffers,
+        is_wrong_return: bool,
+        by: Teller,
+        person: Option<usize>,
+    ) -> bool {
+        if let Some(payout) = self.payouts.get_mut(&id) {
+            if line.movement == Movement::Paid {
+                payout.differs.amount |= differs.amount;
+                payout.differs.currency |= differs.currency;
+                payout.differs.destination |= differs.destination;
+            }
+            if is_wrong_return {
+                if payout.wrong_returns.insert((line.reference.clone(), by)) {
+                    self.run_news([id.run()]);
+                }
+                return false;
+            }
+        }
+        let minor = line.amount_minor + line.fee_minor;
+        let of = (line.movement == Movement::Returned).then_some(line.of.as_deref()).flatten();
+        let is_new = self.keep(id, line.movement, &line.reference, by, minor, of);
+        if is_new
+            && let Some(payout) = self.payouts.get_mut(&id)
+            && let Some(told) = payout.movements.get_mut(&(line.movement, line.reference.clone(), by))
+            && !told.counts
+        {
+            told.proposal = person.map(Said::by_file);
+        }
+        is_new
+    }
+}
