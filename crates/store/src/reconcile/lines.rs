@@ -189,7 +189,12 @@ async fn ways_read(
     let read = "statement_batches";
     let rows = sqlx::query(
         "-- statement_batches
-         SELECT b.first_payout_id, b.last_payout_id, b.rail = $4 AND b.account = $5 AS is_ours, b.first_sent_at
+         SELECT b.first_payout_id, b.last_payout_id, b.rail = $4 AND b.account = $5 AS is_ours,
+                -- What is ready again, or half of what was sent, was sent all the same.
+                coalesce(b.first_sent_at, (
+                  SELECT min(a.opened_at) FROM batch o JOIN attempt a ON a.batch_id = o.id
+                   WHERE o.run_id = b.run_id AND o.first_payout_id <= b.first_payout_id
+                     AND o.last_payout_id >= b.last_payout_id)) AS first_sent_at
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS of (run, low, high)
            JOIN batch b ON b.run_id = of.run AND b.state <> 'split' AND b.first_payout_id <= of.high AND b.last_payout_id >= of.low",
     )

@@ -443,6 +443,29 @@ async fn a_file_with_a_return_alone_invents_no_payment() {
     }
 }
 
+/// Found by the chaos run: of a batch that is ready again, since the rest of it was proven unsent, a payment came back
+/// that had been made. It was called a return of what had never been sent, for ever.
+#[tokio::test]
+async fn what_was_paid_before_its_batch_was_ready_again_can_come_back() {
+    let mut world = World::new(AFFILIATES).await;
+    let paid = world.payouts("paid").await[1];
+    world.lines.push(line_back(&world, paid, "rtn"));
+    let line = world.lines.iter().position(|line| line.key.starts_with(&format!("{paid}-"))).unwrap();
+    // Its payment stood on an earlier part.
+    let payment = world.lines.remove(line);
+    let back = world.lines.pop().unwrap();
+    world.lines.push(payment);
+    assert_eq!(world.reconcile().await.state, RunState::Reconciled);
+    sqlx::query("UPDATE batch SET first_sent_at = NULL WHERE $1 BETWEEN first_payout_id AND last_payout_id")
+        .bind(paid.0)
+        .execute(&world.raw)
+        .await
+        .unwrap();
+    world.lines = vec![back];
+    let said = world.reconcile().await;
+    assert_eq!((said.applied.returned, said.found), (1, vec![]));
+}
+
 /// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how much is due.
 #[tokio::test]
 async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
