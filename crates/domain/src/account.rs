@@ -83,6 +83,15 @@ impl PaymentAccount {
         self.paid.keys().filter(by(best)).map(|(reference, _)| reference.as_str())
     }
 
+    /// A payment that only a file names: perhaps another one.
+    pub fn filed_otherwise(&self) -> Option<&str> {
+        let is_told = |name: &str| {
+            [Witness::Told, Witness::Listed].into_iter().any(|by| self.paid.contains_key(&(name.to_owned(), by)))
+        };
+        let filed = self.paid.keys().filter(|(_, witness)| *witness == Witness::Filed).map(|(name, _)| name.as_str());
+        filed.into_iter().find(|name| !is_told(name))
+    }
+
     /// All references of payments, each once.
     pub fn references(&self) -> Vec<&str> {
         let mut references: Vec<&str> = self.paid.keys().map(|(reference, _)| reference.as_str()).collect();

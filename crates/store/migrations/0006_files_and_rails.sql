@@ -6,11 +6,13 @@ CREATE UNIQUE INDEX movement_once_each ON movement (payout_id, kind, reference, 
 DROP INDEX movement_once;
 ALTER INDEX movement_once_each RENAME TO movement_once;
 
--- What is known of movements: a file's word about one that the rail's own statement tells too, as a row or as a bit, is not asked any more.
+-- What is known of movements: a file's word about one that the rail's own statement tells too, as a row or as a bit, is not asked any more; nor what was
+-- known when two people, who had looked, said that it was not paid.
 CREATE VIEW movement_known AS
   SELECT m.* FROM movement m
    WHERE m.source <> 'file'
-      OR NOT EXISTS (SELECT FROM movement r
+      OR NOT EXISTS (SELECT FROM hold h WHERE h.payout_id = m.payout_id AND h.resolution = 'not_paid' AND h.resolved_at >= m.seen_at)
+     AND NOT EXISTS (SELECT FROM movement r
                       WHERE r.payout_id = m.payout_id AND r.kind = m.kind AND r.reference = m.reference AND r.source = 'statement')
      AND NOT (m.kind = 'paid' AND EXISTS (
            SELECT FROM payout p JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
@@ -21,8 +23,9 @@ CREATE VIEW statement_line_known AS
   SELECT s.* FROM statement_line s
    WHERE s.source <> 'file'
       OR NOT EXISTS (SELECT FROM statement_line r
-                      WHERE r.payout_id = s.payout_id AND r.kind = s.kind AND r.reference = s.reference AND r.source = 'rail')
-     AND NOT (s.kind = 'paid' AND EXISTS (
+                      WHERE r.payout_id = s.payout_id AND r.account_id = s.account_id AND r.kind = s.kind AND r.reference = s.reference
+                        AND r.source = 'rail')
+     AND NOT (s.kind = 'paid' AND NOT s.differs_account AND EXISTS (
            SELECT FROM payout p JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
             WHERE p.id = s.payout_id AND p.reference = s.reference AND get_bit(l.bits, (p.id & 8191)::int) = 1));
 

@@ -11,6 +11,7 @@ use sqlx::PgConnection;
 
 use crate::batch::{LockedBatch, batch_lock, batch_of};
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::doubt::known_hold;
 use crate::hold::batch_settle_held;
 use crate::intent::IntentRefused;
 use crate::payout::payouts_cancel;
@@ -94,6 +95,8 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
                   WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
                     THEN true
                   WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND k.closed_at IS NULL) THEN true
+                  WHEN b.state = 'ready' AND EXISTS (
+                    SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) THEN true
                   WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
                   ELSE EXISTS (
                     SELECT FROM affiliate a
@@ -163,6 +166,10 @@ pub(crate) async fn controls_apply(
         return Ok(None);
     }
     let batch = batch_lock(tx, batch).await?;
+    if batch.state == BatchState::Ready && known_hold(tx, &batch).await? {
+        batch_settle_held(tx, batch.id.0).await?;
+        return Ok(Some(IntentRefused::Split));
+    }
     let controls = controls_in(tx, batch.first, batch.last).await?;
     if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
         return Ok(None);

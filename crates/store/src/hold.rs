@@ -15,7 +15,7 @@ use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::lease::Lease;
-use crate::movement::runs_have_news;
+use crate::movement::{runs_have_news, runs_settle_anew};
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
 use crate::people::{WhoError, person_decides};
 use crate::stop::part_cancel;
@@ -360,14 +360,7 @@ async fn hold_carry_out(
     runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     match decision {
         Decision::Paid(_) => {
-            // Or a run whose window is over would not be read again, and nobody would miss the payment on its statement.
-            sqlx::query(
-                "-- run_settled_anew\nUPDATE run SET settled_at = clock_timestamp() WHERE id = $1 AND settled_at IS NOT NULL",
-            )
-            .bind(payout.run().0)
-            .execute(&mut *tx)
-            .await
-            .step("run_settled_anew")?;
+            runs_settle_anew(tx, [payout.run()]).await?;
             payouts_settle(tx, &news, Source::Person).await.map(drop)
         }
         Decision::NotPaid => payouts_refuse(tx, &news, Source::Person, None).await.map(drop),

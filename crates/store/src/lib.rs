@@ -14,6 +14,7 @@ mod confirm;
 mod connect;
 mod control;
 mod decision;
+mod doubt;
 mod hold;
 mod import;
 

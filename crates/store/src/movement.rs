@@ -103,7 +103,11 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
         release_lock(tx, &payouts).await?;
     }
     moved.returned += returns.give_back(tx).await?;
+    let booked: Vec<RunId> = lates.ids.iter().map(|id| PayoutId(*id).run()).collect();
     let (late, overdrawn) = lates.book_late(tx).await?;
+    if late > 0 {
+        runs_settle_anew(tx, booked).await?;
+    }
     moved.late += late;
     alarms.extend(overdrawn.into_iter().map(|(id, reference)| (id, AlarmKind::PaidAgain, reference)));
     moved.alarms += alarms.len() as u64;
@@ -294,6 +298,22 @@ pub(crate) async fn runs_have_news(
         .execute(tx)
         .await
         .step("runs_have_news")?;
+    Ok(())
+}
+
+/// Something is paid now of runs that were over: their statements are asked again, or nobody would miss the payment there once their window is past.
+pub(crate) async fn runs_settle_anew(
+    tx: &mut PgConnection,
+    runs: impl IntoIterator<Item = RunId>,
+) -> Result<(), StoreError> {
+    let runs: BTreeSet<i64> = runs.into_iter().map(|run| run.0).collect();
+    sqlx::query(
+        "-- runs_settle_anew\nUPDATE run SET settled_at = clock_timestamp() WHERE id = ANY($1) AND settled_at IS NOT NULL",
+    )
+    .bind(runs.into_iter().collect::<Vec<i64>>())
+    .execute(tx)
+    .await
+    .step("runs_settle_anew")?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use payfleet_domain::{AttemptNo, BatchId, Outcome, PayoutEvent, PayoutId, Payout
 use sqlx::PgConnection;
 
 use crate::connect::{Step, StoreError};
-use crate::movement::{accounts_weigh, runs_have_news};
+use crate::movement::{accounts_weigh, runs_have_news, runs_settle_anew};
 use crate::run::release_lock;
 
 /// Where news came from.
@@ -113,7 +113,9 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         let others = payments_told(tx, news, source).await?;
         moved += accounts_weigh(tx, &others).await?;
     }
-    holds_close(tx, &news.ids).await?;
+    if holds_close(tx, &news.ids).await? {
+        runs_settle_anew(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
+    }
     Ok(moved)
 }
 
@@ -207,7 +209,7 @@ pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News, source: S
     if accepted < news.ids.len() as u64 {
         contradiction_keep(tx, news, "accepted", source, &["refused", "cancelled"]).await?;
     }
-    holds_close(tx, &news.ids).await
+    holds_close(tx, &news.ids).await.map(drop)
 }
 
 /// Keeps news that moved nothing, about payouts that are in one of these states.
@@ -351,8 +353,8 @@ pub(crate) async fn evidence_insert(
     Ok(())
 }
 
-/// Holds whose payouts are no longer held were overtaken by evidence.
-async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreError> {
+/// Holds whose payouts are no longer held were overtaken by evidence. Whether there were any.
+async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<bool, StoreError> {
     let closed = sqlx::query(
         "-- holds_close
          UPDATE hold h SET resolution = 'evidence', resolved_at = clock_timestamp()
@@ -362,9 +364,9 @@ async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<(), StoreErro
     .execute(&mut *tx)
     .await
     .step("holds_close")?;
-    match closed.rows_affected() {
-        0 => Ok(()),
+    if closed.rows_affected() > 0 {
         // A run may have been judged while they were held.
-        _ => runs_have_news(tx, ids.iter().map(|id| PayoutId(*id).run())).await,
+        runs_have_news(tx, ids.iter().map(|id| PayoutId(*id).run())).await?;
     }
+    Ok(closed.rows_affected() > 0)
 }

@@ -326,6 +326,12 @@ impl Store {
         let done = self
             .transaction("run_resume", move |tx| {
                 Box::pin(async move {
+                    // Locked before it is asked about alarms: one that is just being raised has the row, and is seen only by a statement that begins later.
+                    sqlx::query("-- run_lock\nSELECT FROM run WHERE id = $1 FOR NO KEY UPDATE")
+                        .bind(run.0)
+                        .execute(&mut *tx)
+                        .await
+                        .step("run_lock")?;
                     sqlx::query(
                         "-- run_resume
                          UPDATE run SET paused_at = NULL, pause_reason = NULL

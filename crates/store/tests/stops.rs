@@ -6,8 +6,8 @@ mod support;
 
 use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, Role, RunId, TokenHash};
 use payfleet_store::{
-    CloseVerdict, ControlLifted, ControlSet, Decision, IntentRefused, LeasedBatch, RunControls, StatementAccount,
-    StatementSource, StopConfirmed, StopCounts, StopProgress, StopSeen,
+    CloseVerdict, ControlLifted, ControlSet, Decision, HoldError, IntentRefused, LeasedBatch, RunControls,
+    StatementAccount, StatementSource, StopConfirmed, StopCounts, StopProgress, StopSeen,
 };
 use support::{Db, paid, rail, refused, unknown};
 
@@ -342,43 +342,64 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     db.drop().await;
 }
 
-/// Evidence of one payment of a batch that nobody has sent is evidence that the batch was perhaps sent, all of it: a database may have lost what it knew.
-/// It is sent again under the key that it may have gone out under, or not at all.
+/// Evidence of one payment of a batch that nobody has sent is evidence that the batch was perhaps sent, all of it and whole: a database may have lost what it
+/// knew. Nothing of it is sent any more, whatever its rail is, and nobody says at once that it was not paid.
 #[tokio::test]
-async fn a_batch_of_which_a_payment_is_known_was_perhaps_sent() {
-    let expected: [(&str, Result<usize, IntentRefused>); 4] = [
-        ("sandbox-payout", Ok(2)),
-        ("sandbox-batch", Ok(3)),
-        ("sandbox-lookup", Err(IntentRefused::NotSafe)),
-        ("sandbox-file", Err(IntentRefused::NotSafe)),
-    ];
-    for (name, expected) in expected {
+async fn of_a_batch_that_nobody_has_sent_a_known_payment_holds_all() {
+    for name in ["sandbox-payout", "sandbox-batch", "sandbox-lookup", "sandbox-file"] {
         let db = Db::new().await;
-        let tenant = db.tenant("t", name, 3).await;
-        let run = db.run(tenant, "2026-01", 3).await;
-        let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
+        let tenant = db.tenant("t", name, 4).await;
+        let run = db.run(tenant, "2026-01", 4).await;
+        let payouts = db.payouts(run).await;
+        // It was parted meanwhile: one payout is stopped, and held in a batch of its own.
+        db.store.payout_stop(payouts[3], "fraud").await.unwrap();
+        assert_eq!(intend(&db, db.batches(run).await[0]).await.unwrap_err(), IntentRefused::Split, "{name}");
         let account = StatementAccount { rail: name.into(), account: "t".into(), credential: None };
-        let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
-        reading.line_add(db.line(payouts[1], "theirs").await).await.unwrap();
-        let applied = reading.end(None).await.unwrap().applied;
-        assert_eq!(
-            (applied.settled, applied.alarms, db.states(run).await),
-            (1, 1, "paid 1, unknown 2".to_owned()),
-            "{name}"
-        );
+        for alarms in [1, 0] {
+            let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
+            reading.line_add(db.line(payouts[1], "theirs").await).await.unwrap();
+            assert_eq!(reading.end(None).await.unwrap().applied.alarms, alarms, "{name}");
+        }
+        assert_eq!(db.states(run).await, "held 3, paid 1", "{name}");
         let ann = db.person("ann", Role::Operator, None).await;
         db.store.alarm_answer(1, "a restored database", ann).await.unwrap();
         db.store.run_resume(run).await.unwrap();
-        let leased = db.lease(batch).await;
-        assert_eq!((leased.facts.state, leased.facts.attempt.0), (BatchState::Sending, 1), "{name}");
-        let intent = db.store.intent_write(leased.lease, "w", rail(name), false).await.unwrap();
-        assert_eq!(intent.map(|intent| intent.orders.len()), expected, "{name}");
-        // Nor does a cancel take it for unsent.
-        db.store.run_cancel(run).await.unwrap();
-        assert_eq!(db.states(run).await, "paid 1, unknown 2", "{name}");
+        for batch in db.batches(run).await {
+            assert!(db.try_lease(batch).await.is_none(), "{name}: nothing is left to send");
+        }
+        assert_eq!(db.store.payout_release(payouts[3]).await.unwrap().go_on, 0, "{name}: it is in doubt too");
+        let [bob, cat] = [db.approver("bob").await, db.approver("cat").await];
+        let refused = db.store.hold_decide(payouts[0], Decision::NotPaid, bob).await;
+        assert!(matches!(refused, Err(HoldError::NotBefore { .. })), "{name}: {refused:?}");
+        db.all_is_dead_and_listed().await;
+        for by in [bob, cat] {
+            db.store.hold_decide(payouts[0], Decision::NotPaid, by).await.unwrap();
+        }
+        assert_eq!(db.states(run).await, "held 2, paid 1, refused 1", "{name}");
         db.assert_ledger().await;
         db.drop().await;
     }
+}
+
+/// The line comes while the answer is on its way that nothing was executed. It is not as planned, so it settles nothing; but to send again could be the second
+/// payment.
+#[tokio::test]
+async fn what_a_statement_knows_is_not_sent_again_when_nothing_was_executed() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-file", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    let account = StatementAccount { rail: "sandbox-file".into(), account: "t".into(), credential: None };
+    let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
+    let line = db.line(payouts[0], "theirs").await;
+    reading.line_add(payfleet_domain::StatementLine { amount_minor: line.amount_minor - 1, ..line }).await.unwrap();
+    assert_eq!(reading.end(None).await.unwrap().applied.alarms, 0, "it was sent");
+    db.record(&leased, &intent, |_| Outcome::NotExecuted).await;
+    assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
+    assert_eq!(db.states(run).await, "held 2");
+    db.drop().await;
 }
 
 /// Found by the simulator: a rail accepted one payout and provably did not execute the others, and the run was cancelled then. Nobody followed the one any

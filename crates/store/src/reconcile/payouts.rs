@@ -185,7 +185,8 @@ impl Detail {
             return_waits: self.return_waits,
             return_differs: self.return_differs.is_some(),
             is_contested: self.is_contested,
-            reference_differs: payout.account.is_listed() && !payout.account.listed().any(|listed| Some(listed) == own),
+            reference_differs: payout.account.is_listed() && !payout.account.listed().any(|listed| Some(listed) == own)
+                || payout.account.filed_otherwise().is_some(),
             amount_differs: self.amount.is_some(),
             currency_differs: self.line_currency.is_some(),
             destination_differs: self.line_destination.is_some(),
@@ -209,7 +210,10 @@ impl Detail {
             K::CurrencyDiffers => (Some(self.currency.clone()), self.line_currency.clone()),
             K::DestinationDiffers => (self.destination.clone(), self.line_destination.clone()),
             K::AccountDiffers => (None, self.account.clone()),
-            K::ReferenceDiffers => (own(), payout.account.listed().next().map(str::to_owned)),
+            K::ReferenceDiffers => {
+                let other = payout.account.filed_otherwise().or_else(|| payout.account.listed().next());
+                (own(), other.map(str::to_owned))
+            }
             K::ReturnUnrecorded | K::ReturnUnconfirmed => (state(), Some("returned".to_owned())),
             K::ReturnInPart => (state(), out()),
             K::ReturnDiffers => (state(), self.return_differs.clone()),

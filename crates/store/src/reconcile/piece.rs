@@ -6,10 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use payfleet_domain::{
-    AlarmKind, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, Rail, RunId, StatementLine,
+    AlarmKind, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, StatementLine,
 };
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
@@ -21,10 +20,10 @@ use crate::alarm::{alarms_raise, run_alarm};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
+use crate::doubt::doubt_hold;
 use crate::hold::batch_settle_held;
-use crate::lease::interval;
 use crate::movement::{accounts_weigh, runs_have_news};
-use crate::payout::{Moved, News, Source, payouts_lose_track, payouts_settle};
+use crate::payout::{Moved, News, Source, payouts_settle};
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -82,21 +81,19 @@ async fn record(
     let unsent = before.unsent(matched);
     // In the order in which every other transaction locks: batches by number, then payouts.
     let ids: Vec<i64> = news.ids.iter().copied().chain(unsent.keys().map(|payout| payout.0)).collect();
-    let batches = batches_lock(tx, &ids).await?;
-    for (batch, first, last) in &batches {
-        let since = unsent.range(PayoutId(*first)..=PayoutId(*last)).map(|(_, line)| line.at).min();
-        if let Some(since) = since {
-            batch_doubt(tx, *batch, since).await?;
-        }
-    }
+    let batches = batches_lock(tx, &ids, &unsent).await?;
+    doubt_hold(tx, &unsent.keys().map(|payout| payout.0).collect::<Vec<_>>(), &batches).await?;
     moved += payouts_settle(tx, &news, Source::Statement).await?;
     let after = if ids.is_empty() { before } else { Standings::read(tx, matched).await? };
 
     let mut listed = BTreeMap::<(i64, i64), Vec<i64>>::new();
     let mut odd: Vec<Odd> = matched.odd.clone();
-    // A batch does not say that it was sent if all that is left of it was proven unsent, nor if a database has forgotten: a payment says so too.
+    // A batch does not say that it was sent if all that is left of it was proven unsent, nor if a database has forgotten: a payment says so too. What the
+    // rail lists before its payment is kept, and counts when that is known.
     for returned in odd.iter_mut().filter(|odd| odd.is_unsent_return) {
-        returned.differs_return |= !returned.payout.is_some_and(|payout| after.is_settled(payout));
+        let is_of_rail =
+            *source == StatementSource::Rail && returned.payout.is_some_and(|payout| after.is_held(payout));
+        returned.differs_return |= !is_of_rail && !returned.payout.is_some_and(|payout| after.is_settled(payout));
     }
     for plain in &matched.plain {
         if after.is_known(plain) {
@@ -111,15 +108,14 @@ async fn record(
     let changed = odd_record(tx, account, source, &odd).await?;
     let came_back = returned_before(tx, &news).await?;
     moved += accounts_weigh(tx, &[&changed[..], &came_back].concat()).await?;
-    for (batch, ..) in &batches {
+    for batch in &batches {
         batch_settle_held(tx, *batch).await?;
     }
     runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     // The same line in another part is no news.
-    let unsent: BTreeMap<_, _> =
-        unsent.into_iter().filter(|(id, _)| news.ids.contains(&id.0) || changed.contains(&id.0)).collect();
-    let alarms: Vec<_> =
-        unsent.iter().map(|(id, line)| (id.0, AlarmKind::PaidUnsent, storable(&line.reference))).collect();
+    let is_new = |id: &&PayoutId| news.ids.contains(&id.0) || changed.contains(&id.0);
+    let unsent: Vec<PayoutId> = unsent.keys().filter(is_new).copied().collect();
+    let alarms = unsent_alarms(&unsent, matched);
     alarms_raise(tx, &alarms).await?;
     if moved.alarms > 0 || !alarms.is_empty() {
         let told = news.ids.iter().chain(&changed).chain(alarms.iter().map(|(id, ..)| id));
@@ -131,40 +127,23 @@ async fn record(
         settled: moved.paid,
         returned: moved.returned,
         late: moved.late,
-        alarms: moved.alarms + alarms.len() as u64,
+        alarms: moved.alarms + unsent.len() as u64,
     })
 }
 
-/// A payment of something that nobody has sent, as far as we know: its batch was perhaps sent, by whom or when we do not know, and is resolved as its rail
-/// allows. `since` is when the rail says that it paid; without it the batch may have been sent as soon as its run was there.
-async fn batch_doubt(tx: &mut PgConnection, batch: i64, since: Option<OffsetDateTime>) -> Result<(), StoreError> {
-    let doubted: Option<(String, i64, i64)> = sqlx::query_as(
-        "-- batch_doubt
-         UPDATE batch b
-            SET state = 'sending', attempt = b.attempt + 1, first_sent_at = least(clock_timestamp(), coalesce($2, r.created_at))
-           FROM run r WHERE b.id = $1 AND b.state = 'ready' AND r.id = b.run_id AND r.tenant_id = b.tenant_id
-      RETURNING b.rail, b.first_payout_id, b.last_payout_id",
-    )
-    .bind(batch)
-    .bind(since)
-    .fetch_optional(&mut *tx)
-    .await
-    .step("batch_doubt")?;
-    let Some((rail, first, last)) = doubted else { return Ok(()) };
-    // Of a rail that this build does not know nothing is sent anyway.
-    let dead_after = Rail::named(&rail).map_or(Duration::ZERO, Rail::dead_after) + Duration::from_millis(1);
-    sqlx::query(
-        "-- attempt_doubt
-         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
-         SELECT id, attempt, tenant_id, lease_epoch, 'nobody known', clock_timestamp(), clock_timestamp() + $2, clock_timestamp(), 'unknown'
-           FROM batch WHERE id = $1",
-    )
-    .bind(batch)
-    .bind(interval(dead_after))
-    .execute(&mut *tx)
-    .await
-    .step("attempt_doubt")?;
-    payouts_lose_track(tx, &(first..=last).collect::<Vec<_>>()).await
+/// One alarm for each run of which the rail paid what nobody here has sent, however many there are.
+fn unsent_alarms(unsent: &[PayoutId], matched: &Matched) -> Vec<(i64, AlarmKind, String)> {
+    let plain = matched.plain.iter().map(|plain| (Some(plain.payout), &plain.line));
+    let mut lines = plain.chain(matched.odd.iter().map(|odd| (odd.payout, &odd.line)));
+    let mut runs = BTreeMap::<i64, Vec<PayoutId>>::new();
+    unsent.iter().for_each(|payout| runs.entry(payout.run().0).or_default().push(*payout));
+    let alarm = |payouts: Vec<PayoutId>| {
+        let first = *payouts.first()?;
+        let reference = lines.find(|(payout, _)| *payout == Some(first)).map(|(_, line)| storable(&line.reference));
+        let words = format!("{}, and {} more", reference.unwrap_or_default(), payouts.len() - 1);
+        Some((first.0, AlarmKind::PaidUnsent, words))
+    };
+    runs.into_values().filter_map(alarm).collect()
 }
 
 /// Payouts that are paid by this piece, and of which it was known before that the money came back.
@@ -202,8 +181,9 @@ impl Standings {
         let rows = sqlx::query(
             "-- statement_standings
              SELECT p.id, p.state, p.reference,
-                    p.state = 'planned' AND EXISTS (SELECT FROM batch b WHERE b.run_id = p.run_id AND b.state = 'ready'
-                                                       AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
+                    p.state IN ('planned', 'held') AND EXISTS (
+                      SELECT FROM batch b WHERE b.run_id = p.run_id AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
+                         AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
                FROM payout p WHERE p.id = ANY($1) AND p.id BETWEEN $2 AND $3",
         )
         .bind(&ids)
@@ -233,20 +213,16 @@ impl Standings {
         })
     }
 
-    /// Payments of payouts of which nothing was ever sent, as far as we know: one line of each, the oldest.
+    /// Payouts of which nothing was ever sent, as far as we know, and of which a statement says that they were paid or came back; with one line of each.
     fn unsent<'a>(&self, matched: &'a Matched) -> BTreeMap<PayoutId, &'a StatementLine> {
         let plain = matched.plain.iter().map(|plain| (plain.payout, &plain.line));
         let odd = matched.odd.iter().filter_map(|odd| odd.payout.map(|payout| (payout, &odd.line)));
         let is_unsent = |id: &PayoutId| self.0.get(id).is_some_and(|standing| standing.is_unsent);
-        let mut lines = BTreeMap::<PayoutId, &StatementLine>::new();
-        for (payout, line) in plain.chain(odd).filter(|(id, line)| line.movement == Movement::Paid && is_unsent(id)) {
-            let known = lines.entry(payout).or_insert(line);
-            // No date at all is the oldest.
-            if line.at < known.at {
-                *known = line;
-            }
-        }
-        lines
+        plain.chain(odd).filter(|(id, _)| is_unsent(id)).collect()
+    }
+
+    fn is_held(&self, payout: PayoutId) -> bool {
+        self.0.get(&payout).is_some_and(|one| one.state == PayoutState::Held)
     }
 
     fn is_settled(&self, payout: PayoutId) -> bool {
@@ -288,19 +264,29 @@ impl Odd {
     }
 }
 
-/// Locks the batches of payouts, in order. Each with its first and its last payout.
-async fn batches_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<Vec<(i64, i64, i64)>, StoreError> {
+/// Locks the batches of payouts, in order; of those that were never sent, all that were one batch with them.
+async fn batches_lock(
+    tx: &mut PgConnection,
+    payouts: &[i64],
+    unsent: &BTreeMap<PayoutId, &StatementLine>,
+) -> Result<Vec<i64>, StoreError> {
     if payouts.is_empty() {
         return Ok(Vec::new());
     }
-    sqlx::query_as(
+    sqlx::query_scalar(
         "-- statement_batches_lock
-         SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
-          WHERE b.id IN (SELECT o.id FROM unnest($1::bigint[]) AS p (id)
-                           JOIN batch o ON o.run_id = p.id >> 32 AND o.state <> $2 AND p.id BETWEEN o.first_payout_id AND o.last_payout_id)
-          ORDER BY b.id FOR NO KEY UPDATE",
+         WITH RECURSIVE of AS (
+           SELECT o.id, o.parent_id, p.id = ANY($2) AS is_unsent FROM unnest($1::bigint[]) AS p (id)
+             JOIN batch o ON o.run_id = p.id >> 32 AND o.state <> $3 AND p.id BETWEEN o.first_payout_id AND o.last_payout_id),
+         up AS (
+           SELECT id, parent_id FROM of WHERE is_unsent UNION SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+         part AS (
+           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id)
+         SELECT b.id FROM batch b
+          WHERE b.id IN (SELECT id FROM of UNION SELECT id FROM part) AND b.state <> $3 ORDER BY b.id FOR NO KEY UPDATE",
     )
     .bind(payouts)
+    .bind(unsent.keys().map(|payout| payout.0).collect::<Vec<_>>())
     .bind(BatchState::Split.as_str())
     .fetch_all(tx)
     .await
@@ -431,13 +417,13 @@ async fn odd_record(
     let moved = sqlx::query_scalar(
         "-- movements_listed
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
-         SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind WHEN 'returned' THEN o.name || l.of_reference END, l.amount_minor,
+         SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
                 CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END, l.currency, l.at, CASE l.source WHEN 'file' THEN 'file' ELSE 'statement' END,
                 l.kind = 'paid' OR l.source = 'rail', l.id
            FROM statement_line l JOIN payout p ON p.id = l.payout_id
-           -- Each account has names of its own.
+           -- Each account has names of its own: a payment elsewhere is one more. That money came back is told once, whoever lists it.
            JOIN (SELECT id, rail || '/' || account || ' ' AS elsewhere FROM rail_account) AS a ON a.id = l.account_id,
-                LATERAL (SELECT CASE WHEN l.differs_account THEN a.elsewhere ELSE '' END AS name) AS o
+                LATERAL (SELECT CASE WHEN l.differs_account AND l.kind = 'paid' THEN a.elsewhere ELSE '' END AS name) AS o
           WHERE l.id = ANY($1) AND NOT l.differs_return AND l.reference <> '' AND l.amount_minor >= 0
             AND l.amount_minor + CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END > 0
           ORDER BY l.id

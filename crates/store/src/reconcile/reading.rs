@@ -249,6 +249,21 @@ impl AccountReading {
                     let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
                     // A file says what is on a statement, and the rail is read from where the rail was read last all the same: else what an
                     // old or shortened file leaves out would never be heard of.
+                    if is_rail && let Some(reaches_ours) = goes_on.and(reaches_ours) {
+                        // Verdicts by a file that came before: the rail's own statement may be without what that lists.
+                        sqlx::query(
+                            "-- runs_reached
+                             UPDATE run r SET news_no = news_no + 1
+                               FROM rail_account a
+                              WHERE a.id = $1 AND r.verdict IS NOT NULL AND r.settled_at > a.reaches_ours AND r.settled_at <= $2
+                                AND EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail AND b.account = a.account)",
+                        )
+                        .bind(id)
+                        .bind(reaches_ours)
+                        .execute(&mut *tx)
+                        .await
+                        .step("runs_reached")?;
+                    }
                     let reaches = match is_rail {
                         true => sqlx::query_scalar(
                             "-- account_reaches

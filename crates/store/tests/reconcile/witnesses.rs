@@ -128,9 +128,11 @@ async fn the_same_reference_on_another_account_is_another_payment() {
 async fn a_file_settles_nothing_that_was_never_sent() {
     let world = World::planned(AFFILIATES).await;
     let payout = world.payouts("planned").await[1];
-    hand_in(&world, &world.line_of(payout).await).await;
-    assert!(world.payouts("paid").await.is_empty());
-    assert!(world.payouts("unknown").await.contains(&payout), "it is resolved as its rail allows");
+    for _ in 0..2 {
+        hand_in(&world, &world.line_of(payout).await).await;
+        assert!(world.payouts("paid").await.is_empty());
+        assert!(world.payouts("held").await.contains(&payout), "nothing of its batch is sent");
+    }
     assert_eq!(world.store.alarms_open().await.unwrap(), 1);
 }
 
@@ -184,4 +186,62 @@ async fn every_kind_of_news_reaches_a_run_that_has_its_verdict() {
     world.learned(held, payfleet_domain::Outcome::Paid(payfleet_domain::Reference("late".to_owned()))).await;
     assert!(world.store.runs_to_judge().await.unwrap().contains(&world.run.id), "an answer ends a hold");
     let _ = payout;
+}
+
+/// Its verdict was one of files; then the rail's own statement comes, complete, and is without it. Nobody asks by hand.
+#[tokio::test]
+async fn a_verdict_by_a_file_is_heard_again_when_the_rail_has_been_read() {
+    let mut world = World::new(AFFILIATES).await;
+    let line = world.line_of(world.payouts("paid").await[1]).await;
+    for (rail, account) in [("sandbox-payout", "main"), ("sandbox-file", "bank")] {
+        let account = StatementAccount { rail: rail.to_owned(), account: account.to_owned(), credential: None };
+        let source = StatementSource::File { name: "hand.csv".to_owned(), person: None };
+        let mut file = world.store.account_open(&account, source).await.unwrap().unwrap();
+        for line in world.lines.iter().filter(|line| line.reference.starts_with("bank_") == (account.account == "bank"))
+        {
+            file.line_add(line.clone()).await.unwrap();
+        }
+        let until = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
+        file.end(Some(payfleet_domain::StatementEnd {
+            from: time::OffsetDateTime::UNIX_EPOCH,
+            until,
+            now: until,
+            lines: 0,
+        }))
+        .await
+        .unwrap();
+    }
+    let closed = world.store.run_close(world.run.id).await.unwrap();
+    assert_eq!(closed, payfleet_store::CloseVerdict::Settled);
+    world.tamper("UPDATE rail_account SET file_reaches = clock_timestamp() + interval '1 hour'".into()).await;
+    let run = world.store.run_find(world.run.id).await.unwrap().unwrap();
+    let mut session = world.store.reconciliation_open(&run).await.unwrap().unwrap();
+    session.compare(crate::world::DAY).await.unwrap();
+    let verdict = session.verdict_write("test", false).await.unwrap();
+    assert_eq!(verdict.verdict, Some(RunState::Reconciled));
+    session.close().await.unwrap();
+    assert!(!world.store.runs_to_judge().await.unwrap().contains(&run.id));
+    world.lines.retain(|one| one.key != line.key);
+    world.read().await;
+    assert!(world.store.runs_to_judge().await.unwrap().contains(&run.id));
+}
+
+/// An alarm that is being raised has the run's row already. Whoever resumes the run meanwhile waits for it, and is told.
+#[tokio::test]
+async fn a_run_is_not_resumed_past_an_alarm_that_is_just_being_raised() {
+    let world = World::planned(AFFILIATES).await;
+    world.store.run_pause(world.run.id, "a look").await.unwrap();
+    let mut tx = world.raw.begin().await.unwrap();
+    let raise = "UPDATE run SET news_no = news_no + 1;
+                 INSERT INTO alarm (tenant_id, run_id, kind, words) SELECT tenant_id, id, 'out_of_balance', 'w' FROM run ORDER BY id DESC LIMIT 1";
+    sqlx::raw_sql(raise).execute(&mut *tx).await.unwrap();
+    let (store, run) = (world.store.clone(), world.run.id);
+    let resume = tokio::spawn(async move { store.run_resume(run).await });
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                    OR NOT granted AND locktype = 'transactionid'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *tx).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    tx.commit().await.unwrap();
+    assert!(matches!(resume.await.unwrap(), Err(payfleet_store::RunChangeError::Alarmed(_))));
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use payfleet_domain::{BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId};
 use payfleet_store::{ControlError, ControlLifted, ControlSet, IntentRefused, StoreError};
-use time::OffsetDateTime;
 
 use super::{Attempt, Batch, Held, Memory};
 
@@ -45,6 +44,9 @@ impl Memory {
 
     pub(super) fn apply_controls(&mut self, id: BatchId, rail: &Rail) -> Result<Option<IntentRefused>, StoreError> {
         let batch = self.batch(id)?.clone();
+        if self.hold_known(id)? {
+            return Ok(Some(IntentRefused::Split));
+        }
         let of = |id: PayoutId| self.control_of(id).map(|code| (id, code));
         let controls: Vec<(PayoutId, HoldReason)> = self.in_batch(&batch).into_iter().filter_map(of).collect();
         if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
@@ -108,24 +110,74 @@ impl Memory {
         parts
     }
 
-    /// A payment is known of a batch that nobody has sent: it was perhaps sent, all of it.
-    pub(super) fn doubt(&mut self, id: BatchId, since: Option<OffsetDateTime>) -> Result<(), StoreError> {
+    /// The batches that were one with this one before it was split, and are not split themselves.
+    pub(super) fn family(&self, id: BatchId) -> Vec<BatchId> {
+        let root = |mut id: BatchId| {
+            while let Some(parent) = self.batches[&id].parent {
+                id = parent;
+            }
+            id
+        };
+        let of = root(id);
+        let whole = self.batches.iter().filter(|(_, batch)| batch.state != BatchState::Split);
+        whole.map(|(id, _)| *id).filter(|id| root(*id) == of).collect()
+    }
+
+    /// A payment is known of something that nobody has sent: all that was never sent of what was one batch with it is held in doubt.
+    pub(super) fn doubt(&mut self, family: &[BatchId]) -> Result<(), StoreError> {
+        for id in family {
+            let batch = self.batch(*id)?.clone();
+            if !matches!(batch.state, BatchState::Ready | BatchState::Held) || batch.first_sent_at.is_some() {
+                continue;
+            }
+            let payouts = self.in_batch(&batch);
+            self.hold_all(&payouts, HoldReason::StoppedInDoubt);
+            for payout in &payouts {
+                if let Some(payout) = self.payouts.get_mut(payout).filter(|payout| payout.state == PayoutState::Held) {
+                    payout.held.reason = HoldReason::StoppedInDoubt;
+                }
+            }
+            self.doubt_attempt(*id)?;
+        }
+        Ok(())
+    }
+
+    /// The request that nobody here knows of.
+    fn doubt_attempt(&mut self, id: BatchId) -> Result<(), StoreError> {
         let now = self.now;
         let created_at = self.runs[&self.batches[&id].run].row.created_at;
-        let batch = self.batch(id)?;
-        if batch.state != BatchState::Ready {
+        let batch = self.batches[&id].clone();
+        let is_doubted = |payout: &PayoutId| {
+            let payout = &self.payouts[payout];
+            payout.state == PayoutState::Held && payout.held.reason == HoldReason::StoppedInDoubt
+        };
+        let knows = batch.attempts.values().any(|attempt| attempt.is_nobodys);
+        if knows || !self.in_batch(&batch).iter().any(is_doubted) {
             return Ok(());
         }
-        batch.state = BatchState::Sending;
+        let batch = self.batch(id)?;
         batch.attempt += 1;
-        batch.first_sent_at = Some(now.min(since.unwrap_or(created_at)));
         let may_arrive_until = now + batch.rail.dead_after() + Duration::from_millis(1);
-        let unknown = Attempt { opened_at: now, may_arrive_until, result: Some("unknown") };
+        let unknown = Attempt { opened_at: created_at, may_arrive_until, result: Some("unknown"), is_nobodys: true };
         batch.attempts.insert(batch.attempt, unknown);
-        let batch = batch.clone();
-        let payouts = self.in_batch(&batch);
-        self.move_all(&payouts, PayoutEvent::LoseTrack);
         Ok(())
+    }
+
+    /// Of a batch that is to be sent, a payment or return is known of something without an answer: what is left of it is held.
+    fn hold_known(&mut self, id: BatchId) -> Result<bool, StoreError> {
+        let batch = self.batches[&id].clone();
+        let payouts = self.in_batch(&batch);
+        let is_known = |id: &PayoutId| {
+            let payout = &self.payouts[id];
+            matches!(payout.state, PayoutState::Planned | PayoutState::Unknown) && !payout.movements.is_empty()
+        };
+        if batch.state != BatchState::Ready || !payouts.iter().any(is_known) {
+            return Ok(false);
+        }
+        self.hold_all(&payouts, HoldReason::StoppedInDoubt);
+        self.doubt_attempt(id)?;
+        self.settle_held(id);
+        Ok(true)
     }
 
     pub(super) fn hold_all(&mut self, ids: &[PayoutId], reason: HoldReason) -> u64 {

@@ -84,6 +84,8 @@ struct Told {
     of: Option<String>,
     /// A return that a file tells waits for a second person.
     counts: bool,
+    /// Two people have said since that it was not paid.
+    is_over: bool,
     proposal: Option<people::Said>,
     /// Its place in the order of all of them.
     nth: u64,
@@ -113,6 +115,8 @@ struct Attempt {
     opened_at: OffsetDateTime,
     may_arrive_until: OffsetDateTime,
     result: Option<&'static str>,
+    /// Of a request that nobody here has made.
+    is_nobodys: bool,
 }
 
 impl Attempt {
@@ -373,7 +377,8 @@ impl Memory {
         batch.attempt += 1;
         batch.first_sent_at = batch.first_sent_at.or(Some(now));
         let attempt = AttemptNo(batch.attempt);
-        let opened = Attempt { opened_at: now, may_arrive_until: now + rail.dead_after(), result: None };
+        let opened =
+            Attempt { opened_at: now, may_arrive_until: now + rail.dead_after(), result: None, is_nobodys: false };
         batch.attempts.insert(batch.attempt, opened);
         let (first, last) = (batch.first, batch.last);
         let states: &[PayoutState] = match rail.key_unit {

@@ -146,13 +146,13 @@ impl Memory {
         if effect == Effect::Agrees {
             match decision {
                 Decision::Paid(_) => {
-                    let now = self.now;
-                    if let Some(run) = self.runs.get_mut(&payout.run()) {
-                        run.row.settled_at = run.row.settled_at.map(|_| now);
-                    }
+                    self.settle_anew(payout.run());
                     self.settle(&[(payout, &reference)]);
                 }
                 Decision::NotPaid => {
+                    if let Some(row) = self.payouts.get_mut(&payout) {
+                        row.movements.values_mut().for_each(|told| told.is_over = true);
+                    }
                     self.free(&[payout], PayoutState::Refused, PayoutEvent::Refuse, |teller| teller != Teller::File);
                 }
             }

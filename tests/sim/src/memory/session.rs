@@ -160,7 +160,8 @@ impl Memory {
             return_waits: payout.known().any(|(_, told)| !told.counts),
             return_differs: payout.has_wrong_return(),
             is_listed: account.is_listed() && !(payout.is_by_file() && self.is_reached(id).0),
-            reference_differs: account.is_listed() && !account.listed().any(|listed| Some(listed) == own),
+            reference_differs: account.is_listed() && !account.listed().any(|listed| Some(listed) == own)
+                || account.filed_otherwise().is_some(),
             amount_differs: payout.differs.amount,
             currency_differs: payout.differs.currency,
             destination_differs: payout.differs.destination,

@@ -58,10 +58,10 @@ impl Payout {
 
     /// What a file says is not asked where the rail's own statement tells the same movement.
     pub(super) fn known(&self) -> impl Iterator<Item = (&(Movement, String, Teller), &Told)> {
-        self.movements.iter().filter(|((kind, reference, teller), _)| {
+        self.movements.iter().filter(|((kind, reference, teller), told)| {
             let is_own = *kind == Movement::Paid && self.is_listed && self.reference.as_ref() == Some(reference);
             *teller != Teller::File
-                || !is_own && !self.movements.contains_key(&(*kind, reference.clone(), Teller::Rail))
+                || !told.is_over && !is_own && !self.movements.contains_key(&(*kind, reference.clone(), Teller::Rail))
         })
     }
 
@@ -110,7 +110,14 @@ impl Memory {
         };
         self.movements += 1;
         let counts = movement == Movement::Paid || by != Teller::File;
-        new.insert(Told { minor, of: of.map(str::to_owned), counts, proposal: None, nth: self.movements });
+        new.insert(Told {
+            minor,
+            of: of.map(str::to_owned),
+            counts,
+            is_over: false,
+            proposal: None,
+            nth: self.movements,
+        });
         true
     }
 
@@ -126,6 +133,7 @@ impl Memory {
                 if payout.state == PayoutState::Held {
                     let run = payout.run;
                     self.run_news([run]);
+                    self.settle_anew(run);
                 }
                 let Some(payout) = self.payouts.get_mut(id) else { continue };
                 payout.state = PayoutState::Paid;
@@ -140,6 +148,14 @@ impl Memory {
         }
         moved += self.weigh(&others);
         moved
+    }
+
+    /// Something is paid of a run that was over: its statements are asked again.
+    pub(super) fn settle_anew(&mut self, run: RunId) {
+        let now = self.now;
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.row.settled_at = run.row.settled_at.map(|_| now);
+        }
     }
 
     /// Keeps a payment other than the one that the payout knows of.
@@ -172,6 +188,7 @@ impl Memory {
     pub(super) fn weigh(&mut self, payouts: &[PayoutId]) -> Moved {
         let mut moved = Moved::default();
         let payouts: BTreeSet<PayoutId> = payouts.iter().copied().collect();
+        let mut booked = BTreeSet::new();
         for id in &payouts {
             let (now, due_in) = (self.now, self.counted_in());
             self.recorded += 1;
@@ -211,10 +228,12 @@ impl Memory {
                     payout.is_contested = true;
                     self.carried[affiliate] -= minor;
                     moved.late += 1;
+                    booked.insert(id.run());
                     moved.alarms += u64::from(self.carried[affiliate] < 0);
                 }
             }
         }
+        booked.into_iter().for_each(|run| self.settle_anew(run));
         self.run_news(payouts.iter().map(|id| id.run()));
         moved
     }

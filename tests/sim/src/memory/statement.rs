@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use payfleet_domain::{
-    BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunState, StatementEnd,
+    BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, RunState, StatementEnd,
     StatementLine,
 };
 use payfleet_store::{AccountRead, Applied, StatementAccount, StoreError};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use super::people::Said;
 use super::session::{ReadingOf, gone};
@@ -36,6 +36,19 @@ impl Memory {
         let applied = self.apply(lines, Teller::Rail, None)?;
         let reaches_ours = end.map(|end| reading.asked_at - (end.now - end.until).max(Duration::ZERO));
         let goes_on = end.filter(|end| reading.from.is_none_or(|from| end.from <= from));
+        let before = self.accounts.get(reading.rail).and_then(|account| account.reaches_ours);
+        if let Some(reaches) = reaches_ours.filter(|_| goes_on.is_some()) {
+            // Verdicts by a file that came before.
+            let is_reached = |run: &&super::Run| {
+                let settled_at = run.row.settled_at.filter(|_| run.verdict.is_some());
+                settled_at.is_some_and(|at| before.is_none_or(|before| at > before) && at <= reaches)
+            };
+            let runs: Vec<_> = self.runs.values().filter(is_reached).map(|run| run.row.id).collect();
+            let of_account =
+                |run: &RunId| self.batches.values().any(|one| one.run == *run && one.rail.name == reading.rail);
+            let runs: Vec<_> = runs.into_iter().filter(of_account).collect();
+            self.run_news(runs);
+        }
         let account = self.accounts.entry(reading.rail).or_default();
         account.reaches_to = account.reaches_to.max(goes_on.map(|end| end.until));
         if goes_on.is_some() {
@@ -64,9 +77,25 @@ impl Memory {
         Ok(Some(AccountRead { lines: file.lines.len() as i64, applied, reaches_to }))
     }
 
+    /// Nothing of it was ever sent, as far as we know.
     fn is_unsent(&self, payout: PayoutId) -> bool {
-        self.payouts[&payout].state == PayoutState::Planned
-            && self.batch_of(payout).is_some_and(|batch| self.batches[&batch].state == BatchState::Ready)
+        matches!(self.payouts[&payout].state, PayoutState::Planned | PayoutState::Held)
+            && self.batch_of(payout).is_some_and(|batch| {
+                let batch = &self.batches[&batch];
+                matches!(batch.state, BatchState::Ready | BatchState::Held) && batch.first_sent_at.is_none()
+            })
+    }
+
+    /// What is ready again, or half of what was sent, was sent all the same.
+    fn was_sent(&self, payout: PayoutId) -> bool {
+        let mut of = self.batch_of(payout);
+        let is_sent = of.is_some_and(|batch| self.batches[&batch].first_sent_at.is_some());
+        let mut has_attempts = false;
+        while let Some(batch) = of.map(|id| &self.batches[&id]) {
+            has_attempts |= !batch.attempts.is_empty();
+            of = batch.parent;
+        }
+        is_sent || has_attempts
     }
 
     fn apply(&mut self, lines: &[StatementLine], by: Teller, person: Option<usize>) -> Result<Applied, StoreError> {
@@ -78,8 +107,8 @@ impl Memory {
             };
             let differs = self.differs(payout, line);
             let is_before = |(other, _): &(PayoutId, &StatementLine)| *other == payout;
-            let is_sent = self.batch_of(payout).is_some_and(|batch| self.batches[&batch].first_sent_at.is_some());
-            let is_wrong_return = line.movement == Movement::Returned && !plain.iter().any(is_before) && !is_sent;
+            let is_wrong_return =
+                line.movement == Movement::Returned && !plain.iter().any(is_before) && !self.was_sent(payout);
             match line.movement {
                 Movement::Paid if !differs.in_something() => plain.push((payout, line)),
                 _ => odd.push(Odd { payout, line, differs, is_wrong_return }),
@@ -97,27 +126,20 @@ impl Memory {
             let name = || line.of.clone().or(accepted).unwrap_or_else(|| line.reference.clone());
             proven.entry(*payout).or_insert_with(name);
         }
-        let paid =
-            plain.iter().map(|(payout, line)| (*payout, *line)).chain(odd.iter().map(|odd| (odd.payout, odd.line)));
-        let mut unsent = BTreeMap::<PayoutId, Option<OffsetDateTime>>::new();
-        for (payout, line) in paid.filter(|(id, line)| line.movement == Movement::Paid && self.is_unsent(*id)) {
-            let since = unsent.entry(payout).or_insert(line.at);
-            *since = line.at.min(*since);
-        }
-        let named = proven.keys().chain(unsent.keys());
-        let batches: BTreeSet<BatchId> = named.filter_map(|payout| self.batch_of(*payout)).collect();
-        for id in &batches {
-            let batch = &self.batches[id];
-            if let Some(since) = unsent.range(batch.first..=batch.last).map(|(_, at)| *at).min() {
-                self.doubt(*id, since)?;
-            }
-        }
+        let told = plain.iter().map(|(payout, _)| *payout).chain(odd.iter().map(|odd| odd.payout));
+        let mut unsent: BTreeSet<PayoutId> = told.filter(|payout| self.is_unsent(*payout)).collect();
+        let mut batches: BTreeSet<BatchId> = proven.keys().filter_map(|payout| self.batch_of(*payout)).collect();
+        let of_unsent = unsent.iter().filter_map(|payout| self.batch_of(*payout));
+        let family: BTreeSet<BatchId> = of_unsent.flat_map(|batch| self.family(batch)).collect();
+        batches.extend(&family);
+        self.doubt(&family.into_iter().collect::<Vec<_>>())?;
         let news: Vec<(PayoutId, &str)> = proven.iter().map(|(id, word)| (*id, word.as_str())).collect();
         let mut moved = self.settle(&news);
         let mut changed = Vec::new();
         let is_settled = |payout: &super::Payout| matches!(payout.state, PayoutState::Paid | PayoutState::Returned);
         for odd in odd.iter_mut().filter(|odd| odd.is_wrong_return) {
-            odd.is_wrong_return = !is_settled(&self.payouts[&odd.payout]);
+            let payout = &self.payouts[&odd.payout];
+            odd.is_wrong_return = !(is_settled(payout) || by == Teller::Rail && payout.state == PayoutState::Held);
         }
         for (id, line) in plain {
             let payout = &self.payouts[&id];
@@ -144,10 +166,10 @@ impl Memory {
             self.settle_held(batch);
         }
         // Of what nobody had sent, a payment is news: nothing more of its run is sent before people have looked.
-        unsent.retain(|id, _| proven.contains_key(id) || changed.contains(id));
+        unsent.retain(|id| proven.contains_key(id) || changed.contains(id));
         let alarms = moved.alarms + unsent.len() as u64;
         if alarms > 0 {
-            changed.iter().chain(proven.keys()).chain(unsent.keys()).for_each(|payout| self.alarm(payout.run()));
+            changed.iter().chain(proven.keys()).chain(&unsent).for_each(|payout| self.alarm(payout.run()));
         }
         Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms })
     }

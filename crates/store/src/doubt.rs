@@ -1,0 +1,103 @@
+//! Evidence of what nobody has sent, as far as we know: somebody used our keys, or the database has lost what it knew. Then its batch was perhaps sent, all
+//! of it, and as it was before it was split; when, and under which keys, we do not know. So nothing of it is sent any more: it is held in doubt, until
+//! the rail's own statement or two people say what became of it.
+
+use payfleet_domain::{HoldReason, PayoutEvent, PayoutState, RAILS};
+use sqlx::PgConnection;
+
+use crate::batch::LockedBatch;
+use crate::connect::{Step, StoreError};
+use crate::lease::interval;
+
+/// Holds all that was never sent below the roots of the batches of these payouts, under the locks of `batches`. What controls hold is in doubt too, and not
+/// let go with them.
+pub(crate) async fn doubt_hold(tx: &mut PgConnection, payouts: &[i64], batches: &[i64]) -> Result<(), StoreError> {
+    if payouts.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "-- doubt_hold
+         WITH RECURSIVE up AS (
+           SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
+             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+            UNION
+           SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+         part AS (
+           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
+         doubted AS (
+           UPDATE payout p SET state = 'held', code = $2
+             FROM part JOIN batch b USING (id)
+            WHERE b.state IN ('ready', 'held') AND b.first_sent_at IS NULL AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+              AND (p.state = ANY($3) OR p.state = 'held' AND p.code <> $2)
+        RETURNING p.id, p.tenant_id, p.run_id),
+         again AS (
+           UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL RETURNING h.payout_id)
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
+         SELECT tenant_id, run_id, id, $2, 'a statement has a payment of its batch, which was never sent' FROM doubted
+          WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id",
+    )
+    .bind(payouts)
+    .bind(HoldReason::StoppedInDoubt.code())
+    .bind(PayoutState::sources(PayoutEvent::Hold))
+    .execute(&mut *tx)
+    .await
+    .step("doubt_hold")?;
+    attempt_doubt(tx, batches).await
+}
+
+/// Holds what is left of a batch that is to be sent, if a statement knows of a payment or return of something in it that has no answer: to send it could
+/// be the second payment. (It came while the answer was on its way that nothing was executed.) Whether there was any.
+pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
+    let held = sqlx::query(
+        "-- known_hold
+         WITH moved AS (
+           UPDATE payout p SET state = 'held', code = $3
+            WHERE p.id BETWEEN $1 AND $2 AND p.state = ANY($4) AND EXISTS (
+                    SELECT FROM movement w JOIN payout k ON k.id = w.payout_id
+                     WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ('planned', 'unknown'))
+        RETURNING p.id, p.tenant_id, p.run_id)
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
+         SELECT tenant_id, run_id, id, $3, 'a statement has a payment of its batch, which was never sent' FROM moved ORDER BY id",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .bind(HoldReason::StoppedInDoubt.code())
+    .bind(PayoutState::sources(PayoutEvent::Hold))
+    .execute(&mut *tx)
+    .await
+    .step("known_hold")?;
+    if held.rows_affected() == 0 {
+        return Ok(false);
+    }
+    attempt_doubt(tx, &[batch.id.0]).await?;
+    Ok(true)
+}
+
+/// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one that leaves now. Before it is dead
+/// nobody may say that it did not pay.
+async fn attempt_doubt(tx: &mut PgConnection, batches: &[i64]) -> Result<(), StoreError> {
+    let (rails, dead_after): (Vec<&str>, Vec<_>) =
+        RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip();
+    sqlx::query(
+        "-- attempt_doubt
+         WITH doubted AS (
+           UPDATE batch b SET attempt = b.attempt + 1
+             FROM run r
+            WHERE b.id = ANY($1) AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL AND r.id = b.run_id AND r.tenant_id = b.tenant_id
+              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'held' AND p.code = $2)
+              AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = 'nobody known')
+        RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, r.created_at)
+         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
+         SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, 'nobody known', d.created_at,
+                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
+           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after) ON known.rail = d.rail",
+    )
+    .bind(batches)
+    .bind(HoldReason::StoppedInDoubt.code())
+    .bind(rails)
+    .bind(dead_after)
+    .execute(tx)
+    .await
+    .step("attempt_doubt")?;
+    Ok(())
+}
