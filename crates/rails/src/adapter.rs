@@ -88,8 +88,10 @@ pub enum Answer {
 pub enum Finding {
     /// The rail knows it. Never `NotExecuted` or `Unknown`.
     Known(Outcome),
-    /// The rail says that it has never executed it. Proof only if no request for it can still arrive.
+    /// The rail says that it has never executed it, and by its own clock no request for it can still arrive.
     NotFound,
+    /// The rail does not know it, and by its own clock an older request can still arrive. No proof; under a key the same request may be made again.
+    NotYet,
     /// The question itself got no usable answer, or the rail has no lookup. Nothing is known that was not known before.
     Unanswered,
 }

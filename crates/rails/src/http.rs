@@ -156,8 +156,8 @@ impl Cause {
     pub(crate) fn finding(&self) -> Finding {
         match self {
             Cause::NotFound { .. } => Finding::NotFound,
+            Cause::TooEarly => Finding::NotYet,
             Cause::Unfit(_)
-            | Cause::TooEarly
             | Cause::Unbuildable
             | Cause::Unconnected
             | Cause::RateLimited
@@ -173,6 +173,15 @@ impl Cause {
             | Cause::Contradictory(_)
             | Cause::ServerError(_)
             | Cause::Undocumented(_) => Finding::Unanswered,
+        }
+    }
+
+    /// Expiry is the rail's to enforce, by its own clock; so it is by that clock that the older requests must have expired. Ours may have been stepped
+    /// since they were sent.
+    pub(crate) fn by_the_rails_clock(self, call: &Call<'_>) -> Cause {
+        match self {
+            Cause::NotFound { at } if at.is_none_or(|at| at <= call.expires_at) => Cause::TooEarly,
+            cause => cause,
         }
     }
 

@@ -153,7 +153,9 @@ impl Worker {
             match finding {
                 Finding::Known(outcome) => known.push((payout, outcome)),
                 Finding::NotFound => {}
-                Finding::Unanswered => unanswered += 1,
+                // A key makes it safe to ask for the payment once more; that nothing was paid, and that its money is due again, needs more.
+                Finding::NotYet if !line.rail.needs_dead_requests() && !line.batch.facts.is_stopped(line.rail) => {}
+                Finding::NotYet | Finding::Unanswered => unanswered += 1,
             }
         }
         let everything_known = known.len() == asked;
@@ -196,7 +198,7 @@ impl Worker {
             .filter_map(|(payout, finding)| match finding {
                 Finding::Known(outcome) => Some((payout, outcome)),
                 // What was accepted stays accepted: not being found is no proof of anything once it was there.
-                Finding::NotFound | Finding::Unanswered => None,
+                Finding::NotFound | Finding::NotYet | Finding::Unanswered => None,
             })
             .collect();
         let recorded = self.record_outcomes(line, None, known, false, true).await?;

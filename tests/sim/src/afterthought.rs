@@ -119,10 +119,10 @@ impl Rails {
             if self.payments.get(&slot).is_some_and(|all| all.len() >= PAYMENTS_MAX) {
                 continue;
             }
-            if !matches!(self.pay(scheduler, world, rail, one), Outcome::Refused(_)) {
-                self.mistreats(scheduler, one, "is executed although its request was executed or is dead");
-                has_paid = true;
-            }
+            // Also if it refuses: it has said so of a request that may still arrive, and then be paid.
+            self.pay(scheduler, world, rail, one);
+            self.mistreats(scheduler, one, "is executed although its request was executed or is dead");
+            has_paid = true;
         }
         has_paid
     }

@@ -394,9 +394,7 @@ impl Adapter for SimAdapter {
             let find = |one: &Instruction| match rails.find(self.rail, one.key.as_str()) {
                 Some(outcome) => Finding::Known(outcome),
                 // The adapter's rule: by the rail's own clock, what was sent must have expired.
-                None if self.rail.needs_dead_requests() && EPOCH + self.world.scheduler.now() <= call.expires_at => {
-                    Finding::Unanswered
-                }
+                None if EPOCH + self.world.scheduler.now() <= call.expires_at => Finding::NotYet,
                 None => Finding::NotFound,
             };
             call.instructions.iter().map(find).collect()

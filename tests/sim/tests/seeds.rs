@@ -19,7 +19,7 @@ use payfleet_sim::{Story, scenario, tell};
 const THREADS: u64 = 2;
 
 /// Seeds that once ended wrong, and what they found.
-const KEPT: [(u64, &str); 4] = [
+const KEPT: [(u64, &str); 5] = [
     (3398, "a refusal recorded by a clock that was put back looked as if its money had been skipped"),
     (9155, "the same, of a batch that was refused whole"),
     (
@@ -27,6 +27,7 @@ const KEPT: [(u64, &str); 4] = [
         "a payment recorded after the clock was put back looked older than a statement that could not know it",
     ),
     (1_010_443, "a request left a day after it was made, when its key was forgotten"),
+    (40_017_096, "what was accepted of a batch whose rest was cancelled was followed by nobody"),
 ];
 
 fn number(name: &str, default: u64) -> u64 {

@@ -98,7 +98,7 @@ pub(super) fn accepted(call: &Call<'_>, reply: &Reply) -> Result<Vec<Outcome>, C
 
 /// What the answer to a question says.
 pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Vec<Finding>, Cause> {
-    let found: Found = read(reply.success(call, ASKING)?)?;
+    let found: Found = read(reply.success(call, ASKING).map_err(|cause| cause.by_the_rails_clock(call))?)?;
     if found.error.is_some() || found.sender_batch_id != call.batch_key.as_str() {
         return Err(Cause::Contradictory("the answer is about another batch, or has an error in it"));
     }

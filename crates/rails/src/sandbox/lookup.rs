@@ -62,12 +62,7 @@ pub(super) fn paid(call: &Call<'_>, reply: &Reply) -> Result<Outcome, Cause> {
 /// What the answer to a question says.
 pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Finding, Cause> {
     let instruction = single(call)?;
-    let body = reply.success(call, ASKING).map_err(|cause| match cause {
-        // Expiry is the rail's to enforce, by its own clock; so it is by that clock that the older requests must have expired. Ours may have been
-        // stepped since they were sent.
-        Cause::NotFound { at } if at.is_none_or(|at| at <= call.expires_at) => Cause::TooEarly,
-        cause => cause,
-    })?;
+    let body = reply.success(call, ASKING).map_err(|cause| cause.by_the_rails_clock(call))?;
     let payment: WirePayment = read(body)?;
     payment.check(instruction)?;
     if let Some(count @ 2..) = payment.count {
