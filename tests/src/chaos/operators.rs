@@ -84,6 +84,7 @@ async fn on_run(world: &World, what: Fault, lives: Option<Duration>) {
     let _calm = world.calm.read().await;
     if what == Fault::RunResumed {
         world.stops.goes_on(run);
+        alarms_answered(world, run).await;
     }
     let said = world.say("payfleet-coordinator", None, &[word, &run.to_string()], lives).await;
     world.expect(&said, &ANSWERS);
@@ -152,6 +153,17 @@ pub async fn let_go_on(world: Arc<World>, ends: Instant) {
     runs_go_on(&world, true).await;
 }
 
+/// Somebody has looked at the alarms of a run, without which it is not resumed.
+async fn alarms_answered(world: &World, run: i64) {
+    let open = sqlx::query_scalar::<_, i64>("SELECT id FROM alarm_open WHERE run_id = $1 ORDER BY id").bind(run);
+    for alarm in open.fetch_all(&world.database).await.unwrap_or_default() {
+        let token = world.token.get().map(String::as_str);
+        let arguments = ["alarms", "answer", &alarm.to_string(), "--words", "it was the rail"];
+        let said = world.say("payfleet-coordinator", token, &arguments, None).await;
+        world.expect(&said, &ANSWERS);
+    }
+}
+
 /// Lets every run go on that is paused, but those that are kept, and one more if it is to be kept.
 pub async fn runs_go_on(world: &World, mut keeps: bool) {
     let patience = Instant::now();
@@ -177,6 +189,7 @@ pub async fn runs_go_on(world: &World, mut keeps: bool) {
             }
             let Some(_mine) = world.stops.take(run) else { continue };
             world.stops.goes_on(run);
+            alarms_answered(world, run).await;
             let said = world.say("payfleet-coordinator", None, &["resume", &run.to_string()], None).await;
             world.expect(&said, &ANSWERS);
         }

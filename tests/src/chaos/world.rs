@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -56,6 +56,8 @@ pub struct World {
     pub calm: RwLock<()>,
     /// Stop-watches that still run.
     pub watches: Mutex<JoinSet<()>>,
+    /// By which somebody answers for alarms.
+    pub token: OnceLock<String>,
     folder: PathBuf,
     started: AtomicUsize,
 }
@@ -160,6 +162,7 @@ impl World {
             watches: Mutex::default(),
             folder,
             started: AtomicUsize::new(0),
+            token: OnceLock::new(),
         };
         let migrated = world
             .program("payfleet-coordinator")
