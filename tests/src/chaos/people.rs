@@ -1,7 +1,7 @@
 //! People who decide about held payouts: too early, when it is time, wrongly, against each other, twice, and who have
 //! no say. Some are killed half-way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ pub async fn decide(world: Arc<World>, people: Arc<People>, mut generator: Pcg64
             0..3 => early(&world, &people, &held, &mut generator).await,
             3..5 => no_say(&world, &people, &held, &mut generator).await,
             5 => contradict(&world, &people, &held, &mut generator).await,
-            6..8 => paid(&world, &people, &held, &mut generator).await,
+            6..8 => paid(&world, &people, &mut generator).await,
             8 => killed(&world, &people, &held, &mut generator).await,
             13 if !world.deeds.is_wronged(held.payout) => wrongly(&world, &people, &held, &mut generator).await,
             9.. if is_quiet && held.alive => {
@@ -163,21 +163,24 @@ async fn contradict(world: &World, people: &People, held: &Held, generator: &mut
     }
 }
 
-/// It was paid: the journal has it. The statement will confirm it.
-async fn paid(world: &World, people: &People, held: &Held, generator: &mut Pcg64) {
-    let of_it = |line: &crate::oracle::Movement| line.payout() == held.payout && line.event == "paid";
-    let Some(line) = world.journal.one(of_it, |_| 0) else { return };
+/// One that was paid: the journal has it, and the statement, which will confirm it, is not read yet. Of many, or there would be none at the moment.
+async fn paid(world: &World, people: &People, generator: &mut Pcg64) {
+    let all = sqlx::query_as::<_, Held>(held_sql!()).fetch_all(&world.database).await.unwrap_or_default();
+    let all: HashSet<i64> = all.into_iter().map(|held| held.payout).collect();
+    let of_them = |line: &crate::oracle::Movement| line.event == "paid" && all.contains(&line.payout());
+    let Some(line) = world.journal.one(of_them, |lines| generator.random_range(0..lines)) else { return };
+    let payout = line.payout();
     let [one, other] = people.two(generator);
     let finding = ["--paid", line.id.as_str()];
-    let first = say(world, one, held.payout, &finding, None).await;
+    let first = say(world, one, payout, &finding, None).await;
     if first.code == Some(0) && first.text.contains("proposes") {
-        let again = say(world, one, held.payout, &finding, None).await;
+        let again = say(world, one, payout, &finding, None).await;
         world.expect(&again, &NOT_HEARD);
         if again.code == Some(64) {
             world.table.count(Fault::SamePersonTwice);
         }
     }
-    if say(world, other, held.payout, &finding, None).await.text.contains("counts as paid") {
+    if say(world, other, payout, &finding, None).await.text.contains("counts as paid") {
         world.table.count(Fault::DecidedPaid);
     }
 }
