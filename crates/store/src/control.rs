@@ -95,8 +95,8 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
                   WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
                     THEN true
                   WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND k.closed_at IS NULL) THEN true
-                  WHEN b.state = 'ready' AND EXISTS (
-                    SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) THEN true
+                  WHEN b.state = 'ready' AND (b.attempt > 0 OR b.parent_id IS NOT NULL OR EXISTS (
+                    SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id)) THEN true
                   WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
                   ELSE EXISTS (
                     SELECT FROM affiliate a

@@ -2,7 +2,7 @@
 //! of it, and as it was before it was split; when, and under which keys, we do not know. So nothing of it is sent any more: it is held in doubt, until
 //! the rail's own statement or two people say what became of it.
 
-use payfleet_domain::{HoldReason, PayoutEvent, PayoutState, RAILS};
+use payfleet_domain::{HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail};
 use sqlx::PgConnection;
 
 use crate::batch::LockedBatch;
@@ -45,16 +45,28 @@ pub(crate) async fn doubt_hold(tx: &mut PgConnection, payouts: &[i64], batches: 
     attempt_doubt(tx, batches).await
 }
 
-/// Holds what is left of a batch that is to be sent, if a statement knows of a payment or return of something in it that has no answer: to send it could
-/// be the second payment. (It came while the answer was on its way that nothing was executed.) Whether there was any.
+/// Holds what is left of a batch that is to be sent, if more is known of it than we have done: to send it could be the second payment. (It came while the
+/// answer was on its way that nothing was executed, or to another part of what was one batch.) Whether there is nothing left to send.
+///
+/// That is: a statement tells of something in it that has no answer; or something in it is paid that our attempts say they did not pay, or, under a batch
+/// key, is paid at all; or a request that nobody here knows of was found for what was one batch with it.
 pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
+    let goes_together = Rail::named(&batch.rail).map_or(true, |rail| rail.key_unit == KeyUnit::Batch);
     let held = sqlx::query(
         "-- known_hold
-         WITH moved AS (
+         WITH RECURSIVE up AS (
+           SELECT id, parent_id FROM batch WHERE id = $5 UNION SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+         part AS (
+           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
+         known AS (
+           SELECT EXISTS (SELECT FROM movement w JOIN payout k ON k.id = w.payout_id
+                           WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ('planned', 'unknown'))
+               OR EXISTS (SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE a.worker = 'nobody known')
+               OR EXISTS (SELECT FROM payout k WHERE k.id BETWEEN $1 AND $2 AND k.state IN ('paid', 'returned', 'accepted'))
+                  AND ($6 OR NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = $5 AND a.result IS DISTINCT FROM 'not_executed')) AS more),
+         moved AS (
            UPDATE payout p SET state = 'held', code = $3
-            WHERE p.id BETWEEN $1 AND $2 AND p.state = ANY($4) AND EXISTS (
-                    SELECT FROM movement w JOIN payout k ON k.id = w.payout_id
-                     WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ('planned', 'unknown'))
+             FROM known WHERE known.more AND p.id BETWEEN $1 AND $2 AND p.state = ANY($4)
         RETURNING p.id, p.tenant_id, p.run_id)
          INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
          SELECT tenant_id, run_id, id, $3, 'a statement has a payment of its batch, which was never sent' FROM moved ORDER BY id",
@@ -63,14 +75,24 @@ pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Re
     .bind(batch.last.0)
     .bind(HoldReason::StoppedInDoubt.code())
     .bind(PayoutState::sources(PayoutEvent::Hold))
+    .bind(batch.id.0)
+    .bind(goes_together)
     .execute(&mut *tx)
     .await
     .step("known_hold")?;
-    if held.rows_affected() == 0 {
-        return Ok(false);
+    if held.rows_affected() > 0 {
+        attempt_doubt(tx, &[batch.id.0]).await?;
+        return Ok(true);
     }
-    attempt_doubt(tx, &[batch.id.0]).await?;
-    Ok(true)
+    sqlx::query_scalar(
+        "-- batch_answered
+         SELECT NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown'))",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .fetch_one(tx)
+    .await
+    .step("batch_answered")
 }
 
 /// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one that leaves now. Before it is dead

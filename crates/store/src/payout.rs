@@ -113,6 +113,20 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         let others = payments_told(tx, news, source).await?;
         moved += accounts_weigh(tx, &others).await?;
     }
+    // The money may be known to have come back.
+    let back: Vec<i64> = sqlx::query_scalar(
+        "-- returned_before
+         SELECT DISTINCT payout_id FROM movement
+          WHERE payout_id BETWEEN $2 AND $3 AND payout_id = ANY($1) AND kind = 'returned' AND counts",
+    )
+    .bind(&news.ids)
+    .bind(first)
+    .bind(last)
+    .persistent(false)
+    .fetch_all(&mut *tx)
+    .await
+    .step("returned_before")?;
+    moved += accounts_weigh(tx, &back).await?;
     if holds_close(tx, &news.ids).await? {
         runs_settle_anew(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     }

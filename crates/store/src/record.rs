@@ -227,7 +227,9 @@ async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, resu
     sqlx::query(
         "-- attempt_close
          UPDATE attempt SET result = $3, closed_at = clock_timestamp()
-          WHERE n = $2 AND result IS NULL AND batch_id IN (SELECT $1 UNION ALL SELECT id FROM batch WHERE parent_id = $1)",
+          WHERE n = $2 AND result IS NULL AND batch_id IN (SELECT $1 UNION ALL SELECT id FROM batch WHERE parent_id = $1)
+            -- Parts that were proven unsent begin to count anew: an attempt of theirs is not this one.
+            AND opened_at = (SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2)",
     )
     .bind(batch.0)
     .bind(n.0)

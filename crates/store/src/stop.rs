@@ -10,6 +10,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::batch::batch_lock;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::doubt::known_hold;
 use crate::hold::batch_settle_held;
 use crate::intent::attempts_supersede;
 use crate::lease::Lease;
@@ -250,6 +251,9 @@ impl Store {
                 .await
                 .step("batch_cancel_next")?;
                 let Some((batch, first, last)) = next else { return Ok(None) };
+                // What an intent would hold is not let go either.
+                let locked = batch_lock(tx, BatchId(batch)).await?;
+                known_hold(tx, &locked).await?;
                 let payouts = payouts_cancel(tx, &(first..=last).collect::<Vec<i64>>()).await?;
                 // What the rail has accepted of it is followed to its end: a batch whose rest was proven unsent is ready too.
                 let cancelled = sqlx::query(

@@ -427,3 +427,50 @@ async fn what_was_accepted_of_a_batch_whose_rest_is_cancelled_is_followed_to_its
     db.assert_ledger().await;
     db.drop().await;
 }
+
+/// The line is just as planned and settles its payout while the call is under way; then nothing of the call was executed. Somebody else has sent the batch, and the
+/// rest of it is not sent again, nor is what is paid; a cancel frees nothing of it either.
+#[tokio::test]
+async fn what_somebody_else_has_paid_of_a_batch_holds_the_rest_when_nothing_was_executed() {
+    for (name, cancels) in [("sandbox-file", false), ("sandbox-payout", false), ("sandbox-lookup", true)] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", name, 3).await;
+        let run = db.run(tenant, "2026-01", 3).await;
+        let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
+        let leased = db.lease(batch).await;
+        let intent = db.intent(&leased).await;
+        let account = StatementAccount { rail: name.into(), account: "t".into(), credential: None };
+        let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
+        reading.line_add(db.line(payouts[0], "theirs").await).await.unwrap();
+        assert_eq!(reading.end(None).await.unwrap().applied.settled, 1, "{name}");
+        db.record(&leased, &intent, |_| Outcome::NotExecuted).await;
+        if cancels {
+            db.store.run_cancel(run).await.unwrap();
+        } else {
+            assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split, "{name}");
+        }
+        assert_eq!(db.states(run).await, "held 2, paid 1", "{name}");
+        db.assert_ledger().await;
+        db.drop().await;
+    }
+}
+
+/// A worker repeats what it could not see committed, and meanwhile the batch was parted, and a part is on its way under an attempt of the same number.
+#[tokio::test]
+async fn an_answer_that_is_repeated_closes_no_attempt_of_a_part_that_was_made_since() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    let report = || support::report(&leased, &intent, |_| Outcome::NotExecuted);
+    db.store.outcomes_record(report()).await.unwrap();
+    db.store.payout_stop(payouts[1], "fraud").await.unwrap();
+    assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
+    let part = db.batches(run).await[0];
+    assert_eq!(intend(&db, part).await.unwrap().attempt.0, 1);
+    db.store.outcomes_record(report()).await.unwrap();
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM attempt WHERE result IS NULL").await, 1, "it is on its way");
+    db.drop().await;
+}

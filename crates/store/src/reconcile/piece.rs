@@ -81,7 +81,14 @@ async fn record(
     let unsent = before.unsent(matched);
     // In the order in which every other transaction locks: batches by number, then payouts.
     let ids: Vec<i64> = news.ids.iter().copied().chain(unsent.keys().map(|payout| payout.0)).collect();
-    let batches = batches_lock(tx, &ids, &unsent).await?;
+    let mut batches = batches_lock(tx, &ids, &unsent).await?;
+    while !unsent.is_empty() {
+        // One that was being split while it was waited for is not among them, and its parts are.
+        let again = batches_lock(tx, &ids, &unsent).await?;
+        if std::mem::replace(&mut batches, again.clone()) == again {
+            break;
+        }
+    }
     doubt_hold(tx, &unsent.keys().map(|payout| payout.0).collect::<Vec<_>>(), &batches).await?;
     moved += payouts_settle(tx, &news, Source::Statement).await?;
     let after = if ids.is_empty() { before } else { Standings::read(tx, matched).await? };
@@ -106,8 +113,7 @@ async fn record(
     // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
     listed_add(tx, source, listed).await?;
     let changed = odd_record(tx, account, source, &odd).await?;
-    let came_back = returned_before(tx, &news).await?;
-    moved += accounts_weigh(tx, &[&changed[..], &came_back].concat()).await?;
+    moved += accounts_weigh(tx, &changed).await?;
     for batch in &batches {
         batch_settle_held(tx, *batch).await?;
     }
@@ -144,21 +150,6 @@ fn unsent_alarms(unsent: &[PayoutId], matched: &Matched) -> Vec<(i64, AlarmKind,
         Some((first.0, AlarmKind::PaidUnsent, words))
     };
     runs.into_values().filter_map(alarm).collect()
-}
-
-/// Payouts that are paid by this piece, and of which it was known before that the money came back.
-async fn returned_before(tx: &mut PgConnection, news: &News) -> Result<Vec<i64>, StoreError> {
-    if news.is_empty() {
-        return Ok(Vec::new());
-    }
-    sqlx::query_scalar(
-        "-- returned_before
-         SELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'returned' AND counts",
-    )
-    .bind(&news.ids)
-    .fetch_all(tx)
-    .await
-    .step("returned_before")
 }
 
 /// Where the payouts of a piece stand.

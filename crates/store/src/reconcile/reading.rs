@@ -250,12 +250,12 @@ impl AccountReading {
                     // A file says what is on a statement, and the rail is read from where the rail was read last all the same: else what an
                     // old or shortened file leaves out would never be heard of.
                     if is_rail && let Some(reaches_ours) = goes_on.and(reaches_ours) {
-                        // Verdicts by a file that came before: the rail's own statement may be without what that lists.
+                        // Verdicts by a file that came before, or that is just being written: the rail's own statement may be without what that lists.
                         sqlx::query(
                             "-- runs_reached
                              UPDATE run r SET news_no = news_no + 1
                                FROM rail_account a
-                              WHERE a.id = $1 AND r.verdict IS NOT NULL AND r.settled_at > a.reaches_ours AND r.settled_at <= $2
+                              WHERE a.id = $1 AND r.settled_at > a.reaches_ours AND r.settled_at <= $2
                                 AND EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail AND b.account = a.account)",
                         )
                         .bind(id)

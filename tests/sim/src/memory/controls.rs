@@ -45,6 +45,7 @@ impl Memory {
     pub(super) fn apply_controls(&mut self, id: BatchId, rail: &Rail) -> Result<Option<IntentRefused>, StoreError> {
         let batch = self.batch(id)?.clone();
         if self.hold_known(id)? {
+            self.settle_held(id);
             return Ok(Some(IntentRefused::Split));
         }
         let of = |id: PayoutId| self.control_of(id).map(|code| (id, code));
@@ -112,6 +113,12 @@ impl Memory {
 
     /// The batches that were one with this one before it was split, and are not split themselves.
     pub(super) fn family(&self, id: BatchId) -> Vec<BatchId> {
+        let of = self.family_of(id).into_iter();
+        of.filter(|id| self.batches[id].state != BatchState::Split).collect()
+    }
+
+    /// The same with those that are.
+    fn family_of(&self, id: BatchId) -> Vec<BatchId> {
         let root = |mut id: BatchId| {
             while let Some(parent) = self.batches[&id].parent {
                 id = parent;
@@ -119,8 +126,7 @@ impl Memory {
             id
         };
         let of = root(id);
-        let whole = self.batches.iter().filter(|(_, batch)| batch.state != BatchState::Split);
-        whole.map(|(id, _)| *id).filter(|id| root(*id) == of).collect()
+        self.batches.keys().copied().filter(|id| root(*id) == of).collect()
     }
 
     /// A payment is known of something that nobody has sent: all that was never sent of what was one batch with it is held in doubt.
@@ -163,21 +169,31 @@ impl Memory {
         Ok(())
     }
 
-    /// Of a batch that is to be sent, a payment or return is known of something without an answer: what is left of it is held.
-    fn hold_known(&mut self, id: BatchId) -> Result<bool, StoreError> {
+    /// Of a batch that is to be sent, more is known than we have done: what is left of it is held. Whether there is nothing left to send.
+    pub(super) fn hold_known(&mut self, id: BatchId) -> Result<bool, StoreError> {
         let batch = self.batches[&id].clone();
         let payouts = self.in_batch(&batch);
-        let is_known = |id: &PayoutId| {
-            let payout = &self.payouts[id];
-            matches!(payout.state, PayoutState::Planned | PayoutState::Unknown) && !payout.movements.is_empty()
+        let is_unanswered =
+            |id: &PayoutId| matches!(self.payouts[id].state, PayoutState::Planned | PayoutState::Unknown);
+        let is_settled = |id: &PayoutId| {
+            matches!(self.payouts[id].state, PayoutState::Paid | PayoutState::Returned | PayoutState::Accepted)
         };
-        if batch.state != BatchState::Ready || !payouts.iter().any(is_known) {
+        let is_told = payouts.iter().any(|id| is_unanswered(id) && !self.payouts[id].movements.is_empty());
+        let is_plain = payouts.iter().all(|id| self.payouts[id].movements.is_empty());
+        if batch.state != BatchState::Ready || batch.attempt == 0 && batch.parent.is_none() && is_plain {
             return Ok(false);
         }
-        self.hold_all(&payouts, HoldReason::StoppedInDoubt);
-        self.doubt_attempt(id)?;
-        self.settle_held(id);
-        Ok(true)
+        let goes_together = batch.rail.key_unit == KeyUnit::Batch;
+        let did_nothing = batch.attempts.values().all(|attempt| attempt.result == Some("not_executed"));
+        let is_known = is_told
+            || self.family_of(id).iter().any(|id| self.batches[id].attempts.values().any(|attempt| attempt.is_nobodys))
+            || payouts.iter().any(is_settled) && (goes_together || did_nothing);
+        let is_left = payouts.iter().any(is_unanswered);
+        if is_known {
+            self.hold_all(&payouts, HoldReason::StoppedInDoubt);
+            self.doubt_attempt(id)?;
+        }
+        Ok(is_known || !is_left)
     }
 
     pub(super) fn hold_all(&mut self, ids: &[PayoutId], reason: HoldReason) -> u64 {

@@ -175,10 +175,12 @@ impl Memory {
                 (false, true) => "not_executed",
                 (false, false) => "answered",
             };
+            let opened_at = self.batches[&report.batch].attempts.get(&attempt.0).map(|attempt| attempt.opened_at);
             for (id, other) in &mut self.batches {
                 if (*id == report.batch || other.parent == Some(report.batch))
                     && let Some(open) = other.attempts.get_mut(&attempt.0)
                     && open.result.is_none()
+                    && Some(open.opened_at) == opened_at
                 {
                     open.result = Some(result);
                 }

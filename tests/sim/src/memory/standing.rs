@@ -124,7 +124,7 @@ impl Memory {
     /// G4.
     pub(super) fn settle(&mut self, news: &[(PayoutId, &str)]) -> Moved {
         let mut moved = Moved::default();
-        let mut others = Vec::new();
+        let (mut others, mut settled) = (Vec::new(), Vec::new());
         self.recorded += 1;
         for (id, reference) in news {
             let (now, recorded) = (self.now, self.recorded);
@@ -142,11 +142,19 @@ impl Memory {
                 payout.settled_at = Some(now);
                 payout.transfers.insert(2, None);
                 moved.paid += 1;
+                settled.push(*id);
             } else if self.told(*id, reference) {
                 others.push(*id);
             }
         }
         moved += self.weigh(&others);
+        // The money may be known to have come back.
+        let is_back = |id: &PayoutId| {
+            let told = self.payouts.get(id).map(|payout| payout.movements.iter());
+            told.into_iter().flatten().any(|((kind, ..), told)| *kind == Movement::Returned && told.counts)
+        };
+        let back: Vec<PayoutId> = settled.into_iter().filter(is_back).collect();
+        moved += self.weigh(&back);
         moved
     }
 

@@ -40,8 +40,7 @@ impl Memory {
         if let Some(reaches) = reaches_ours.filter(|_| goes_on.is_some()) {
             // Verdicts by a file that came before.
             let is_reached = |run: &&super::Run| {
-                let settled_at = run.row.settled_at.filter(|_| run.verdict.is_some());
-                settled_at.is_some_and(|at| before.is_none_or(|before| at > before) && at <= reaches)
+                run.row.settled_at.is_some_and(|at| before.is_none_or(|before| at > before) && at <= reaches)
             };
             let runs: Vec<_> = self.runs.values().filter(is_reached).map(|run| run.row.id).collect();
             let of_account =
@@ -154,13 +153,7 @@ impl Memory {
                 changed.push(*payout);
             }
         }
-        // Of what is paid by it, the money may be known to have come back.
-        let is_back = |id: &&PayoutId| {
-            let told = self.payouts[id].movements.iter();
-            told.into_iter().any(|((kind, ..), told)| *kind == Movement::Returned && told.counts)
-        };
-        let back: Vec<PayoutId> = proven.keys().filter(is_back).copied().collect();
-        moved += self.weigh(&[&changed[..], &back].concat());
+        moved += self.weigh(&changed);
         self.run_news(proven.keys().map(|id| id.run()));
         for batch in batches {
             self.settle_held(batch);

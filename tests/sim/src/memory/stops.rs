@@ -73,6 +73,7 @@ impl Memory {
         for id in of_run {
             let batch = self.batches[&id].clone();
             if batch.state == BatchState::Ready {
+                self.hold_known(id)?;
                 cancelled += self.set_free(&self.in_batch(&batch), PayoutState::Cancelled, PayoutEvent::Cancel);
                 let is_open =
                     |id: &PayoutId| matches!(self.payouts[id].state, PayoutState::Accepted | PayoutState::Held);
