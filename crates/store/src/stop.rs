@@ -240,9 +240,11 @@ impl Store {
     async fn batch_cancel_next(&self, run: RunId) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_cancel", move |tx| {
             Box::pin(async move {
-                let next: Option<(i64, i64, i64)> = sqlx::query_as(
+                let next: Option<(i64, i64, i64, bool)> = sqlx::query_as(
                     "-- batch_cancel_next
-                     SELECT id, first_payout_id, last_payout_id FROM batch WHERE run_id = $1 AND state = $2
+                     SELECT id, first_payout_id, last_payout_id, attempt > 0 OR parent_id IS NOT NULL OR EXISTS (
+                              SELECT FROM movement w WHERE w.payout_id BETWEEN first_payout_id AND last_payout_id)
+                       FROM batch WHERE run_id = $1 AND state = $2
                       ORDER BY id LIMIT 1 FOR NO KEY UPDATE",
                 )
                 .bind(run.0)
@@ -250,10 +252,12 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await
                 .step("batch_cancel_next")?;
-                let Some((batch, first, last)) = next else { return Ok(None) };
-                // What an intent would hold is not let go either.
-                let locked = batch_lock(tx, BatchId(batch)).await?;
-                known_hold(tx, &locked).await?;
+                let Some((batch, first, last, has_history)) = next else { return Ok(None) };
+                if has_history {
+                    // What an intent would hold is not let go either.
+                    let locked = batch_lock(tx, BatchId(batch)).await?;
+                    known_hold(tx, &locked).await?;
+                }
                 let payouts = payouts_cancel(tx, &(first..=last).collect::<Vec<i64>>()).await?;
                 // What the rail has accepted of it is followed to its end: a batch whose rest was proven unsent is ready too.
                 let cancelled = sqlx::query(
