@@ -2,20 +2,25 @@
 //! of it, and as it was before it was split; when, and under which keys, we do not know. So nothing of it is sent any more: it is held in doubt, until
 //! the rail's own statement or two people say what became of it.
 
-use payfleet_domain::{HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail};
+use payfleet_domain::{AlarmKind, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail};
 use sqlx::PgConnection;
 
+use crate::alarm::alarms_raise;
 use crate::batch::LockedBatch;
 use crate::connect::{Step, StoreError};
 use crate::lease::interval;
 
 /// Holds all that was never sent below the roots of the batches of these payouts, under the locks of `batches`. What controls hold is in doubt too, and not
-/// let go with them.
-pub(crate) async fn doubt_hold(tx: &mut PgConnection, payouts: &[i64], batches: &[i64]) -> Result<(), StoreError> {
+/// let go with them. Returns which payouts are in doubt by this.
+pub(crate) async fn doubt_hold(
+    tx: &mut PgConnection,
+    payouts: &[i64],
+    batches: &[i64],
+) -> Result<Vec<i64>, StoreError> {
     if payouts.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    sqlx::query(
+    let doubted: Vec<i64> = sqlx::query_scalar(
         "-- doubt_hold
          WITH RECURSIVE up AS (
            SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
@@ -31,18 +36,21 @@ pub(crate) async fn doubt_hold(tx: &mut PgConnection, payouts: &[i64], batches: 
               AND (p.state = ANY($3) OR p.state = 'held' AND p.code <> $2)
         RETURNING p.id, p.tenant_id, p.run_id),
          again AS (
-           UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL RETURNING h.payout_id)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-         SELECT tenant_id, run_id, id, $2, 'a statement has a payment of its batch, which was never sent' FROM doubted
-          WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id",
+           UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL RETURNING h.payout_id),
+         opened AS (
+           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
+           SELECT tenant_id, run_id, id, $2, 'a statement has a payment of its batch, which was never sent' FROM doubted
+            WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id)
+         SELECT id FROM doubted ORDER BY id",
     )
     .bind(payouts)
     .bind(HoldReason::StoppedInDoubt.code())
     .bind(PayoutState::sources(PayoutEvent::Hold))
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .await
     .step("doubt_hold")?;
-    attempt_doubt(tx, batches).await
+    attempt_doubt(tx, batches).await?;
+    Ok(doubted)
 }
 
 /// Holds what is left of a batch that is to be sent, if more is known of it than we have done: to send it could be the second payment. (It came while the
@@ -52,7 +60,7 @@ pub(crate) async fn doubt_hold(tx: &mut PgConnection, payouts: &[i64], batches: 
 /// key, is paid at all; or a request that nobody here knows of was found for what was one batch with it.
 pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
     let goes_together = Rail::named(&batch.rail).map_or(true, |rail| rail.key_unit == KeyUnit::Batch);
-    let held = sqlx::query(
+    let (held, is_answered): (Vec<i64>, bool) = sqlx::query_as(
         "-- known_hold
          WITH RECURSIVE up AS (
            SELECT id, parent_id FROM batch WHERE id = $5 UNION SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
@@ -67,9 +75,12 @@ pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Re
          moved AS (
            UPDATE payout p SET state = 'held', code = $3
              FROM known WHERE known.more AND p.id BETWEEN $1 AND $2 AND p.state = ANY($4)
-        RETURNING p.id, p.tenant_id, p.run_id)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-         SELECT tenant_id, run_id, id, $3, 'a statement has a payment of its batch, which was never sent' FROM moved ORDER BY id",
+        RETURNING p.id, p.tenant_id, p.run_id),
+         opened AS (
+           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
+           SELECT tenant_id, run_id, id, $3, 'a statement has a payment of its batch, which was never sent' FROM moved ORDER BY id)
+         SELECT ARRAY (SELECT id FROM moved ORDER BY id),
+                NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown'))",
     )
     .bind(batch.first.0)
     .bind(batch.last.0)
@@ -77,22 +88,15 @@ pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Re
     .bind(PayoutState::sources(PayoutEvent::Hold))
     .bind(batch.id.0)
     .bind(goes_together)
-    .execute(&mut *tx)
+    .fetch_one(&mut *tx)
     .await
     .step("known_hold")?;
-    if held.rows_affected() > 0 {
-        attempt_doubt(tx, &[batch.id.0]).await?;
-        return Ok(true);
-    }
-    sqlx::query_scalar(
-        "-- batch_answered
-         SELECT NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown'))",
-    )
-    .bind(batch.first.0)
-    .bind(batch.last.0)
-    .fetch_one(tx)
-    .await
-    .step("batch_answered")
+    let Some(first) = held.first() else { return Ok(is_answered) };
+    attempt_doubt(tx, &[batch.id.0]).await?;
+    // Told, but the run is not paused by it: an intent shares the lock on the run with others, and nothing of this is sent any more.
+    let words = format!("{} payouts of batch {} are held", held.len(), batch.id);
+    alarms_raise(tx, &[(*first, AlarmKind::PaidUnsent, words)]).await?;
+    Ok(true)
 }
 
 /// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one that leaves now. Before it is dead

@@ -87,7 +87,8 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         return Ok(Moved::default());
     }
     let (first, last) = news.range();
-    let settled: i64 = sqlx::query_scalar(
+    // Of what is settled, the money may be known to have come back.
+    let (settled, back): (i64, Vec<i64>) = sqlx::query_as(
         "-- payouts_settle
          WITH moved AS (
            UPDATE payout p SET state = 'paid', reference = news.reference, code = NULL, settled_at = clock_timestamp()
@@ -97,7 +98,9 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
          posted AS (
            INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
            SELECT id, 2, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
-         SELECT count(*) FROM posted",
+         SELECT (SELECT count(*) FROM posted),
+                ARRAY (SELECT DISTINCT m.payout_id FROM movement m
+                        WHERE m.payout_id BETWEEN $4 AND $5 AND m.kind = 'returned' AND m.counts AND m.payout_id IN (SELECT id FROM moved))",
     )
     .bind(&news.ids)
     .bind(&news.words)
@@ -113,19 +116,6 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         let others = payments_told(tx, news, source).await?;
         moved += accounts_weigh(tx, &others).await?;
     }
-    // The money may be known to have come back.
-    let back: Vec<i64> = sqlx::query_scalar(
-        "-- returned_before
-         SELECT DISTINCT payout_id FROM movement
-          WHERE payout_id BETWEEN $2 AND $3 AND payout_id = ANY($1) AND kind = 'returned' AND counts",
-    )
-    .bind(&news.ids)
-    .bind(first)
-    .bind(last)
-    .persistent(false)
-    .fetch_all(&mut *tx)
-    .await
-    .step("returned_before")?;
     moved += accounts_weigh(tx, &back).await?;
     if holds_close(tx, &news.ids).await? {
         runs_settle_anew(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;

@@ -273,6 +273,10 @@ impl Store {
                 .rows_affected();
                 if cancelled == 0 {
                     batch_settle_held(tx, batch).await?;
+                    // Or the next one would be this one again, for ever.
+                    if batch_lock(tx, BatchId(batch)).await?.state == BatchState::Ready {
+                        return Err(StoreError::Broken(format!("batch {batch} is ready, and not all of it is unsent")));
+                    }
                 }
                 Ok(Some(payouts))
             })

@@ -398,7 +398,7 @@ async fn what_a_statement_knows_is_not_sent_again_when_nothing_was_executed() {
     assert_eq!(reading.end(None).await.unwrap().applied.alarms, 0, "it was sent");
     db.record(&leased, &intent, |_| Outcome::NotExecuted).await;
     assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
-    assert_eq!(db.states(run).await, "held 2");
+    assert_eq!((db.states(run).await, db.store.alarms_open().await.unwrap()), ("held 2".to_owned(), 1));
     db.drop().await;
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::lines::{Matched, Odd, Plain};
 use super::reading::{Paying, StatementSource, content};
-use crate::alarm::{alarms_raise, run_alarm};
+use crate::alarm::{Raised, alarms_raise, run_alarm};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
@@ -78,7 +78,7 @@ async fn record(
     let mut moved = Moved::default();
     let before = Standings::read(tx, matched).await?;
     let news = before.proven(matched, source);
-    let unsent = before.unsent(matched);
+    let mut unsent = before.unsent(matched);
     // In the order in which every other transaction locks: batches by number, then payouts.
     let ids: Vec<i64> = news.ids.iter().copied().chain(unsent.keys().map(|payout| payout.0)).collect();
     let mut batches = batches_lock(tx, &ids, &unsent).await?;
@@ -89,7 +89,8 @@ async fn record(
             break;
         }
     }
-    doubt_hold(tx, &unsent.keys().map(|payout| payout.0).collect::<Vec<_>>(), &batches).await?;
+    let unsent_ids: Vec<i64> = unsent.keys().map(|payout| payout.0).collect();
+    let doubted = doubt_hold(tx, &unsent_ids, &batches).await?;
     moved += payouts_settle(tx, &news, Source::Statement).await?;
     let after = if ids.is_empty() { before } else { Standings::read(tx, matched).await? };
 
@@ -119,9 +120,8 @@ async fn record(
     }
     runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     // The same line in another part is no news.
-    let is_new = |id: &&PayoutId| news.ids.contains(&id.0) || changed.contains(&id.0);
-    let unsent: Vec<PayoutId> = unsent.keys().filter(is_new).copied().collect();
-    let alarms = unsent_alarms(&unsent, matched);
+    unsent.retain(|id, _| news.ids.contains(&id.0) || changed.contains(&id.0) || doubted.contains(&id.0));
+    let alarms = unsent_alarms(&unsent);
     alarms_raise(tx, &alarms).await?;
     if moved.alarms > 0 || !alarms.is_empty() {
         let told = news.ids.iter().chain(&changed).chain(alarms.iter().map(|(id, ..)| id));
@@ -137,17 +137,14 @@ async fn record(
     })
 }
 
-/// One alarm for each run of which the rail paid what nobody here has sent, however many there are.
-fn unsent_alarms(unsent: &[PayoutId], matched: &Matched) -> Vec<(i64, AlarmKind, String)> {
-    let plain = matched.plain.iter().map(|plain| (Some(plain.payout), &plain.line));
-    let mut lines = plain.chain(matched.odd.iter().map(|odd| (odd.payout, &odd.line)));
-    let mut runs = BTreeMap::<i64, Vec<PayoutId>>::new();
-    unsent.iter().for_each(|payout| runs.entry(payout.run().0).or_default().push(*payout));
-    let alarm = |payouts: Vec<PayoutId>| {
-        let first = *payouts.first()?;
-        let reference = lines.find(|(payout, _)| *payout == Some(first)).map(|(_, line)| storable(&line.reference));
-        let words = format!("{}, and {} more", reference.unwrap_or_default(), payouts.len() - 1);
-        Some((first.0, AlarmKind::PaidUnsent, words))
+/// One alarm for each run of which a statement knows what nobody here has sent, however many payouts that are.
+fn unsent_alarms(unsent: &BTreeMap<PayoutId, &StatementLine>) -> Vec<Raised> {
+    let mut runs = BTreeMap::<RunId, Vec<(&PayoutId, &&StatementLine)>>::new();
+    unsent.iter().for_each(|one| runs.entry(one.0.run()).or_default().push(one));
+    let alarm = |payouts: Vec<(&PayoutId, &&StatementLine)>| {
+        let (payout, line) = payouts.first()?;
+        let words = format!("{}, and {} more", storable(&line.reference), payouts.len() - 1);
+        Some((payout.0, AlarmKind::PaidUnsent, words))
     };
     runs.into_values().filter_map(alarm).collect()
 }
@@ -223,17 +220,16 @@ impl Standings {
     /// Payments of payouts whose outcome is open, by payout; if the rail itself says so, also of those that were never sent, as far as we know. What came
     /// back went out before.
     fn proven(&self, matched: &Matched, source: &StatementSource) -> News {
+        let is_rail = *source == StatementSource::Rail;
         let open = |payout: &PayoutId| {
             self.0.get(payout).is_some_and(|standing| {
-                let may_be = *source == StatementSource::Rail || !standing.is_unsent;
-                may_be && standing.state.after(PayoutEvent::Pay).is_ok()
+                (is_rail || !standing.is_unsent) && standing.state.after(PayoutEvent::Pay).is_ok()
             })
         };
         let mut proven = BTreeMap::<i64, String>::new();
         for plain in matched.plain.iter().filter(|plain| open(&plain.payout)) {
             proven.entry(plain.payout.0).or_insert_with(|| plain.line.reference.clone());
         }
-        let is_rail = matches!(source, StatementSource::Rail);
         for odd in matched.odd.iter().filter(|odd| is_rail && odd.line.movement == Movement::Returned && odd.counts()) {
             let Some(payout) = odd.payout.filter(open) else { continue };
             let accepted = self.0.get(&payout).and_then(|standing| standing.reference.clone());

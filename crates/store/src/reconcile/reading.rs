@@ -264,31 +264,32 @@ impl AccountReading {
                         .await
                         .step("runs_reached")?;
                     }
-                    let reaches = match is_rail {
+                    // Both stay where they are without an end that goes on.
+                    let (until, reaches_ours) = (goes_on.map(|end| end.until), goes_on.and(reaches_ours));
+                    let moved = match is_rail {
                         true => sqlx::query_scalar(
                             "-- account_reaches
                              UPDATE rail_account
-                                SET reaches_to = greatest(reaches_to, coalesce($2, reaches_to)), reaches_ours = greatest(reaches_ours, coalesce($3, reaches_ours)),
-                                    asked_in = CASE WHEN $3 IS NULL THEN asked_in ELSE $4::pg_snapshot END, read_at = clock_timestamp()
+                                SET reaches_to = greatest(reaches_to, coalesce($4, reaches_to)), reaches_ours = greatest(reaches_ours, coalesce($2, reaches_ours)),
+                                    asked_in = CASE WHEN $2 IS NULL THEN asked_in ELSE $3::pg_snapshot END, read_at = clock_timestamp()
                               WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
-                        ),
+                        )
+                        .bind(id)
+                        .bind(reaches_ours)
+                        .bind(asked_in)
+                        .bind(until),
                         false => sqlx::query_scalar(
                             "-- account_file_reaches
                              UPDATE rail_account
-                                SET file_reaches = greatest(file_reaches, coalesce($3, file_reaches)),
-                                    file_asked_in = CASE WHEN $3 IS NULL OR $2::timestamptz IS NULL THEN file_asked_in ELSE $4::pg_snapshot END,
-                                    read_at = clock_timestamp()
+                                SET file_reaches = greatest(file_reaches, coalesce($2, file_reaches)),
+                                    file_asked_in = CASE WHEN $2 IS NULL THEN file_asked_in ELSE $3::pg_snapshot END, read_at = clock_timestamp()
                               WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
-                        ),
-                    };
-                    reaches
+                        )
                         .bind(id)
-                        .bind(goes_on.map(|end| end.until))
-                        .bind(goes_on.and(reaches_ours))
-                        .bind(asked_in)
-                        .fetch_one(tx)
-                        .await
-                        .step("account_reaches")
+                        .bind(reaches_ours)
+                        .bind(asked_in),
+                    };
+                    moved.fetch_one(tx).await.step("account_reaches")
                 })
             })
             .await?;

@@ -124,7 +124,7 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("movements_read", "movement_known", "movement")]),
     needed(&[("runs_have_news", "news_no + 1", "news_no")]),
     needed(&[("listed_add", "verdict = 'discrepant' AND ", "verdict IS NULL AND ")]),
-    needed(&[("account_reaches", "greatest(reaches_to, coalesce($2, reaches_to))", "reaches_to")]),
+    needed(&[("account_reaches", "greatest(reaches_to, coalesce($4, reaches_to))", "reaches_to")]),
     needed(&[("run_uncovered", "(greatest(a.reaches_ours, a.file_reaches) >= last.at) IS NOT TRUE", "a.id IS NULL")]),
     needed(&[("payouts_accept", "AND p.state = ANY($3)", "AND $3::text[] IS NOT NULL")]),
     needed(&[("payouts_release", "AND p.state = ANY($4)", "AND $4::text[] IS NOT NULL")]),

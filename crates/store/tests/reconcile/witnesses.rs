@@ -136,6 +136,21 @@ async fn a_file_settles_nothing_that_was_never_sent() {
     assert_eq!(world.store.alarms_open().await.unwrap(), 1);
 }
 
+/// Nor does what it says of money that came back of it; but nobody holds a whole batch without a word.
+#[tokio::test]
+async fn a_file_that_holds_what_was_never_sent_raises_an_alarm() {
+    let world = World::planned(AFFILIATES).await;
+    let payout = world.payouts("planned").await[1];
+    let line = world.line_of(payout).await;
+    for _ in 0..2 {
+        hand_in(&world, &back(&line, "rtn", line.amount_minor)).await;
+    }
+    assert!(world.payouts("held").await.contains(&payout));
+    let alarms = world.store.alarms_list(false, 10).await.unwrap();
+    let told: Vec<_> = alarms.iter().map(|alarm| (alarm.payout, alarm.words.as_str())).collect();
+    assert_eq!(told, [(Some(payout), "rtn, and 0 more")], "once");
+}
+
 /// A wrong file leaves no payout where nobody can decide it: the rail's own statement and two people stand above it.
 #[tokio::test]
 async fn two_people_may_say_that_what_only_a_file_tells_was_not_paid() {

@@ -1,5 +1,6 @@
 //! Controls as `store` has them: read again at the intent, set and lifted by people.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use payfleet_domain::{BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId};
@@ -130,22 +131,30 @@ impl Memory {
     }
 
     /// A payment is known of something that nobody has sent: all that was never sent of what was one batch with it is held in doubt.
-    pub(super) fn doubt(&mut self, family: &[BatchId]) -> Result<(), StoreError> {
+    pub(super) fn doubt(&mut self, family: &[BatchId]) -> Result<BTreeSet<PayoutId>, StoreError> {
+        let mut doubted = BTreeSet::new();
         for id in family {
             let batch = self.batch(*id)?.clone();
             if !matches!(batch.state, BatchState::Ready | BatchState::Held) || batch.first_sent_at.is_some() {
                 continue;
             }
             let payouts = self.in_batch(&batch);
+            let is_in_doubt = |payout: &super::Payout| {
+                payout.state == PayoutState::Held && payout.held.reason == HoldReason::StoppedInDoubt
+            };
+            let before: BTreeSet<PayoutId> =
+                payouts.iter().copied().filter(|id| is_in_doubt(&self.payouts[id])).collect();
             self.hold_all(&payouts, HoldReason::StoppedInDoubt);
             for payout in &payouts {
                 if let Some(payout) = self.payouts.get_mut(payout).filter(|payout| payout.state == PayoutState::Held) {
                     payout.held.reason = HoldReason::StoppedInDoubt;
                 }
             }
+            let after = payouts.into_iter().filter(|id| is_in_doubt(&self.payouts[id]) && !before.contains(id));
+            doubted.extend(after);
             self.doubt_attempt(*id)?;
         }
-        Ok(())
+        Ok(doubted)
     }
 
     /// The request that nobody here knows of.

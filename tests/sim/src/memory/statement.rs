@@ -131,7 +131,7 @@ impl Memory {
         let of_unsent = unsent.iter().filter_map(|payout| self.batch_of(*payout));
         let family: BTreeSet<BatchId> = of_unsent.flat_map(|batch| self.family(batch)).collect();
         batches.extend(&family);
-        self.doubt(&family.into_iter().collect::<Vec<_>>())?;
+        let doubted = self.doubt(&family.into_iter().collect::<Vec<_>>())?;
         let news: Vec<(PayoutId, &str)> = proven.iter().map(|(id, word)| (*id, word.as_str())).collect();
         let mut moved = self.settle(&news);
         let mut changed = Vec::new();
@@ -159,7 +159,7 @@ impl Memory {
             self.settle_held(batch);
         }
         // Of what nobody had sent, a payment is news: nothing more of its run is sent before people have looked.
-        unsent.retain(|id| proven.contains_key(id) || changed.contains(id));
+        unsent.retain(|id| proven.contains_key(id) || changed.contains(id) || doubted.contains(id));
         let alarms = moved.alarms + unsent.len() as u64;
         if alarms > 0 {
             changed.iter().chain(proven.keys()).chain(&unsent).for_each(|payout| self.alarm(payout.run()));
