@@ -360,8 +360,8 @@ async fn hold_carry_out(
     runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     match decision {
         Decision::Paid(_) => {
-            runs_settle_anew(tx, [payout.run()]).await?;
-            payouts_settle(tx, &news, Source::Person).await.map(drop)
+            payouts_settle(tx, &news, Source::Person).await?;
+            runs_settle_anew(tx, [payout.run()]).await
         }
         Decision::NotPaid => payouts_refuse(tx, &news, Source::Person, None).await.map(drop),
     }

@@ -189,7 +189,7 @@ impl Steps {
              taken_back AS (
                UPDATE account a SET carried_minor = a.carried_minor - m.minor
                  FROM sums m
-                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency 
+                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency
             RETURNING a.tenant_id, a.affiliate_id, a.currency, a.carried_minor),
              overdrawn AS (
                SELECT moved.id, news.reference FROM taken_back a JOIN moved USING (tenant_id, affiliate_id, currency) JOIN news USING (id)

@@ -7,7 +7,7 @@ mod support;
 use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, Role, RunId, TokenHash};
 use payfleet_store::{
     CloseVerdict, ControlLifted, ControlSet, Decision, HoldError, IntentRefused, LeasedBatch, RunControls,
-    StatementAccount, StatementSource, StopConfirmed, StopCounts, StopProgress, StopSeen,
+    StopConfirmed, StopCounts, StopProgress, StopSeen,
 };
 use support::{Db, paid, rail, refused, unknown};
 
@@ -354,11 +354,9 @@ async fn of_a_batch_that_nobody_has_sent_a_known_payment_holds_all() {
         // It was parted meanwhile: one payout is stopped, and held in a batch of its own.
         db.store.payout_stop(payouts[3], "fraud").await.unwrap();
         assert_eq!(intend(&db, db.batches(run).await[0]).await.unwrap_err(), IntentRefused::Split, "{name}");
-        let account = StatementAccount { rail: name.into(), account: "t".into(), credential: None };
         for alarms in [1, 0] {
-            let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
-            reading.line_add(db.line(payouts[1], "theirs").await).await.unwrap();
-            assert_eq!(reading.end(None).await.unwrap().applied.alarms, alarms, "{name}");
+            let applied = db.line_read(name, db.line(payouts[1], "theirs").await).await;
+            assert_eq!(applied.alarms, alarms, "{name}");
         }
         assert_eq!(db.states(run).await, "held 3, paid 1", "{name}");
         let ann = db.person("ann", Role::Operator, None).await;
@@ -391,11 +389,9 @@ async fn what_a_statement_knows_is_not_sent_again_when_nothing_was_executed() {
     let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
     let leased = db.lease(batch).await;
     let intent = db.intent(&leased).await;
-    let account = StatementAccount { rail: "sandbox-file".into(), account: "t".into(), credential: None };
-    let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
     let line = db.line(payouts[0], "theirs").await;
-    reading.line_add(payfleet_domain::StatementLine { amount_minor: line.amount_minor - 1, ..line }).await.unwrap();
-    assert_eq!(reading.end(None).await.unwrap().applied.alarms, 0, "it was sent");
+    let less = payfleet_domain::StatementLine { amount_minor: line.amount_minor - 1, ..line };
+    assert_eq!(db.line_read("sandbox-file", less).await.alarms, 0, "it was sent");
     db.record(&leased, &intent, |_| Outcome::NotExecuted).await;
     assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
     assert_eq!((db.states(run).await, db.store.alarms_open().await.unwrap()), ("held 2".to_owned(), 1));
@@ -439,10 +435,8 @@ async fn what_somebody_else_has_paid_of_a_batch_holds_the_rest_when_nothing_was_
         let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
         let leased = db.lease(batch).await;
         let intent = db.intent(&leased).await;
-        let account = StatementAccount { rail: name.into(), account: "t".into(), credential: None };
-        let mut reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
-        reading.line_add(db.line(payouts[0], "theirs").await).await.unwrap();
-        assert_eq!(reading.end(None).await.unwrap().applied.settled, 1, "{name}");
+        let applied = db.line_read(name, db.line(payouts[0], "theirs").await).await;
+        assert_eq!(applied.settled, 1, "{name}");
         db.record(&leased, &intent, |_| Outcome::NotExecuted).await;
         if cancels {
             db.store.run_cancel(run).await.unwrap();

@@ -127,13 +127,15 @@ impl End {
             let kinds = broken(&oracle::facts(payout, &movements));
             let verdict = self.verdict(payout.id);
             let told = || format!("{} {} in a run that is {verdict:?}: {kinds:?}", payout.id, payout.state);
+            let is_kept = self.done.kept_runs.contains(&(payout.id >> 32));
             match (kinds.is_empty(), self.wronged.contains(&payout.id), verdict) {
                 (true, ..) => {}
                 (false, true, Some("discrepant")) => outcome.told += 1,
+                // It stays paused, and nobody has called it right.
+                (false, true, None) if is_kept => {}
                 (false, true, _) => untold.push(told()),
                 (false, false, _) => wrong.push(told()),
             }
-            let is_kept = self.done.kept_runs.contains(&(payout.id >> 32));
             match (net(&movements), payout.state.as_str()) {
                 (0, "held" | "refused" | "cancelled" | "returned") => {
                     *outcome.unpaid.entry(payout.state.clone()).or_default() += 1;

@@ -9,7 +9,8 @@ use payfleet_domain::{
     StatementLine, TenantId, TokenHash,
 };
 use payfleet_store::{
-    CommissionRow, CommissionRows, Feed, Intent, LeasedBatch, NewRun, Planned, Recorded, Report, Store, TenantRail,
+    Applied, CommissionRow, CommissionRows, Feed, Intent, LeasedBatch, NewRun, Planned, Recorded, Report,
+    StatementAccount, StatementSource, Store, TenantRail,
 };
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
@@ -174,7 +175,6 @@ impl Db {
         sqlx::query(dead).execute(&self.sql).await.unwrap();
     }
 
-    /// An approver of all tenants with this name, and before the first of them an administrator.
     /// What a statement says of a payment as it was planned.
     pub async fn line(&self, payout: PayoutId, reference: &str) -> StatementLine {
         let (key, destination, external, currency, amount_minor): (uuid::Uuid, String, String, String, i64) =
@@ -199,11 +199,20 @@ impl Db {
         }
     }
 
+    /// Reads a part of the rail's own statement with this line alone; its account is the tenant's of [`Db::tenant`].
+    pub async fn line_read(&self, rail: &str, line: StatementLine) -> Applied {
+        let account = StatementAccount { rail: rail.into(), account: "t".into(), credential: None };
+        let mut reading = self.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
+        reading.line_add(line).await.unwrap();
+        reading.end(None).await.unwrap().applied
+    }
+
+    /// An approver of all tenants.
     pub async fn approver(&self, name: &str) -> TokenHash {
         self.person(name, Role::Approver, None).await
     }
 
-    /// A new person.
+    /// A new person, and before the first of them an administrator.
     pub async fn person(&self, name: &str, role: Role, tenant: Option<TenantId>) -> TokenHash {
         let root = token("root");
         let add =
