@@ -125,7 +125,7 @@ async fn news_after_the_verdict_is_seen_by_whoever_watches() {
     fleet.sandbox_post("/faults/return", &format!(r#"{{"key": "{}"}}"#, keys[1])).await;
     let watched = fleet.watch_once();
     assert_eq!((watched.code, fleet.state(run).await.as_str()), (4, "discrepant"), "{}", watched.stderr);
-    assert!(watched.stderr.contains("DOUBLE PAYMENT"), "{}", watched.stderr);
+    assert!(watched.stderr.contains("ALARM"), "{}", watched.stderr);
     assert_eq!((payout(&fleet, run, "A2").await.1.as_str(), balance(&fleet, "A2").await), ("returned", 2000));
     assert_eq!((payout(&fleet, run, "A1").await.1.as_str(), balance(&fleet, "A1").await), ("paid", 0));
 

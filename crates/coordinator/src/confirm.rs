@@ -107,7 +107,7 @@ pub async fn clear(store: &Store, args: &ClearArgs) -> Result<ExitCode, Failure>
         &heard,
         &format!("contest {}", args.contest),
         "clears it",
-        "is over: the account is paid again from the next run on",
+        "is over: what was held for it is cancelled, and the next run pays what is due",
     );
     Ok(ExitCode::Done)
 }

@@ -28,9 +28,14 @@ impl Witness {
 pub struct PaymentAccount {
     paid: BTreeMap<(String, Witness), i64>,
     returned: BTreeMap<(String, Witness), i64>,
+    /// What the rail kept of each return.
+    fees: BTreeMap<(String, Witness), i64>,
     /// Payments that a return is said to be of.
     given_back: BTreeSet<String>,
 }
+
+/// So many references of payments are named to people.
+const NAMED: usize = 6;
 
 /// What is to be done about a payout whose account has changed. Pure bookkeeping: whether the news is to be believed was decided before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,17 @@ impl PaymentAccount {
     pub fn give_back(&mut self, reference: &str, witness: Witness, minor: i64) {
         let known = self.returned.entry((reference.to_owned(), witness)).or_default();
         *known = (*known).max(minor);
+    }
+
+    /// What the rail kept of a return: a part of what came back.
+    pub fn keep_fee(&mut self, reference: &str, witness: Witness, minor: i64) {
+        let known = self.fees.entry((reference.to_owned(), witness)).or_default();
+        *known = (*known).max(minor);
+    }
+
+    /// What was kept of all that came back, in minor units: what the witness says who knows of most of it.
+    pub fn fees(&self) -> i64 {
+        Self::most(&self.fees).try_into().unwrap_or(i64::MAX)
     }
 
     /// A return is of this payment, where the rail says so. Decides nothing about money: it only tells payments apart for people.
@@ -97,6 +113,14 @@ impl PaymentAccount {
         let mut references: Vec<&str> = self.paid.keys().map(|(reference, _)| reference.as_str()).collect();
         references.dedup(); // in order of reference
         references
+    }
+
+    /// The references of payments for people, as many as can be read.
+    pub fn named(&self) -> String {
+        let names = self.references();
+        let more = names.len().saturating_sub(NAMED);
+        let named = names[..names.len() - more].join(", ");
+        if more > 0 { format!("{named}, and {more} more") } else { named }
     }
 
     /// The payment that the payee probably has: the first of which no return is said to be.
@@ -215,6 +239,25 @@ mod tests {
         assert!(twice(&[("a", Listed), ("b", Listed)], &[]));
         assert!(twice(&[("a", Told), ("b", Told)], &[]));
         assert!(!twice(&[("a", Listed), ("b", Listed)], &[("r", Listed)]), "one came back, and the sum is right again");
+    }
+
+    #[test]
+    fn what_was_kept_is_told_once_whoever_tells_it() {
+        let mut one = account(&[("a", Listed)], &[("r", Listed), ("bank's", Filed)]);
+        for (reference, witness, minor) in
+            [("r", Listed, 100), ("r", Listed, 100), ("bank's", Filed, 100), ("s", Listed, 20)]
+        {
+            one.keep_fee(reference, witness, minor);
+        }
+        assert_eq!(one.fees(), 120);
+    }
+
+    #[test]
+    fn so_many_references_are_named_as_can_be_read() {
+        let names: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+        let paid: Vec<(&str, Witness)> = names.iter().map(|name| (name.as_str(), Listed)).collect();
+        assert_eq!(account(&paid[..2], &[]).named(), "0, 1");
+        assert_eq!(account(&paid, &[]).named(), "0, 1, 2, 3, 4, 5, and 3 more");
     }
 
     #[test]

@@ -38,6 +38,17 @@ impl AlarmKind {
             AlarmKind::OutOfBalance => "out_of_balance",
         }
     }
+
+    /// Why a run is paused by it, for people.
+    pub fn pause_reason(&self) -> &'static str {
+        match self {
+            AlarmKind::DoublePayment => "double payment",
+            AlarmKind::PaidAgain => "paid late, and again meanwhile",
+            AlarmKind::PaidUnsent => "paid, and never sent from here",
+            AlarmKind::Uncountable => "went out and came back too often to be counted",
+            AlarmKind::OutOfBalance => "outcomes do not add up to what was due",
+        }
+    }
 }
 
 impl FromStr for AlarmKind {

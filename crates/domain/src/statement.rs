@@ -1,6 +1,7 @@
 //! What a rail says that it paid, line by line. A statement is somebody else's word: nothing in a line is trusted to be ours.
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::Money;
 
@@ -37,6 +38,40 @@ pub struct StatementLine {
     /// Of a return: the reference of the payment that it gives back, where the rail says it. Banks say no more than the
     /// key.
     pub of: Option<String>,
+}
+
+/// The longest name of a movement, in bytes. Real ones have some dozen; longer ones do not fit into an index.
+const REFERENCE_BYTES_MAX: usize = 255;
+
+impl StatementLine {
+    /// The same line with a name that the books can keep. One that has no name, or none that can be written down, is called by what it says, so that it
+    /// is in the books like any other, and is the same line when it is read again.
+    #[must_use]
+    pub fn named(mut self) -> StatementLine {
+        if !is_reference(&self.reference) {
+            self.reference = self.nameless();
+        }
+        if self.of.as_deref().is_some_and(|of| !is_reference(of)) {
+            self.of = None;
+        }
+        self
+    }
+
+    fn nameless(&self) -> String {
+        let at = self.at.map_or(0, OffsetDateTime::unix_timestamp_nanos).to_string();
+        let (amount, fee) = (self.amount_minor.to_string(), self.fee_minor.to_string());
+        let says = [&self.key, &self.reference, &amount, &fee, &self.currency, &self.destination, &at];
+        let says = says.map(String::as_str).join("\u{1f}");
+        format!(
+            "nameless-{}",
+            Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {says}", self.movement.as_str()).as_bytes())
+        )
+    }
+}
+
+/// Whether the books can keep this as the name of a movement.
+fn is_reference(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= REFERENCE_BYTES_MAX && !name.contains(char::is_control)
 }
 
 /// What a statement says of its own reach, after its last line. Without it nothing is known to be missing.
@@ -101,6 +136,36 @@ impl Movement {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(reference: &str, amount_minor: i64) -> StatementLine {
+        StatementLine {
+            key: "k".to_owned(),
+            reference: reference.to_owned(),
+            amount_minor,
+            currency: "EUR".to_owned(),
+            destination: "d".to_owned(),
+            fee_minor: 0,
+            movement: Movement::Paid,
+            at: None,
+            of: None,
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_name_that_can_be_kept_is_called_by_what_it_says() {
+        for good in ["po_1", "Überweisung 7/2026 Nr. 4", &"x".repeat(255)] {
+            assert_eq!(line(good, 500).named(), line(good, 500));
+        }
+        for bad in ["", " ", "po\0", "po\n1", &"x".repeat(256)] {
+            let named = line(bad, 500).named();
+            assert!(named.reference.starts_with("nameless-") && named.reference.len() < 64, "{named:?}");
+            assert_eq!(named, line(bad, 500).named(), "the same when it is read again");
+            assert_ne!(named.reference, line(bad, 501).named().reference);
+            assert_eq!(named.named().reference, line(bad, 500).named().reference, "once is enough");
+        }
+        let of = |of: &str| StatementLine { of: Some(of.to_owned()), ..line("r", 500) }.named().of;
+        assert_eq!((of("po_1"), of("")), (Some("po_1".to_owned()), None));
+    }
 
     #[test]
     fn a_line_differs_in_what_it_says_otherwise() {

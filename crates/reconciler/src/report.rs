@@ -63,7 +63,7 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         ));
     }
     if applied.alarms > 0 {
-        page.push_str(&format!("{} double payments are proven: runs that are open are paused\n", applied.alarms));
+        page.push_str(&format!("{} new alarms: runs that are open are paused; see `alarms list`\n", applied.alarms));
     }
     for rail in &outcome.without_statement {
         page.push_str(&format!("rail {rail} has no statement: its payouts were compared with plan and ledger only\n"));

@@ -68,8 +68,9 @@ async fn turn(
                     tracing::error!(
                         rail,
                         account = name,
-                        payouts = applied.alarms,
-                        "DOUBLE PAYMENT: the statement proves payments that nobody ordered; `payfleet-reconciler run` shows them"
+                        alarms = applied.alarms,
+                        "ALARM: the statement proves payments that nobody ordered from here, or more than was ordered; open runs are paused: \
+                         `payfleet-coordinator alarms list`"
                     );
                 }
             }

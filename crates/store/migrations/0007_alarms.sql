@@ -2,17 +2,18 @@
 -- of a run that is over it is told until then.
 CREATE TABLE alarm (
   id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  tenant_id int NOT NULL REFERENCES tenant,
+  tenant_id int NOT NULL,
   run_id    bigint NOT NULL,
   -- Absent: it is about the whole run.
   payout_id bigint CHECK (payout_id >> 32 = run_id),
   kind      text NOT NULL CHECK (kind IN ('double_payment', 'paid_again', 'paid_unsent', 'uncountable', 'out_of_balance')),
   -- What is known of it, such as the references of both payments.
   words     text NOT NULL,
-  raised_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  raised_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  FOREIGN KEY (tenant_id, run_id) REFERENCES run (tenant_id, id)
 );
--- The same news about a payout, however often it comes, is one alarm.
-CREATE UNIQUE INDEX alarm_once ON alarm (payout_id, kind, words) WHERE payout_id IS NOT NULL;
+-- The same news about a payout, however often it comes, is one alarm. Words may be longer than an index takes.
+CREATE UNIQUE INDEX alarm_once ON alarm (payout_id, kind, md5(words)) WHERE payout_id IS NOT NULL;
 CREATE INDEX alarm_of ON alarm (run_id, id);
 
 -- Who has looked, when, and what they say of it.

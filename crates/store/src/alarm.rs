@@ -47,29 +47,52 @@ pub enum AlarmError {
 /// What is to be raised about a payout, with what is known of it.
 pub(crate) type Raised = (i64, AlarmKind, String);
 
-/// Keeps alarms about payouts. One that is there already, answered or not, is the same news again.
-pub(crate) async fn alarms_raise(tx: &mut PgConnection, raised: &[Raised]) -> Result<(), StoreError> {
-    if raised.is_empty() {
-        return Ok(());
+/// Keeps alarms about payouts, and pauses the runs that they are of, where those are open, until people have looked. Returns how many are new: one that
+/// is there already, answered or not, is the same news again, and pauses nothing.
+pub(crate) async fn alarms_raise(tx: &mut PgConnection, raised: &[Raised]) -> Result<u64, StoreError> {
+    let new = alarms_tell(tx, raised).await?;
+    if new.is_empty() {
+        return Ok(0);
     }
+    let (runs, reasons): (Vec<i64>, Vec<&str>) = new.iter().map(|(run, kind)| (*run, kind.pause_reason())).unzip();
     sqlx::query(
+        "-- runs_alarm
+         UPDATE run r SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, new.reason)
+           FROM (SELECT run, min(reason) AS reason FROM unnest($1::bigint[], $2::text[]) AS new (run, reason) GROUP BY run) AS new
+          WHERE r.id = new.run AND r.state IN ('planning', 'planned', 'paying')",
+    )
+    .bind(runs)
+    .bind(reasons)
+    .execute(tx)
+    .await
+    .step("runs_alarm")?;
+    Ok(new.len() as u64)
+}
+
+/// Keeps alarms about payouts, and pauses nothing: for whoever only shares the lock on the run. Returns the runs and kinds of those that are new.
+pub(crate) async fn alarms_tell(tx: &mut PgConnection, raised: &[Raised]) -> Result<Vec<(i64, AlarmKind)>, StoreError> {
+    if raised.is_empty() {
+        return Ok(Vec::new());
+    }
+    let new = sqlx::query(
         "-- alarms_raise
          INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words)
          SELECT p.tenant_id, p.run_id, p.id, one.kind, one.words
            FROM unnest($1::bigint[], $2::text[], $3::text[]) AS one (id, kind, words) JOIN payout p ON p.id = one.id
           ORDER BY p.id, one.kind
-             ON CONFLICT DO NOTHING",
+             ON CONFLICT DO NOTHING
+      RETURNING run_id, kind",
     )
     .bind(raised.iter().map(|(payout, ..)| *payout).collect::<Vec<_>>())
     .bind(raised.iter().map(|(_, kind, _)| kind.as_str()).collect::<Vec<_>>())
     .bind(raised.iter().map(|(.., words)| words.clone()).collect::<Vec<_>>())
-    .execute(tx)
+    .fetch_all(tx)
     .await
     .step("alarms_raise")?;
-    Ok(())
+    new.iter().map(|row| Ok((row.try_get("run_id").step("alarms_raise")?, word(row, "kind")?))).collect()
 }
 
-/// Keeps an alarm about a whole run, once until it is answered, and pauses the run.
+/// Keeps an alarm about a whole run, once until it is answered, and pauses the run; a cancelled one too, or its closing would be tried again at once.
 pub(crate) async fn run_raise(
     tx: &mut PgConnection,
     run: RunId,
@@ -90,26 +113,13 @@ pub(crate) async fn run_raise(
     .step("run_raise")?;
     sqlx::query(
         "-- run_unbalanced
-         UPDATE run SET paused_at = clock_timestamp(), pause_reason = 'outcomes do not add up to what was due' WHERE id = $1",
+         UPDATE run SET paused_at = clock_timestamp(), pause_reason = $2 WHERE id = $1",
     )
     .bind(run.0)
+    .bind(kind.pause_reason())
     .execute(tx)
     .await
     .step("run_unbalanced")?;
-    Ok(())
-}
-
-/// A payment that contradicts what is settled stops the run until people have looked.
-pub(crate) async fn run_alarm(tx: &mut PgConnection, run: i64) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- run_alarm
-         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, 'double payment')
-          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
-    )
-    .bind(run)
-    .execute(tx)
-    .await
-    .step("run_alarm")?;
     Ok(())
 }
 

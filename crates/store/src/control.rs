@@ -11,9 +11,10 @@ use sqlx::PgConnection;
 
 use crate::batch::{LockedBatch, batch_lock, batch_of};
 use crate::connect::{Step, Store, StoreError, detached};
-use crate::doubt::known_hold;
+use crate::doubt::{Known, doubt_tell, known_hold};
 use crate::hold::batch_settle_held;
 use crate::intent::IntentRefused;
+use crate::movement::LATES;
 use crate::payout::payouts_cancel;
 use crate::split::{Part, split_into};
 
@@ -61,7 +62,7 @@ pub struct ControlSet {
 pub struct ControlLifted {
     /// Held payouts that go on to be paid.
     pub go_on: u64,
-    /// Held payouts whose run is over: cancelled, and their money is due again.
+    /// Held payouts whose run is over, or whose money late proof has used up: cancelled, and what is due is paid by the next run.
     pub cancelled: u64,
 }
 
@@ -81,6 +82,8 @@ struct Controlled {
     code: HoldReason,
     note: Option<String>,
     state: PayoutState,
+    /// A payment of it that is known though it has no answer.
+    known: Option<String>,
 }
 
 fn control_codes() -> Vec<&'static str> {
@@ -94,9 +97,11 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
          SELECT CASE
                   WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
                     THEN true
-                  WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND k.closed_at IS NULL) THEN true
-                  WHEN b.state = 'ready' AND (b.attempt > 0 OR b.parent_id IS NOT NULL OR EXISTS (
-                    SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id)) THEN true
+                  WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND (k.closed_at IS NULL OR EXISTS (
+                    SELECT FROM transfer t JOIN run r ON r.id = b.run_id WHERE t.payout_id = k.payout_id AND t.kind = ANY($2) AND t.due_in > r.ordinal)))
+                    THEN true
+                  WHEN b.state = 'ready' AND (b.attempt > 0 OR b.parent_id IS NOT NULL) THEN true
+                  WHEN EXISTS (SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) THEN true
                   WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
                   ELSE EXISTS (
                     SELECT FROM affiliate a
@@ -107,40 +112,50 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
            FROM batch b WHERE b.id = $1",
     )
     .bind(batch.0)
+    .bind(LATES.as_slice())
     .fetch_one(tx)
     .await
     .step("controls_any")
 }
 
-/// The payouts of a range without an answer that are under control, in order.
+/// The payouts of a range without an answer that are under control, in order. Also those of which a payment is known all the same, under another name or
+/// account or with another amount: to send them again could be the second one. And those that were planned before their account had late proof: that has
+/// used up their money, whether or not people have looked since.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
-    let rows: Vec<(i64, bool, bool, Option<String>, String)> = sqlx::query_as(
+    let rows: Vec<(i64, bool, bool, Option<String>, String, Option<String>)> = sqlx::query_as(
         "-- controls_in
-         SELECT p.id, s.id IS NOT NULL, a.on_hold, coalesce(s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late'), p.state
-           FROM payout p
+         SELECT p.id, s.id IS NOT NULL, a.on_hold,
+                coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late'), p.state,
+                w.reference
+           FROM payout p JOIN run r ON r.id = p.run_id
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
            LEFT JOIN control s ON s.payout_id = p.id AND s.lifted_at IS NULL
            LEFT JOIN control c ON c.affiliate_id = p.affiliate_id AND c.lifted_at IS NULL
            LEFT JOIN LATERAL (
              SELECT min(o.payout_id) AS payout_id FROM contest o
-              WHERE o.tenant_id = p.tenant_id AND o.affiliate_id = p.affiliate_id AND o.currency = p.currency AND o.closed_at IS NULL) AS k ON true
+              WHERE o.tenant_id = p.tenant_id AND o.affiliate_id = p.affiliate_id AND o.currency = p.currency
+                 AND (o.closed_at IS NULL OR EXISTS (
+                       SELECT FROM transfer t WHERE t.payout_id = o.payout_id AND t.kind = ANY($3) AND t.due_in > r.ordinal))) AS k ON true
+           LEFT JOIN LATERAL (SELECT min(m.reference) AS reference FROM movement m WHERE m.payout_id = p.id) AS w ON true
           WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
-            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL) ORDER BY p.id",
+            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL) ORDER BY p.id",
     )
     .bind(first.0)
     .bind(last.0)
+    .bind(LATES.as_slice())
     .fetch_all(tx)
     .await
     .step("controls_in")?;
     rows.into_iter()
-        .map(|(payout, is_stopped, is_on_hold, note, state)| {
-            let code = match (is_stopped, is_on_hold) {
-                (true, _) => HoldReason::Stopped,
-                (false, true) => HoldReason::OnHold,
-                (false, false) => HoldReason::Contested,
+        .map(|(payout, is_stopped, is_on_hold, note, state, known)| {
+            let code = match (&known, is_stopped, is_on_hold) {
+                (Some(_), ..) => HoldReason::StoppedInDoubt,
+                (None, true, _) => HoldReason::Stopped,
+                (None, false, true) => HoldReason::OnHold,
+                (None, false, false) => HoldReason::Contested,
             };
             let state = state.parse().map_err(StoreError::Broken)?;
-            Ok(Controlled { payout: PayoutId(payout), code, note, state })
+            Ok(Controlled { payout: PayoutId(payout), code, note, state, known })
         })
         .collect()
 }
@@ -166,9 +181,12 @@ pub(crate) async fn controls_apply(
         return Ok(None);
     }
     let batch = batch_lock(tx, batch).await?;
-    if batch.state == BatchState::Ready && known_hold(tx, &batch).await? {
-        batch_settle_held(tx, batch.id.0).await?;
-        return Ok(Some(IntentRefused::Split));
+    if batch.state == BatchState::Ready {
+        let known = known_hold(tx, &batch).await?;
+        if known != Known::Nothing {
+            batch_settle_held(tx, batch.id.0).await?;
+            return Ok(Some(if known == Known::Held { IntentRefused::InDoubt } else { IntentRefused::Split }));
+        }
     }
     let controls = controls_in(tx, batch.first, batch.last).await?;
     if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
@@ -188,7 +206,8 @@ pub(crate) async fn controls_apply(
     .step("attempts_count")?;
     // Of what is ready nothing is under way; of the rest, what every attempt has said it did not execute, and what no attempt can any more.
     let unsent = |one: &Controlled| {
-        batch.state == BatchState::Ready || alive == 0 || open == 0 && one.state == PayoutState::Planned
+        one.known.is_none()
+            && (batch.state == BatchState::Ready || alive == 0 || open == 0 && one.state == PayoutState::Planned)
     };
     let mut parts = Vec::new();
     let mut next = batch.first;
@@ -211,7 +230,11 @@ pub(crate) async fn controls_apply(
         // Each part with nothing left unanswered moves to where its payouts are.
         _ => split_into(tx, &batch, &parts).await?,
     }
-    Ok(Some(IntentRefused::Split))
+    let known: Vec<(i64, String)> = controls.into_iter().filter_map(|one| Some((one.payout.0, one.known?))).collect();
+    let Some((first, _)) = known.first() else { return Ok(Some(IntentRefused::Split)) };
+    let references: Vec<String> = known.iter().take(3).map(|(_, reference)| reference.clone()).collect();
+    doubt_tell(tx, *first, known.len(), &batch, &references).await?;
+    Ok(Some(IntentRefused::InDoubt))
 }
 
 /// The parts of what lies between two payouts under control. A new batch key is for what was never sent alone: with an answered payout among it, that
@@ -284,7 +307,8 @@ async fn controls_hold(
     Ok(())
 }
 
-/// Lets a batch go on that a control has held, under its lock; where its run is over, its money is released. `None` if it is no such batch.
+/// Lets a batch go on that a control has held, under its lock. Its money is released where its run is over, and where it was contested: it was planned
+/// before its account had late proof, which has used it up; the next run pays what is due. `None` if it is no such batch.
 pub(crate) async fn control_let_go(
     tx: &mut PgConnection,
     batch: &LockedBatch,
@@ -305,19 +329,20 @@ pub(crate) async fn control_let_go(
     if lifted == 0 {
         return Ok(None);
     }
-    sqlx::query(
+    let reasons: Vec<String> = sqlx::query_scalar(
         "-- payouts_lift
          WITH moved AS (
            UPDATE payout SET state = 'planned', code = NULL WHERE id BETWEEN $1 AND $2 AND state = ANY($3) RETURNING id)
          UPDATE hold h SET resolution = 'lifted', resolved_at = clock_timestamp()
-           FROM moved WHERE h.payout_id = moved.id AND h.resolved_at IS NULL",
+           FROM moved WHERE h.payout_id = moved.id AND h.resolved_at IS NULL RETURNING h.reason",
     )
     .bind(batch.first.0)
     .bind(batch.last.0)
     .bind(PayoutState::sources(PayoutEvent::Lift))
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .await
     .step("payouts_lift")?;
+    let was_contested = reasons.iter().any(|reason| reason == HoldReason::Contested.code());
     // Shared, so that the run is neither closed nor cancelled in between.
     let state: String = sqlx::query_scalar("-- run_share\nSELECT state FROM run WHERE id = $1 FOR SHARE")
         .bind(batch.run)
@@ -325,7 +350,7 @@ pub(crate) async fn control_let_go(
         .await
         .step("run_share")?;
     let state: RunState = state.parse().map_err(StoreError::Broken)?;
-    if state.is_open() {
+    if state.is_open() && !was_contested {
         return Ok(Some(ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }));
     }
     let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
@@ -503,7 +528,7 @@ impl Store {
         Ok(self.batches_let_go(batches).await?)
     }
 
-    /// Lets go on what was held since its account was contested, and no contest of it is open any more. Each batch on its own, in the order of locks
+    /// Cancels what was held since its account was contested, and no contest of it is open any more: the next run pays what is due. Each batch on its own, in the order of locks
     /// that intents have. Safe to repeat: whoever watches does so, since the program that cleared the contest may have died in between, and an intent
     /// that had seen the contest open may hold a payout just after it was cleared.
     pub async fn contested_let_go(&self) -> Result<ControlLifted, StoreError> {

@@ -5,7 +5,7 @@
 use payfleet_domain::{AlarmKind, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail};
 use sqlx::PgConnection;
 
-use crate::alarm::alarms_raise;
+use crate::alarm::alarms_tell;
 use crate::batch::LockedBatch;
 use crate::connect::{Step, StoreError};
 use crate::lease::interval;
@@ -39,7 +39,7 @@ pub(crate) async fn doubt_hold(
            UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL RETURNING h.payout_id),
          opened AS (
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $2, 'a statement has a payment of its batch, which was never sent' FROM doubted
+           SELECT tenant_id, run_id, id, $2, 'a payment of its batch is known that was not sent from here' FROM doubted
             WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id)
          SELECT id FROM doubted ORDER BY id",
     )
@@ -54,13 +54,13 @@ pub(crate) async fn doubt_hold(
 }
 
 /// Holds what is left of a batch that is to be sent, if more is known of it than we have done: to send it could be the second payment. (It came while the
-/// answer was on its way that nothing was executed, or to another part of what was one batch.) Whether there is nothing left to send.
+/// answer was on its way that nothing was executed, or to another part of what was one batch.)
 ///
-/// That is: a statement tells of something in it that has no answer; or something in it is paid that our attempts say they did not pay, or, under a batch
-/// key, is paid at all; or a request that nobody here knows of was found for what was one batch with it.
-pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
+/// That is: a statement tells of something in it that has no answer; or something in it is paid that our attempts say they did not pay, its own and those of
+/// what it was a part of, or, under a batch key, is paid at all; or a request that nobody here knows of was found for what was one batch with it.
+pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Known, StoreError> {
     let goes_together = Rail::named(&batch.rail).map_or(true, |rail| rail.key_unit == KeyUnit::Batch);
-    let (held, is_answered): (Vec<i64>, bool) = sqlx::query_as(
+    let (held, is_answered, references): (Vec<i64>, bool, Vec<String>) = sqlx::query_as(
         "-- known_hold
          WITH RECURSIVE up AS (
            SELECT id, parent_id FROM batch WHERE id = $5 UNION SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
@@ -71,16 +71,17 @@ pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Re
                            WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ('planned', 'unknown'))
                OR EXISTS (SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE a.worker = 'nobody known')
                OR EXISTS (SELECT FROM payout k WHERE k.id BETWEEN $1 AND $2 AND k.state IN ('paid', 'returned', 'accepted'))
-                  AND ($6 OR NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = $5 AND a.result IS DISTINCT FROM 'not_executed')) AS more),
+                  AND ($6 OR NOT EXISTS (SELECT FROM up JOIN attempt a ON a.batch_id = up.id WHERE a.result IS DISTINCT FROM 'not_executed')) AS more),
          moved AS (
            UPDATE payout p SET state = 'held', code = $3
              FROM known WHERE known.more AND p.id BETWEEN $1 AND $2 AND p.state = ANY($4)
         RETURNING p.id, p.tenant_id, p.run_id),
          opened AS (
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $3, 'a statement has a payment of its batch, which was never sent' FROM moved ORDER BY id)
+           SELECT tenant_id, run_id, id, $3, 'a payment of its batch is known that was not sent from here' FROM moved ORDER BY id)
          SELECT ARRAY (SELECT id FROM moved ORDER BY id),
-                NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown'))",
+                NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown')),
+                ARRAY (SELECT reference FROM movement WHERE payout_id BETWEEN $1 AND $2 ORDER BY id LIMIT 3)",
     )
     .bind(batch.first.0)
     .bind(batch.last.0)
@@ -91,12 +92,38 @@ pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Re
     .fetch_one(&mut *tx)
     .await
     .step("known_hold")?;
-    let Some(first) = held.first() else { return Ok(is_answered) };
+    let Some(first) = held.first() else { return Ok(if is_answered { Known::Answered } else { Known::Nothing }) };
     attempt_doubt(tx, &[batch.id.0]).await?;
-    // Told, but the run is not paused by it: an intent shares the lock on the run with others, and nothing of this is sent any more.
-    let words = format!("{} payouts of batch {} are held", held.len(), batch.id);
-    alarms_raise(tx, &[(*first, AlarmKind::PaidUnsent, words)]).await?;
-    Ok(true)
+    doubt_tell(tx, *first, held.len(), batch, &references).await?;
+    Ok(Known::Held)
+}
+
+/// What is known of a batch that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// No more than we have done.
+    Nothing,
+    /// All of it has its answer: there is nothing left to send.
+    Answered,
+    /// More: what was left of it is held now.
+    Held,
+}
+
+/// Told, but the run is not paused by it: an intent shares the lock on the run with others, and nothing of this is sent any more.
+pub(crate) async fn doubt_tell(
+    tx: &mut PgConnection,
+    first: i64,
+    held: usize,
+    batch: &LockedBatch,
+    references: &[String],
+) -> Result<(), StoreError> {
+    let known = match references {
+        [] => "of what was one batch with it".to_owned(),
+        some => some.join(", "),
+    };
+    let words = format!("{known}; {held} payouts of batch {} are held", batch.id);
+    alarms_tell(tx, &[(first, AlarmKind::PaidUnsent, words)]).await?;
+    Ok(())
 }
 
 /// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one that leaves now. Before it is dead

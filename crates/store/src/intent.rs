@@ -31,6 +31,8 @@ pub enum IntentRefused {
     RunStopped,
     /// Payouts of it are under control, so nothing was sent; they are held now, and the others are in batches of their own.
     Split,
+    /// Payments of it are known that were not made from here, so nothing was sent; what they may be of is held now, and an alarm tells of it.
+    InDoubt,
     /// Payouts of it are under control, and it was perhaps sent under its batch key: it must be resolved first.
     Controlled,
     /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can still arrive.
@@ -43,6 +45,9 @@ impl fmt::Display for IntentRefused {
             IntentRefused::LeaseLost => "the lease was lost",
             IntentRefused::RunStopped => "the run is paused or cancelled",
             IntentRefused::Split => "payouts of it are under control; they are held, the others apart from them",
+            IntentRefused::InDoubt => {
+                "payments of it are known that were not made from here; what they may be of is held"
+            }
             IntentRefused::Controlled => "payouts of it are under control, and it was perhaps sent",
             IntentRefused::NotSafe => "sending again is not safe now",
         })

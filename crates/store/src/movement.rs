@@ -33,11 +33,10 @@ pub(crate) struct Weighed {
     pub reference: Option<String>,
     pub amount_minor: i64,
     pub account: PaymentAccount,
-    /// What the rail kept of what came back.
-    fee_minor: i64,
 }
 
 /// Which transfers move a payout's money on, after those that it has: lates and returns take turns, and none happens twice (see `transfer_step`).
+const RELEASE: i16 = 3;
 pub(crate) const RETURNS: [i16; 3] = [4, 8, 12];
 pub(crate) const LATES: [i16; 2] = [6, 10];
 /// What the rail kept of a return stands beside it.
@@ -81,21 +80,23 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
             }
         };
         if payout.account.is_paid_twice(payout.amount_minor) {
-            alarms.push((payout.id, AlarmKind::DoublePayment, payout.account.references().join(", ")));
+            alarms.push((payout.id, AlarmKind::DoublePayment, payout.account.named()));
         }
         if step == PaymentStep::Keep {
             continue;
         }
-        let had = kinds.get(&payout.id).map_or(&[][..], Vec::as_slice);
+        let had = kinds.get(&payout.id).map_or(&[][..], |had| had.kinds.as_slice());
         let Some(kind) = next_kind(step, had) else {
-            alarms.push((payout.id, AlarmKind::Uncountable, payout.account.references().join(", ")));
+            alarms.push((payout.id, AlarmKind::Uncountable, payout.account.named()));
             tracing::error!(payout = payout.id, "money went out and came back so often that the ledger cannot follow");
             continue;
         };
         let steps = if step == PaymentStep::Return { &mut returns } else { &mut lates };
         steps.ids.push(payout.id);
         steps.kinds.push(kind);
-        steps.fees.push(payout.fee_minor.clamp(0, payout.amount_minor));
+        // What was kept of an earlier return is booked.
+        let booked = kinds.get(&payout.id).map_or(0, |had| had.fees);
+        steps.fees.push((payout.account.fees() - booked).clamp(0, payout.amount_minor));
         let known = payout.reference.clone();
         steps.references.push(known.or_else(|| payout.account.outstanding().map(str::to_owned)));
     }
@@ -104,14 +105,13 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     }
     moved.returned += returns.give_back(tx).await?;
     let booked: Vec<RunId> = lates.ids.iter().map(|id| PayoutId(*id).run()).collect();
-    let (late, overdrawn) = lates.book_late(tx).await?;
+    let (late, again) = lates.book_late(tx).await?;
     if late > 0 {
         runs_settle_anew(tx, booked).await?;
     }
     moved.late += late;
-    alarms.extend(overdrawn.into_iter().map(|(id, reference)| (id, AlarmKind::PaidAgain, reference)));
-    moved.alarms += alarms.len() as u64;
-    alarms_raise(tx, &alarms).await?;
+    alarms.extend(again.into_iter().map(|(id, reference)| (id, AlarmKind::PaidAgain, reference)));
+    moved.alarms += alarms_raise(tx, &alarms).await?;
     runs_have_news(tx, payouts.iter().map(|id| PayoutId(*id).run())).await?;
     Ok(moved)
 }
@@ -164,12 +164,13 @@ impl Steps {
     }
 
     /// Late proof: the released money was the payee's already, so the balance goes down by it, below zero if need be, and no plan pays the account
-    /// before people have looked. Returns how many, and those whose balance is below zero now, with their payments: the money was paid again meanwhile.
+    /// before people have looked. Returns how many, and those whose money a later payout has taken that was perhaps sent, with their payments: it was paid
+    /// again meanwhile. Rows are asked, and not the balance: that may be above zero all the same, or below it for another reason.
     async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, Vec<(i64, String)>), StoreError> {
         if self.ids.is_empty() {
             return Ok((0, Vec::new()));
         }
-        let (late, overdrawn, references): (i64, Vec<i64>, Vec<String>) = sqlx::query_as(
+        let (late, again, references): (i64, Vec<i64>, Vec<String>) = sqlx::query_as(
             "-- payouts_pay_late
              WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS news (id, kind, reference)),
              moved AS (
@@ -189,21 +190,26 @@ impl Steps {
              taken_back AS (
                UPDATE account a SET carried_minor = a.carried_minor - m.minor
                  FROM sums m
-                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency
-            RETURNING a.tenant_id, a.affiliate_id, a.currency, a.carried_minor),
-             overdrawn AS (
-               SELECT moved.id, news.reference FROM taken_back a JOIN moved USING (tenant_id, affiliate_id, currency) JOIN news USING (id)
-                WHERE a.carried_minor < 0 ORDER BY moved.id)
-             SELECT (SELECT count(*) FROM moved), coalesce(array_agg(id), '{}'), coalesce(array_agg(coalesce(reference, '')), '{}') FROM overdrawn",
+                WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency),
+             again AS (
+               SELECT moved.id, news.reference FROM moved JOIN news USING (id)
+                WHERE EXISTS (
+                  SELECT FROM run r JOIN payout q ON q.run_id = r.id AND q.affiliate_id = moved.affiliate_id AND q.currency = moved.currency
+                    JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND q.id BETWEEN b.first_payout_id AND b.last_payout_id
+                   WHERE r.tenant_id = moved.tenant_id AND q.state NOT IN ('refused', 'returned', 'cancelled') AND b.first_sent_at IS NOT NULL
+                     AND r.ordinal >= (SELECT max(t.due_in) FROM transfer t WHERE t.payout_id = moved.id AND t.kind = ANY($5)))
+                ORDER BY moved.id)
+             SELECT (SELECT count(*) FROM moved), coalesce(array_agg(id), '{}'), coalesce(array_agg(coalesce(reference, '')), '{}') FROM again",
         )
         .bind(self.ids)
         .bind(self.kinds)
         .bind(self.references)
         .bind(PayoutState::sources(payfleet_domain::PayoutEvent::PayLate))
+        .bind([&[RELEASE][..], &RETURNS, &FEES].concat())
         .fetch_one(tx)
         .await
         .step("payouts_pay_late")?;
-        Ok((late.unsigned_abs(), overdrawn.into_iter().zip(references).collect()))
+        Ok((late.unsigned_abs(), again.into_iter().zip(references).collect()))
     }
 }
 
@@ -238,7 +244,7 @@ pub(crate) async fn accounts_read(
         }
         let id = row.try_get("id").step(read)?;
         places.insert(id, weighed.len());
-        weighed.push(Weighed { id, state, reference, amount_minor, account, fee_minor: 0 });
+        weighed.push(Weighed { id, state, reference, amount_minor, account });
     }
     let movements = sqlx::query(
         "-- movements_read
@@ -268,23 +274,34 @@ pub(crate) async fn accounts_read(
                 if let Some(of) = row.try_get::<Option<String>, _>("of_reference").step(read)? {
                     payout.account.give_back_of(&of);
                 }
-                payout.fee_minor = payout.fee_minor.saturating_add(fee);
+                payout.account.keep_fee(&reference, witness, fee);
             }
         }
     }
     Ok(weighed)
 }
 
+/// The transfers that a payout has.
+#[derive(Debug)]
+struct Had {
+    kinds: Vec<i16>,
+    /// What was kept of returns, as it is booked.
+    fees: i64,
+}
+
 /// Which transfers each payout has.
-async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i64, Vec<i16>>, StoreError> {
-    let rows: Vec<(i64, Vec<i16>)> = sqlx::query_as(
-        "-- transfers_of\nSELECT payout_id, array_agg(kind) FROM transfer WHERE payout_id = ANY($1) GROUP BY payout_id",
+async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i64, Had>, StoreError> {
+    let rows: Vec<(i64, Vec<i16>, i64)> = sqlx::query_as(
+        "-- transfers_of
+         SELECT payout_id, array_agg(kind), coalesce(sum(amount_minor) FILTER (WHERE kind = ANY($2)), 0)::bigint
+           FROM transfer WHERE payout_id = ANY($1) GROUP BY payout_id",
     )
     .bind(payouts)
+    .bind(FEES.as_slice())
     .fetch_all(tx)
     .await
     .step("transfers_of")?;
-    Ok(rows.into_iter().collect())
+    Ok(rows.into_iter().map(|(payout, kinds, fees)| (payout, Had { kinds, fees })).collect())
 }
 
 /// Something was learned about payments of these runs: their verdicts are not the last word. Rule `verdict_follows_news`.

@@ -87,7 +87,7 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         return Ok(Moved::default());
     }
     let (first, last) = news.range();
-    // Of what is settled, the money may be known to have come back.
+    // Of what is settled, another payment may be known, or that the money came back.
     let (settled, back): (i64, Vec<i64>) = sqlx::query_as(
         "-- payouts_settle
          WITH moved AS (
@@ -100,7 +100,7 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
            SELECT id, 2, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
          SELECT (SELECT count(*) FROM posted),
                 ARRAY (SELECT DISTINCT m.payout_id FROM movement m
-                        WHERE m.payout_id BETWEEN $4 AND $5 AND m.kind = 'returned' AND m.counts AND m.payout_id IN (SELECT id FROM moved))",
+                        WHERE m.payout_id BETWEEN $4 AND $5 AND m.counts AND m.payout_id IN (SELECT id FROM moved))",
     )
     .bind(&news.ids)
     .bind(&news.words)

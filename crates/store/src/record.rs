@@ -12,7 +12,6 @@ use payfleet_domain::{
 };
 use sqlx::{PgConnection, Row};
 
-use crate::alarm::run_alarm;
 use crate::batch::{LockedBatch, batch_halves, batch_lock};
 use crate::connect::{Step, Store, StoreError};
 use crate::hold::batch_settle_held;
@@ -142,9 +141,6 @@ async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, Stor
             "answered"
         };
         attempt_close(tx, batch.id, attempt, result).await?;
-    }
-    if moved.alarms > 0 {
-        run_alarm(tx, batch.run).await?;
     }
     for part in parts {
         // What came late for the whole may have answered all of a part, which nobody else would notice: it has no news of its own.

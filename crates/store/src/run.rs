@@ -191,9 +191,6 @@ async fn run_where(
     row.as_ref().map(run_row).transpose()
 }
 
-/// What is asked of a run that is let go on.
-const RESUMED: &str = "resumed";
-
 impl Store {
     /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
     /// that commit later belong to the next window, whatever their dates. Returns whether it is new.
@@ -323,7 +320,7 @@ impl Store {
 
     /// Lets a paused run go on, if each of its alarms is answered: one reason to pause must not hide another.
     pub async fn run_resume(&self, run: RunId) -> Result<(), RunChangeError> {
-        let done = self
+        let (is_alarmed, done) = self
             .transaction("run_resume", move |tx| {
                 Box::pin(async move {
                     // Locked before it is asked about alarms: one that is just being raised has the row, and is seen only by a statement that begins later.
@@ -332,20 +329,31 @@ impl Store {
                         .execute(&mut *tx)
                         .await
                         .step("run_lock")?;
+                    let is_alarmed: bool =
+                        sqlx::query_scalar("-- run_alarmed\nSELECT EXISTS (SELECT FROM alarm_open WHERE run_id = $1)")
+                            .bind(run.0)
+                            .fetch_one(&mut *tx)
+                            .await
+                            .step("run_alarmed")?;
                     sqlx::query(
                         "-- run_resume
                          UPDATE run SET paused_at = NULL, pause_reason = NULL
-                          WHERE id = $1 AND state IN ('planning', 'planned', 'paying') AND NOT EXISTS (SELECT FROM alarm_open o WHERE o.run_id = run.id)",
+                          WHERE id = $1 AND (state IN ('planning', 'planned', 'paying') OR state = 'cancelled' AND paused_at IS NOT NULL)
+                            AND NOT $2",
                     )
                     .bind(run.0)
+                    .bind(is_alarmed)
                     .execute(tx)
                     .await
                     .step("run_resume")
-                    .map(|done| done.rows_affected())
+                    .map(|done| (is_alarmed, done.rows_affected()))
                 })
             })
             .await?;
-        self.explain_unless(done == 1, run, RESUMED).await
+        match self.run_find(run).await? {
+            Some(row) if done == 0 && is_alarmed && row.pause_reason.is_some() => Err(RunChangeError::Alarmed(run)),
+            _ => self.explain_unless(done == 1, run, "resumed").await,
+        }
     }
 
     async fn explain_unless(&self, done: bool, run: RunId, wanted: &'static str) -> Result<(), RunChangeError> {
@@ -354,8 +362,6 @@ impl Store {
         }
         match self.run_find(run).await? {
             None => Err(RunChangeError::Unknown(run)),
-            // Its state was not in the way.
-            Some(row) if wanted == RESUMED && row.state.is_open() => Err(RunChangeError::Alarmed(run)),
             Some(row) => Err(RunChangeError::Illegal { run, state: row.state, wanted }),
         }
     }

@@ -317,7 +317,7 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     let two = intent.orders[1].payout;
     let news = vec![(two, paid(two))];
     let late = db.store.outcomes_record(support::looked_up(batch, leased.lease.epoch, news)).await.unwrap();
-    assert_eq!((late.late, late.alarms), (1, 1), "its money is planned again already: a debt");
+    assert_eq!((late.late, late.alarms), (1, 0), "its money is planned again already, and not sent");
 
     let leased = db.lease(planned).await;
     let split = db.store.intent_write(leased.lease, "w", rail("sandbox-payout"), false).await.unwrap();
@@ -332,12 +332,12 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     assert_eq!(db.states(next).await, "held 1, paid 2");
     let reason: String = db.scalar("SELECT reason FROM hold WHERE resolved_at IS NULL").await;
     assert_eq!(reason, "contested");
-    // While the contest is open nobody lets it go; then it goes on, and is sent like any other.
+    // While the contest is open nobody lets it go; then it is cancelled, since late proof has used up its money, and the next run pays what is due.
     assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted::default());
     sqlx::query("UPDATE contest SET closed_at = clock_timestamp()").execute(&db.sql).await.unwrap();
-    assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted { go_on: 1, cancelled: 0 });
+    assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted { go_on: 0, cancelled: 1 });
     assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted::default());
-    assert_eq!(db.states(next).await, "paid 2, planned 1");
+    assert_eq!(db.states(next).await, "cancelled 1, paid 2");
     db.assert_ledger().await;
     db.drop().await;
 }
@@ -393,7 +393,7 @@ async fn what_a_statement_knows_is_not_sent_again_when_nothing_was_executed() {
     let less = payfleet_domain::StatementLine { amount_minor: line.amount_minor - 1, ..line };
     assert_eq!(db.line_read("sandbox-file", less).await.alarms, 0, "it was sent");
     db.record(&leased, &intent, |_| Outcome::NotExecuted).await;
-    assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split);
+    assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::InDoubt);
     assert_eq!((db.states(run).await, db.store.alarms_open().await.unwrap()), ("held 2".to_owned(), 1));
     db.drop().await;
 }
@@ -441,7 +441,7 @@ async fn what_somebody_else_has_paid_of_a_batch_holds_the_rest_when_nothing_was_
         if cancels {
             db.store.run_cancel(run).await.unwrap();
         } else {
-            assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::Split, "{name}");
+            assert_eq!(intend(&db, batch).await.unwrap_err(), IntentRefused::InDoubt, "{name}");
         }
         assert_eq!(db.states(run).await, "held 2, paid 1", "{name}");
         db.assert_ledger().await;

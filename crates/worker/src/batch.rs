@@ -128,6 +128,14 @@ impl Worker {
                 tracing::info!(batch = %held.lease.batch, "payouts of it are under control; they are held");
                 return Ok(Worked::Split);
             }
+            Err(IntentRefused::InDoubt) => {
+                metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(1);
+                tracing::error!(
+                    batch = %held.lease.batch,
+                    "payments of it are known that were not made from here; what they may be of is held: see `alarms list`"
+                );
+                return Ok(Worked::Split);
+            }
             Err(refused) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
                 return self.postpone(line.batch, self.options.backoff_first).await;
@@ -262,8 +270,9 @@ impl Worker {
         if recorded.alarms > 0 {
             metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(recorded.alarms);
             tracing::error!(
-                batch = %report.batch, payouts = recorded.alarms,
-                "DOUBLE PAYMENT: the rail proved more than one payment, or one of money that was paid again meanwhile; open runs are paused, `payfleet-reconciler run` shows them"
+                batch = %report.batch, alarms = recorded.alarms,
+                "ALARM: the rail proved more than one payment, or one of money that was paid again meanwhile; open runs are paused: \
+                 `payfleet-coordinator alarms list`"
             );
         }
         Ok(recorded)

@@ -70,8 +70,9 @@ pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Finding, Cause> {
         tracing::error!(rail = RAIL, key = %instruction.key, count, "the rail paid one key more than once");
     }
     let outcome = match (payment.status.as_str(), payment.count, &payment.code) {
-        ("paid", None | Some(1..), _) => Outcome::Paid(reference(&payment.id)?),
-        ("returned", None | Some(1..), _) => Outcome::Returned(reference(&payment.id)?),
+        // Of several payments one came back, and the payee has the others: its return is found on the statement too.
+        ("paid", None | Some(1..), _) | ("returned", Some(2..), _) => Outcome::Paid(reference(&payment.id)?),
+        ("returned", None | Some(1), _) => Outcome::Returned(reference(&payment.id)?),
         ("refused", None | Some(0), Some(code)) if !code.is_empty() => Outcome::Refused(RefusalCode::new(code)),
         _ => return Err(Cause::Contradictory("a status that does not go with the rest of the answer")),
     };

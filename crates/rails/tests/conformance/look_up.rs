@@ -41,6 +41,10 @@ fn paid(id: &str) -> Finding {
     Finding::Known(Outcome::Paid(Reference(id.to_owned())))
 }
 
+fn returned(id: &str) -> Finding {
+    Finding::Known(Outcome::Returned(Reference(id.to_owned())))
+}
+
 fn good_items(order: &Order) -> Vec<String> {
     vec![
         item(order.key(0), 1001, r#""id":"it_1","status":"paid","code":null"#),
@@ -77,6 +81,10 @@ async fn every_documented_status_is_understood() {
         (r#""id":"tr_1","status":"paid","count":1"#, paid("tr_1")),
         (r#""id":"tr_1","status":"paid","count":2"#, paid("tr_1")),
         (r#""id":"tr_1","status":"paid""#, paid("tr_1")),
+        (r#""id":"tr_1","status":"returned","count":1"#, returned("tr_1")),
+        (r#""id":"tr_1","status":"returned""#, returned("tr_1")),
+        // One of two came back: no money is free.
+        (r#""id":"tr_1","status":"returned","count":2"#, paid("tr_1")),
         (
             r#""id":"tr_1","status":"refused","code":"account_closed","count":0"#,
             Finding::Known(Outcome::Refused(RefusalCode::new("account_closed"))),

@@ -82,7 +82,8 @@ pub(super) async fn piece_match(
     let planned = planned_read(&mut connection, &ids).await?;
     let ways = ways_read(&mut connection, account, planned.keys().map(|payout| payout.0)).await?;
     let mut matched = Matched::default();
-    let mut paid_at = HashMap::new();
+    // By payout: under which names, and when.
+    let mut paid = HashMap::<PayoutId, Vec<(String, Option<OffsetDateTime>)>>::new();
     for line in piece {
         let payout = claimed(&line);
         let ours = payout.and_then(|payout| planned.get(&payout).map(|planned| (payout, planned)));
@@ -95,13 +96,14 @@ pub(super) async fn piece_match(
             matched.odd.push(Odd::of(None, line, differs, false));
             continue;
         };
+        let line = line.named();
         let way = ways.range(..=payout.0).next_back().map(|(_, way)| way).filter(|way| payout.0 <= way.last);
         let differs_account = way.is_none_or(|way| !way.is_ours);
         let mut differs = line.differs(planned.amount, planned.destination.as_deref().unwrap_or_default());
         differs.destination |= planned.destination.is_none();
         match line.movement {
             Movement::Paid if !differs.in_something() && !differs_account => {
-                paid_at.insert(payout, line.at);
+                paid.entry(payout).or_default().push((line.reference.clone(), line.at));
                 matched.plain.push(Plain { payout, line });
             }
             Movement::Paid => {
@@ -109,8 +111,11 @@ pub(super) async fn piece_match(
             }
             Movement::Returned => {
                 let sent_at = way.and_then(|way| way.first_sent_at);
-                let is_paid_here = paid_at.contains_key(&payout);
-                let paid_at = paid_at.get(&payout).copied().flatten();
+                let here = paid.get(&payout).map_or(&[][..], Vec::as_slice);
+                // The payment that it is of, or else the earliest: where a statement was cut must make no difference.
+                let named = here.iter().find(|(name, _)| line.of.as_ref() == Some(name)).map(|(_, at)| *at);
+                let earliest = || here.iter().map(|(_, at)| *at).min().flatten();
+                let paid_at = named.unwrap_or_else(earliest);
                 let is_too_early = match (line.at, paid_at, sent_at) {
                     (Some(at), Some(paid_at), _) => at < paid_at,
                     (Some(at), None, Some(sent_at)) => at < sent_at - BEFORE_IT_WAS_SENT,
@@ -121,7 +126,7 @@ pub(super) async fn piece_match(
                 // Where it came back from is the payee's affair, and how much of it is told apart.
                 matched.odd.push(Odd {
                     differs_return: is_too_early || is_too_much || differs.currency,
-                    is_unsent_return: sent_at.is_none() && !is_paid_here,
+                    is_unsent_return: sent_at.is_none() && here.is_empty(),
                     ..Odd::of(Some(payout), line, LineDiffers::default(), differs_account)
                 });
             }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::lines::{Matched, Odd, Plain};
 use super::reading::{Paying, StatementSource, content};
-use crate::alarm::{Raised, alarms_raise, run_alarm};
+use crate::alarm::{Raised, alarms_raise};
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
@@ -37,7 +37,7 @@ pub struct Applied {
     pub returned: u64,
     /// Payouts that were proven paid after their money had been due again.
     pub late: u64,
-    /// Double payments. Runs that are open are paused.
+    /// Alarms that are new. Runs that are open are paused by them.
     pub alarms: u64,
 }
 
@@ -82,7 +82,7 @@ async fn record(
     // In the order in which every other transaction locks: batches by number, then payouts.
     let ids: Vec<i64> = news.ids.iter().copied().chain(unsent.keys().map(|payout| payout.0)).collect();
     let mut batches = batches_lock(tx, &ids, &unsent).await?;
-    while !unsent.is_empty() {
+    while !ids.is_empty() {
         // One that was being split while it was waited for is not among them, and its parts are.
         let again = batches_lock(tx, &ids, &unsent).await?;
         if std::mem::replace(&mut batches, again.clone()) == again {
@@ -103,8 +103,10 @@ async fn record(
             *source == StatementSource::Rail && returned.payout.is_some_and(|payout| after.is_held(payout));
         returned.differs_return |= !is_of_rail && !returned.payout.is_some_and(|payout| after.is_settled(payout));
     }
+    let mut known = Vec::new();
     for plain in &matched.plain {
         if after.is_known(plain) {
+            known.push(plain.payout.0);
             let place = plain.payout.0 & 0xffff_ffff;
             listed.entry((plain.payout.run().0, place / BLOCK)).or_default().push(place % BLOCK);
         } else {
@@ -112,8 +114,10 @@ async fn record(
         }
     }
     // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
+    let beside = listed_beside(tx, source, &known).await?;
     listed_add(tx, source, listed).await?;
-    let changed = odd_record(tx, account, source, &odd).await?;
+    let mut changed = odd_record(tx, account, source, &odd).await?;
+    changed.extend(beside);
     moved += accounts_weigh(tx, &changed).await?;
     for batch in &batches {
         batch_settle_held(tx, *batch).await?;
@@ -121,20 +125,8 @@ async fn record(
     runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     // The same line in another part is no news.
     unsent.retain(|id, _| news.ids.contains(&id.0) || changed.contains(&id.0) || doubted.contains(&id.0));
-    let alarms = unsent_alarms(&unsent);
-    alarms_raise(tx, &alarms).await?;
-    if moved.alarms > 0 || !alarms.is_empty() {
-        let told = news.ids.iter().chain(&changed).chain(alarms.iter().map(|(id, ..)| id));
-        for run in told.map(|id| PayoutId(*id).run().0).collect::<BTreeSet<_>>() {
-            run_alarm(tx, run).await?;
-        }
-    }
-    Ok(Applied {
-        settled: moved.paid,
-        returned: moved.returned,
-        late: moved.late,
-        alarms: moved.alarms + unsent.len() as u64,
-    })
+    moved.alarms += alarms_raise(tx, &unsent_alarms(&unsent)).await?;
+    Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms })
 }
 
 /// One alarm for each run of which a statement knows what nobody here has sent, however many payouts that are.
@@ -143,7 +135,10 @@ fn unsent_alarms(unsent: &BTreeMap<PayoutId, &StatementLine>) -> Vec<Raised> {
     unsent.iter().for_each(|one| runs.entry(one.0.run()).or_default().push(one));
     let alarm = |payouts: Vec<(&PayoutId, &&StatementLine)>| {
         let (payout, line) = payouts.first()?;
-        let words = format!("{}, and {} more", storable(&line.reference), payouts.len() - 1);
+        let words = match payouts.len() - 1 {
+            0 => storable(&line.reference),
+            more => format!("{}, and {more} more", storable(&line.reference)),
+        };
         Some((payout.0, AlarmKind::PaidUnsent, words))
     };
     runs.into_values().filter_map(alarm).collect()
@@ -425,6 +420,40 @@ async fn odd_record(
         returns_propose(tx, person, &lines).await?;
     }
     Ok(moved)
+}
+
+/// Of payments that are listed just as they should be: those that were not yet, and of which more is known. That one is listed beside another makes two of
+/// them, in whichever order they come.
+async fn listed_beside(
+    tx: &mut PgConnection,
+    source: &StatementSource,
+    payouts: &[i64],
+) -> Result<Vec<i64>, StoreError> {
+    let (Some(first), Some(last)) = (payouts.iter().min(), payouts.iter().max()) else { return Ok(Vec::new()) };
+    macro_rules! beside {
+        ($name:literal, $table:literal) => {
+            sqlx::query_scalar(concat!(
+                $name,
+                "
+                 SELECT DISTINCT m.payout_id FROM movement m
+                   LEFT JOIN ",
+                $table,
+                " l ON l.run_id = m.payout_id >> 32 AND l.block = ((m.payout_id & 4294967295) >> 13)::int
+                  WHERE m.payout_id BETWEEN $2 AND $3 AND m.payout_id = ANY($1)
+                    AND coalesce(get_bit(l.bits, (m.payout_id & 8191)::int), 0) = 0"
+            ))
+        };
+    }
+    match source {
+        StatementSource::Rail => beside!("-- listed_beside", "listed"),
+        StatementSource::File { .. } => beside!("-- filed_beside", "listed_by_file"),
+    }
+    .bind(payouts)
+    .bind(first)
+    .bind(last)
+    .fetch_all(tx)
+    .await
+    .step("listed_beside")
 }
 
 /// Marks payments as listed, by the rail itself or by a file. A run that was found discrepant may be in order by them.

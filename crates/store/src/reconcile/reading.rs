@@ -204,8 +204,8 @@ impl AccountReading {
         while !self.ahead.is_empty() {
             self.piece_keep().await?;
         }
-        // Nobody has a statement of what is still to come, whatever a file says.
-        let end = end.map(|end| match self.source {
+        // Nobody has a statement of what is still to come, whatever a file says; and one that ends before it begins reaches nowhere.
+        let end = end.filter(|end| end.from <= end.until).map(|end| match self.source {
             StatementSource::Rail => end,
             StatementSource::File { .. } => StatementEnd { until: end.until.min(self.asked_at), ..end },
         });

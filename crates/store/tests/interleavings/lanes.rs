@@ -20,7 +20,7 @@ use crate::wire::{Message, Proxy, Session};
 const LOOK: Duration = Duration::from_millis(1);
 /// How often a lane that could go on is interrupted by the other, at most. Without a bound the orders of two operations of several transactions are
 /// tens of thousands; what goes wrong nearly always does so within two or three interruptions (iterative context bounding, Musuvathi and Qadeer, 2007).
-const INTERRUPTIONS: usize = 4;
+const INTERRUPTIONS: usize = 2;
 /// Nothing here takes this long, unless a deadlock was not resolved.
 const STUCK: Duration = Duration::from_secs(20);
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use lanes::Orders;
 use ops::{Op, check};
-use payfleet_domain::{BatchId, Outcome, PayoutId, RunId};
+use payfleet_domain::{BatchId, Outcome, RunId};
 use payfleet_store::{Intent, LeasedBatch, NewRun, Report};
 use support::{Db, paid, refused, report, unknown};
 use world::World;

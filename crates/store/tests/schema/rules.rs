@@ -133,7 +133,7 @@ pub const RULES: &[(&str, &[&str])] = &[
         "alarm_pkey",
         &["INSERT INTO alarm (id, tenant_id, run_id, kind, words) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'uncountable', 'w')"],
     ),
-    ("alarm_tenant_id_fkey", &[alarm!("(99, 1, NULL, 'out_of_balance', 'w')")]),
+    ("alarm_tenant_id_run_id_fkey", &[alarm!("(1, 3, NULL, 'out_of_balance', 'w')"), alarm!("(1, 99, NULL, 'out_of_balance', 'w')")]),
     ("attempt_check", &["UPDATE attempt SET may_arrive_until = opened_at WHERE n = 1"]),
     (
         "attempt_check1",

@@ -26,6 +26,9 @@ impl Memory {
         let payout = &self.payouts[&id];
         if !matches!(payout.state, PayoutState::Planned | PayoutState::Unknown) {
             None
+        } else if !payout.movements.is_empty() {
+            // A payment of it is known though it has no answer.
+            Some(HoldReason::StoppedInDoubt)
         } else if self.stopped.contains(&id) {
             Some(HoldReason::Stopped)
         } else if self.on_hold.contains(&payout.affiliate) {
@@ -45,9 +48,9 @@ impl Memory {
 
     pub(super) fn apply_controls(&mut self, id: BatchId, rail: &Rail) -> Result<Option<IntentRefused>, StoreError> {
         let batch = self.batch(id)?.clone();
-        if self.hold_known(id)? {
+        if let Some(refused) = self.hold_known(id)? {
             self.settle_held(id);
-            return Ok(Some(IntentRefused::Split));
+            return Ok(Some(refused));
         }
         let of = |id: PayoutId| self.control_of(id).map(|code| (id, code));
         let controls: Vec<(PayoutId, HoldReason)> = self.in_batch(&batch).into_iter().filter_map(of).collect();
@@ -61,9 +64,11 @@ impl Memory {
         let is_alive = batch.attempts.values().any(Attempt::is_alive);
         let (mut parts, mut holds) = (Vec::new(), Vec::new());
         let mut next = batch.first.0;
+        let is_in_doubt = controls.iter().any(|(_, code)| *code == HoldReason::StoppedInDoubt);
         for (id, code) in controls {
             let is_planned = self.payouts[&id].state == PayoutState::Planned;
-            let is_unsent = batch.state == BatchState::Ready || !is_alive || !is_open && is_planned;
+            let is_unsent = code != HoldReason::StoppedInDoubt
+                && (batch.state == BatchState::Ready || !is_alive || !is_open && is_planned);
             self.parts_between(&batch, rail, next, id.0 - 1, &mut parts);
             let state = if is_unsent { BatchState::Ready } else { BatchState::Sending };
             parts.push(Part { first: id, last: id, state });
@@ -85,7 +90,7 @@ impl Memory {
             }
             _ => self.split_into(id, &parts)?,
         }
-        Ok(Some(IntentRefused::Split))
+        Ok(Some(if is_in_doubt { IntentRefused::InDoubt } else { IntentRefused::Split }))
     }
 
     fn parts_between(&self, batch: &Batch, rail: &Rail, first: i64, last: i64, into: &mut Vec<Part>) {
@@ -178,8 +183,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Of a batch that is to be sent, more is known than we have done: what is left of it is held. Whether there is nothing left to send.
-    pub(super) fn hold_known(&mut self, id: BatchId) -> Result<bool, StoreError> {
+    /// Of a batch that is to be sent, more is known than we have done: what is left of it is held.
+    pub(super) fn hold_known(&mut self, id: BatchId) -> Result<Option<IntentRefused>, StoreError> {
         let batch = self.batches[&id].clone();
         let payouts = self.in_batch(&batch);
         let is_unanswered =
@@ -190,10 +195,15 @@ impl Memory {
         let is_told = payouts.iter().any(|id| is_unanswered(id) && !self.payouts[id].movements.is_empty());
         let is_plain = payouts.iter().all(|id| self.payouts[id].movements.is_empty());
         if batch.state != BatchState::Ready || batch.attempt == 0 && batch.parent.is_none() && is_plain {
-            return Ok(false);
+            return Ok(None);
         }
         let goes_together = batch.rail.key_unit == KeyUnit::Batch;
-        let did_nothing = batch.attempts.values().all(|attempt| attempt.result == Some("not_executed"));
+        let mut up = Some(id);
+        let mut did_nothing = true;
+        while let Some(batch) = up.map(|id| &self.batches[&id]) {
+            did_nothing &= batch.attempts.values().all(|attempt| attempt.result == Some("not_executed"));
+            up = batch.parent;
+        }
         let is_known = is_told
             || self.family_of(id).iter().any(|id| self.batches[id].attempts.values().any(|attempt| attempt.is_nobodys))
             || payouts.iter().any(is_settled) && (goes_together || did_nothing);
@@ -202,7 +212,11 @@ impl Memory {
             self.hold_all(&payouts, HoldReason::StoppedInDoubt);
             self.doubt_attempt(id)?;
         }
-        Ok(is_known || !is_left)
+        Ok(match (is_known && is_left, is_left) {
+            (true, _) => Some(IntentRefused::InDoubt),
+            (false, false) => Some(IntentRefused::Split),
+            (false, true) => None,
+        })
     }
 
     pub(super) fn hold_all(&mut self, ids: &[PayoutId], reason: HoldReason) -> u64 {
@@ -263,8 +277,10 @@ impl Memory {
         if batch.state != BatchState::Held || batch.first_sent_at.is_some() || !payouts.iter().all(is_by_control) {
             return Ok(None);
         }
+        // What was contested was planned before its account had late proof, which has used up its money.
+        let was_contested = payouts.iter().any(|id| self.payouts[id].held.reason == HoldReason::Contested);
+        let is_open = self.runs[&batch.run].row.state.is_open() && !was_contested;
         self.move_all(&payouts, PayoutEvent::Lift);
-        let is_open = self.runs[&batch.run].row.state.is_open();
         let cancelled = match is_open {
             true => 0,
             false => self.set_free(&payouts, PayoutState::Cancelled, PayoutEvent::Cancel),

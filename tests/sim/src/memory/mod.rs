@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers, Money, Movement, PayoutId,
-    PayoutState, Rail, RunId, RunState, TenantId,
+    AlarmKind, AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers, Money, Movement,
+    PayoutId, PayoutState, Rail, RunId, RunState, TenantId,
 };
 use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, RunRow, StoreError};
 use time::OffsetDateTime;
@@ -194,6 +194,8 @@ pub struct Memory {
     on_hold: BTreeSet<usize>,
     /// Lines whose key is none of ours.
     strays: i64,
+    /// Alarms about payouts: told once each.
+    alarms: BTreeSet<(PayoutId, AlarmKind, String)>,
     /// How often something was settled.
     recorded: u64,
     /// Movements that were kept.
@@ -235,6 +237,7 @@ impl Memory {
             stopped: BTreeSet::new(),
             on_hold: BTreeSet::new(),
             strays: 0,
+            alarms: BTreeSet::new(),
             recorded: 0,
             movements: 0,
         }

@@ -1,8 +1,8 @@
 //! Guards G3 and G4, splits and holds, as `store` has them.
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, HoldReason, Movement, OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState,
-    RefusalCode, RefusalKind, RefusalVerdict, RunId, RunState, refusal_verdict,
+    AlarmKind, AttemptNo, BatchId, BatchState, HoldReason, Movement, OlderAttempts, Outcome, PayoutEvent, PayoutId,
+    PayoutState, RefusalCode, RefusalKind, RefusalVerdict, RunId, RunState, refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
@@ -186,9 +186,6 @@ impl Memory {
                 }
             }
         }
-        if moved.alarms > 0 {
-            self.alarm(batch.run);
-        }
         for part in parts {
             self.settle_held(part);
         }
@@ -218,13 +215,22 @@ impl Memory {
         parts
     }
 
-    pub(super) fn alarm(&mut self, run: RunId) {
+    /// Keeps an alarm, and pauses its run where that is open. Whether it is new: the same again pauses nothing.
+    pub(super) fn raise(&mut self, payout: PayoutId, kind: AlarmKind, words: String) -> bool {
+        let is_new = self.alarms.insert((payout, kind, words));
+        if is_new {
+            self.alarm(payout.run(), kind);
+        }
+        is_new
+    }
+
+    fn alarm(&mut self, run: RunId, kind: AlarmKind) {
         if let Some(run) = self.runs.get_mut(&run)
             && run.row.state.is_open()
             && !run.paused
         {
             run.paused = true;
-            run.row.pause_reason = Some("double payment".to_owned());
+            run.row.pause_reason = Some(kind.pause_reason().to_owned());
         }
     }
 

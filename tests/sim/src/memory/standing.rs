@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use payfleet_domain::{Movement, PaymentAccount, PaymentStep, PayoutEvent, PayoutId, PayoutState, RunId, Witness};
+use payfleet_domain::{
+    AlarmKind, Movement, PaymentAccount, PaymentStep, PayoutEvent, PayoutId, PayoutState, RunId, Witness,
+};
 
 use super::{Memory, Payout, Teller, Told};
 
@@ -148,10 +150,10 @@ impl Memory {
             }
         }
         moved += self.weigh(&others);
-        // The money may be known to have come back.
+        // Another payment may be known, or that the money came back.
         let is_back = |id: &PayoutId| {
-            let told = self.payouts.get(id).map(|payout| payout.movements.iter());
-            told.into_iter().flatten().any(|((kind, ..), told)| *kind == Movement::Returned && told.counts)
+            let told = self.payouts.get(id).map(|payout| payout.movements.values());
+            told.into_iter().flatten().any(|told| told.counts)
         };
         let back: Vec<PayoutId> = settled.into_iter().filter(is_back).collect();
         moved += self.weigh(&back);
@@ -196,11 +198,10 @@ impl Memory {
     pub(super) fn weigh(&mut self, payouts: &[PayoutId]) -> Moved {
         let mut moved = Moved::default();
         let payouts: BTreeSet<PayoutId> = payouts.iter().copied().collect();
-        let mut booked = BTreeSet::new();
+        let mut alarms: Vec<(PayoutId, AlarmKind, String)> = Vec::new();
+        let mut lates = Vec::new();
         for id in &payouts {
-            let (now, due_in) = (self.now, self.counted_in());
-            self.recorded += 1;
-            let recorded = self.recorded;
+            let due_in = self.counted_in();
             let Some(payout) = self.payouts.get_mut(id) else { continue };
             let account = payout.account();
             let step = match payout.state {
@@ -208,7 +209,9 @@ impl Memory {
                 PayoutState::Refused | PayoutState::Cancelled | PayoutState::Returned => account.step(false),
                 _ => PaymentStep::Keep,
             };
-            moved.alarms += u64::from(account.is_paid_twice(payout.amount_minor));
+            if account.is_paid_twice(payout.amount_minor) {
+                alarms.push((*id, AlarmKind::DoublePayment, account.named()));
+            }
             let next = |kinds: &[u8]| kinds.iter().copied().find(|kind| !payout.transfers.contains_key(kind));
             let kind = match step {
                 PaymentStep::Keep => continue,
@@ -216,33 +219,55 @@ impl Memory {
                 PaymentStep::Late => next(&[6, 10]),
             };
             let Some(kind) = kind else {
-                moved.alarms += 1;
+                alarms.push((*id, AlarmKind::Uncountable, account.named()));
                 continue;
             };
+            if step == PaymentStep::Late {
+                lates.push((*id, kind, account.outstanding().map(str::to_owned)));
+                continue;
+            }
             payout.transfers.insert(kind, due_in);
-            let (affiliate, minor) = (payout.affiliate, payout.amount_minor);
-            match step {
-                PaymentStep::Return => {
-                    payout.state = PayoutState::Returned;
-                    self.carried[affiliate] += minor;
-                    moved.returned += 1;
-                }
-                _ => {
-                    payout.state = PayoutState::Paid;
-                    let first = account.outstanding().map(str::to_owned);
-                    payout.reference = payout.reference.take().or(first);
-                    payout.settled_as = Some(recorded);
-                    payout.settled_at = Some(now);
-                    payout.is_contested = true;
-                    self.carried[affiliate] -= minor;
-                    moved.late += 1;
-                    booked.insert(id.run());
-                    moved.alarms += u64::from(self.carried[affiliate] < 0);
-                }
+            payout.state = PayoutState::Returned;
+            self.carried[payout.affiliate] += payout.amount_minor;
+            moved.returned += 1;
+        }
+        let again: BTreeSet<PayoutId> =
+            lates.iter().map(|(id, ..)| *id).filter(|id| self.was_paid_again(*id)).collect();
+        let booked: BTreeSet<RunId> = lates.iter().map(|(id, ..)| id.run()).collect();
+        for (id, kind, first) in lates {
+            let (now, due_in) = (self.now, self.counted_in());
+            self.recorded += 1;
+            let recorded = self.recorded;
+            let Some(payout) = self.payouts.get_mut(&id) else { continue };
+            payout.transfers.insert(kind, due_in);
+            payout.state = PayoutState::Paid;
+            payout.reference = payout.reference.take().or(first);
+            payout.settled_as = Some(recorded);
+            payout.settled_at = Some(now);
+            payout.is_contested = true;
+            self.carried[payout.affiliate] -= payout.amount_minor;
+            moved.late += 1;
+            if again.contains(&id) {
+                alarms.push((id, AlarmKind::PaidAgain, payout.reference.clone().unwrap_or_default()));
             }
         }
         booked.into_iter().for_each(|run| self.settle_anew(run));
+        for (id, kind, words) in alarms {
+            moved.alarms += u64::from(self.raise(id, kind, words));
+        }
         self.run_news(payouts.iter().map(|id| id.run()));
         moved
+    }
+
+    /// Whether a later payout has taken the money that this one had released, and was perhaps sent.
+    fn was_paid_again(&self, id: PayoutId) -> bool {
+        let late = &self.payouts[&id];
+        let released = [3, 4, 8, 12].iter().filter_map(|kind| late.transfers.get(kind).copied().flatten()).max();
+        self.payouts.iter().any(|(other, payout)| {
+            payout.affiliate == late.affiliate
+                && !matches!(payout.state, PayoutState::Refused | PayoutState::Returned | PayoutState::Cancelled)
+                && released.is_some_and(|released| self.runs[&payout.run].row.ordinal >= released)
+                && self.batch_of(*other).is_some_and(|batch| self.batches[&batch].first_sent_at.is_some())
+        })
     }
 }

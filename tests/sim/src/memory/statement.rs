@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use payfleet_domain::{
-    BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, RunState, StatementEnd,
-    StatementLine,
+    AlarmKind, BatchId, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, RunState,
+    StatementEnd, StatementLine,
 };
 use payfleet_store::{AccountRead, Applied, StatementAccount, StoreError};
 use time::Duration;
@@ -125,8 +125,10 @@ impl Memory {
             let name = || line.of.clone().or(accepted).unwrap_or_else(|| line.reference.clone());
             proven.entry(*payout).or_insert_with(name);
         }
-        let told = plain.iter().map(|(payout, _)| *payout).chain(odd.iter().map(|odd| odd.payout));
-        let mut unsent: BTreeSet<PayoutId> = told.filter(|payout| self.is_unsent(*payout)).collect();
+        let told = plain.iter().map(|(payout, line)| (*payout, *line));
+        let told = told.chain(odd.iter().map(|odd| (odd.payout, odd.line)));
+        let told: BTreeMap<PayoutId, &str> = told.map(|(payout, line)| (payout, line.reference.as_str())).collect();
+        let mut unsent: BTreeSet<PayoutId> = told.keys().copied().filter(|payout| self.is_unsent(*payout)).collect();
         let mut batches: BTreeSet<BatchId> = proven.keys().filter_map(|payout| self.batch_of(*payout)).collect();
         let of_unsent = unsent.iter().filter_map(|payout| self.batch_of(*payout));
         let family: BTreeSet<BatchId> = of_unsent.flat_map(|batch| self.family(batch)).collect();
@@ -143,7 +145,10 @@ impl Memory {
         for (id, line) in plain {
             let payout = &self.payouts[&id];
             if is_settled(payout) && payout.reference.as_ref() == Some(&line.reference) {
-                self.list(id, by);
+                let is_new = self.list(id, by);
+                if is_new && !self.payouts[&id].movements.is_empty() {
+                    changed.push(id);
+                }
             } else if self.keep(id, Movement::Paid, &line.reference, by, line.amount_minor, None) {
                 changed.push(id);
             }
@@ -160,21 +165,28 @@ impl Memory {
         }
         // Of what nobody had sent, a payment is news: nothing more of its run is sent before people have looked.
         unsent.retain(|id| proven.contains_key(id) || changed.contains(id) || doubted.contains(id));
-        let alarms = moved.alarms + unsent.len() as u64;
-        if alarms > 0 {
-            changed.iter().chain(proven.keys()).chain(&unsent).for_each(|payout| self.alarm(payout.run()));
+        let mut runs = BTreeMap::<RunId, Vec<PayoutId>>::new();
+        unsent.iter().for_each(|id| runs.entry(id.run()).or_default().push(*id));
+        for of_run in runs.values() {
+            let words = match of_run.len() - 1 {
+                0 => told[&of_run[0]].to_owned(),
+                more => format!("{}, and {more} more", told[&of_run[0]]),
+            };
+            moved.alarms += u64::from(self.raise(of_run[0], AlarmKind::PaidUnsent, words));
         }
-        Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms })
+        Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms })
     }
 
-    /// On a statement just as it should be.
-    fn list(&mut self, id: PayoutId, by: Teller) {
-        let Some(payout) = self.payouts.get_mut(&id) else { return };
+    /// On a statement just as it should be. Whether that is new.
+    fn list(&mut self, id: PayoutId, by: Teller) -> bool {
+        let Some(payout) = self.payouts.get_mut(&id) else { return false };
         let run = payout.run;
         let listed = if by == Teller::File { &mut payout.is_filed } else { &mut payout.is_listed };
-        if !std::mem::replace(listed, true) && self.runs[&run].verdict == Some(RunState::Discrepant) {
+        let is_new = !std::mem::replace(listed, true);
+        if is_new && self.runs[&run].verdict == Some(RunState::Discrepant) {
             self.run_news([run]);
         }
+        is_new
     }
 
     fn keep_odd(
