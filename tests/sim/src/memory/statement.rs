@@ -164,7 +164,7 @@ impl Memory {
         if alarms > 0 {
             changed.iter().chain(proven.keys()).chain(&unsent).for_each(|payout| self.alarm(payout.run()));
         }
-        Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms })
+        Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms, ..Applied::default() })
     }
 
     /// On a statement just as it should be.
@@ -202,10 +202,12 @@ impl Memory {
         let minor = line.amount_minor + line.fee_minor;
         let of = (line.movement == Movement::Returned).then_some(line.of.as_deref()).flatten();
         let is_new = self.keep(id, line.movement, &line.reference, by, minor, of);
-        if is_new
-            && let Some(payout) = self.payouts.get_mut(&id)
+        // Also of what another file told before; never the second word.
+        if let Some(payout) = self.payouts.get_mut(&id)
             && let Some(told) = payout.movements.get_mut(&(line.movement, line.reference.clone(), by))
             && !told.counts
+            && told.minor == minor
+            && told.proposal.is_none()
         {
             told.proposal = person.map(Said::by_file);
         }
