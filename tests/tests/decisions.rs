@@ -100,7 +100,14 @@ async fn a_file_that_was_lost_is_given_up_by_two_people_once_the_statement_is_si
     let listed = fleet.must(&["holds", &run.to_string()]);
     assert!(listed.contains("when the statement of sandbox-file/shop reaches past"), "{listed}");
     fleet.settled(run, LONG).await;
-    fleet.reconcile(run, &[]);
+    let report = fleet.reconcile(run, &[]);
+    let waits = format!("are held and wait for two people: `payfleet-coordinator holds {run}`\n");
+    assert!(
+        report.stdout.contains("reconciled: no discrepancy; 3 payouts (") && report.stdout.ends_with(&waits),
+        "{}",
+        report.stdout
+    );
+    assert!(fleet.must(&["status"]).contains("reconciled, 3 held"));
     assert!(fleet.must(&["holds", &run.to_string()]).contains("now"));
     assert_eq!(not_paid(&fleet, &people[..1], &held, ""), [0; 3]);
     assert_eq!(not_paid(&fleet, &people[..1], &held, "has said this already"), [64; 3], "one person is one person");

@@ -108,6 +108,7 @@ async fn late_proof_is_booked_and_the_next_run_does_not_pay_again() {
     let report = fleet.reconcile(run, &["--statement", &file]);
     assert_eq!(report.code, 4, "{}\n{}", report.stdout, report.stderr);
     assert!(report.stdout.contains("paid_late"), "{}", report.stdout);
+    assert!(report.stderr.contains("returned=0 late=1"), "{}", report.stderr);
     assert_eq!((payout(&fleet, run, "A1").await.1.as_str(), balance(&fleet, "A1").await), ("paid", 0));
 
     // What is earned now is not paid either, before two people have looked.
@@ -150,6 +151,37 @@ async fn news_after_the_verdict_is_seen_by_whoever_watches() {
     assert!(report.stdout.contains("account_differs") && report.stdout.contains("paid_twice"), "{}", report.stdout);
 }
 
+/// Money that comes back speaks against no verdict, so it is said by itself: in the log of whoever reads the statement, and in `status` for good.
+#[tokio::test]
+async fn money_that_comes_back_after_the_verdict_is_said() {
+    let (fleet, run, _worker) = paid(2).await;
+    for watches in [true, false] {
+        let affiliate = if watches { "A1" } else { "A2" };
+        let key = key_of(&fleet, affiliate).await;
+        fleet.sandbox_post("/faults/return", &format!(r#"{{"key": "{key}"}}"#)).await;
+        let read = if watches { fleet.watch_once() } else { fleet.reconcile(run, &[]) };
+        assert_eq!((read.code, fleet.state(run).await.as_str()), (0, "reconciled"), "{}", read.stderr);
+        let number = payout(&fleet, run, affiliate).await.0;
+        let said = read.stderr.lines().find(|line| line.contains("payouts came back")).expect(&read.stderr);
+        for part in
+            ["WARN", "returned=1", "late=0", &format!("run {run}: 1 ({number})"), "payfleet-coordinator status RUN"]
+        {
+            assert!(said.contains(part), "{said}");
+        }
+        assert!(!said.contains("2000") && !said.contains("20.00"), "amounts stay out of logs: {said}");
+        assert!(
+            watches || read.stdout.contains(&format!("came back, or paid after all: run {run}: 1 ({number})")),
+            "{}",
+            read.stdout
+        );
+    }
+    assert!(!fleet.watch_once().stderr.contains("came back"), "it is said once");
+    assert!(fleet.must(&["status"]).contains("reconciled, 2 returned"));
+    let one = fleet.must(&["status", &run.to_string()]);
+    let back = one.split("Came back, and due again").nth(1).expect(&one);
+    assert!(back.contains("A1") && back.contains("A2"), "{one}");
+}
+
 /// A statement without its end proves nothing to be missing, nor absent.
 #[tokio::test]
 async fn a_file_is_of_an_account_and_proves_no_more_than_it_says() {
@@ -165,6 +197,15 @@ async fn a_file_is_of_an_account_and_proves_no_more_than_it_says() {
     let report = fleet.reconcile(run, &["--statement", &empty]);
     assert_eq!((report.code, fleet.state(run).await.as_str()), (75, "settled"), "{}\n{}", report.stdout, report.stderr);
     assert!(report.stdout.contains("sandbox-payout/shop was never read to an end mark"), "{}", report.stdout);
+    // Nobody has a statement of what is still to come.
+    let ahead = format!("#end,sandbox-payout/shop,0,,2026-01-01T00:00:00Z,complete,{}-01-01T00:00:00Z", 2999);
+    let ahead = save(&fleet, "ahead.csv", &[header.clone(), ahead]);
+    let report = fleet.reconcile(run, &["--statement", &ahead]);
+    assert!(
+        report.stderr.contains("it is believed up to now") && report.stderr.contains("2999-01-01"),
+        "{}",
+        report.stderr
+    );
     // Whose it is, if it says so, is not guessed.
     let other = save(
         &fleet,

@@ -59,7 +59,7 @@ pub async fn returns(store: &Store, args: &WaitingArgs) -> Result<ExitCode, Fail
 /// `statements confirm`.
 pub async fn confirm(store: &Store, args: &ConfirmArgs) -> Result<ExitCode, Failure> {
     let heard = store.return_confirm(args.number, who(&args.who)?).await?;
-    tell(&heard, &format!("return {}", args.number), "confirms it", "counts from now on");
+    tell(&heard, &format!("return {}", heard.number), "confirms it", "counts from now on");
     Ok(ExitCode::Done)
 }
 

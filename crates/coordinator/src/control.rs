@@ -46,7 +46,11 @@ fn told_set(of: &str, what: &str, set: ControlSet) -> String {
         told += &format!("  {} open payouts are not sent\n", set.unsent);
     }
     if set.perhaps_sent > 0 {
-        told += &format!("  {} open payouts may be on their way; nothing is sent again\n", set.perhaps_sent);
+        told += &format!(
+            "  {} open payouts may be on their way; nothing is sent again, nor what travels with them under one key, before it is known \
+             what became of them\n",
+            set.perhaps_sent
+        );
     }
     told
 }

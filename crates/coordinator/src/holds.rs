@@ -1,8 +1,8 @@
 //! `holds`: payouts that only two people may decide, and those that a control holds.
 
-use payfleet_domain::{Effect, NotPaid};
+use payfleet_domain::{Effect, NotPaid, PayoutId};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{Decision, HoldRow, Store, WordRow};
+use payfleet_store::{Decision, HoldRow, HoldSaid, Store, WordRow};
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::{DecideArgs, HoldsArgs};
@@ -111,15 +111,35 @@ pub async fn decide(store: &Store, args: &DecideArgs) -> Result<ExitCode, Failur
     if !said.known.is_empty() {
         eprintln!("warning: the rail has told something else of payout {payout}: {}", said.known.join(", "));
     }
+    if !said.others.is_empty() {
+        let others: Vec<String> = said.others.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "warning: under this reference the payment of another payout is known: {}; if it is not of {payout}, say `--not-paid` or the right reference",
+            others.join(", ")
+        );
+    }
     show::print(&match said.effect {
         Effect::Agrees => format!("payout {payout} counts as {word}\n"),
         Effect::Proposes => {
             format!("payout {payout}: {} proposes {word}; a second person must say the same\n", said.by)
         }
-        Effect::Contradicts => format!(
-            "payout {payout}: {} says {word}, which contradicts what was proposed; both words are kept, the proposal has ended, and two people must agree anew\n",
-            said.by
-        ),
+        Effect::Contradicts => contradicted(payout, &said, word),
     });
     Ok(ExitCode::Done)
+}
+
+/// What becomes of a proposal that somebody has contradicted, be it their own.
+fn contradicted(payout: PayoutId, said: &HoldSaid, word: &str) -> String {
+    let (by, before) = said.ended.clone().unwrap_or_default();
+    match by == said.by {
+        true => format!(
+            "payout {payout}: {by} had proposed {before} and takes it back; both words are kept, and nothing is proposed now: \
+             say {word} again to propose it, for a second person to say the same\n"
+        ),
+        false => format!(
+            "payout {payout}: {} says {word}, and {by} had proposed {before}; both words are kept, the proposal has ended, and two people \
+             must agree anew\n",
+            said.by
+        ),
+    }
 }

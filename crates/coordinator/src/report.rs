@@ -1,6 +1,6 @@
 //! What a run decided and what became of it, as tables for people and as JSON for programs.
 
-use payfleet_domain::{Currency, PayoutState};
+use payfleet_domain::{Currency, PayoutState, RunState};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_store::{OutcomeCount, PlanLine, RunRow};
 use serde::Serialize;
@@ -75,12 +75,15 @@ pub fn outcome_fields(outcomes: &[OutcomeCount]) -> Vec<OutcomeFields> {
         .collect()
 }
 
+/// A verdict that the state does not say: of a cancelled run what was sent before is compared too.
+pub fn other_verdict(run: &RunRow) -> Option<RunState> {
+    run.verdict.filter(|verdict| *verdict != run.state)
+}
+
 /// The run in one line.
 pub fn headline(run: &RunRow) -> String {
     let sequence = if run.sequence == 1 { String::new() } else { format!(" ({})", run.sequence) };
-    // Of a cancelled run what was sent before is compared too.
-    let verdict = run.verdict.filter(|verdict| *verdict != run.state);
-    let verdict = verdict.map(|verdict| format!(" and {verdict}")).unwrap_or_default();
+    let verdict = other_verdict(run).map(|verdict| format!(" and {verdict}")).unwrap_or_default();
     let paused = run.pause_reason.as_deref().map(|why| format!(", paused: {why}")).unwrap_or_default();
     format!(
         "run {}: {} {}{sequence}, {}{verdict}{paused}; cutoff {}, minimum {}",

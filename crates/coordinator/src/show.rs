@@ -52,11 +52,16 @@ pub fn number(text: impl ToString) -> Cell {
 
 /// A word of state, in the colour of good or bad news.
 pub fn word(text: &str) -> Cell {
+    in_colour_of(text, text)
+}
+
+/// A text in the colour of this word.
+pub fn in_colour_of(word: &str, text: &str) -> Cell {
     let cell = Cell::new(text);
     if !coloured() {
         return cell;
     }
-    match text {
+    match word {
         "pay" | "paid" | "settled" | "reconciled" => cell.fg(Color::Green),
         "refused" | "held" | "returned" | "discrepant" | "unknown" => cell.fg(Color::Red),
         "planning" | "planned" | "paying" | "accepted" => cell.fg(Color::Cyan),

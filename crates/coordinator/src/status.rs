@@ -5,15 +5,16 @@ mod one;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use payfleet_domain::RunId;
 use payfleet_queue::{Queue, WorkerBeat};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{RunRow, Store};
+use payfleet_store::{RunAside, RunRow, Store};
 
 use crate::cli::{Cli, StatusArgs};
 use crate::connect::open_queue;
 use crate::failure::{Failure, chain};
 use crate::rails::tenant;
-use crate::report::RunFields;
+use crate::report::{RunFields, other_verdict};
 use crate::{plan, show};
 
 /// How often the screen is drawn again.
@@ -61,8 +62,11 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
     };
     let runs = store.runs_list(tenant, args.limit).await?;
     let alarms = store.alarms_open().await?;
+    let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
+    let asides = store.runs_aside(&ids).await?;
+    let aside = |run: &RunRow| asides.get(&run.id).copied().unwrap_or_default();
     if args.json {
-        let runs: Vec<RunFields<'_>> = runs.iter().map(RunFields::from).collect();
+        let runs: Vec<ListFields<'_>> = runs.iter().map(|run| ListFields::of(run, aside(run))).collect();
         return json(&serde_json::json!({ "runs": runs, "workers": workers_json(workers), "alarms": alarms }));
     }
     let mut table = show::table(&["run", "tenant", "period", "state", "payouts", "cutoff", "created"]);
@@ -71,12 +75,7 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
             show::number(run.id),
             comfy_table::Cell::new(&run.tenant_name),
             comfy_table::Cell::new(period(run)),
-            show::word(match (&run.pause_reason, run.verdict) {
-                (Some(_), _) => "paused",
-                // Whatever became of it: a difference waits for people.
-                (None, Some(payfleet_domain::RunState::Discrepant)) => "discrepant",
-                (None, _) => run.state.as_str(),
-            }),
+            standing(run, aside(run)),
             show::number(run.payouts),
             comfy_table::Cell::new(show::instant(run.cutoff)),
             comfy_table::Cell::new(show::instant(run.created_at)),
@@ -88,6 +87,40 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
         open => format!("{open} alarms wait for an answer: `alarms list`\n"),
     };
     Ok(format!("{runs}\n{}\n{alarms}", workers_line(workers)))
+}
+
+/// A run in the list, for programs. Fields may be added, never changed.
+#[derive(serde::Serialize)]
+struct ListFields<'a> {
+    #[serde(flatten)]
+    run: RunFields<'a>,
+    /// Payouts that are held, and that came back.
+    held: i64,
+    returned: i64,
+}
+
+impl<'a> ListFields<'a> {
+    fn of(run: &'a RunRow, aside: RunAside) -> ListFields<'a> {
+        ListFields { run: run.into(), held: aside.held, returned: aside.returned }
+    }
+}
+
+/// Where a run stands: its state, a verdict that says something else, and what came back or waits for people.
+fn standing(run: &RunRow, aside: RunAside) -> comfy_table::Cell {
+    let state = match &run.pause_reason {
+        Some(_) => "paused",
+        None => run.state.as_str(),
+    };
+    let verdict = other_verdict(run);
+    let mut words = vec![match verdict {
+        Some(verdict) => format!("{state} and {verdict}"),
+        None => state.to_owned(),
+    }];
+    words.extend((aside.returned > 0).then(|| format!("{} returned", aside.returned)));
+    words.extend((aside.held > 0).then(|| format!("{} held", aside.held)));
+    // Whatever else there is: a difference waits for people.
+    let word = verdict.map_or(state, |verdict| verdict.as_str());
+    show::in_colour_of(word, &words.join(", "))
 }
 
 fn period(run: &RunRow) -> String {

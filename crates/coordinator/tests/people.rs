@@ -129,7 +129,7 @@ fn a_hold_is_decided_by_two_people_and_not_too_early() {
     assert_eq!((&open["proposal"], &open["proposed_by"]), (&"not_paid".into(), &"ann".into()));
     let other = place.run_as(&bob, &["holds", "decide", &payout, "--paid", "R-1"]).ok();
     assert!(place.run(&["holds", "--json"]).json()["holds"][0]["proposal"].is_null(), "it has ended");
-    assert!(other.contains("bob says paid, which contradicts what was proposed; both words are kept"), "{other}");
+    assert!(other.contains("bob says paid, and ann had proposed not paid; both words are kept"), "{other}");
     let table = place.run(&["holds"]).ok();
     for part in ["ann proposes: not_paid", "bob contradicts: paid R-1", "decidable from", "now"] {
         assert!(table.contains(part), "{table}");
@@ -139,6 +139,63 @@ fn a_hold_is_decided_by_two_people_and_not_too_early() {
     place.run_as(&ann, &not_paid).failed(64, &format!("payout {payout} is not held; `holds` lists those that are"));
     assert_eq!(place.texts("SELECT resolution, decided_by IS NOT NULL FROM hold"), ["(not_paid,t)"]);
     assert_eq!(place.texts("SELECT says FROM word WHERE subject = 'hold' ORDER BY id").len(), 4);
+}
+
+/// Whoever mistyped is told what they had said, and how to put it right.
+#[test]
+fn a_word_of_ones_own_is_corrected_by_saying_the_right_one_again() {
+    let place = Place::with_affiliates();
+    let payout = held(&place, "3 days");
+    let [ann, bob] = [place.person("ann", "approver"), place.person("bob", "approver")];
+    let paid = |who: &str, reference: &str| place.run_as(who, &["holds", "decide", &payout, "--paid", reference]).ok();
+    paid(&ann, "R-1");
+    let corrected = paid(&ann, "R-2");
+    let told = format!(
+        "payout {payout}: ann had proposed paid R-1 and takes it back; both words are kept, and nothing is proposed now: say paid again"
+    );
+    assert!(corrected.starts_with(&told), "{corrected}");
+    assert!(paid(&ann, "R-2").contains("ann proposes paid"));
+    assert_eq!(paid(&bob, "R-2"), format!("payout {payout} counts as paid\n"));
+}
+
+/// A reference from the wrong line pays nobody.
+#[test]
+fn a_reference_of_another_payout_is_told_and_that_of_another_tenant_is_not() {
+    let place = Place::with_affiliates();
+    place.commissions("c2,a2,o2,25.00,EUR,2011-10-05T12:00:00Z,sale\n").ok();
+    place.run(&["run", "--tenant", "acme", "--period", "2011-10"]).ok();
+    let other = place.number("SELECT id FROM payout");
+    place.execute(
+        "UPDATE payout SET state = 'paid', reference = 'R-7', settled_at = now();
+         UPDATE run SET state = 'paying', paying_at = coalesce(paying_at, now());
+         INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
+           SELECT tenant_id, id, 'paid', 'R-8', amount_minor, currency, 'lookup' FROM payout;
+         UPDATE run SET state = 'settled', settled_at = now();",
+    );
+    place.commissions("c1,a1,o1,25.00,EUR,2011-11-05T12:00:00Z,sale\n").ok();
+    place.run(&["run", "--tenant", "acme", "--period", "2011-11"]).ok();
+    place.execute(
+        "INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, 'no_way_to_know' FROM payout WHERE state = 'planned';
+         UPDATE payout SET state = 'held', code = 'no_way_to_know' WHERE state = 'planned'",
+    );
+    let payout = place.number("SELECT id FROM payout WHERE state = 'held'").to_string();
+    let ann = place.person("ann", "approver");
+    let said = |reference: &str| place.run_as(&ann, &["holds", "decide", &payout, "--paid", reference]);
+    for reference in ["R-7", "R-8"] {
+        let warned = said(reference);
+        let told = format!("warning: under this reference the payment of another payout is known: {other};");
+        assert!(warned.code == 0 && warned.err.starts_with(&told), "{warned:?}");
+    }
+    assert_eq!(said("R-9").err, "");
+    // What another tenant's payments are called is nobody's business.
+    place.execute("INSERT INTO tenant (name) VALUES ('mart'); ALTER TABLE run DISABLE TRIGGER ALL; ALTER TABLE payout DISABLE TRIGGER ALL; ALTER TABLE movement DISABLE TRIGGER ALL;");
+    place.execute(&format!(
+        "UPDATE run SET tenant_id = (SELECT id FROM tenant WHERE name = 'mart') WHERE id = {other} >> 32;
+         UPDATE movement SET tenant_id = (SELECT id FROM tenant WHERE name = 'mart') WHERE payout_id = {other};"
+    ));
+    for reference in ["R-7", "R-8"] {
+        assert_eq!(said(reference).err, "", "{reference}");
+    }
 }
 
 #[test]
@@ -171,10 +228,13 @@ fn returns_and_contests_wait_for_two_people() {
     place
         .run_as(&ann, &["contests", "clear", "7"])
         .failed(64, "no account is contested under the number 7; `contests list` shows those that are");
-    let first = place.run_as(&ann, &["statements", "confirm", "1"]).ok();
-    assert_eq!(first, "return 1: ann confirms it; a second person must say the same\n");
+    let first = place.run_as(&ann, &["statements", "confirm", &payout]).ok();
+    assert_eq!(
+        first, "return 1: ann confirms it; a second person must say the same\n",
+        "by its own number, whichever was given"
+    );
     let again = "ann has said this already; a second person must say the same";
-    place.run_as(&ann, &["statements", "confirm", &payout]).failed(64, again);
+    place.run_as(&ann, &["statements", "confirm", "1"]).failed(64, again);
     let json = place.run(&["statements", "list", "--json"]).json();
     assert_eq!(
         (&json["returns"][0]["reference"], &json["returns"][0]["amount_minor"]),

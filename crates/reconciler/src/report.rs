@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use payfleet_domain::{Currency, DiscrepancyKind, Money};
+use payfleet_domain::{Currency, DiscrepancyKind, HoldReason, Money, PayoutState, RunId};
 use payfleet_store::{Discrepancy, Reconciliation, SummaryLine};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::ReconcileError;
 use crate::options::RunArgs;
+use crate::statement::told_text;
 use crate::step::{Ended, Outcome};
 
 /// Differences in the table for people; all of them are in the JSON.
@@ -56,6 +57,9 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         let (settled, returned) = (applied.settled, applied.returned);
         page.push_str(&format!("proven by them: {settled} payouts paid, {returned} returned\n"));
     }
+    if !applied.told.is_empty() {
+        page.push_str(&format!("  came back, or paid after all: {}\n", told_text(applied)));
+    }
     if applied.late > 0 {
         page.push_str(&format!(
             "{} payouts were paid although their money was due again: booked, and nobody pays these accounts before two people have looked\n",
@@ -77,6 +81,11 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
     let total = outcome.compared.discrepancies;
     if total > 0 {
         let kinds = session.discrepancies_count().await?;
+        if kinds.iter().any(|(kind, _)| *kind == DiscrepancyKind::ReturnUnconfirmed) {
+            page.push_str(
+                "returns that only a file tells of count when two people have said so; `payfleet-coordinator statements list` shows who has\n",
+            );
+        }
         let first = session.discrepancies_read(0, SHOWN).await?;
         page.push_str(&format!("\n{}\n\n{}\n", by_kind(&kinds), rows(&first, full)));
         if total > SHOWN {
@@ -84,21 +93,48 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         }
     }
     page.push('\n');
-    page.push_str(&conclusion(outcome));
+    page.push_str(&conclusion(outcome, session.run().id));
     io::stdout().lock().write_all(page.as_bytes())?;
     Ok(())
 }
 
-fn conclusion(outcome: &Outcome) -> String {
+/// Payouts that are held: how many, their sums, and who lets them go on; nothing if there are none.
+pub(crate) fn held(lines: &[SummaryLine]) -> (i64, String) {
+    let is_by_one = |line: &&SummaryLine| {
+        let by_one = [HoldReason::OnHold.code(), HoldReason::Stopped.code()];
+        line.reason.as_deref().is_some_and(|reason| by_one.contains(&reason))
+    };
+    let held: Vec<&SummaryLine> = lines.iter().filter(|line| line.what == PayoutState::Held.as_str()).collect();
+    let accounts = |of: &[&SummaryLine]| of.iter().map(|line| line.accounts).sum::<i64>();
+    let sums = |of: &[&SummaryLine]| {
+        let mut sums = BTreeMap::<Currency, i128>::new();
+        of.iter().for_each(|line| *sums.entry(line.currency).or_default() += line.amount_minor);
+        sums.into_iter().map(|(currency, minor)| amount(minor, currency)).collect::<Vec<_>>().join(", ")
+    };
+    let (by_one, by_two): (Vec<&SummaryLine>, Vec<&SummaryLine>) = held.iter().copied().partition(is_by_one);
+    let part = |of: &[&SummaryLine], waits: &str| match accounts(of) {
+        0 => None,
+        1 => Some(format!("1 payout ({}) is held and waits for {waits}", sums(of))),
+        n => Some(format!("{n} payouts ({}) are held and wait for {waits}", sums(of))),
+    };
+    let parts = [part(&by_two, "two people"), part(&by_one, "whoever lets it go on")];
+    (accounts(&held), parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
+}
+
+fn conclusion(outcome: &Outcome, run: RunId) -> String {
+    let held = match held(&outcome.compared.summary.lines) {
+        (0, _) => String::new(),
+        (_, held) => format!("; {held}: `payfleet-coordinator holds {run}`"),
+    };
     let found = match outcome.compared.discrepancies {
         0 => "no discrepancy".to_owned(),
         1 => "1 discrepancy".to_owned(),
         n => format!("{n} discrepancies"),
     };
     match &outcome.ended {
-        Ended::Verdict(verdict) => format!("{verdict}: {found}\n"),
-        Ended::Kept { state, why: None } => format!("{found}; the run stays {state}\n"),
-        Ended::Kept { state, why: Some(why) } => format!("{found}; the run stays {state}: {why}\n"),
+        Ended::Verdict(verdict) => format!("{verdict}: {found}{held}\n"),
+        Ended::Kept { state, why: None } => format!("{found}; the run stays {state}{held}\n"),
+        Ended::Kept { state, why: Some(why) } => format!("{found}; the run stays {state}: {why}{held}\n"),
         Ended::Open(open) => {
             let mut text = format!("no verdict: payments are under way ({found} so far)\n");
             for part in open {
@@ -325,7 +361,27 @@ async fn row_state(session: &Reconciliation) -> Result<String, ReconcileError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn what_is_held_is_told_with_who_lets_it_go_on() {
+        let line = |what: &str, reason: Option<&str>, accounts, currency: &str| SummaryLine {
+            currency: currency.parse().unwrap(),
+            what: what.to_owned(),
+            reason: reason.map(str::to_owned),
+            accounts,
+            amount_minor: i128::from(accounts) * 2_000,
+        };
+        let paid = line("paid", None, 5, "EUR");
+        assert_eq!(held(std::slice::from_ref(&paid)), (0, String::new()));
+        let doubt = [line("held", Some("no_way_to_know"), 2, "EUR"), line("held", Some("contested"), 1, "JPY")];
+        let lines = [paid, doubt[0].clone(), doubt[1].clone(), line("held", Some("stopped"), 1, "EUR")];
+        let told = "3 payouts (40.00 EUR, 2000 JPY) are held and wait for two people; \
+                    1 payout (20.00 EUR) is held and waits for whoever lets it go on";
+        assert_eq!(held(&lines), (4, told.to_owned()));
+    }
 
     #[test]
     fn a_destination_is_masked_and_a_terminal_is_not_steered() {

@@ -1,11 +1,11 @@
 //! Taking in the next part of an account's statement: from the rail, or from a file.
 
 use futures_util::StreamExt;
-use payfleet_domain::Rail;
+use payfleet_domain::{Rail, RunId};
 use payfleet_rails::{Account, Credential, StatementError, StatementItem};
 use payfleet_runtime::secret::rail_credential;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::{AccountRead, StatementAccount, StatementSource};
+use payfleet_store::{AccountRead, Applied, StatementAccount, StatementSource, Told};
 
 use crate::ReconcileError;
 use crate::file::{CsvStatement, FileItem};
@@ -22,7 +22,11 @@ pub async fn account_fetch(
 ) -> Result<Option<AccountRead>, ReconcileError> {
     let Some(mut reading) = books.account_open(account, StatementSource::Rail).await? else { return Ok(None) };
     match fetch(reading.as_mut(), rails, account, shutdown).await {
-        Ok(end) => Ok(Some(reading.end(end).await?)),
+        Ok(end) => {
+            let read = reading.end(end).await?;
+            tell(account, &read);
+            Ok(Some(read))
+        }
         Err(error) => {
             reading.abandon().await?;
             Err(error)
@@ -88,7 +92,35 @@ pub(crate) async fn file_take(
             FileItem::End(mark) => end = Some(mark.reach),
         }
     }
-    Ok(Some(reading.end(end).await?))
+    let read = reading.end(end).await?;
+    tell(&account, &read);
+    Ok(Some(read))
+}
+
+/// That money came back, or had been paid after all, is said whatever the verdict: it changes none by itself.
+fn tell(account: &StatementAccount, read: &AccountRead) {
+    let applied = &read.applied;
+    if applied.told.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        rail = account.rail,
+        account = account.account,
+        returned = applied.returned,
+        late = applied.late,
+        runs = told_text(applied),
+        "payouts came back, or were proven paid after their money was due again; `payfleet-coordinator status RUN` shows what came back, `contests list` what was paid late"
+    );
+}
+
+/// In which runs payouts came back or were proven paid late: how many, and which if they are few.
+pub(crate) fn told_text(applied: &Applied) -> String {
+    let run = |(run, told): (&RunId, &Told)| {
+        let payouts: Vec<String> = told.payouts.iter().map(ToString::to_string).collect();
+        let more = if told.count > told.payouts.len() as u64 { ", ..." } else { "" };
+        format!("run {run}: {} ({}{more})", told.count, payouts.join(", "))
+    };
+    applied.told.iter().map(run).collect::<Vec<_>>().join("; ")
 }
 
 /// Reads all of a file; returns the account that its end names, if it has one.

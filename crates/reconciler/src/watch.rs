@@ -54,7 +54,7 @@ async fn turn(
             Ok(None) => tracing::info!(rail, account = name, "another reconciler reads the statement at this moment"),
             Ok(Some(read)) if read.lines == 0 => {}
             Ok(Some(read)) => {
-                let applied = read.applied;
+                let applied = &read.applied;
                 tracing::info!(
                     rail,
                     account = name,
@@ -120,7 +120,10 @@ pub(crate) async fn run_judge(store: &Store, run: RunId, unknown_after: Duration
     let (ended, compared, _) = judge(&mut session, &["watch".to_owned()], unknown_after).await?;
     let found = compared.discrepancies;
     match &ended {
-        Ended::Verdict(verdict) if found == 0 => tracing::info!(%run, verdict = %verdict, "compared"),
+        Ended::Verdict(verdict) if found == 0 => {
+            let held = report::held(&compared.summary.lines).0;
+            tracing::info!(%run, verdict = %verdict, held, "compared");
+        }
         Ended::Verdict(verdict) => {
             let kinds = report::kinds_line(&mut session).await?;
             tracing::error!(%run, verdict = %verdict, found, kinds, "compared; `payfleet-reconciler run` shows the differences");

@@ -65,6 +65,8 @@ pub struct Contest {
 /// What a word did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
+    /// The number of what it is about.
+    pub number: i64,
     /// Whether it is carried out or waits for a second person.
     pub effect: Effect,
     /// Who said it.
@@ -250,7 +252,7 @@ async fn return_confirm(
     if effect == Effect::Agrees {
         movement_confirm(tx, id).await?;
     }
-    Ok(Ok(Heard { effect, by: person.name }))
+    Ok(Ok(Heard { number: id, effect, by: person.name }))
 }
 
 async fn contest_clear(
@@ -286,5 +288,5 @@ async fn contest_clear(
         // What they have looked at speaks against its run no more.
         runs_have_news(tx, [PayoutId(payout).run()]).await?;
     }
-    Ok(Ok(Heard { effect, by: person.name }))
+    Ok(Ok(Heard { number: contest, effect, by: person.name }))
 }

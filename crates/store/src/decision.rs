@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use payfleet_domain::{Act, Effect, Person, PersonId, Role, SamePerson, TenantId, Word, hear};
 use sqlx::{PgConnection, PgPool, Row};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::connect::{Step, StoreError};
 
@@ -67,7 +68,7 @@ pub(crate) async fn word_say(
     )
     .bind(table)
     .bind(id)
-    .bind(Role::ALL.iter().filter(|role| role.may(Act::Decide)).map(Role::as_str).collect::<Vec<_>>())
+    .bind(deciders())
     .fetch_optional(&mut *tx)
     .await
     .step("word_open")?;
@@ -96,26 +97,73 @@ pub(crate) async fn word_say(
     Ok(Ok((effect, kept)))
 }
 
+/// The proposal that this word has ended: who made it, and what they had said.
+pub(crate) async fn word_ended(tx: &mut PgConnection, word: i64) -> Result<(String, String), StoreError> {
+    sqlx::query_as(
+        "-- word_ended
+         SELECT p.name, concat_ws(' ', replace(o.says, '_', ' '), nullif(o.reference, ''))
+           FROM word w JOIN word o ON o.id = w.answers JOIN person p ON p.id = o.person_id WHERE w.id = $1",
+    )
+    .bind(word)
+    .fetch_one(tx)
+    .await
+    .step("word_ended")
+}
+
 /// Who hands in a file says with it that what it tells is so: the first word about each return in these lines that
-/// waits, if they may decide about it.
-pub(crate) async fn returns_propose(tx: &mut PgConnection, person: &Person, lines: &[i64]) -> Result<(), StoreError> {
+/// waits and of which nobody's word is open, if they may decide about it; also if the file was read before. It is
+/// never the second word: for that somebody names the return, having looked at the account and not at a file that
+/// another one has too.
+pub(crate) async fn returns_propose(
+    tx: &mut PgConnection,
+    person: &Person,
+    account: i32,
+    contents: &[Uuid],
+) -> Result<(), StoreError> {
     if !person.role.may(Act::Decide) {
+        return Ok(());
+    }
+    // Locked before it is asked which words are open: whoever confirms one at this moment has it.
+    let waiting: Vec<i64> = sqlx::query_scalar(
+        "-- returns_heard
+         SELECT m.id FROM statement_line l
+           JOIN movement m ON m.payout_id = l.payout_id AND m.kind = l.kind AND m.reference = l.reference AND m.source = 'file'
+                          AND (m.amount_minor, m.fee_minor, m.currency) = (l.amount_minor, l.fee_minor, l.currency)
+          WHERE l.account_id = $1 AND l.content = ANY($2) AND l.source = 'file' AND l.kind = 'returned' AND NOT l.differs_return
+            AND NOT m.counts AND ($3::int IS NULL OR m.tenant_id = $3) ORDER BY m.id FOR UPDATE OF m",
+    )
+    .bind(account)
+    .bind(contents)
+    .bind(person.tenant.map(|tenant| tenant.0))
+    .fetch_all(&mut *tx)
+    .await
+    .step("returns_heard")?;
+    if waiting.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "-- returns_propose
          INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect)
-         SELECT $1, m.tenant_id, 'movement', m.id, 'confirm', $4 FROM movement m
-          WHERE m.line_id = ANY($3) AND NOT m.counts AND ($2::int IS NULL OR m.tenant_id = $2) ORDER BY m.id",
+         SELECT $1, m.tenant_id, 'movement', m.id, 'confirm', $3 FROM movement m
+          WHERE m.id = ANY($2) AND NOT EXISTS (
+                SELECT FROM (SELECT * FROM word WHERE subject = 'movement' AND subject_id = m.id ORDER BY id DESC LIMIT 1) AS last
+                  JOIN person p ON p.id = last.person_id
+                 WHERE last.effect = $3 AND p.revoked_at IS NULL AND p.role = ANY($4))
+          ORDER BY m.id",
     )
     .bind(person.id.0)
-    .bind(person.tenant.map(|tenant| tenant.0))
-    .bind(lines)
+    .bind(&waiting)
     .bind(Effect::Proposes.as_str())
+    .bind(deciders())
     .execute(tx)
     .await
     .step("returns_propose")?;
     Ok(())
+}
+
+/// The roles whose words are heard.
+fn deciders() -> Vec<&'static str> {
+    Role::ALL.iter().filter(|role| role.may(Act::Decide)).map(Role::as_str).collect()
 }
 
 /// What was said about rows of one table, by their numbers, in order.

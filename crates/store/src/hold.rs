@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
-use crate::decision::{Subject, WordRow, word_say, words_about};
+use crate::decision::{Subject, WordRow, word_ended, word_say, words_about};
 use crate::lease::Lease;
 use crate::movement::{runs_have_news, runs_settle_anew};
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
@@ -75,6 +75,10 @@ pub struct HoldSaid {
     pub by: String,
     /// What is known of payments and returns of this payout under other references than the one that was named.
     pub known: Vec<String>,
+    /// The proposal that a contradiction has ended: who had said what, and the reference, if there is one.
+    pub ended: Option<(String, String)>,
+    /// Other payouts of the tenant that the named reference is known to be of.
+    pub others: Vec<PayoutId>,
 }
 
 /// Why a decision was not taken.
@@ -251,11 +255,47 @@ impl Store {
         decision: Decision,
         by: TokenHash,
     ) -> Result<HoldSaid, HoldError> {
-        self.transaction("hold_decide", move |tx| {
-            let decision = decision.clone();
-            Box::pin(async move { hold_decide(tx, payout, &decision, by).await })
+        let named = match &decision {
+            Decision::Paid(reference) => Some(reference.clone()),
+            Decision::NotPaid => None,
+        };
+        let said = self
+            .transaction("hold_decide", move |tx| {
+                let decision = decision.clone();
+                Box::pin(async move { hold_decide(tx, payout, &decision, by).await })
+            })
+            .await?;
+        // After the word, which keeps others waiting: there is no index over references.
+        match (said, named) {
+            (Ok(said), Some(reference)) => {
+                Ok(HoldSaid { others: self.reference_others(payout, reference).await?, ..said })
+            }
+            (said, _) => said,
+        }
+    }
+
+    /// Other payouts of the tenant of this one whose payment has this name; a few of them.
+    async fn reference_others(&self, payout: PayoutId, reference: String) -> Result<Vec<PayoutId>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let others: Vec<i64> = sqlx::query_scalar(
+                "-- reference_others
+                 SELECT id FROM (
+                   SELECT p.id FROM run o JOIN run r ON r.tenant_id = o.tenant_id
+                     JOIN payout p ON p.id BETWEEN r.id << 32 AND (r.id << 32) + 4294967295 AND p.reference = $2 WHERE o.id = $1 >> 32
+                    UNION
+                   SELECT m.payout_id FROM run o JOIN movement m ON m.tenant_id = o.tenant_id AND m.kind = 'paid' AND m.reference = $2
+                    WHERE o.id = $1 >> 32) AS known
+                  WHERE id <> $1 ORDER BY id LIMIT 5",
+            )
+            .bind(payout.0)
+            .bind(reference)
+            .fetch_all(&pool)
+            .await
+            .step("reference_others")?;
+            Ok(others.into_iter().map(PayoutId).collect())
         })
-        .await?
+        .await
     }
 }
 
@@ -306,7 +346,11 @@ async fn hold_decide(
     }
     known.retain(|(_, known)| known != reference);
     let known = known.into_iter().map(|(kind, reference)| format!("{kind} {reference}")).collect();
-    Ok(Ok(HoldSaid { effect, by: person.name, known }))
+    let ended = match effect {
+        Effect::Contradicts => Some(word_ended(tx, word).await?),
+        Effect::Proposes | Effect::Agrees => None,
+    };
+    Ok(Ok(HoldSaid { effect, by: person.name, known, ended, others: Vec::new() }))
 }
 
 /// Why it cannot be said that a payout was not paid, if it cannot. Looked at for each of the two words, under the

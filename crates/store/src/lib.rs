@@ -57,13 +57,13 @@ pub use payout::Source;
 pub use people::{PeopleError, PersonRow, WhoError};
 pub use reconcile::{
     AccountRead, AccountReading, Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount,
-    StatementSource, Summary, SummaryLine, Uncovered, Verdict,
+    StatementSource, Summary, SummaryLine, Told, Uncovered, Verdict,
 };
 pub use record::{Recorded, Report};
 pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
 pub use schema::SchemaState;
 pub use split::SplitRefused;
-pub use status::{BatchProgress, CodeCount, OutcomeCount, RunStatus};
+pub use status::{BatchProgress, CodeCount, OutcomeCount, ReturnedPayout, RunAside, RunStatus};
 pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
 pub use sweep::SweepLock;
 pub use tenant::TenantRail;

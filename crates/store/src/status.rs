@@ -1,7 +1,10 @@
 //! What the status screen asks.
 
-use payfleet_domain::{Currency, PayoutState, RunId};
+use std::collections::HashMap;
+
+use payfleet_domain::{Currency, Money, PayoutId, PayoutState, RunId};
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 
 use crate::batch::{currency, word};
@@ -52,6 +55,28 @@ pub struct BatchProgress {
     pub oldest_open: Option<OffsetDateTime>,
 }
 
+/// What is told of a run beside its state: what waits for people, and what came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunAside {
+    /// Payouts that are held.
+    pub held: i64,
+    /// Payouts whose money came back.
+    pub returned: i64,
+}
+
+/// A payout whose money came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReturnedPayout {
+    /// Which.
+    pub payout: PayoutId,
+    /// The tenant's own name for the affiliate.
+    pub affiliate: String,
+    /// How much is due again.
+    pub amount: Money,
+    /// When that was learned, by the database's clock.
+    pub learned_at: OffsetDateTime,
+}
+
 /// Everything the screen shows of one run.
 #[derive(Debug, Clone)]
 pub struct RunStatus {
@@ -66,6 +91,68 @@ pub struct RunStatus {
 }
 
 impl Store {
+    /// What is told of these runs beside their states, by run; nothing of those of which nothing is. Reads what is held and what came back, and no other
+    /// payouts.
+    pub async fn runs_aside(&self, runs: &[RunId]) -> Result<HashMap<RunId, RunAside>, StoreError> {
+        let pool = self.pool.clone();
+        let (runs, (first, last)): (Vec<i64>, (Vec<i64>, Vec<i64>)) =
+            runs.iter().map(|run| (run.0, (run.payouts().0.0, run.payouts().1.0))).unzip();
+        detached(async move {
+            let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+                "-- runs_aside
+                 SELECT r.id, held.payouts, returned.payouts FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (id, first, last),
+                        LATERAL (SELECT count(*) AS payouts FROM hold h
+                                  WHERE h.resolved_at IS NULL AND h.payout_id BETWEEN r.first AND r.last) AS held,
+                        LATERAL (SELECT count(DISTINCT p.id) AS payouts FROM movement m JOIN payout p ON p.id = m.payout_id
+                                  WHERE m.payout_id BETWEEN r.first AND r.last AND m.kind = 'returned' AND p.state = 'returned') AS returned
+                  WHERE held.payouts + returned.payouts > 0",
+            )
+            .bind(runs)
+            .bind(first)
+            .bind(last)
+            .fetch_all(&pool)
+            .await
+            .step("runs_aside")?;
+            Ok(rows.into_iter().map(|(run, held, returned)| (RunId(run), RunAside { held, returned })).collect())
+        })
+        .await
+    }
+
+    /// Payouts of a run whose money came back, the newest first.
+    pub async fn returned_list(&self, run: RunId, limit: i64) -> Result<Vec<ReturnedPayout>, StoreError> {
+        let pool = self.pool.clone();
+        let (first, last) = run.payouts();
+        detached(async move {
+            let read = "returned_list";
+            let rows = sqlx::query(
+                "-- returned_list
+                 SELECT p.id, a.external_id, p.amount_minor, p.currency, back.learned_at
+                   FROM (SELECT payout_id, max(seen_at) AS learned_at FROM movement
+                          WHERE payout_id BETWEEN $1 AND $2 AND kind = 'returned' GROUP BY payout_id) AS back
+                   JOIN payout p ON p.id = back.payout_id AND p.state = 'returned'
+                   JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
+                  ORDER BY back.learned_at DESC, p.id LIMIT $3",
+            )
+            .bind(first.0)
+            .bind(last.0)
+            .bind(limit)
+            .fetch_all(&pool)
+            .await
+            .step(read)?;
+            let returned = |row: &PgRow| {
+                let currency = currency(row, "currency")?;
+                Ok(ReturnedPayout {
+                    payout: PayoutId(row.try_get("id").step(read)?),
+                    affiliate: row.try_get("external_id").step(read)?,
+                    amount: Money { minor: row.try_get("amount_minor").step(read)?, currency },
+                    learned_at: row.try_get("learned_at").step(read)?,
+                })
+            };
+            rows.iter().map(returned).collect()
+        })
+        .await
+    }
+
     /// How far a run's batches are.
     pub async fn run_progress(&self, run: RunId) -> Result<BatchProgress, StoreError> {
         let pool = self.pool.clone();
@@ -140,8 +227,10 @@ impl Store {
                      FROM payout p JOIN batch b ON b.run_id = $3 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
                     WHERE p.id BETWEEN $1 AND $2 AND p.code IS NOT NULL GROUP BY p.code, b.rail
                    UNION ALL
-                   SELECT b.last_code, b.rail, b.payouts FROM batch b
-                    WHERE b.run_id = $3 AND b.state IN ('ready', 'sending') AND b.last_code IS NOT NULL) AS c
+                   -- Of a batch that is tried again: those without an answer, not those that have one meanwhile.
+                   SELECT b.last_code, b.rail, count(*) FROM batch b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                    WHERE b.run_id = $3 AND b.state IN ('ready', 'sending') AND b.last_code IS NOT NULL
+                      AND p.id BETWEEN $1 AND $2 AND p.code IS NULL AND p.state IN ('planned', 'unknown') GROUP BY b.id) AS c
                   GROUP BY code, rail ORDER BY 3 DESC, 1, 2",
             )
             .bind(first.0)

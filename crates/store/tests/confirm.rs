@@ -5,8 +5,8 @@
 mod support;
 
 use payfleet_domain::{Effect, Movement, PayoutId, Role, StatementEnd, StatementLine, TenantId, TokenHash};
-use payfleet_store::{ConfirmError, StatementAccount, StatementSource, WhoError};
-use support::{Db, paid};
+use payfleet_store::{ConfirmError, StatementAccount, StatementSource, WhoError, WordRow};
+use support::{Db, paid, token};
 use time::{Duration, OffsetDateTime};
 
 async fn paid_run(db: &Db, payouts: i64) -> (TenantId, Vec<PayoutId>) {
@@ -97,18 +97,66 @@ async fn a_contested_account_is_cleared_by_two_people() {
     db.drop().await;
 }
 
-/// Hands in a file that says that this payout was paid, or came back.
-async fn hand_in(db: &Db, payout: PayoutId, movement: Movement, reference: &str, by: TokenHash) {
-    let at = Some(OffsetDateTime::now_utc() + Duration::DAY);
-    let line = StatementLine { movement, at, ..db.line(payout, reference).await };
+/// Hands in a file of this one line.
+async fn hand_in_line(db: &Db, line: StatementLine, by: Option<TokenHash>) {
     let account = StatementAccount { rail: "sandbox-file".into(), account: "t".into(), credential: None };
-    let person = db.store.person_find(by).await.unwrap().unwrap();
-    let source = StatementSource::File { name: "hand.csv".to_owned(), person: Some(person) };
+    let person = match by {
+        Some(by) => Some(db.store.person_find(by).await.unwrap().unwrap()),
+        None => None,
+    };
+    let source = StatementSource::File { name: "hand.csv".to_owned(), person };
     let mut file = db.store.account_open(&account, source).await.unwrap().unwrap();
     file.line_add(line).await.unwrap();
     // It says that it reaches a year ahead.
     let (from, until) = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc() + Duration::days(365));
     file.end(Some(StatementEnd { from, until, now: until, lines: 1 })).await.unwrap();
+}
+
+/// Hands in a file that says that this payout was paid, or came back.
+async fn hand_in(db: &Db, payout: PayoutId, movement: Movement, reference: &str, by: TokenHash) {
+    let at = Some(OffsetDateTime::now_utc() + Duration::DAY);
+    hand_in_line(db, StatementLine { movement, at, ..db.line(payout, reference).await }, Some(by)).await;
+}
+
+/// What was said about each return that waits.
+async fn said(db: &Db) -> Vec<Vec<String>> {
+    let waiting = db.store.returns_waiting(10).await.unwrap().into_iter();
+    let words =
+        |words: Vec<WordRow>| words.into_iter().map(|word| format!("{} {}", word.person, word.effect)).collect();
+    waiting.map(|back| words(back.words)).collect()
+}
+
+/// A file that was read before is heard too: from whoever hands it in as the first of two.
+#[tokio::test]
+async fn a_file_that_was_read_before_is_a_first_word_and_never_the_second() {
+    let db = Db::new().await;
+    let (_, payouts) = paid_run(&db, 2).await;
+    let [bob, cid, eve] = [db.approver("bob").await, db.approver("cid").await, db.approver("eve").await];
+    let at = Some(OffsetDateTime::now_utc() + Duration::DAY);
+    let back = StatementLine { movement: Movement::Returned, at, ..db.line(payouts[0], "back-1").await };
+    hand_in_line(&db, back.clone(), None).await;
+    let other = StatementLine { movement: Movement::Returned, at, ..db.line(payouts[1], "back-2").await };
+    hand_in_line(&db, other.clone(), None).await;
+    assert_eq!(said(&db).await, [vec![""; 0], vec![]], "nobody has said who they are");
+    // That another amount came back under this name is another word, of which there is no return yet.
+    hand_in_line(&db, StatementLine { amount_minor: back.amount_minor - 1, ..back.clone() }, Some(bob)).await;
+    assert_eq!(said(&db).await, [vec![""; 0], vec![]]);
+    for by in [bob, bob, cid] {
+        hand_in_line(&db, back.clone(), Some(by)).await;
+        assert_eq!(said(&db).await, [vec!["bob proposes"], vec![]], "who hands in what bob has has not looked at it");
+    }
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM movement WHERE counts").await, 0, "a file frees nothing");
+    // Whose say is gone has said nothing.
+    db.store.person_revoke(token("root"), "bob".parse().unwrap()).await.unwrap();
+    hand_in_line(&db, back.clone(), Some(cid)).await;
+    assert_eq!(said(&db).await, [vec!["bob proposes", "cid proposes"], vec![]]);
+    assert!(matches!(db.store.return_confirm(1, cid).await, Err(ConfirmError::SamePerson(_))));
+    assert_eq!(db.store.return_confirm(1, eve).await.unwrap().effect, Effect::Agrees);
+    assert_eq!(db.states(payouts[0].run()).await, "paid 1, returned 1");
+    hand_in_line(&db, back, Some(eve)).await;
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM word WHERE subject = 'movement'").await, 3, "it is done");
+    db.assert_ledger().await;
+    db.drop().await;
 }
 
 #[tokio::test]
@@ -134,15 +182,7 @@ async fn who_hands_in_a_file_has_said_the_first_word_if_they_may_decide() {
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM rail_account WHERE file_reaches > '-infinity'").await, 1);
     let fetched = "SELECT count(*) FROM rail_account WHERE reaches_to > '-infinity' OR reaches_ours > '-infinity'";
     assert_eq!(db.scalar::<i64>(fetched).await, 0, "the rail is still to be asked for all that it has");
-    let words: Vec<Vec<String>> = db
-        .store
-        .returns_waiting(10)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|back| back.words.into_iter().map(|word| format!("{} {}", word.person, word.effect)).collect())
-        .collect();
-    assert_eq!(words, [vec!["ours proposes"], vec!["all proposes"], vec![], vec![]]);
+    assert_eq!(said(&db).await, [vec!["ours proposes"], vec!["all proposes"], vec![], vec![]]);
     assert!(matches!(db.store.return_confirm(payouts[0].0, ours).await, Err(ConfirmError::SamePerson(_))));
     assert_eq!(db.store.return_confirm(payouts[0].0, all).await.unwrap().effect, Effect::Agrees);
     assert_eq!(db.states(payouts[0].run()).await, "paid 3, returned 1");

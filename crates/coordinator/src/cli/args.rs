@@ -289,7 +289,7 @@ pub struct DecideArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Finding {
-    /// It was paid; this is the rail's reference of the payment
+    /// It was paid; this is the rail's reference of the payment. A warning names another payout that has this reference already
     #[arg(long, env = "PAYFLEET_PAID", value_name = "REFERENCE", value_parser = reference)]
     pub paid: Option<String>,
     /// It was not paid; taken only when nothing can pay it any more and its statement is known to be silent about it
@@ -401,7 +401,10 @@ pub struct ConfirmArgs {
 pub enum ContestsCommand {
     /// List the accounts that no plan pays, since a payment was proven after their money was due again
     List(WaitingArgs),
-    /// Say that an account may be paid again; it is when a second person says the same
+    /// Say that an account may be paid again: by the next run, when a second person says the same
+    ///
+    /// It moves no money, and is not taken back: a balance below zero stays a debt, which later earnings clear, and a payment that was none stays
+    /// booked. What was held as `contested` is not sent by its old run; what is due is paid by the next.
     Clear(ClearArgs),
 }
 
@@ -455,7 +458,8 @@ pub struct AlarmAnswerArgs {
 pub enum PayoutCommand {
     /// Send nothing of a payout any more, whatever becomes of its run
     ///
-    /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again.
+    /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again. Where the rail knows a whole batch by one
+    /// key, nothing of a batch that was perhaps sent is sent again then: its other payouts wait until it is known what became of them.
     ///
     /// Numbers of payouts are shown by `holds`, `contests list`, `statements list` and, with a discrepancy, `payfleet-reconciler run`. Before the
     /// payouts exist, and for one that none of these shows, `affiliate hold` is what stops that affiliate.

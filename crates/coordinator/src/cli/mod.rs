@@ -142,17 +142,19 @@ pub enum Command {
     /// List the payouts that only people may decide, or decide one
     #[command(
         after_help = "A payout is decided by two approvers: the first proposes, the second says the same. Who they are is known by their tokens.
-  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
   PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
+  PAYFLEET_TOKEN_FILE=cid.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
 
-That it was not paid can be said once nothing can pay it any more and its statement is known to be silent about it; the list shows when."
+Another word ends the proposal, also one's own: say the right one again, and it is the first of two. That it was not paid can be said once nothing can pay it any more and its statement is known to be silent about it; the list shows when."
     )]
     Holds(HoldsArgs),
     /// List and confirm what only a file says of money that came back
     #[command(after_help = "Example, two approvers who have both seen the money on the account:
   payfleet-coordinator statements list
-  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator statements confirm 7
-  PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator statements confirm 7")]
+  PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator statements confirm 7
+  PAYFLEET_TOKEN_FILE=cid.token payfleet-coordinator statements confirm 7
+
+Who handed the file in with a token has said the first word with it, and the second approver confirms.")]
     Statements {
         /// What about them
         #[command(subcommand)]

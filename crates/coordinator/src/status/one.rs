@@ -1,7 +1,8 @@
 //! Everything about one run.
 
+use payfleet_domain::{Currency, PayoutState};
 use payfleet_queue::WorkerBeat;
-use payfleet_store::{BatchProgress, PlanLine, RunRow, RunStatus, Store};
+use payfleet_store::{PlanLine, ReturnedPayout, RunRow, RunStatus, Store};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
@@ -20,6 +21,8 @@ struct StatusFields<'a> {
     outcomes: Vec<OutcomeFields>,
     progress: ProgressFields,
     codes: Vec<CodeFields<'a>>,
+    /// The newest payouts whose money came back.
+    returned: Vec<ReturnedFields<'a>>,
     workers: serde_json::Value,
     #[serde(with = "rfc3339")]
     now: OffsetDateTime,
@@ -47,6 +50,31 @@ struct CodeFields<'a> {
     payouts: i64,
 }
 
+#[derive(Serialize)]
+struct ReturnedFields<'a> {
+    payout: i64,
+    affiliate: &'a str,
+    amount_minor: i64,
+    currency: Currency,
+    #[serde(with = "rfc3339")]
+    learned_at: OffsetDateTime,
+}
+
+impl<'a> From<&'a ReturnedPayout> for ReturnedFields<'a> {
+    fn from(back: &'a ReturnedPayout) -> Self {
+        ReturnedFields {
+            payout: back.payout.0,
+            affiliate: &back.affiliate,
+            amount_minor: back.amount.minor,
+            currency: back.amount.currency,
+            learned_at: back.learned_at,
+        }
+    }
+}
+
+/// Payouts that came back are shown up to so many.
+const RETURNED_SHOWN: i64 = 20;
+
 /// The screen of a run, for people or for programs.
 pub async fn show(
     store: &Store,
@@ -56,7 +84,8 @@ pub async fn show(
 ) -> Result<String, Failure> {
     let plan = store.plan_lines(run.id).await?;
     let status = store.run_status(run.id).await?;
-    let progress = progress(run, &status.progress, status.now);
+    let progress = progress(run, &status, status.now);
+    let returned = store.returned_list(run.id, RETURNED_SHOWN).await?;
     if as_json {
         return json(&StatusFields {
             run: run.into(),
@@ -68,11 +97,12 @@ pub async fn show(
                 .iter()
                 .map(|line| CodeFields { code: &line.code, rail: &line.rail, payouts: line.payouts })
                 .collect(),
+            returned: returned.iter().map(ReturnedFields::from).collect(),
             workers: workers_json(workers),
             now: status.now,
         });
     }
-    Ok(text(run, &plan, &status, &progress, workers))
+    Ok(text(run, &plan, &status, &progress, &returned, workers))
 }
 
 fn text(
@@ -80,6 +110,7 @@ fn text(
     plan: &[PlanLine],
     status: &RunStatus,
     progress: &ProgressFields,
+    returned: &[ReturnedPayout],
     workers: Option<&[WorkerBeat]>,
 ) -> String {
     let mut screen =
@@ -94,6 +125,21 @@ fn text(
             ]);
         }
         screen.push_str(&format!("\nErrors by code\n{table}\n"));
+    }
+    if !returned.is_empty() {
+        let mut table = show::table(&["payout", "affiliate", "amount", "learned"]);
+        for back in returned {
+            table.add_row([
+                show::number(back.payout),
+                comfy_table::Cell::new(&back.affiliate),
+                show::number(back.amount),
+                comfy_table::Cell::new(show::instant(back.learned_at)),
+            ]);
+        }
+        let all = done_of(status, |state| state == PayoutState::Returned);
+        let more = all - returned.len() as i64;
+        let more = if more > 0 { format!("and {more} that came back earlier\n") } else { String::new() };
+        screen.push_str(&format!("\nCame back, and due again\n{table}\n{more}"));
     }
     let remaining = match progress.secs_remaining {
         Some(secs) => format!(", about {} left", show::span(secs)),
@@ -117,21 +163,38 @@ fn text(
     screen
 }
 
-/// The seconds that [`BatchProgress::payouts_last_10_secs`] looks back.
+/// The seconds that `payouts_last_10_secs` looks back.
 const RECENT_SECS: f64 = 10.0;
 
-fn progress(run: &RunRow, batches: &BatchProgress, now: OffsetDateTime) -> ProgressFields {
+/// Payouts in such states.
+fn done_of(status: &RunStatus, is_one: impl Fn(PayoutState) -> bool) -> i64 {
+    status.outcomes.iter().filter(|line| is_one(line.state)).map(|line| line.payouts).sum()
+}
+
+/// Whether nothing more is to be done for a payout by the fleet.
+fn is_done(state: PayoutState) -> bool {
+    use PayoutState as S;
+    match state {
+        S::Planned | S::Accepted | S::Unknown => false,
+        S::Paid | S::Refused | S::Held | S::Returned | S::Cancelled => true,
+    }
+}
+
+fn progress(run: &RunRow, status: &RunStatus, now: OffsetDateTime) -> ProgressFields {
+    let batches = &status.progress;
+    // By payouts, as they are shown above it: a batch is closed when the last of its payouts is done.
+    let payouts_done = done_of(status, is_done).min(batches.payouts);
     let since = |at: OffsetDateTime| (now - at).as_seconds_f64().max(0.0);
     let per_sec = match (run.paying_at, run.settled_at) {
         // Of a finished run, what it was over all.
-        (Some(begun), Some(settled)) => batches.payouts_done as f64 / (settled - begun).as_seconds_f64().max(0.001),
+        (Some(begun), Some(settled)) => payouts_done as f64 / (settled - begun).as_seconds_f64().max(0.001),
         (Some(begun), None) => batches.payouts_last_10_secs as f64 / since(begun).clamp(0.001, RECENT_SECS),
         (None, _) => 0.0,
     };
-    let left = batches.payouts - batches.payouts_done;
+    let left = batches.payouts - payouts_done;
     ProgressFields {
         payouts: batches.payouts,
-        payouts_done: batches.payouts_done,
+        payouts_done,
         payouts_per_sec: (per_sec * 10.0).round() / 10.0,
         secs_remaining: (run.state.is_open() && left > 0 && per_sec > 0.0)
             .then(|| (left as f64 / per_sec).ceil() as u64),

@@ -25,7 +25,7 @@ use crate::run::RunRow;
 
 pub use compare::Compared;
 pub use coverage::Uncovered;
-pub use piece::Applied;
+pub use piece::{Applied, Told};
 pub use reading::{AccountRead, AccountReading, StatementSource};
 pub use summary::{OpenBatches, Summary, SummaryLine};
 pub use verdict::Verdict;

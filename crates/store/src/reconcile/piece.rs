@@ -29,7 +29,7 @@ use crate::payout::{Moved, News, Source, payouts_settle};
 const BLOCK: i64 = 8_192;
 
 /// What a statement proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Applied {
     /// Payouts that are paid now.
     pub settled: u64,
@@ -39,6 +39,28 @@ pub struct Applied {
     pub late: u64,
     /// Alarms that are new. Runs that are open are paused by them.
     pub alarms: u64,
+    /// Where money came back, or was proven paid late: the payouts of each run, the first of them by their numbers.
+    pub told: BTreeMap<RunId, Told>,
+}
+
+/// What is told of one run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told {
+    /// How many came back or were proven paid late.
+    pub count: u64,
+    /// Which, if they are few.
+    pub payouts: Vec<PayoutId>,
+}
+
+/// Payouts of a run that are told by their numbers.
+const TOLD: usize = 5;
+
+impl std::ops::AddAssign for Told {
+    fn add_assign(&mut self, more: Told) {
+        self.count += more.count;
+        let room = TOLD.saturating_sub(self.payouts.len());
+        self.payouts.extend(more.payouts.into_iter().take(room));
+    }
 }
 
 impl std::ops::AddAssign for Applied {
@@ -47,6 +69,7 @@ impl std::ops::AddAssign for Applied {
         self.returned += more.returned;
         self.late += more.late;
         self.alarms += more.alarms;
+        more.told.into_iter().for_each(|(run, told)| *self.told.entry(run).or_default() += told);
     }
 }
 
@@ -92,6 +115,7 @@ async fn record(
     let unsent_ids: Vec<i64> = unsent.keys().map(|payout| payout.0).collect();
     let doubted = doubt_hold(tx, &unsent_ids, &batches).await?;
     moved += payouts_settle(tx, &news, Source::Statement).await?;
+    let stood = before.states();
     let after = if ids.is_empty() { before } else { Standings::read(tx, matched).await? };
 
     let mut listed = BTreeMap::<(i64, i64), Vec<i64>>::new();
@@ -122,11 +146,19 @@ async fn record(
     for batch in &batches {
         batch_settle_held(tx, *batch).await?;
     }
+    if let StatementSource::File { person: Some(person), .. } = source {
+        let told: Vec<Uuid> = odd.iter().map(|odd| content_id(&odd.line)).collect();
+        returns_propose(tx, person, account.id, &told).await?;
+    }
+    let told = match moved.returned + moved.late {
+        0 => BTreeMap::new(),
+        _ => Standings::read(tx, matched).await?.told_since(&stood),
+    };
     runs_have_news(tx, news.ids.iter().map(|id| PayoutId(*id).run())).await?;
     // The same line in another part is no news.
     unsent.retain(|id, _| news.ids.contains(&id.0) || changed.contains(&id.0) || doubted.contains(&id.0));
     moved.alarms += alarms_raise(tx, &unsent_alarms(&unsent)).await?;
-    Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms })
+    Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms, told })
 }
 
 /// One alarm for each run of which a statement knows what nobody here has sent, however many payouts that are.
@@ -186,6 +218,30 @@ impl Standings {
             standings.insert(PayoutId(row.try_get("id").step(read)?), standing);
         }
         Ok(Standings(standings))
+    }
+
+    fn states(&self) -> HashMap<PayoutId, PayoutState> {
+        self.0.iter().map(|(id, standing)| (*id, standing.state)).collect()
+    }
+
+    /// What came back since, and what is paid now whose money had been due again.
+    fn told_since(&self, before: &HashMap<PayoutId, PayoutState>) -> BTreeMap<RunId, Told> {
+        use PayoutState as S;
+        let mut payouts: Vec<PayoutId> = self.0.keys().copied().collect();
+        payouts.sort_unstable();
+        let mut told = BTreeMap::<RunId, Told>::new();
+        for payout in payouts {
+            let (stood, stands) = (before.get(&payout), self.0.get(&payout).map(|standing| standing.state));
+            let is_told = match (stood, stands) {
+                (Some(stood), Some(S::Returned)) => *stood != S::Returned,
+                (Some(stood), Some(S::Paid)) => matches!(stood, S::Refused | S::Cancelled | S::Returned),
+                _ => false,
+            };
+            if is_told {
+                *told.entry(payout.run()).or_default() += Told { count: 1, payouts: vec![payout] };
+            }
+        }
+        told
     }
 
     /// Whether the line is of the payment that we know of.
@@ -298,16 +354,20 @@ fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
+/// By which a line that is read again is known.
+fn content_id(line: &StatementLine) -> Uuid {
+    let mut half = [0; 16];
+    half.copy_from_slice(&content(line)[..16]);
+    Uuid::from_bytes(half)
+}
+
 impl Rows {
     fn of(odd: &[Odd]) -> Rows {
         let mut rows = Rows::default();
         for one in odd {
             let StatementLine { key, reference, amount_minor, fee_minor, currency, destination, movement, at, of } =
                 &one.line;
-            let hash = content(&one.line);
-            let mut half = [0; 16];
-            half.copy_from_slice(&hash[..16]);
-            rows.contents.push(Uuid::from_bytes(half));
+            rows.contents.push(content_id(&one.line));
             rows.payouts.push(one.payout.map(|payout| payout.0));
             rows.runs.push(one.payout.map(|payout| payout.run().0));
             rows.kinds.push(movement.as_str());
@@ -396,7 +456,7 @@ async fn odd_record(
     runs_have_news(tx, runs.into_iter().flatten().map(RunId)).await?;
     // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits for a second
     // person. Each is a row of its own: or the file would say how much of what the rail tells under the same name (see `movement_known`).
-    let moved = sqlx::query_scalar(
+    sqlx::query_scalar(
         "-- movements_listed
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
          SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
@@ -415,11 +475,7 @@ async fn odd_record(
     .bind(&lines)
     .fetch_all(&mut *tx)
     .await
-    .step("movements_listed")?;
-    if let StatementSource::File { person: Some(person), .. } = source {
-        returns_propose(tx, person, &lines).await?;
-    }
-    Ok(moved)
+    .step("movements_listed")
 }
 
 /// Of payments that are listed just as they should be: those that were not yet, and of which more is known. That one is listed beside another makes two of

@@ -58,7 +58,7 @@ impl StatementSource {
 }
 
 /// What an account's statement brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccountRead {
     /// Lines read.
     pub lines: i64,
@@ -198,6 +198,17 @@ impl AccountReading {
 
     /// The statement has ended. Without an end mark it proves nothing to be missing.
     pub async fn end(mut self, end: Option<StatementEnd>) -> Result<AccountRead, StoreError> {
+        if let (StatementSource::File { name, .. }, Some(end)) = (&self.source, end)
+            && end.until > self.asked_at + FILE_CLOCK_ERROR
+        {
+            let (says, believed) = (end.until.to_string(), self.asked_at.to_string());
+            tracing::warn!(
+                file = name,
+                says,
+                believed,
+                "the file says that it reaches to an instant that is still to come; it is believed up to now"
+            );
+        }
         if !self.piece.is_empty() {
             self.piece_send().await?;
         }

@@ -290,9 +290,19 @@ pub const MUTANTS: &[Mutant] = &[
     needed(&[("word_open", "subject = $1 AND", "$1::text IS NOT NULL AND")]),
     needed(&[("word_open", "AND subject_id = $2", "AND $2::bigint IS NOT NULL")]),
     needed(&[("word_open", "DESC", "")]),
-    needed(&[("returns_propose", "AND ($2::int IS NULL OR m.tenant_id = $2)", "AND coalesce($2::int, 0) IS NOT NULL")]),
-    needed(&[("returns_propose", "AND NOT m.counts ", "")]),
-    needed(&[("returns_propose", "m.line_id = ANY($3)", "$3::bigint[] IS NOT NULL")]),
+    needed(&[("returns_heard", "AND ($3::int IS NULL OR m.tenant_id = $3)", "AND coalesce($3::int, 0) IS NOT NULL")]),
+    needed(&[("returns_heard", "AND NOT m.counts ", "")]),
+    needed(&[("returns_heard", "l.content = ANY($2)", "$2::uuid[] IS NOT NULL")]),
+    needed(&[(
+        "returns_heard",
+        "(m.amount_minor, m.fee_minor, m.currency) = (l.amount_minor, l.fee_minor, l.currency)",
+        "true",
+    )]),
+    needed(&[("returns_propose", "p.revoked_at IS NULL AND ", "")]),
+    equal(
+        &[("returns_propose", "last.effect = $3 AND ", "")],
+        "what two have agreed about counts, and nothing else is said of it",
+    ),
     needed(&[("return_find", "NOT counts AND", "")]),
     needed(&[(
         "return_find",

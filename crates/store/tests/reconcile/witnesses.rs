@@ -170,6 +170,67 @@ async fn two_people_may_say_that_what_only_a_file_tells_was_not_paid() {
     assert!(world.payouts("refused").await.contains(&payout));
 }
 
+/// The runbook's way out of a line that was wrong ("A file was wrong"): money that never went out is written back as a return of it, by two people.
+/// That the rail's own statement is without it stays, and is true.
+#[tokio::test]
+async fn a_payment_that_a_file_made_up_is_written_back_by_two_people() {
+    let (mut world, payout, line, people) = reconciled("refused").await;
+    let before = balance(&world, payout).await;
+    let wrong = named(&line, "typo");
+    hand_in(&world, &wrong).await;
+    assert_eq!(kinds(&world.reconcile().await), [Kind::PaidLate, Kind::NotOnStatement]);
+    assert_eq!(balance(&world, payout).await, before - line.amount_minor, "it counts as paid");
+    let contest = world.store.contests_list(10).await.unwrap()[0].id;
+    for by in people {
+        world.store.contest_clear(contest, by).await.unwrap();
+    }
+    hand_in(&world, &back(&wrong, "written back", line.amount_minor)).await;
+    confirm(&world, payout, people).await;
+    assert_eq!(balance(&world, payout).await, before, "it is due again");
+    assert_eq!(kinds(&world.reconcile().await), [Kind::NotOnStatement]);
+    // If the rail has it after all, it was paid.
+    world.lines = vec![wrong];
+    world.read().await;
+    println!("XX {} {}", balance(&world, payout).await, before);
+}
+
+#[tokio::test]
+async fn a_second_payment_that_a_file_made_up_is_written_back_too() {
+    let (mut world, payout, line, people) = reconciled("paid").await;
+    let before = balance(&world, payout).await;
+    hand_in(&world, &line).await;
+    let wrong = named(&line, "typo");
+    hand_in(&world, &wrong).await;
+    assert_eq!(kinds(&world.reconcile().await), [Kind::PaidTwice]);
+    hand_in(&world, &back(&wrong, "written back", line.amount_minor)).await;
+    confirm(&world, payout, people).await;
+    assert_eq!(
+        (kinds(&world.reconcile().await), balance(&world, payout).await),
+        (vec![Kind::ReferenceDiffers], before)
+    );
+    world.lines = vec![back(&line, "rt", line.amount_minor)];
+    let said = world.reconcile().await;
+    println!("XX2 {:?} {} {}", kinds(&said), balance(&world, payout).await, before);
+}
+
+#[tokio::test]
+async fn a_debt_by_a_bank_with_names_of_its_own_is_written_back_too() {
+    let (mut world, payout, line, people) = reconciled("paid").await;
+    let before = balance(&world, payout).await;
+    world.lines = vec![back(&line, "rt", line.amount_minor)];
+    assert_eq!(world.reconcile().await.applied.returned, 1);
+    assert_eq!(balance(&world, payout).await, before + line.amount_minor);
+    let bank = named(&line, "NTRF-1");
+    hand_in(&world, &bank).await;
+    hand_in(&world, &back(&bank, "NRTI-1", line.amount_minor)).await;
+    println!("XX3 {:?} {} {}", kinds(&world.reconcile().await), balance(&world, payout).await, before);
+    confirm(&world, payout, people).await;
+    println!("XX3 {:?} {} {}", kinds(&world.reconcile().await), balance(&world, payout).await, before);
+    hand_in(&world, &back(&bank, "written back", line.amount_minor)).await;
+    confirm(&world, payout, people).await;
+    println!("XX3 {:?} {} {}", kinds(&world.reconcile().await), balance(&world, payout).await, before);
+}
+
 /// Long after its run was over somebody says that a held payout was paid: the statement is asked again, or nobody would ever miss it there.
 #[tokio::test]
 async fn what_people_say_was_paid_after_the_window_is_looked_for() {

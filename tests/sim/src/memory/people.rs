@@ -106,7 +106,7 @@ impl Memory {
             told.counts = true;
             self.weigh(&[payout]);
         }
-        Ok(Heard { effect, by: name(person) })
+        Ok(Heard { number: payout.0, effect, by: name(person) })
     }
 
     pub(super) fn decide(
@@ -159,6 +159,7 @@ impl Memory {
             self.settle_held(batch);
         }
         known.retain(|(_, known)| *known != reference);
-        Ok(HoldSaid { effect, by: name(person), known: known.into_iter().map(|(_, known)| known).collect() })
+        let known = known.into_iter().map(|(_, known)| known).collect();
+        Ok(HoldSaid { effect, by: name(person), known, ended: None, others: Vec::new() })
     }
 }

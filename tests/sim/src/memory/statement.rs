@@ -174,7 +174,13 @@ impl Memory {
             };
             moved.alarms += u64::from(self.raise(of_run[0], AlarmKind::PaidUnsent, words));
         }
-        Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms })
+        Ok(Applied {
+            settled: moved.paid,
+            returned: moved.returned,
+            late: moved.late,
+            alarms: moved.alarms,
+            ..Applied::default()
+        })
     }
 
     /// On a statement just as it should be. Whether that is new.
@@ -214,10 +220,12 @@ impl Memory {
         let minor = line.amount_minor + line.fee_minor;
         let of = (line.movement == Movement::Returned).then_some(line.of.as_deref()).flatten();
         let is_new = self.keep(id, line.movement, &line.reference, by, minor, of);
-        if is_new
-            && let Some(payout) = self.payouts.get_mut(&id)
+        // Also of what another file told before; never the second word.
+        if let Some(payout) = self.payouts.get_mut(&id)
             && let Some(told) = payout.movements.get_mut(&(line.movement, line.reference.clone(), by))
             && !told.counts
+            && told.minor == minor
+            && told.proposal.is_none()
         {
             told.proposal = person.map(Said::by_file);
         }
