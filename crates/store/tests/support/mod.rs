@@ -325,6 +325,7 @@ pub fn report(leased: &LeasedBatch, intent: &Intent, outcome: impl Fn(PayoutId) 
         epoch: leased.lease.epoch,
         attempt: Some(intent.attempt),
         outcomes: intent.orders.iter().map(|order| (order.payout, outcome(order.payout))).collect(),
+        unanswered: false,
         refused_whole: false,
         available_in: Duration::ZERO,
         release: true,
@@ -333,7 +334,16 @@ pub fn report(leased: &LeasedBatch, intent: &Intent, outcome: impl Fn(PayoutId) 
 
 /// News that nobody's answer brought.
 pub fn looked_up(batch: BatchId, epoch: Epoch, outcomes: Vec<(PayoutId, Outcome)>) -> Report {
-    Report { batch, epoch, attempt: None, outcomes, refused_whole: false, available_in: Duration::ZERO, release: true }
+    Report {
+        batch,
+        epoch,
+        attempt: None,
+        outcomes,
+        unanswered: false,
+        refused_whole: false,
+        available_in: Duration::ZERO,
+        release: true,
+    }
 }
 
 /// The token of who has this name in a test.

@@ -266,7 +266,7 @@ impl Memory {
             BatchState::Ready => None,
             _ => batch.first_sent_at,
         };
-        batch.unknown_attempts += i32::from(lost_track);
+        batch.unknown_attempts += i32::from(lost_track || (report.unanswered && is_lessee));
         if is_lessee {
             batch.stalled_leases = 0;
             batch.failures = if progressed { 0 } else { batch.failures + 1 };
