@@ -16,7 +16,7 @@ async fn on(rail: &'static str) -> (Fleet, i64) {
         batch_size: 20,
         sandbox: ["--batch-settle-after", "1h"].map(String::from).to_vec(),
     };
-    let mut fleet = Fleet::with_payouts(options, 8).await;
+    let fleet = Fleet::with_payouts(options, 8).await;
     let run = fleet.run("shop", "2026-01").await;
     (fleet, run)
 }
@@ -87,11 +87,44 @@ async fn accepted_payments_are_asked_after_ever_more_rarely() {
     // At least half of 200, 400, 800 and 1600 ms: each wait is from half to the whole of its step.
     assert!(since.elapsed() >= Duration::from_millis(1_000), "{:?}", since.elapsed());
     // And whoever answers again is asked at once as before.
-    fleet.faults("{}").await;
+    fleet.faults(r#"{"error_before": 0.0}"#).await;
     wait_for("an answer", LONG, async || {
         let failures: i32 =
             sqlx::query_scalar("SELECT max(failures) FROM batch").fetch_one(&fleet.database).await.unwrap();
         (failures == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_bank_that_takes_a_file_and_then_refuses_or_says_nothing_leaves_nobody_waiting() {
+    let (mut fleet, run) = on("sandbox-file").await;
+    fleet.faults(r#"{"file_denied": 0.4, "file_silent": 0.4, "reject_after_ms": 200, "seed": 7}"#).await;
+    let _workers = fleet.workers(1);
+    wait_for("everything to be accepted", LONG, async || {
+        let states = fleet.payout_states(run).await;
+        matches!(states.as_slice(), [(state, 8)] if state == "accepted").then_some(())
+    })
+    .await;
+    let stats = fleet.stats().await;
+    let struck = |fault: &str| stats["faults"][fault].as_u64().unwrap_or(0) as i64;
+    let (denied, silent) = (struck("file_denied"), struck("file_silent"));
+    assert!(denied > 0 && silent > 0 && denied + silent < 8, "{stats}");
+    fleet.hurry().await;
+    // The bank's statement says who was paid and who is refused; the others wait, but not for ever.
+    wait_for("the statement to be read", LONG, async || {
+        fleet.watch_once();
+        let states = fleet.payout_states(run).await;
+        let count = |wanted: &str| states.iter().find(|(state, _)| state == wanted).map_or(0, |(_, n)| *n);
+        (count("refused") == denied && count("accepted") == silent).then_some(())
+    })
+    .await;
+    let late = "UPDATE batch SET first_sent_at = first_sent_at - interval '14 days', available_at = '-infinity' WHERE state = 'accepted'";
+    sqlx::query(late).execute(&fleet.database).await.unwrap();
+    fleet.settled(run, LONG).await;
+    let held: i64 = sqlx::query_scalar("SELECT count(*) FROM hold WHERE reason = 'no_news'")
+        .fetch_one(&fleet.database)
+        .await
+        .unwrap();
+    assert_eq!(held, silent);
 }

@@ -12,6 +12,8 @@ pub enum Movement {
     Paid,
     /// Money came back.
     Returned,
+    /// No money went out and none will, though the order was accepted: a bank's late refusal.
+    Rejected,
 }
 
 /// One line of a statement.
@@ -30,7 +32,7 @@ pub struct StatementLine {
     pub currency: String,
     /// Where the money went.
     pub destination: String,
-    /// Out or back.
+    /// Out, back, or neither.
     pub movement: Movement,
     /// When, by the rail's clock; `None` where the statement does not say.
     pub at: Option<OffsetDateTime>,
@@ -94,6 +96,7 @@ impl Movement {
         match self {
             Movement::Paid => "paid",
             Movement::Returned => "returned",
+            Movement::Rejected => "rejected",
         }
     }
 }

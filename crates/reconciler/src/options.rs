@@ -66,7 +66,7 @@ pub struct RunArgs {
     ///
     /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT= before the file, or because the run is
     /// paid from one account only. Payments on it count at once. A return makes money due again only when a second person has confirmed it
-    /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. Without the end row it proves nothing to be missing.
+    /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. A payment that was accepted and is `rejected` there is held. Without the end row it proves nothing to be missing.
     #[arg(long = "statement", value_name = "[RAIL/ACCOUNT=]FILE.csv")]
     pub statements: Vec<StatementFile>,
     /// Who hands them in

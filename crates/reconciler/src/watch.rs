@@ -62,8 +62,17 @@ async fn turn(
                     settled = applied.settled,
                     returned = applied.returned,
                     late = applied.late,
+                    rejected = applied.rejected,
                     "the statement was read on"
                 );
+                if applied.rejected_otherwise > 0 {
+                    tracing::error!(
+                        rail,
+                        account = name,
+                        refusals = applied.rejected_otherwise,
+                        "the statement refuses payments that were not waiting, or that count as paid: ask the rail; the evidence is kept"
+                    );
+                }
                 if applied.alarms > 0 {
                     tracing::error!(
                         rail,

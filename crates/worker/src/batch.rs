@@ -16,9 +16,6 @@ use crate::Worker;
 use crate::calls::{Line, Permission};
 use crate::leases::Held;
 
-/// Accepted payments of a rail that cannot be asked wait for a statement; the fleet does not look again by itself.
-const UNTIL_A_STATEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
 /// What became of a look at a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worked {
@@ -89,7 +86,7 @@ impl Worker {
                 Ok(split.map_or(Worked::NotFree, |()| Worked::Split))
             }
             NextStep::Hold(reason) => self.hold(&leased, reason).await,
-            NextStep::Nothing => self.postpone(&leased, UNTIL_A_STATEMENT).await,
+            NextStep::Nothing => self.postpone(&leased, self.options.backoff_longest).await,
         }
     }
 
@@ -217,7 +214,16 @@ impl Worker {
             })
             .collect();
         let unanswered = asked - known.len();
-        let recorded = self.record_outcomes(line, News::of_lookup(known, unanswered)).await?;
+        let facts = &line.batch.facts;
+        let is_late = line.rail.news_until(facts).is_none_or(|until| until <= facts.now);
+        let recorded =
+            self.record_outcomes(line, News { release: !is_late, ..News::of_lookup(known, unanswered) }).await?;
+        if is_late && recorded.state == BatchState::Accepted {
+            return self.hold(line.batch, HoldReason::NoNews).await;
+        }
+        if is_late {
+            self.record.lease_release(line.batch.lease, Duration::ZERO).await?;
+        }
         Ok(Worked::Recorded(recorded.state))
     }
 
@@ -293,13 +299,14 @@ impl Worker {
 
     /// How long to wait until asking for news of accepted payments: a quarter of the time that they took so far.
     fn wait_for_news(&self, line: &Line<'_>) -> Duration {
-        if !line.rail.can_be_looked_up() {
-            return UNTIL_A_STATEMENT;
-        }
         let facts = &line.batch.facts;
         let age: Duration = facts
             .first_sent_at
             .map_or(Duration::ZERO, |sent: OffsetDateTime| (facts.now - sent).try_into().unwrap_or_default());
+        if !line.rail.can_be_looked_up() {
+            // Only a statement brings news; the fleet looks again when it is too late for any.
+            return line.rail.news_within.saturating_sub(age);
+        }
         (age / 4).clamp(self.options.backoff_first, self.options.backoff_longest)
     }
 }
