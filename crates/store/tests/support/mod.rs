@@ -45,6 +45,13 @@ pub struct Db {
 
 impl Db {
     pub async fn new() -> Db {
+        let db = Db::empty().await;
+        db.store.schema_migrate().await.unwrap();
+        db
+    }
+
+    /// Without a schema.
+    pub async fn empty() -> Db {
         let admin = std::env::var("PAYFLEET_TEST_POSTGRES")
             .expect("PAYFLEET_TEST_POSTGRES must name a Postgres for tests; scripts/test starts one and sets it");
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
@@ -53,7 +60,6 @@ impl Db {
         server.close().await;
         let url = format!("{}/{name}", admin.rsplit_once('/').unwrap().0);
         let store = Store::connect(&url, 8).await.unwrap();
-        store.schema_migrate().await.unwrap();
         Db { store, sql: PgPool::connect(&url).await.unwrap(), name, admin }
     }
 
