@@ -1,5 +1,6 @@
 //! The command line and its environment.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -94,6 +95,9 @@ pub struct WatchArgs {
     /// How often to look
     #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s", value_name = "DURATION")]
     pub interval: Duration,
+    /// Where /healthz, /readyz and /metrics are served, as ADDRESS:PORT; nowhere if it is not said
+    #[arg(long, env = "PAYFLEET_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
     /// Look once, and end: for cron
     ///
     /// Ends with 4 if a run that it judged in this look differs, else with 69 if a rail or Postgres was away, 64 without URL or credential for a
