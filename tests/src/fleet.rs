@@ -365,6 +365,22 @@ impl Fleet {
         RunReport::of(self.reconciler_command(run).args(arguments))
     }
 
+    /// Starts `watch`, which looks several times a second, and says on which port it tells its metrics.
+    pub fn watch(&self) -> (Process, u16) {
+        let admin = free_port();
+        let mut command = self.program("payfleet-reconciler");
+        command.args(["watch", "--interval", "200ms", "--admin-listen", &format!("127.0.0.1:{admin}")]);
+        (Process::start("payfleet-reconciler", &mut command, &self.folder.path().join("watch.log")), admin)
+    }
+
+    /// What a program tells of itself on its admin port; nothing, as long as nobody listens there.
+    pub async fn metrics(&self, admin: u16) -> String {
+        let Ok(answer) = self.http.get(format!("http://127.0.0.1:{admin}/metrics")).send().await else {
+            return String::new();
+        };
+        answer.text().await.unwrap_or_default()
+    }
+
     /// Lets the reconciler look once at what is new, as cron does.
     pub fn watch_once(&self) -> RunReport {
         RunReport::of(self.program("payfleet-reconciler").args(["watch", "--once"]))

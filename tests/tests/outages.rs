@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use payfleet_tests::{Fleet, FleetOptions};
+use payfleet_tests::{Fleet, FleetOptions, wait_for};
 
 const LONG: Duration = Duration::from_secs(180);
 const SLOW: &str = r#"{"latency_ms": 40, "latency_jitter_ms": 40}"#;
@@ -88,4 +88,39 @@ async fn everything_killed_at_once() {
     fleet.sandbox_start().await;
     let _workers = fleet.workers(2);
     ends_well(&fleet, run).await;
+}
+
+/// Waits until a program tells each of these, as the beginning of a line of its metrics.
+async fn tells(fleet: &Fleet, admin: u16, lines: &[&str]) {
+    wait_for("metrics", LONG, async || {
+        let told = fleet.metrics(admin).await;
+        lines.iter().all(|line| told.lines().any(|there| there.starts_with(line))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn programs_tell_by_metrics_who_is_away() {
+    let mut fleet = Fleet::with_payouts(FleetOptions::default(), 20).await;
+    let run = fleet.run("shop", "2026-01").await;
+    let workers = fleet.workers(1);
+    let (_watch, watch) = fleet.watch();
+    fleet.settled(run, LONG).await;
+    let worker = workers[0].admin;
+    let up = ["payfleet_ready 1", r#"payfleet_dependency_up{dependency="postgres"} 1"#, "payfleet_run_still_seconds 0"];
+    tells(&fleet, worker, &[&up[..], &[r#"payfleet_dependency_up{dependency="redis"} 1"#]].concat()).await;
+    tells(&fleet, watch, &[&up[..], &["payfleet_looked_at_seconds 1"]].concat()).await;
+
+    fleet.sandbox_kill();
+    tells(&fleet, watch, &[r#"payfleet_statements_failed_total{rail="sandbox-"#]).await;
+    fleet.redis.kill();
+    tells(&fleet, worker, &["payfleet_ready 0", r#"payfleet_dependency_up{dependency="redis"} 0"#]).await;
+    fleet.postgres.kill();
+    let away = ["payfleet_ready 0", r#"payfleet_dependency_up{dependency="postgres"} 0"#];
+    tells(&fleet, worker, &away).await;
+    tells(&fleet, watch, &away).await;
+    fleet.postgres.restart().await;
+    fleet.redis.restart().await;
+    tells(&fleet, worker, &up).await;
+    tells(&fleet, watch, &up).await;
 }

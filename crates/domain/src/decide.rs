@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::{AttemptNo, BatchState, KeyUnit, Rail, RailClass};
+use crate::{AttemptNo, BatchState, KeyUnit, PayoutEvent, Rail, RailClass};
 
 /// Leases that may end without any news of the batch (their workers died) before the batch itself is suspected.
 pub const STALLED_LEASES_MAX: i32 = 5;
 
-/// Attempts with an unknown outcome on a rail without a key horizon, after which people must look: about an hour of back-off.
+/// Attempts with an unknown outcome, and lookups without an answer, on a rail without a key horizon, after which people must look: about an hour of
+/// back-off.
 pub const UNKNOWN_ATTEMPTS_MAX: i32 = 60;
 
 /// What a fresh lease knows about its batch. All instants are of the database's clock.
@@ -29,7 +30,7 @@ pub struct BatchFacts {
     pub may_arrive_until: Option<OffsetDateTime>,
     /// Leases since there was last news of it.
     pub stalled_leases: i32,
-    /// Attempts that ended unknown.
+    /// Attempts that ended unknown, and lookups that the rail left without an answer.
     pub unknown_attempts: i32,
     /// Its run was cancelled.
     pub run_cancelled: bool,
@@ -60,6 +61,10 @@ pub enum HoldReason {
     Poison,
     /// It may have been sent before it was stopped, and the rail cannot be asked; sending it again to find out is what the stop forbids.
     StoppedInDoubt,
+    /// The rail accepted it, and has told nothing more in the time that it declares.
+    NoNews,
+    /// The rail accepted it, and a file that somebody handed in says that it was not paid after all. Money is free only by the rail's own word.
+    RejectedByFile,
     /// A control: its affiliate is on hold. Nothing of it was sent.
     OnHold,
     /// A control: somebody stopped this payout. Nothing of it was sent.
@@ -77,6 +82,8 @@ impl HoldReason {
             HoldReason::BudgetExhausted => "budget_exhausted",
             HoldReason::Poison => "poison",
             HoldReason::StoppedInDoubt => "stopped_in_doubt",
+            HoldReason::NoNews => "no_news",
+            HoldReason::RejectedByFile => "rejected_by_file",
             HoldReason::OnHold => "on_hold",
             HoldReason::Stopped => "stopped",
             HoldReason::Contested => "contested",
@@ -87,6 +94,21 @@ impl HoldReason {
 impl HoldReason {
     /// The controls: nothing is in doubt about what they hold. One person lifts a hold or a stop; a contest ends by two.
     pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
+
+    /// What happens to the payouts that are held for it.
+    pub fn event(&self) -> PayoutEvent {
+        match self {
+            HoldReason::NoNews | HoldReason::RejectedByFile => PayoutEvent::Doubt,
+            HoldReason::NoWayToKnow
+            | HoldReason::HorizonExpired
+            | HoldReason::BudgetExhausted
+            | HoldReason::Poison
+            | HoldReason::StoppedInDoubt
+            | HoldReason::OnHold
+            | HoldReason::Stopped
+            | HoldReason::Contested => PayoutEvent::Hold,
+        }
+    }
 }
 
 impl fmt::Display for HoldReason {
@@ -125,7 +147,10 @@ pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
         (BatchState::Ready, _) => NextStep::Submit,
         (BatchState::Accepted, _) if rail.can_be_looked_up() => NextStep::Follow,
         // Only a statement brings news, and the reconciler reads those.
-        (BatchState::Accepted, _) => NextStep::Nothing,
+        (BatchState::Accepted, _) => match rail.news_until(facts) {
+            Some(until) if until > facts.now => NextStep::WaitUntil(until),
+            _ => NextStep::Hold(HoldReason::NoNews),
+        },
         (BatchState::Sending, RailClass::Key { .. }) if rail.key_is_certain(facts.first_sent_at, facts.now) => {
             NextStep::Submit
         }
@@ -148,6 +173,15 @@ fn stopped_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
         _ if !rail.can_be_looked_up() => NextStep::Hold(HoldReason::StoppedInDoubt),
         Some(until) if until > facts.now => NextStep::WaitUntil(until),
         _ => NextStep::LookUp,
+    }
+}
+
+/// Whether a lookup that brought no answer for some payouts was one too many: then they are left to people. As long as a key is certain it may be asked
+/// again, since the rail will still know then what was ordered under it; without a key there is a budget. Rule `expired_is_held`.
+pub fn silence_step(rail: &Rail, facts: &BatchFacts) -> Option<HoldReason> {
+    match rail.resend_window() {
+        Some(_) => (!rail.key_is_certain(facts.first_sent_at, facts.now)).then_some(HoldReason::HorizonExpired),
+        None => (facts.unknown_attempts + 1 >= UNKNOWN_ATTEMPTS_MAX).then_some(HoldReason::BudgetExhausted),
     }
 }
 
@@ -185,6 +219,11 @@ impl Rail {
             (Some(first), Some(window)) => now < first + window,
             (Some(_), None) => false,
         }
+    }
+
+    /// Until when news of what was accepted is waited for.
+    pub fn news_until(&self, facts: &BatchFacts) -> Option<OffsetDateTime> {
+        facts.first_sent_at.map(|sent| sent + self.news_within)
     }
 
     /// Whether the rail can be asked what became of a payment.
@@ -359,13 +398,33 @@ mod tests {
     }
 
     #[test]
-    fn accepted_payments_are_followed_where_the_rail_can_be_asked_and_never_held_back() {
+    fn silence_is_borne_until_the_key_is_uncertain_or_the_budget_is_used_up() {
+        let (both, lookup) = (rail("sandbox-batch"), rail("sandbox-lookup"));
+        let asked = |unknown_attempts| BatchFacts { unknown_attempts, ..sent(Duration::from_secs(3600)) };
+        assert_eq!(silence_step(lookup, &asked(UNKNOWN_ATTEMPTS_MAX - 2)), None);
+        assert_eq!(silence_step(lookup, &asked(UNKNOWN_ATTEMPTS_MAX - 1)), Some(HoldReason::BudgetExhausted));
+        assert_eq!(silence_step(both, &asked(UNKNOWN_ATTEMPTS_MAX)), None, "the key is good for half a month");
+        let half_a_month = sent(Duration::from_secs(15 * 24 * 3600));
+        assert_eq!(silence_step(both, &half_a_month), Some(HoldReason::HorizonExpired));
+        // Also of what was stopped: nobody may decide about it as long as it is not held.
+        let stopped = BatchFacts { run_cancelled: true, ..half_a_month };
+        assert_eq!(silence_step(both, &stopped), Some(HoldReason::HorizonExpired));
+    }
+
+    #[test]
+    fn accepted_payments_are_followed_where_the_rail_can_be_asked_and_waited_for_elsewhere() {
         for rail in RAILS {
             for stalled_leases in [1, STALLED_LEASES_MAX + 1] {
                 let accepted =
                     BatchFacts { state: BatchState::Accepted, stalled_leases, ..sent(Duration::from_secs(1)) };
-                let expected = if rail.can_be_looked_up() { NextStep::Follow } else { NextStep::Nothing };
+                let until = NOW - Duration::from_secs(1) + rail.news_within;
+                let expected = if rail.can_be_looked_up() { NextStep::Follow } else { NextStep::WaitUntil(until) };
                 assert_eq!(next_step(rail, &accepted), expected, "{} {stalled_leases}", rail.name);
+                let late = BatchFacts { now: until, ..accepted };
+                // Who can be asked is asked once more before anybody is held.
+                let expected =
+                    if rail.can_be_looked_up() { NextStep::Follow } else { NextStep::Hold(HoldReason::NoNews) };
+                assert_eq!(next_step(rail, &late), expected, "{} {stalled_leases}", rail.name);
             }
         }
     }

@@ -32,7 +32,7 @@ pub use alarm::AlarmKind;
 pub use batch::{BatchState, IllegalBatchMove};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
-    next_step, refusal_verdict, stall_step,
+    next_step, refusal_verdict, silence_step, stall_step,
 };
 pub use decision::{Effect, HoldFacts, NotPaid, SamePerson, Word, hear};
 pub use discrepancy::DiscrepancyKind;

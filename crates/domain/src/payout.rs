@@ -40,6 +40,8 @@ pub enum PayoutEvent {
     Clear,
     /// Nothing more can be found out by asking.
     Hold,
+    /// The rail had accepted it, and either says no more of it in time, or only a file says that it was not paid.
+    Doubt,
     /// Proof that all that was paid came back.
     Return,
     /// Proof that it was paid although it counts as not paid: late proof.
@@ -84,6 +86,7 @@ impl PayoutState {
             (S::Planned, E::LoseTrack) => Ok(S::Unknown),
             (S::Unknown, E::Clear) => Ok(S::Planned),
             (S::Planned | S::Unknown, E::Hold) => Ok(S::Held),
+            (S::Accepted, E::Doubt) => Ok(S::Held),
             // What came back went out before: news of a return is news of its payment first.
             (S::Paid, E::Return) => Ok(S::Returned),
             // Its money was due again, so this takes it back from the affiliate's balance.
@@ -144,13 +147,14 @@ impl fmt::Display for PayoutState {
 mod tests {
     use super::*;
 
-    const EVENTS: [PayoutEvent; 10] = [
+    const EVENTS: [PayoutEvent; 11] = [
         PayoutEvent::Accept,
         PayoutEvent::Pay,
         PayoutEvent::Refuse,
         PayoutEvent::LoseTrack,
         PayoutEvent::Clear,
         PayoutEvent::Hold,
+        PayoutEvent::Doubt,
         PayoutEvent::Return,
         PayoutEvent::PayLate,
         PayoutEvent::Cancel,
@@ -180,13 +184,14 @@ mod tests {
     #[test]
     fn these_moves_are_legal_and_no_others() {
         use PayoutState::*;
-        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 10] = [
+        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 11] = [
             (PayoutEvent::Accept, Accepted, &[Planned, Unknown, Held]),
             (PayoutEvent::Pay, Paid, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::Refuse, Refused, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::LoseTrack, Unknown, &[Planned]),
             (PayoutEvent::Clear, Planned, &[Unknown]),
             (PayoutEvent::Hold, Held, &[Planned, Unknown]),
+            (PayoutEvent::Doubt, Held, &[Accepted]),
             (PayoutEvent::Return, Returned, &[Paid]),
             (PayoutEvent::PayLate, Paid, &[Refused, Returned, Cancelled]),
             (PayoutEvent::Cancel, Cancelled, &[Planned]),

@@ -54,6 +54,8 @@ pub struct Rail {
     pub currencies: &'static [&'static str],
     /// The largest single payment in minor units, if there is a limit.
     pub max_minor: Option<i64>,
+    /// So long after it was sent an accepted payment is paid, or refused, or its rail cannot be waited for: people look.
+    pub news_within: Duration,
     /// How long after payment money can still come back.
     pub return_window: Duration,
     /// The rail has statements. Of one without them nothing is ever proven but by its answers.
@@ -81,6 +83,7 @@ pub const RAILS: &[Rail] = &[
         pins_refusals: true,
         currencies: &[],
         max_minor: None,
+        news_within: days(7),
         return_window: days(5),
         has_statement: true,
         statement_lag: Duration::ZERO,
@@ -95,6 +98,7 @@ pub const RAILS: &[Rail] = &[
         pins_refusals: true,
         currencies: &[],
         max_minor: None,
+        news_within: days(45),
         return_window: days(30),
         has_statement: true,
         statement_lag: Duration::ZERO,
@@ -109,6 +113,7 @@ pub const RAILS: &[Rail] = &[
         pins_refusals: false,
         currencies: &[],
         max_minor: None,
+        news_within: days(7),
         return_window: days(5),
         has_statement: true,
         statement_lag: Duration::ZERO,
@@ -123,6 +128,7 @@ pub const RAILS: &[Rail] = &[
         pins_refusals: false,
         currencies: &[],
         max_minor: None,
+        news_within: days(14),
         return_window: days(56),
         has_statement: true,
         statement_lag: Duration::ZERO,
@@ -137,6 +143,7 @@ pub const RAILS: &[Rail] = &[
         pins_refusals: true,
         currencies: &[],
         max_minor: None,
+        news_within: days(1),
         return_window: days(0),
         has_statement: false,
         statement_lag: Duration::ZERO,

@@ -13,6 +13,8 @@ pub enum Movement {
     Paid,
     /// Money came back.
     Returned,
+    /// No money went out and none will, though the order was accepted: a bank's late refusal.
+    Rejected,
 }
 
 /// One line of a statement.
@@ -31,7 +33,7 @@ pub struct StatementLine {
     pub currency: String,
     /// Where the money went.
     pub destination: String,
-    /// Out or back.
+    /// Out, back, or neither.
     pub movement: Movement,
     /// When, by the rail's clock; `None` where the statement does not say.
     pub at: Option<OffsetDateTime>,
@@ -129,6 +131,7 @@ impl Movement {
         match self {
             Movement::Paid => "paid",
             Movement::Returned => "returned",
+            Movement::Rejected => "rejected",
         }
     }
 }

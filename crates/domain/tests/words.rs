@@ -120,6 +120,8 @@ fn reasons_have_these_words() {
         (HoldReason::BudgetExhausted, "budget_exhausted"),
         (HoldReason::Poison, "poison"),
         (HoldReason::StoppedInDoubt, "stopped_in_doubt"),
+        (HoldReason::NoNews, "no_news"),
+        (HoldReason::RejectedByFile, "rejected_by_file"),
         (HoldReason::OnHold, "on_hold"),
         (HoldReason::Stopped, "stopped"),
         (HoldReason::Contested, "contested"),
@@ -131,7 +133,9 @@ fn reasons_have_these_words() {
         assert_eq!(rule.as_str(), word);
         assert_shown(rule, word);
     }
-    for (movement, word) in [(Movement::Paid, "paid"), (Movement::Returned, "returned")] {
+    for (movement, word) in
+        [(Movement::Paid, "paid"), (Movement::Returned, "returned"), (Movement::Rejected, "rejected")]
+    {
         assert_eq!((movement.as_str(), json(movement)), (word, format!("\"{word}\"")));
     }
     let letters: Vec<&str> = RAILS.iter().map(|rail| rail.class.letter()).collect();

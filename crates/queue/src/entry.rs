@@ -20,8 +20,15 @@ pub struct Delivery {
     pub rail: String,
     /// Which entry; to be acknowledged after what it led to was committed.
     pub entry: EntryId,
-    /// What it says. An entry with an error is to be left alone, neither acknowledged nor worked on.
+    /// What it says. An entry with an error is to be set aside, neither acknowledged nor worked on.
     pub hint: Result<Hint, HintError>,
+}
+
+impl EntryId {
+    /// When Redis says that it was written, in milliseconds since 1970: the first part of its number.
+    pub(crate) fn millis(&self) -> Option<u64> {
+        self.0.split('-').next()?.parse().ok()
+    }
 }
 
 impl fmt::Display for EntryId {

@@ -13,15 +13,15 @@ pub struct Hint {
     pub batch: BatchId,
 }
 
-/// Why an entry is no hint. It is left where it is, pending and in the stream: a worker of another version may read it, or a
-/// person. The batch is not lost: the sweeper publishes whatever is due again.
+/// Why an entry is no hint. It is set aside in a stream of its own, where a person can look at it. The batch is not lost: the sweeper publishes whatever is
+/// due again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HintError {
     /// Written by another version of this program.
-    #[error("a hint of version {0}, which this build does not read; it is left for workers of that version")]
+    #[error("a hint of version {0}, which this build does not read")]
     UnknownVersion(u8),
     /// Not written by this program at all, or damaged.
-    #[error("an entry that is no hint; it is left in the stream to be looked at (XRANGE shows it)")]
+    #[error("an entry that is no hint")]
     Unreadable,
 }
 

@@ -15,6 +15,11 @@ pub(crate) const GROUP: &str = "workers";
 const CHUNK: usize = 1_000;
 /// Entries of a stream to look at, so as not to hint twice at a batch; which would be harmless. What waits, and what some hundreds of workers have in hand.
 pub const LOOKED_AT: usize = 4_096;
+/// A hint keeps its batch from being hinted at again for so long: some leases. After it, whoever should have read it has not, or has lost it, and one
+/// more does no harm. An entry that bears an instant that far ahead was written by nobody of ours.
+const HIDES_FOR: Duration = Duration::from_secs(60);
+/// Entries that could not be read are kept, but not without end: whoever writes them could fill the memory.
+const SET_ASIDE_MAX: usize = 10_000;
 /// Calls of one search for forgotten hints. Each looks at ten times its count of entries, so that this is far more than a
 /// stream ever holds; the next search goes on.
 const CLAIM_ROUNDS_MAX: usize = 1_000;
@@ -44,12 +49,14 @@ impl Queue {
         Ok(())
     }
 
-    /// Which batches have a hint in the stream already, read or not, oldest first and of at most `max` entries (the fleet looks at [`LOOKED_AT`]); and
-    /// how many nobody has read.
+    /// Which batches have a hint in the stream already that is not older than a minute, read or not, oldest first and of at most `max` entries (the
+    /// fleet looks at [`LOOKED_AT`]); and how many nobody has read.
     pub async fn outstanding(&self, rail: &str, max: usize) -> Result<Outstanding, QueueError> {
         let doing = "list the hints of a stream";
         let stream = self.stream(rail);
         let mut found = Outstanding::default();
+        let now = self.clock_millis(doing).await?;
+        let hides = |entry: &EntryId| entry.millis().is_some_and(|at| now.abs_diff(at) <= millis(HIDES_FOR));
         let mut from = "-".to_owned();
         let mut entries_seen = 0;
         while entries_seen < max {
@@ -58,7 +65,8 @@ impl Queue {
             command.arg(&stream).arg(&from).arg("+").arg("COUNT").arg(count);
             let page = entries(self.command(doing, &command).await?).ok_or_else(|| self.nonsense(doing))?;
             entries_seen += page.len();
-            found.batches.extend(page.iter().filter_map(|(_, hint)| hint.as_ref().ok()).map(|hint| hint.batch));
+            let hiding = page.iter().filter(|(entry, _)| hides(entry));
+            found.batches.extend(hiding.filter_map(|(_, hint)| hint.as_ref().ok()).map(|hint| hint.batch));
             match page.last() {
                 Some((last, _)) if page.len() == count => from = format!("({last}"),
                 _ => break,
@@ -68,6 +76,23 @@ impl Queue {
         let length: usize = self.command(doing, length.arg(&stream)).await?;
         found.waiting = length.saturating_sub(self.pending(doing, &stream).await?);
         Ok(found)
+    }
+
+    /// What Redis' own clock says, by which entries are numbered.
+    async fn clock_millis(&self, doing: &'static str) -> Result<u64, QueueError> {
+        let (secs, micros): (u64, u64) = self.command(doing, &redis::cmd("TIME")).await?;
+        Ok(secs.saturating_mul(1_000).saturating_add(micros / 1_000))
+    }
+
+    /// Moves an entry that cannot be read into a stream of its own, `PREFIX:unreadable:RAIL`, where it hides no work and keeps no worker from other hints.
+    /// Answers whether it was still there. The batch that it names, if it names one, is found again through Postgres.
+    pub async fn set_aside(&self, rail: &str, entry: &EntryId) -> Result<bool, QueueError> {
+        let script = Script::new(include_str!("scripts/set_aside.lua"));
+        let mut connection = self.connection().await?;
+        let mut invocation = script.key(self.stream(rail));
+        let invocation = invocation.key(self.key("unreadable", rail)).arg(GROUP).arg(entry).arg(SET_ASIDE_MAX);
+        let result = invocation.invoke_async::<bool>(&mut connection).await;
+        self.judge("set an unreadable hint aside", connection, result)
     }
 
     /// How many entries were read and not acknowledged.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{Outcome, RefusalCode};
+use payfleet_domain::{Outcome, Rail, RefusalCode};
 use reqwest::{RequestBuilder, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a statement may take.
 const STATEMENT_PATIENCE: StatementPatience =
     StatementPatience { silence: Duration::from_secs(30), whole: Duration::from_secs(60 * 60) };
-/// The largest body that is read: so much for a call, and so much more for each instruction in it.
+/// The largest body that is read: so much for a call, and so much more for each payment that the answer may tell of.
 const BODY_BYTES_PER_CALL: usize = 64 * 1024;
 const BODY_BYTES_PER_ITEM: usize = 512;
 
@@ -30,6 +30,8 @@ pub(crate) struct Http {
     base: Url,
     call_timeout: Duration,
     statement: StatementPatience,
+    /// Answers may tell of so many payments, whatever was asked about.
+    items: usize,
 }
 
 /// How long a statement is waited for.
@@ -323,7 +325,7 @@ impl Http {
             .user_agent(concat!("payfleet/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(RegistryError::Client)?;
-        Ok(Http { client, base, call_timeout, statement })
+        Ok(Http { client, base, call_timeout, statement, items: 0 })
     }
 
     /// A request that pays.
@@ -343,9 +345,14 @@ impl Http {
         self.with_account(self.client.get(url), account).timeout(self.statement.whole)
     }
 
+    /// The same, for a rail that tells of a whole batch when it is asked about what is left of it.
+    pub(crate) fn telling_of(self, rail: &Rail) -> Http {
+        Http { items: rail.payouts_per_batch as usize, ..self }
+    }
+
     /// Sends a request once, and reads the answer to its end.
     pub(crate) async fn send(&self, request: RequestBuilder, call: &Call<'_>) -> Result<Reply, Cause> {
-        let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len();
+        let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len().max(self.items);
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
         let (status, at) = (response.status(), clock_of(&response));
         let mut body = Vec::new();

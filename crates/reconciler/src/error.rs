@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use payfleet_domain::{NoToken, RunId};
 use payfleet_rails::{RegistryError, StatementError};
 use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::health::HealthError;
 use payfleet_runtime::secret::SecretError;
 use payfleet_store::{StoreError, WhoError};
 
@@ -51,6 +52,9 @@ pub enum ReconcileError {
     /// The rails are not configured.
     #[error(transparent)]
     Rails(#[from] RegistryError),
+    /// The admin port.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// A rail gave no whole statement.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -106,6 +110,7 @@ impl ReconcileError {
             )
             | ReconcileError::Rails(RegistryError::Client(_))
             | ReconcileError::Signals(_)
+            | ReconcileError::Health(_)
             | ReconcileError::Store(StoreError::Unreachable { .. } | StoreError::Schema(_)) => ExitCode::Unavailable,
             ReconcileError::NotPlanned(_) | ReconcileError::Busy(_) | ReconcileError::Interrupted => ExitCode::Busy,
             ReconcileError::Store(error @ StoreError::Statement { .. }) if error.is_outage() => ExitCode::Unavailable,

@@ -148,7 +148,8 @@ impl<R: Read> CsvStatement<R> {
         let movement = match field(5) {
             "paid" => Movement::Paid,
             "returned" => Movement::Returned,
-            _ => return Err(wrong("status", "neither `paid` nor `returned`")),
+            "rejected" => Movement::Rejected,
+            _ => return Err(wrong("status", "neither `paid` nor `returned` nor `rejected`")),
         };
         let at = match field(6) {
             "" => None,
@@ -159,10 +160,10 @@ impl<R: Read> CsvStatement<R> {
         };
         let (fee, of) = (self.field("fee_minor"), self.field("of"));
         let fee_minor = if fee.is_empty() { 0 } else { minor("fee_minor", fee)? };
-        if fee_minor < 0 || (fee_minor > 0 && movement == Movement::Paid) {
+        if fee_minor < 0 || (fee_minor > 0 && movement != Movement::Returned) {
             return Err(wrong("fee_minor", "only what came back has a fee, and none is below nothing"));
         }
-        if !of.is_empty() && movement == Movement::Paid {
+        if !of.is_empty() && movement != Movement::Returned {
             return Err(wrong("of", "only what came back is of another payment"));
         }
         Ok(StatementLine {

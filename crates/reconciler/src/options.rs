@@ -1,5 +1,6 @@
 //! The command line and its environment.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub struct RunArgs {
     ///
     /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT= before the file, or because the run is
     /// paid from one account only. Payments on it count at once. A return makes money due again only when a second person has confirmed it
-    /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. Without the end row it proves nothing to be missing.
+    /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. A payment that was accepted and is `rejected` there is held. Without the end row it proves nothing to be missing.
     #[arg(long = "statement", value_name = "[RAIL/ACCOUNT=]FILE.csv")]
     pub statements: Vec<StatementFile>,
     /// Who hands them in
@@ -94,6 +95,9 @@ pub struct WatchArgs {
     /// How often to look
     #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s", value_name = "DURATION")]
     pub interval: Duration,
+    /// Where /healthz, /readyz and /metrics are served, as ADDRESS:PORT; nowhere if it is not said
+    #[arg(long, env = "PAYFLEET_ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
     /// Look once, and end: for cron
     ///
     /// Ends with 4 if a run that it judged in this look differs, else with 69 if a rail or Postgres was away, 64 without URL or credential for a

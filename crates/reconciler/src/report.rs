@@ -60,6 +60,18 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
     if !applied.told.is_empty() {
         page.push_str(&format!("  came back, or paid after all: {}\n", told_text(applied)));
     }
+    if applied.rejected > 0 {
+        page.push_str(&format!(
+            "{} payouts that were accepted are refused; those that only a file tells of are held\n",
+            applied.rejected
+        ));
+    }
+    if applied.rejected_otherwise > 0 {
+        page.push_str(&format!(
+            "{} refusals are of what was not waiting for its payment: kept as evidence, and nothing is concluded\n",
+            applied.rejected_otherwise
+        ));
+    }
     if applied.late > 0 {
         page.push_str(&format!(
             "{} payouts were paid although their money was due again: booked, and nobody pays these accounts before two people have looked\n",

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use payfleet_domain::RunId;
 use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::health::{AdminServer, Metrics, Readiness};
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::Store;
+use time::OffsetDateTime;
 
 use crate::options::WatchArgs;
 use crate::statement::account_fetch;
@@ -19,14 +21,30 @@ pub(crate) async fn watch(
     args: &WatchArgs,
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
+    let readiness = serve(args).await?;
     while !shutdown.is_requested() {
         let code = match turn(store, rails, args.compare.unknown_after, shutdown).await {
-            Ok(code) => code,
+            Ok(code) => {
+                readiness.set_ready();
+                code
+            }
             Err(error) => {
                 tracing::warn!("{}", error.with_sources());
+                readiness.set_not_ready(error.to_string());
                 error.exit_code()
             }
         };
+        let watched = store.watched_read().await;
+        metrics::gauge!("payfleet_dependency_up", "dependency" => "postgres").set(f64::from(u8::from(watched.is_ok())));
+        match watched {
+            Ok(watched) => {
+                for (name, value) in watched.gauges() {
+                    metrics::gauge!(name).set(value);
+                }
+                metrics::gauge!("payfleet_looked_at_seconds").set(OffsetDateTime::now_utc().unix_timestamp() as f64);
+            }
+            Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
+        }
         if args.once {
             return Ok(code);
         }
@@ -36,6 +54,21 @@ pub(crate) async fn watch(
         }
     }
     Ok(ExitCode::Done)
+}
+
+/// Serves probes and metrics, if it is asked for.
+async fn serve(args: &WatchArgs) -> Result<Readiness, ReconcileError> {
+    let readiness = Readiness::new();
+    if let Some(address) = args.admin_listen {
+        let admin = AdminServer::bind(address, readiness.clone(), Metrics::install()?).await?;
+        tracing::info!(admin = %admin.address(), "watching");
+        tokio::spawn(async move {
+            if let Err(error) = admin.serve().await {
+                tracing::error!("{error}");
+            }
+        });
+    }
+    Ok(readiness)
 }
 
 async fn turn(
@@ -62,9 +95,21 @@ async fn turn(
                     settled = applied.settled,
                     returned = applied.returned,
                     late = applied.late,
+                    rejected = applied.rejected,
                     "the statement was read on"
                 );
+                if applied.rejected_otherwise > 0 {
+                    tracing::error!(
+                        rail,
+                        account = name,
+                        refusals = applied.rejected_otherwise,
+                        "the statement refuses payments that were not waiting, or that count as paid: ask the rail; the evidence is kept"
+                    );
+                }
+                metrics::counter!("payfleet_payouts_total", "rail" => rail.to_owned(), "outcome" => "late")
+                    .increment(applied.late);
                 if applied.alarms > 0 {
+                    metrics::counter!("payfleet_alarms_total", "rail" => rail.to_owned()).increment(applied.alarms);
                     tracing::error!(
                         rail,
                         account = name,
@@ -76,6 +121,7 @@ async fn turn(
             }
             Err(ReconcileError::Interrupted) => return Ok(code),
             Err(error) => {
+                metrics::counter!("payfleet_statements_failed_total", "rail" => rail.to_owned()).increment(1);
                 tracing::warn!(rail, account = name, "{}", error.with_sources());
                 code = error.exit_code();
             }

@@ -44,6 +44,7 @@ impl Readiness {
     }
 
     fn set(&self, state: Result<(), String>) {
+        metrics::gauge!("payfleet_ready").set(f64::from(u8::from(state.is_ok())));
         // What is returned is the state before.
         let _ = self.0.send_replace(state);
     }

@@ -161,7 +161,8 @@ impl Core {
     fn execute(&mut self, order: Order<'_>, fate: ItemFate, at: At, mut group: Option<GroupHead<'_>>) -> Receipt {
         let line = self.ledger.next_line();
         let reference = self.reference(order.shape.payment_prefix(), line);
-        let refusal = fate.refusal.clone().or(fate.rejected_after.map(|_| REJECTED.into()));
+        let is_unpaid = fate.rejected_after.is_some() || fate.denied_after.is_some() || fate.silent;
+        let refusal = fate.refusal.clone().or(is_unpaid.then(|| REJECTED.into()));
         // A reference of its own for the refusal; the payment's was told before.
         let rejection = fate.rejected_after.map(|_| self.reference(Shape::REFUSAL_PREFIX, line));
         if let (Some(group), Some(_)) = (&mut group, fate.rejected_after) {
@@ -198,6 +199,9 @@ impl Core {
             let back = Return { code: fate.bounce.clone(), amount_minor: None, fee_minor };
             self.plan(Some(place), at.after(after), Planned::Return(back));
         }
+        if let Some(after) = fate.denied_after {
+            self.plan(Some(place), at.after(after), Planned::Denial);
+        }
         if let Some(after) = fate.again_after {
             self.plan(Some(place), at.after(after), Planned::Duplicate { account: None });
         }
@@ -224,6 +228,15 @@ impl Core {
         let (id, extra) = (id.into(), true);
         self.record(&Movement { line, id, account, at, idempotency_key: None, group: None, extra, plan, ..paid });
         line
+    }
+
+    /// Says on the statement that a payment which was taken is not made.
+    pub fn deny(&mut self, taken: Movement<'_>, plan: Option<u64>, at: At) {
+        let line = self.ledger.next_line();
+        let id = self.reference(Shape::REFUSAL_PREFIX, line).into();
+        let at = self.ledger.at(taken.shape, at);
+        let of_id = Some(taken.id.clone());
+        self.record(&Movement { line, id, at, of_id, idempotency_key: None, group: None, plan, ..taken });
     }
 
     /// Gives a payment back; `None` if nothing of it is left. An amount that is named is not questioned: rails make

@@ -219,13 +219,17 @@ impl Engine {
                 let paid = self.read_written(place).await?;
                 self.execute(|core| core.duplicate(paid, account.as_deref(), Some(plan), At::now())).await?;
             }
+            (Planned::Denial, Some(place)) => {
+                let taken = self.read_written(place).await?;
+                self.execute(|core| core.deny(taken, Some(plan), At::now())).await?;
+            }
             (Planned::Late(request), None) => {
                 // Refused, expired, or known by its key: nobody is there to be told.
                 let reply = shapes::execute(self, &request, Some(plan)).await;
                 tracing::info!(plan, ?reply, "a request was executed late");
                 self.execute(|core| core.give_up(plan)).await?;
             }
-            (Planned::Return(_) | Planned::Duplicate { .. }, None) | (Planned::Late(_), Some(_)) => {
+            (Planned::Return(_) | Planned::Duplicate { .. } | Planned::Denial, None) | (Planned::Late(_), Some(_)) => {
                 tracing::error!(plan, "a plan that is about nothing");
             }
         }

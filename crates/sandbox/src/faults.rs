@@ -55,6 +55,10 @@ pub struct FaultConfig {
     /// ...with this probability. A batch's item is pending until then, and nothing of it is on a statement; a bank pays
     /// and takes the money back. The other two shapes accept nothing that they have not paid.
     pub reject_after: f64,
+    /// A bank takes a payment, never makes it, and says so on its statement `reject_after_ms` later...
+    pub file_denied: f64,
+    /// ...or never says anything of it.
+    pub file_silent: f64,
     /// A payment is made again so much later...
     pub duplicate_after_ms: u64,
     /// ...with this probability.
@@ -121,6 +125,8 @@ impl FaultConfig {
             ("garble", self.garble),
             ("return_rate", self.return_rate),
             ("reject_after", self.reject_after),
+            ("file_denied", self.file_denied),
+            ("file_silent", self.file_silent),
             ("duplicate_after", self.duplicate_after),
             ("execute_late", self.execute_late),
             ("lie.amount", lie.amount),
@@ -193,6 +199,10 @@ pub struct ItemFate {
     pub returns_after: Option<Duration>,
     /// Refused, so much after it would have been paid.
     pub rejected_after: Option<Duration>,
+    /// Taken by a bank and never paid; the statement says so, so much later.
+    pub denied_after: Option<Duration>,
+    /// Taken by a bank and never paid, nor spoken of.
+    pub silent: bool,
     /// Paid again, so much later.
     pub again_after: Option<Duration>,
     /// Executed twice.
@@ -312,6 +322,14 @@ impl Faults {
         let mut fate = ItemFate::default();
         if self.spares(shape) {
             return fate;
+        }
+        if shape == Shape::File {
+            let after = Duration::from_millis(self.config.reject_after_ms);
+            fate.denied_after = self.strikes("file_denied", self.config.file_denied).then_some(after);
+            fate.silent = fate.denied_after.is_none() && self.strikes("file_silent", self.config.file_silent);
+            if fate.denied_after.is_some() || fate.silent {
+                return fate;
+            }
         }
         match self.draw_refusal() {
             // A bank takes the whole file, and nobody claims what is still refused later: that money goes out and

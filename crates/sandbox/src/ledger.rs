@@ -133,8 +133,8 @@ impl Ledger {
             self.index.push(Mark { offset: span.start, line: movement.line, last_at: self.last_at });
         }
         let shape = movement.shape as usize;
-        // A refusal is on no statement, and may be dated to when it will be told.
-        if movement.event != Event::Refused {
+        // A refusal is on no statement but a bank's, and may be dated to when it will be told.
+        if movement.event != Event::Refused || movement.is_denial() {
             self.last_at[shape] = self.last_at[shape].max(movement.at);
         }
         self.applied += 1;

@@ -118,6 +118,8 @@ pub enum Planned {
         /// From this account instead.
         account: Option<Arc<str>>,
     },
+    /// It is said that the payment, which was taken, is not made.
+    Denial,
     /// A request is executed of which nobody was told.
     Late(LateRequest),
 }

@@ -93,6 +93,11 @@ pub struct GroupHead<'a> {
 }
 
 impl Movement<'_> {
+    /// Whether a bank says by it that what it had taken is not paid.
+    pub fn is_denial(&self) -> bool {
+        self.event == Event::Refused && self.shape == Shape::File && self.of_id.is_some()
+    }
+
     /// Without what only serves to rebuild state.
     pub fn public(mut self) -> Self {
         self.idempotency_key = None;

@@ -291,6 +291,7 @@ impl Teller<'_> {
         let status = match movement.event {
             Event::Paid => "paid",
             Event::Returned => "returned",
+            Event::Refused if movement.is_denial() => "rejected",
             Event::Refused => return Ok(()),
         };
         let lie = lies.of(movement.line);

@@ -151,13 +151,17 @@ fn rfc3339(at: &OffsetDateTime) -> String {
 }
 
 impl Store {
-    /// Holds every payout of a batch that has no answer, and closes the batch. Of a cancelled run, what provably was not
+    /// Holds every payout of a batch that has no answer, or of which the rail that accepted it says no more, and closes the batch. Of a cancelled run, what provably was not
     /// sent is cancelled. Returns how many are held, or `None` if the lease was lost.
     pub async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_hold", move |tx| {
             Box::pin(async move {
                 let batch = batch_lock(tx, lease.batch).await?;
-                if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+                let is_held_from: &[BatchState] = match reason.event() {
+                    PayoutEvent::Doubt => &[BatchState::Accepted],
+                    _ => &[BatchState::Ready, BatchState::Sending],
+                };
+                if batch.epoch != lease.epoch || !is_held_from.contains(&batch.state) {
                     return Ok(None);
                 }
                 let is_cancelled: bool =
@@ -181,7 +185,7 @@ impl Store {
                 .bind(batch.first.0)
                 .bind(batch.last.0)
                 .bind(reason.code())
-                .bind(PayoutState::sources(PayoutEvent::Hold))
+                .bind(PayoutState::sources(reason.event()))
                 .fetch_one(&mut *tx)
                 .await
                 .step("payouts_hold")?;
@@ -442,13 +446,16 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
     let rows = sqlx::query(
         "-- sent_read
          WITH RECURSIVE sent AS (
-           SELECT b.id, b.first_payout_id, b.last_payout_id, b.rail, b.account, b.id AS part_of, b.parent_id
+           SELECT b.id, b.first_payout_id, b.last_payout_id, b.rail, b.account, b.first_sent_at, b.id AS part_of, b.parent_id
              FROM batch b WHERE b.run_id = ANY($1) AND b.state <> 'split' AND ($2::bigint IS NULL OR b.id = $2)
             UNION ALL
-           SELECT s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account, b.id, b.parent_id
+           SELECT s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account, s.first_sent_at, b.id, b.parent_id
              FROM sent s JOIN batch b ON b.id = s.parent_id)
          SELECT s.first_payout_id, s.last_payout_id, s.rail, s.account, clock_timestamp() AS now,
                 max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
+                -- What was accepted keeps the rail's name for it.
+                CASE WHEN EXISTS (SELECT FROM payout p WHERE p.id BETWEEN s.first_payout_id AND s.last_payout_id
+                                     AND p.state = 'held' AND p.reference IS NOT NULL) THEN min(s.first_sent_at) END AS accepted_since,
                 -- A file proves nothing to be missing to people who would pay again.
                 nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account), '-infinity') AS reaches
            FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
@@ -465,12 +472,17 @@ async fn sent_read(tx: &mut PgConnection, runs: &[i64], batch: Option<i64>) -> R
             let read = "sent_read";
             let rail: String = row.try_get("rail").step(read)?;
             // What a rail that is not in this build promises is not known, so it is waited for.
-            let has_statement = Rail::named(&rail).map_or(true, |rail| rail.has_statement);
+            let declared = Rail::named(&rail).ok();
+            let has_statement = declared.is_none_or(|rail| rail.has_statement);
+            let accepted_since: Option<OffsetDateTime> = row.try_get("accepted_since").step(read)?;
+            // What was accepted may be paid as long as its rail declares, whatever becomes of requests.
+            let may_be_paid_until = accepted_since.zip(declared).map(|(since, rail)| since + rail.news_within);
+            let may_arrive_until: Option<OffsetDateTime> = row.try_get("may_arrive_until").step(read)?;
             Ok(Sent {
                 first: row.try_get("first_payout_id").step(read)?,
                 last: row.try_get("last_payout_id").step(read)?,
                 account: RailAccount { rail, account: row.try_get("account").step(read)?, has_statement },
-                may_arrive_until: row.try_get("may_arrive_until").step(read)?,
+                may_arrive_until: may_arrive_until.max(may_be_paid_until),
                 statement_reaches: row.try_get("reaches").step(read)?,
                 now: row.try_get("now").step(read)?,
             })
@@ -495,6 +507,26 @@ async fn known_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<HashMap<i6
         known.entry(payout).or_default().push((kind, reference));
     }
     Ok(known)
+}
+
+/// Holds accepted payouts that a file says were refused. Returns how many.
+pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<u64, StoreError> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let held = sqlx::query(
+        "-- payouts_doubt
+         WITH moved AS (
+           UPDATE payout SET state = 'held', code = $2 WHERE id = ANY($1) AND state = ANY($3) RETURNING id, tenant_id, run_id)
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $2 FROM moved ORDER BY id",
+    )
+    .bind(ids)
+    .bind(HoldReason::RejectedByFile.code())
+    .bind(PayoutState::sources(HoldReason::RejectedByFile.event()))
+    .execute(tx)
+    .await
+    .step("payouts_doubt")?;
+    Ok(held.rows_affected())
 }
 
 /// Moves a batch with nothing unanswered to where its payouts say: `accepted` while the rail has some, `held` while

@@ -35,6 +35,7 @@ mod status;
 mod stop;
 mod sweep;
 mod tenant;
+mod watched;
 
 pub use alarm::{AlarmError, AlarmRow};
 pub use close::{CloseVerdict, NotBalanced};
@@ -67,3 +68,4 @@ pub use status::{BatchProgress, CodeCount, OutcomeCount, ReturnedPayout, RunAsid
 pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
 pub use sweep::SweepLock;
 pub use tenant::TenantRail;
+pub use watched::Watched;

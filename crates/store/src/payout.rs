@@ -211,7 +211,13 @@ pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News, source: S
     .step("payouts_accept")?
     .rows_affected();
     if accepted < news.ids.len() as u64 {
-        contradiction_keep(tx, news, "accepted", source, &["refused", "cancelled"]).await?;
+        // One request that was answered twice, or two of which each was accepted: the second may be paid too. What is found by asking may only be a
+        // better name of the first.
+        let kept: &[&str] = match source {
+            Source::Answer => &["refused", "cancelled", "accepted"],
+            Source::Lookup | Source::Statement | Source::Person => &["refused", "cancelled"],
+        };
+        contradiction_keep(tx, news, "accepted", source, kept).await?;
     }
     holds_close(tx, &news.ids).await.map(drop)
 }
@@ -229,7 +235,7 @@ async fn contradiction_keep(
          INSERT INTO evidence (tenant_id, payout_id, source, says, reference)
          SELECT p.tenant_id, p.id, $3, $4, news.reference
            FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
-          WHERE p.state = ANY($5)
+          WHERE p.state = ANY($5) AND p.reference IS DISTINCT FROM news.reference
           ORDER BY p.id
              ON CONFLICT DO NOTHING",
     )

@@ -32,6 +32,8 @@ pub struct Report {
     pub attempt: Option<AttemptNo>,
     /// What is known now, by payout.
     pub outcomes: Vec<(PayoutId, Outcome)>,
+    /// The rail was asked about payouts, and left some without an answer: as much a failure as an attempt that ends unknown.
+    pub unanswered: bool,
     /// The request was refused as a whole: perhaps one payout in it spoils the others.
     pub refused_whole: bool,
     /// If the batch stays open: when it may be looked at again.
@@ -312,7 +314,7 @@ async fn batch_advance(
     .bind(batch.id.0)
     .bind(next.as_str())
     .bind(report.epoch == batch.epoch)
-    .bind(lost_track)
+    .bind(lost_track || (report.unanswered && report.epoch == batch.epoch))
     .bind(progressed)
     .bind(code)
     .bind(report.release)

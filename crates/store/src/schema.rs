@@ -1,5 +1,6 @@
-//! Migrations, and the check that program and schema are of one version.
+//! Migrations, and the check that program and schema go together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use sqlx::migrate::Migrator;
@@ -8,7 +9,11 @@ use crate::connect::{Step, Store, StoreError, detached};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// How the schema of the database stands to the one that the program was built for.
+/// The migration from which on a schema says which programs it serves.
+const SERVES_SINCE: i64 = 12;
+
+/// How the schema of the database stands to the one that the program was built for. A program serves the schemas from its own on, as far as those say
+/// that they serve it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaState {
     /// The same.
@@ -20,13 +25,37 @@ pub enum SchemaState {
         /// The last one that the program knows.
         program: i64,
     },
-    /// The database has migrations that the program does not know.
+    /// The database has migrations that the program does not know, and they say that programs built for its schema may go on.
     Newer {
         /// The last migration that the database has.
         database: i64,
         /// The last one that the program knows.
         program: i64,
     },
+    /// The database has migrations that the program does not know, and programs built for its schema may not go on.
+    TooNew {
+        /// The last migration that the database has.
+        database: i64,
+        /// The last one that the program knows.
+        program: i64,
+        /// The oldest schema that a program must have been built for.
+        serves_from: i64,
+    },
+    /// A migration was another one when it was applied.
+    Different {
+        /// Which.
+        migration: i64,
+    },
+}
+
+impl SchemaState {
+    /// Whether the program may work on it.
+    pub fn is_served(&self) -> bool {
+        match self {
+            SchemaState::Current | SchemaState::Newer { .. } => true,
+            SchemaState::Older { .. } | SchemaState::TooNew { .. } | SchemaState::Different { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for SchemaState {
@@ -38,11 +67,21 @@ impl fmt::Display for SchemaState {
             }
             SchemaState::Older { database, program } => write!(
                 f,
-                "the schema (version {database}) is older than this program (version {program}): run `payfleet-coordinator migrate`"
+                "the schema (version {database}) lacks migrations of this program (version {program}): run `payfleet-coordinator migrate`"
             ),
             SchemaState::Newer { database, program } => write!(
                 f,
-                "the schema (version {database}) is newer than this program (version {program}): upgrade the program"
+                "the schema (version {database}) is newer than this program (version {program}), and serves it"
+            ),
+            SchemaState::TooNew { database, program, serves_from } => write!(
+                f,
+                "the schema (version {database}) serves programs from version {serves_from} on, and this one is of version {program}: \
+                 upgrade the program"
+            ),
+            SchemaState::Different { migration } => write!(
+                f,
+                "migration {migration} is not the one that was applied to this database: it was changed after its release, or this is the \
+                 database of another build; use the programs that it was migrated with"
             ),
         }
     }
@@ -53,9 +92,11 @@ impl Store {
     /// there was something to do.
     pub async fn schema_migrate(&self) -> Result<bool, StoreError> {
         match self.schema_state().await? {
-            SchemaState::Current => return Ok(false),
+            SchemaState::Current | SchemaState::Newer { .. } => return Ok(false),
             SchemaState::Older { .. } => {}
-            newer @ SchemaState::Newer { .. } => return Err(StoreError::Schema(newer)),
+            other @ (SchemaState::TooNew { .. } | SchemaState::Different { .. }) => {
+                return Err(StoreError::Schema(other));
+            }
         }
         let pool = self.pool.clone();
         detached(async move {
@@ -63,7 +104,9 @@ impl Store {
                 step: "schema_migrate",
                 source: sqlx::Error::Migrate(Box::new(source)),
             };
-            MIGRATIONS.run(&pool).await.map_err(failed)?;
+            // A database may have migrations of a newer program, and lack one of ours that it was released without.
+            let mut migrations = sqlx::migrate!();
+            migrations.set_ignore_missing(true).run(&pool).await.map_err(failed)?;
             Ok(true)
         })
         .await
@@ -72,36 +115,89 @@ impl Store {
     /// How the schema stands to the program.
     pub async fn schema_state(&self) -> Result<SchemaState, StoreError> {
         let pool = self.pool.clone();
-        let program = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
         detached(async move {
             let known: bool =
                 sqlx::query_scalar("-- schema_exists\nSELECT to_regclass('_sqlx_migrations') IS NOT NULL")
                     .fetch_one(&pool)
                     .await
                     .step("schema_exists")?;
-            let database: i64 = match known {
-                false => 0,
-                true => sqlx::query_scalar(
-                    "-- schema_version\nSELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success",
+            let applied: Vec<(i64, Vec<u8>)> = match known {
+                false => Vec::new(),
+                true => sqlx::query_as(
+                    "-- schema_versions\nSELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version",
                 )
-                .fetch_one(&pool)
+                .fetch_all(&pool)
                 .await
-                .step("schema_version")?,
+                .step("schema_versions")?,
             };
-            Ok(match database.cmp(&program) {
-                std::cmp::Ordering::Less => SchemaState::Older { database, program },
-                std::cmp::Ordering::Equal => SchemaState::Current,
-                std::cmp::Ordering::Greater => SchemaState::Newer { database, program },
-            })
+            let applied: BTreeMap<i64, Vec<u8>> = applied.into_iter().collect();
+            let ours = MIGRATIONS.iter().map(|migration| (migration.version, migration.checksum.to_vec()));
+            let serves_from = match applied.contains_key(&SERVES_SINCE) {
+                false => None,
+                true => sqlx::query_scalar("-- schema_serves\nSELECT max(serves_from) FROM schema_serves")
+                    .fetch_one(&pool)
+                    .await
+                    .step("schema_serves")?,
+            };
+            Ok(stands(&applied, &ours.collect(), serves_from))
         })
         .await
     }
 
-    /// Fails unless the schema is the program's.
+    /// Fails unless the program may work on the schema.
     pub async fn schema_check(&self) -> Result<(), StoreError> {
         match self.schema_state().await? {
-            SchemaState::Current => Ok(()),
+            served if served.is_served() => Ok(()),
             other => Err(StoreError::Schema(other)),
         }
+    }
+}
+
+/// How migrations that were applied stand to those of a program, both with their checksums.
+fn stands(applied: &BTreeMap<i64, Vec<u8>>, ours: &BTreeMap<i64, Vec<u8>>, serves_from: Option<i64>) -> SchemaState {
+    let last = |of: &BTreeMap<i64, Vec<u8>>| of.keys().next_back().copied().unwrap_or(0);
+    let (database, program) = (last(applied), last(ours));
+    let differs =
+        |(version, sum): (&i64, &Vec<u8>)| applied.get(version).is_some_and(|there| there != sum).then_some(*version);
+    if let Some(migration) = ours.iter().find_map(differs) {
+        return SchemaState::Different { migration };
+    }
+    if ours.keys().any(|version| !applied.contains_key(version)) {
+        return SchemaState::Older { database, program };
+    }
+    match applied.len() > ours.len() {
+        false => SchemaState::Current,
+        true => match serves_from {
+            Some(serves_from) if serves_from <= program => SchemaState::Newer { database, program },
+            serves_from => SchemaState::TooNew { database, program, serves_from: serves_from.unwrap_or(database) },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(versions: &[i64]) -> BTreeMap<i64, Vec<u8>> {
+        versions.iter().map(|version| (*version, vec![*version as u8])).collect()
+    }
+
+    #[test]
+    fn a_program_serves_its_own_schema_and_newer_ones_that_serve_it() {
+        let ours = with(&[1, 2, 4]);
+        let stands = |applied: &[i64], serves_from| stands(&with(applied), &ours, serves_from);
+        assert_eq!(stands(&[1, 2, 4], None), SchemaState::Current);
+        assert_eq!(stands(&[], None), SchemaState::Older { database: 0, program: 4 });
+        assert_eq!(stands(&[1, 2], None), SchemaState::Older { database: 2, program: 4 });
+        assert_eq!(stands(&[1, 4, 5], Some(1)), SchemaState::Older { database: 5, program: 4 }, "one was left out");
+        assert_eq!(stands(&[1, 2, 3, 4], Some(4)), SchemaState::Newer { database: 4, program: 4 });
+        assert_eq!(stands(&[1, 2, 4, 5], Some(4)), SchemaState::Newer { database: 5, program: 4 });
+        for (serves, serves_from) in [(Some(5), 5), (None, 5)] {
+            let too_new = SchemaState::TooNew { database: 5, program: 4, serves_from };
+            assert_eq!(stands(&[1, 2, 4, 5], serves), too_new);
+            assert!(!too_new.is_served());
+        }
+        let changed = BTreeMap::from([(1, vec![1]), (2, vec![9]), (4, vec![4])]);
+        assert_eq!(super::stands(&changed, &ours, None), SchemaState::Different { migration: 2 });
     }
 }

@@ -4,9 +4,9 @@
 
 mod support;
 
-use payfleet_domain::{AlarmKind, Outcome, PayoutId, Reference, Role, RunId, TokenHash};
-use payfleet_store::{AlarmError, CloseVerdict, RunChangeError, WhoError};
-use support::{Db, looked_up, paid};
+use payfleet_domain::{AlarmKind, HoldReason, Outcome, PayoutId, Reference, Role, RunId, TokenHash};
+use payfleet_store::{AlarmError, CloseVerdict, RunChangeError, Watched, WhoError};
+use support::{Db, accepted, looked_up, paid, unknown};
 
 /// The rail tells another payment of a payout that is paid.
 async fn paid_again(db: &Db, run: RunId, payout: PayoutId, reference: &str) {
@@ -93,5 +93,49 @@ async fn a_run_that_does_not_add_up_raises_one_alarm_until_it_is_answered() {
         answer(&db, alarm, ann).await.unwrap();
         db.store.run_resume(run).await.unwrap();
     }
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn what_somebody_should_hear_of_is_counted() {
+    let db = Db::new().await;
+    assert_eq!(db.store.watched_read().await.unwrap(), Watched::default());
+    let tenant = db.tenant("t", "sandbox-file", 2).await;
+    let run = db.run(tenant, "2026-01", 1).await;
+    let [first, second] = db.batches(run).await[..] else { panic!("two batches") };
+    // Since it was begun nothing was sent.
+    let ago = "UPDATE run SET created_at = created_at - interval '1 hour', planned_at = planned_at - interval '1 hour', paying_at = paying_at - interval '1 hour'";
+    sqlx::query(ago).execute(&db.sql).await.unwrap();
+    let still = async || db.store.watched_read().await.unwrap().run_still_secs;
+    assert!((3_600.0..3_700.0).contains(&still().await), "{}", still().await);
+    db.store.run_pause(run, "a look").await.unwrap();
+    assert_eq!(still().await, 0.0, "somebody knows");
+    db.store.run_resume(run).await.unwrap();
+    db.pay(first, unknown).await;
+    assert!(still().await < 100.0, "an attempt was made");
+    let leased = db.lease(first).await;
+    db.store.batch_hold(leased.lease, HoldReason::NoWayToKnow).await.unwrap();
+    sqlx::query("UPDATE hold SET opened_at = opened_at - interval '2 days'").execute(&db.sql).await.unwrap();
+    sqlx::query("UPDATE batch SET closed_at = closed_at - interval '1 hour' WHERE closed_at IS NOT NULL")
+        .execute(&db.sql)
+        .await
+        .unwrap();
+    db.age(first, 3_600).await;
+    assert!(still().await > 3_500.0, "the other batch waits");
+    db.pay(second, accepted).await;
+    assert_eq!(still().await, 0.0, "what only waits for its rail does not stand still");
+    let payout = db.payouts(run).await[1];
+    for reference in ["one", "other"] {
+        let outcome = Outcome::Paid(Reference(reference.to_owned()));
+        let told = looked_up(second, payfleet_domain::Epoch(1), vec![(payout, outcome)]);
+        db.store.outcomes_record(told).await.unwrap();
+    }
+    sqlx::query("UPDATE run SET verdict = 'discrepant', judged_at = clock_timestamp()").execute(&db.sql).await.unwrap();
+    let watched = db.store.watched_read().await.unwrap();
+    assert_eq!((watched.alarms_open, watched.runs_discrepant), (1.0, 1.0));
+    assert!(watched.hold_oldest_secs > 170_000.0, "{watched:?}");
+    // What somebody wants held is no news to them.
+    sqlx::query("UPDATE hold SET reason = 'on_hold'").execute(&db.sql).await.unwrap();
+    assert_eq!(db.store.watched_read().await.unwrap().hold_oldest_secs, 0.0);
     db.drop().await;
 }

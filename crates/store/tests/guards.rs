@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use payfleet_domain::{BatchState, Effect, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
-use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused};
+use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused, Report};
 use support::{Db, TTL, accepted, looked_up, paid, rail, refused, report, unknown};
 
 #[tokio::test]
@@ -551,5 +551,35 @@ async fn racing_workers_never_intend_under_a_lost_lease() {
         intended.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
         "attempts follow epochs: {intended:?}"
     );
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn a_lookup_without_an_answer_counts_as_a_failure_of_its_lessee() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 3).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let first = db.lease(batch).await;
+    let intent = db.intent(&first).await;
+    db.store.outcomes_record(report(&first, &intent, unknown)).await.unwrap();
+    let second = db.lease(batch).await;
+    assert_eq!((second.failures, second.facts.unknown_attempts), (1, 1));
+    let wait = Duration::from_secs(60);
+    let in_vain = Report { unanswered: true, available_in: wait, ..looked_up(batch, second.lease.epoch, Vec::new()) };
+    let recorded = db.store.outcomes_record(in_vain.clone()).await.unwrap();
+    assert_eq!(recorded.state, BatchState::Sending, "silence proves nothing");
+    assert!(db.try_lease(batch).await.is_none(), "not before it is due again");
+    sqlx::query("UPDATE batch SET available_at = '-infinity'").execute(&db.sql).await.unwrap();
+    let third = db.lease(batch).await;
+    assert_eq!((third.failures, third.facts.unknown_attempts), (2, 2));
+    // Whoever comes late with it has failed at nothing that counts.
+    db.store.outcomes_record(in_vain).await.unwrap();
+    let counted: (i32, i32) = sqlx::query_as("SELECT failures, unknown_attempts FROM batch WHERE id = $1")
+        .bind(batch.0)
+        .fetch_one(&db.sql)
+        .await
+        .unwrap();
+    assert_eq!(counted, (2, 2));
     db.drop().await;
 }

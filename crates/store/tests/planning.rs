@@ -458,6 +458,7 @@ impl Tenant<'_> {
                 epoch: leased.lease.epoch,
                 attempt: Some(intent.attempt),
                 outcomes,
+                unanswered: false,
                 refused_whole: false,
                 available_in: std::time::Duration::ZERO,
                 release: true,

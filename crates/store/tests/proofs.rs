@@ -429,3 +429,28 @@ async fn two_people_must_mean_the_same_payment() {
     assert_eq!(db.scalar::<String>("SELECT reference FROM payout").await, "bank-2");
     db.drop().await;
 }
+
+#[tokio::test]
+async fn a_second_acceptance_under_another_reference_is_kept() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 1).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    for _ in 0..2 {
+        db.record(&leased, &intent, accepted).await;
+        assert_eq!(db.scalar::<i64>("SELECT count(*) FROM evidence").await, 0, "the same said twice");
+    }
+    for _ in 0..2 {
+        db.record(&leased, &intent, |_| Outcome::Accepted(Reference("another".to_owned()))).await;
+        let kept: String =
+            db.scalar("SELECT string_agg(source || ' ' || says || ' ' || reference, ', ') FROM evidence").await;
+        assert_eq!(kept, "answer accepted another");
+    }
+    assert!(
+        db.scalar::<String>("SELECT reference FROM payout").await.starts_with("ref-"),
+        "the first is what is followed"
+    );
+    db.drop().await;
+}

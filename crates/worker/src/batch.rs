@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use payfleet_domain::{
     AttemptNo, BatchId, BatchKey, BatchState, HoldReason, KeyUnit, NextStep, Outcome, PayoutId, PayoutState, Rail,
-    next_step,
+    next_step, silence_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
 use payfleet_store::{IntentRefused, LeasedBatch, Recorded, Report, StoreError};
@@ -15,9 +15,6 @@ use time::OffsetDateTime;
 use crate::Worker;
 use crate::calls::{Line, Permission};
 use crate::leases::Held;
-
-/// Accepted payments of a rail that cannot be asked wait for a statement; the fleet does not look again by itself.
-const UNTIL_A_STATEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// What became of a look at a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +86,7 @@ impl Worker {
                 Ok(split.map_or(Worked::NotFree, |()| Worked::Split))
             }
             NextStep::Hold(reason) => self.hold(&leased, reason).await,
-            NextStep::Nothing => self.postpone(&leased, UNTIL_A_STATEMENT).await,
+            NextStep::Nothing => self.postpone(&leased, self.options.backoff_longest).await,
         }
     }
 
@@ -144,8 +141,18 @@ impl Worker {
         held.intended(intent.orders.len(), intended);
         let permission = Permission { expires_at: intent.expires_at, intended };
         let answers = line.submit(held, intent.orders, permission).await;
-        let recorded =
-            self.record_outcomes(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
+        let recorded = self
+            .record_outcomes(
+                line,
+                News {
+                    attempt: Some(intent.attempt),
+                    outcomes: answers.outcomes,
+                    refused_whole: answers.refused_whole,
+                    unanswered: 0,
+                    release: true,
+                },
+            )
+            .await;
         Ok(Worked::Recorded(recorded?.state))
     }
 
@@ -166,17 +173,21 @@ impl Worker {
                 Finding::NotYet | Finding::Unanswered => unanswered += 1,
             }
         }
-        let everything_known = known.len() == asked;
         let known_now = known.len();
-        if !known.is_empty() {
-            let recorded = self.record_outcomes(line, None, known, false, everything_known).await?;
-            if everything_known {
+        let too_often = (unanswered > 0).then(|| silence_step(line.rail, &line.batch.facts)).flatten();
+        let release = known_now == asked || (unanswered > 0 && too_often.is_none());
+        if known_now > 0 || unanswered > 0 {
+            let recorded = self.record_outcomes(line, News { release, ..News::of_lookup(known, unanswered) }).await?;
+            if known_now == asked {
                 return Ok(Worked::Recorded(recorded.state));
             }
         }
+        if let Some(reason) = too_often {
+            return self.hold(line.batch, reason).await;
+        }
         if unanswered > 0 {
             tracing::info!(%batch, unanswered, "the rail did not say what became of them; asking again later");
-            return self.postpone(line.batch, self.wait_after_failure(line.batch)).await;
+            return Ok(Worked::Postponed);
         }
         if line.batch.facts.is_stopped(line.rail) {
             // Rule `stop_sends_nothing`.
@@ -200,6 +211,7 @@ impl Worker {
     /// Asks for news of accepted payments.
     async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
         let orders = self.record.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
+        let asked = orders.len();
         let findings = line.look_up(orders).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
@@ -209,25 +221,36 @@ impl Worker {
                 Finding::NotFound | Finding::NotYet | Finding::Unanswered => None,
             })
             .collect();
-        let recorded = self.record_outcomes(line, None, known, false, true).await?;
+        let unanswered = asked - known.len();
+        let facts = &line.batch.facts;
+        let is_late = line.rail.news_until(facts).is_none_or(|until| until <= facts.now);
+        let recorded =
+            self.record_outcomes(line, News { release: !is_late, ..News::of_lookup(known, unanswered) }).await?;
+        if is_late && recorded.state == BatchState::Accepted {
+            return self.hold(line.batch, HoldReason::NoNews).await;
+        }
+        if is_late {
+            self.record.lease_release(line.batch.lease, Duration::ZERO).await?;
+        }
         Ok(Worked::Recorded(recorded.state))
     }
 
     /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is away. Each try is idempotent.
-    async fn record_outcomes(
-        &self,
-        line: &Line<'_>,
-        attempt: Option<AttemptNo>,
-        outcomes: Vec<(PayoutId, Outcome)>,
-        refused_whole: bool,
-        release: bool,
-    ) -> Result<Recorded, StoreError> {
+    async fn record_outcomes(&self, line: &Line<'_>, news: News) -> Result<Recorded, StoreError> {
+        let News { attempt, outcomes, unanswered, refused_whole, release } = news;
         let counts = Counts::of(&outcomes);
         let available_in = match counts {
-            Counts { unresolved: 0, accepted: 0, .. } => Duration::ZERO,
-            Counts { unresolved: 0, .. } => self.wait_for_news(line),
+            Counts { unresolved: 0, accepted: 0, .. } if unanswered == 0 => Duration::ZERO,
+            Counts { unresolved: 0, .. } if unanswered == 0 => self.wait_for_news(line),
             // Nobody failed: whoever comes next may go on at once.
-            Counts { .. } if self.shutdown.is_requested() || self.leases.is_stopped(line.batch.lease) => Duration::ZERO,
+            Counts { .. }
+                if unanswered == 0 && (self.shutdown.is_requested() || self.leases.is_stopped(line.batch.lease)) =>
+            {
+                Duration::ZERO
+            }
+            Counts { .. } if line.batch.facts.state == BatchState::Accepted => {
+                self.wait_after_failure(line.batch).max(self.wait_for_news(line))
+            }
             Counts { .. } => self.wait_after_failure(line.batch),
         };
         let report = Arc::new(Report {
@@ -235,6 +258,7 @@ impl Worker {
             epoch: line.batch.lease.epoch,
             attempt,
             outcomes,
+            unanswered: unanswered > 0,
             refused_whole,
             available_in,
             release,
@@ -284,14 +308,31 @@ impl Worker {
 
     /// How long to wait until asking for news of accepted payments: a quarter of the time that they took so far.
     fn wait_for_news(&self, line: &Line<'_>) -> Duration {
-        if !line.rail.can_be_looked_up() {
-            return UNTIL_A_STATEMENT;
-        }
         let facts = &line.batch.facts;
         let age: Duration = facts
             .first_sent_at
             .map_or(Duration::ZERO, |sent: OffsetDateTime| (facts.now - sent).try_into().unwrap_or_default());
+        if !line.rail.can_be_looked_up() {
+            // Only a statement brings news; the fleet looks again when it is too late for any.
+            return line.rail.news_within.saturating_sub(age);
+        }
         (age / 4).clamp(self.options.backoff_first, self.options.backoff_longest)
+    }
+}
+
+/// What is to be recorded about a batch.
+struct News {
+    attempt: Option<AttemptNo>,
+    outcomes: Vec<(PayoutId, Outcome)>,
+    /// About so many the rail was asked, and did not say.
+    unanswered: usize,
+    refused_whole: bool,
+    release: bool,
+}
+
+impl News {
+    fn of_lookup(outcomes: Vec<(PayoutId, Outcome)>, unanswered: usize) -> News {
+        News { attempt: None, outcomes, unanswered, refused_whole: false, release: true }
     }
 }
 

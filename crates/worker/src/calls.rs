@@ -143,7 +143,14 @@ impl Line<'_> {
         }
         metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "submit")
             .record(started.elapsed());
+        self.called(answer != Answer::All(Outcome::Unknown));
         answer
+    }
+
+    /// Counts calls, and whether the rail said anything that can be used.
+    fn called(&self, is_answered: bool) {
+        let answered = if is_answered { "yes" } else { "no" };
+        metrics::counter!("payfleet_calls_total", "rail" => self.rail.name, "answered" => answered).increment(1);
     }
 
     /// Asks the rail what became of payments. Sends no money, so it needs no intent.
@@ -173,6 +180,7 @@ impl Line<'_> {
                 }
                 metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "look_up")
                     .record(started.elapsed());
+                self.called(findings.iter().any(|finding| *finding != Finding::Unanswered));
                 if findings.len() == piece.len() { findings } else { unanswered(&piece) }
             })
             .buffered(self.worker.options.calls.into())

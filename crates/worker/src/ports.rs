@@ -64,6 +64,7 @@ pub trait Hints: Send + Sync {
     async fn outstanding(&self, rail: &str, max: usize) -> Result<Outstanding, QueueError>;
     async fn publish(&self, rail: &str, hints: &[Hint]) -> Result<(), QueueError>;
     async fn acknowledge(&self, rail: &str, entries: &[EntryId]) -> Result<(), QueueError>;
+    async fn set_aside(&self, rail: &str, entry: &EntryId) -> Result<bool, QueueError>;
     async fn rate_permit(&self, rail: &str, account: &str, calls: u32, per_sec: u32) -> Result<Duration, QueueError>;
 }
 
@@ -229,6 +230,10 @@ impl Hints for Queue {
 
     async fn acknowledge(&self, rail: &str, entries: &[EntryId]) -> Result<(), QueueError> {
         self.acknowledge(rail, entries).await
+    }
+
+    async fn set_aside(&self, rail: &str, entry: &EntryId) -> Result<bool, QueueError> {
+        self.set_aside(rail, entry).await
     }
 
     async fn rate_permit(&self, rail: &str, account: &str, calls: u32, per_sec: u32) -> Result<Duration, QueueError> {

@@ -66,9 +66,16 @@ impl Worker {
         let batch = match &delivery.hint {
             Ok(hint) => hint.batch,
             Err(error) => {
-                // Neither acknowledged nor deleted: a worker that can read it will.
                 metrics::counter!("payfleet_hints_unreadable_total", "rail" => delivery.rail.clone()).increment(1);
-                tracing::error!(rail = delivery.rail, entry = %delivery.entry, %error, "a hint was left in the stream");
+                // Left in the stream it would be found again for ever, before the hints of workers that died.
+                match self.hints.set_aside(&delivery.rail, &delivery.entry).await {
+                    Ok(_) => {
+                        tracing::error!(rail = delivery.rail, entry = %delivery.entry, %error, "set aside: a hint that cannot be read");
+                    }
+                    Err(away) => {
+                        tracing::debug!(rail = delivery.rail, entry = %delivery.entry, %error, %away, "an unreadable hint stays");
+                    }
+                }
                 return;
             }
         };

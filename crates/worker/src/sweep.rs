@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use payfleet_domain::RunId;
 use payfleet_queue::{Hint, LOOKED_AT};
-use payfleet_store::{CloseVerdict, StoreError, SweepLock};
+use payfleet_store::{CloseVerdict, StoreError, SweepLock, Watched};
 
 use crate::{Process, Worker};
 
@@ -23,9 +23,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Postgres is this question.
 const FOLLOWER: Duration = Duration::from_secs(2);
 
-const ALARMS_OPEN: &str = "payfleet_alarms_open";
-
-/// How often the sweeper counts the alarms that wait for a person; the reconciler, which raises some of them, has no metrics.
+/// How often the sweeper counts what somebody should hear of.
 const COUNTED: Duration = Duration::from_secs(15);
 
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
@@ -46,12 +44,12 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         });
         if lock.is_none() {
             // Whoever sweeps now says it.
-            metrics::gauge!(ALARMS_OPEN).set(0.0);
+            told_of(Watched::default());
             counted = None;
         } else if servers_answer && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
-            match process.store.alarms_open().await {
-                Ok(open) => metrics::gauge!(ALARMS_OPEN).set(open as f64),
-                Err(error) => tracing::debug!(%error, "how many alarms there are is not known"),
+            match process.store.watched_read().await {
+                Ok(watched) => told_of(watched),
+                Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
             }
             counted = Some(Instant::now());
         }
@@ -96,13 +94,17 @@ pub type Windows = HashMap<&'static str, Window>;
 impl Process {
     /// Keeps the readiness true to what Postgres and Redis say. Postgres was just asked about the lock.
     async fn servers_answer(&self, postgres: Option<&StoreError>) -> bool {
+        // Nothing is asked of Redis as long as Postgres is away: what is known of it stays.
+        dependency("postgres", postgres.is_none());
         match postgres {
             Some(error) => {
                 self.readiness.set_not_ready(error.to_string());
                 false
             }
             None => {
-                match self.queue.ping().await {
+                let redis = self.queue.ping().await;
+                dependency("redis", redis.is_ok());
+                match redis {
                     Ok(()) => self.readiness.set_ready(),
                     Err(error) => self.readiness.set_not_ready(error.to_string()),
                 }
@@ -110,6 +112,10 @@ impl Process {
             }
         }
     }
+}
+
+fn dependency(name: &'static str, is_up: bool) {
+    metrics::gauge!("payfleet_dependency_up", "dependency" => name).set(f64::from(u8::from(is_up)));
 }
 
 impl Worker {
@@ -165,6 +171,12 @@ impl Worker {
             }
         }
         Ok(begun > 0 || !open.is_empty())
+    }
+}
+
+fn told_of(watched: Watched) {
+    for (name, value) in watched.gauges() {
+        metrics::gauge!(name).set(value);
     }
 }
 

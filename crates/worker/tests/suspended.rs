@@ -227,6 +227,10 @@ impl Hints for NoHints {
         unreachable!("no hint is read here")
     }
 
+    async fn set_aside(&self, _: &str, _: &EntryId) -> Result<bool, QueueError> {
+        unreachable!("no hint is read here")
+    }
+
     async fn rate_permit(&self, _: &str, _: &str, _: u32, _: u32) -> Result<Duration, QueueError> {
         unreachable!("this rail has no limit")
     }

@@ -112,6 +112,7 @@ pub fn journal(scenario: &Scenario, ended: &Ended, rails: &Rails, wrong: &mut Ve
         for (entry, nth) in entries.iter().zip(0..) {
             match entry.movement {
                 Movement::Paid => account.pay(&entry.reference, Witness::Listed, entry.amount_minor),
+                Movement::Rejected => {}
                 // A return may be told under the payment's own name.
                 Movement::Returned => account.give_back(&format!("{nth}"), Witness::Listed, entry.amount_minor),
             }

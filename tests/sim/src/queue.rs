@@ -144,6 +144,10 @@ impl payfleet_worker::ports::Hints for SimHints {
         self.arrow(Step::Acknowledge, |streams| streams.acknowledge(rail, entries)).await
     }
 
+    async fn set_aside(&self, _: &str, _: &EntryId) -> Result<bool, QueueError> {
+        Ok(false) // everything here can be read
+    }
+
     async fn rate_permit(&self, _: &str, _: &str, _: u32, _: u32) -> Result<Duration, QueueError> {
         Ok(Duration::ZERO)
     }

@@ -22,7 +22,7 @@ Exit codes:
    3  done, but some payouts were refused, held, returned or cancelled
   64  the command line is wrong, or names what does not exist
   65  the input is wrong; nothing of it was taken
-  69  a server cannot be reached, or its schema is older or newer than this program
+  69  a server cannot be reached, or its schema and this program do not go together
   70  something that must always hold does not
   75  another one is at it, a person has paused it, or it is too early to decide; try later";
 

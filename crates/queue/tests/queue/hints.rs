@@ -67,7 +67,7 @@ async fn one_hint_goes_to_one_reader() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_stays_where_it_is() {
+async fn what_cannot_be_read_is_set_aside() {
     let server = RedisServer::start();
     let queue = server.queue().await;
     let mut raw = server.raw().await;
@@ -89,6 +89,39 @@ async fn what_cannot_be_read_stays_where_it_is() {
     let claimed = queue.claim_forgotten(RAIL, "two", Duration::ZERO, 10).await.unwrap();
     assert_eq!(claimed, given, "found again, errors and all");
     assert_eq!((pending(&mut raw).await, length(&mut raw).await), (3, 3));
+
+    // Set aside they are in nobody's way, and can be looked at.
+    for delivery in &given {
+        assert!(queue.set_aside(RAIL, &delivery.entry).await.unwrap());
+        assert!(!queue.set_aside(RAIL, &delivery.entry).await.unwrap(), "once");
+    }
+    assert_eq!((pending(&mut raw).await, length(&mut raw).await), (0, 0));
+    let mut aside = redis::cmd("XRANGE");
+    let aside: Vec<(String, Vec<Vec<u8>>)> = aside
+        .arg(format!("{}:unreadable:{RAIL}", crate::server::PREFIX))
+        .arg("-")
+        .arg("+")
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    let kept: Vec<&[u8]> = aside.iter().map(|(_, fields)| fields[3].as_slice()).collect();
+    assert_eq!(kept, [&[9_u8, 0x91, 1][..], b"", b"1"]);
+    assert_eq!(aside[0].1[1], given[0].entry.to_string().into_bytes(), "by the number that it had");
+}
+
+#[tokio::test]
+async fn old_hints_and_those_of_the_future_hide_no_batch() {
+    let server = RedisServer::start();
+    let queue = server.queue().await;
+    let mut raw = server.raw().await;
+    let (secs, _): (i64, i64) = redis::cmd("TIME").query_async(&mut raw).await.unwrap();
+    for (batch, at) in [(1, secs - 3_600), (2, secs - 61), (3, secs - 50), (4, secs + 3_600)] {
+        let mut command = redis::cmd("XADD");
+        command.arg(stream()).arg(format!("{at}000-0")).arg("h").arg(hints(batch..=batch)[0].encode());
+        let _: String = command.query_async(&mut raw).await.unwrap();
+    }
+    let outstanding = queue.outstanding(RAIL, 100).await.unwrap();
+    assert_eq!((outstanding.batches, outstanding.waiting), (set(3..=3), 4));
 }
 
 #[tokio::test]

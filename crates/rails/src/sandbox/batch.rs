@@ -60,7 +60,8 @@ struct Item {
 
 impl SandboxBatch {
     pub(crate) fn new(http: Http) -> Self {
-        SandboxBatch { rail: declared("sandbox-batch"), http }
+        let rail = declared("sandbox-batch");
+        SandboxBatch { rail, http: http.telling_of(rail) }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Vec<Outcome>, Cause> {

@@ -170,8 +170,9 @@ impl Reader {
         if wire.amount_minor <= 0 || wire.fee_minor < 0 {
             return Err(self.unreadable("an amount that is not more than nothing, or a fee below nothing"));
         }
-        if wire.status == Movement::Paid && (wire.fee_minor > 0 || wire.of.is_some()) {
-            return Err(self.unreadable("a payment with what only money that came back has"));
+        let is_no_return = wire.status != Movement::Returned;
+        if is_no_return && (wire.fee_minor > 0 || wire.of.is_some()) {
+            return Err(self.unreadable("what only money that came back has, of something else"));
         }
         self.last = Some(wire.line);
         self.lines += 1;

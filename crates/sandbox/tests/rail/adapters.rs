@@ -225,3 +225,21 @@ async fn a_pruned_key_pays_again_and_the_statement_tells() {
     assert_ne!(first, second, "another payment under the same key");
     assert_eq!(payer.statement().await.len(), 2);
 }
+
+#[tokio::test]
+async fn the_last_payment_of_a_large_batch_can_be_looked_up() {
+    let rail = Rail::start(&NO_WAIT);
+    let mut payer = Payer::new(&rail, "batch", DEADLINE);
+    let one = payer.instructions[0].clone();
+    let many = (0..500).map(|n| Instruction {
+        key: format!("{}-0123456789abcdef", (1_i64 << 32) + n).parse().unwrap(),
+        destination: format!("somebody.{n}@example.org"),
+        ..one.clone()
+    });
+    payer.instructions = many.collect();
+    assert!(matches!(payer.submit().await, Answer::Each(_)));
+    // The rail tells of the whole batch, whatever is asked about.
+    payer.instructions.drain(..499);
+    let found = payer.look_up().await;
+    assert!(matches!(found, Finding::Known(Outcome::Paid(_))), "{found:?}");
+}

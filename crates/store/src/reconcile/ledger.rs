@@ -38,11 +38,15 @@ SELECT 'ledger_out_of_balance', c.id, c.affiliate_id, c.currency,
  WHERE (coalesce(c.state, ''), coalesce(c.kinds, 0), coalesce(c.amounts_agree, false)) NOT IN (SELECT * FROM good)
  ORDER BY 2";
 
-/// Debits and credits of the run's transfers. A kind that does not say whose the two sides are moves money out of nowhere.
+/// All accounts that the run's transfers name, each with what it got less what it gave, added up. A kind that does not say whose its two sides are moves
+/// money out of nowhere.
 const SUMS: &str = "-- compare_ledger_sums
-SELECT currency::text, sum(CASE WHEN k.kind IS NULL THEN moved ELSE moved - moved END)::text
-  FROM (SELECT kind, currency, sum(amount_minor) AS moved FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY kind, currency) AS t
-  LEFT JOIN transfer_kind k USING (kind) GROUP BY currency ORDER BY currency";
+WITH moved AS (SELECT kind, currency, sum(amount_minor) AS minor FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY kind, currency),
+ side AS (
+  SELECT currency, credit AS account, minor FROM moved LEFT JOIN transfer_kind USING (kind)
+   UNION ALL SELECT currency, debit, -minor FROM moved JOIN transfer_kind USING (kind)),
+ balance AS (SELECT currency, account, sum(minor) AS minor FROM side GROUP BY currency, account)
+SELECT currency::text, sum(minor)::text FROM balance GROUP BY currency ORDER BY currency";
 
 /// The kinds of transfers that a payout may have.
 fn kinds() -> impl Iterator<Item = i16> {

@@ -20,6 +20,8 @@ const BEFORE_IT_WAS_SENT: Duration = Duration::DAY;
 pub(super) struct Matched {
     /// Payments just as they were ordered.
     pub plain: Vec<Plain>,
+    /// Refusals of payments that the rail had accepted, of payouts of ours.
+    pub rejected: Vec<Odd>,
     /// Everything else.
     pub odd: Vec<Odd>,
 }
@@ -92,6 +94,9 @@ pub(super) async fn piece_match(
             key.as_str() == line.key
         });
         let Some((payout, planned)) = genuine else {
+            if line.movement == Movement::Rejected {
+                continue; // nobody of ours was refused, and no money moved
+            }
             let differs = LineDiffers::default();
             matched.odd.push(Odd::of(None, line, differs, false));
             continue;
@@ -109,6 +114,7 @@ pub(super) async fn piece_match(
             Movement::Paid => {
                 matched.odd.push(Odd::of(Some(payout), line, differs, differs_account));
             }
+            Movement::Rejected => matched.rejected.push(Odd::of(Some(payout), line, differs, differs_account)),
             Movement::Returned => {
                 let sent_at = way.and_then(|way| way.first_sent_at);
                 let here = paid.get(&payout).map_or(&[][..], Vec::as_slice);

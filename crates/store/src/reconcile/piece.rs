@@ -21,9 +21,12 @@ use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
 use crate::doubt::doubt_hold;
-use crate::hold::batch_settle_held;
+use crate::hold::{batch_settle_held, payouts_doubt};
 use crate::movement::{accounts_weigh, runs_have_news};
-use crate::payout::{Moved, News, Source, payouts_settle};
+use crate::payout::{Moved, News, Source, evidence_insert, payouts_refuse, payouts_settle};
+
+/// The code of what a rail had accepted and refused later.
+const REJECTED: &str = "rejected";
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -37,6 +40,10 @@ pub struct Applied {
     pub returned: u64,
     /// Payouts that were proven paid after their money had been due again.
     pub late: u64,
+    /// Payouts that the rail had accepted and has refused since: their money is due again. Of those that only a file tells of: held.
+    pub rejected: u64,
+    /// Refusals of what does not wait for its payment, such as of what counts as paid. Kept as evidence; nothing is concluded.
+    pub rejected_otherwise: u64,
     /// Alarms that are new. Runs that are open are paused by them.
     pub alarms: u64,
     /// Where money came back, or was proven paid late: the payouts of each run, the first of them by their numbers.
@@ -68,6 +75,8 @@ impl std::ops::AddAssign for Applied {
         self.settled += more.settled;
         self.returned += more.returned;
         self.late += more.late;
+        self.rejected += more.rejected;
+        self.rejected_otherwise += more.rejected_otherwise;
         self.alarms += more.alarms;
         more.told.into_iter().for_each(|(run, told)| *self.told.entry(run).or_default() += told);
     }
@@ -103,7 +112,9 @@ async fn record(
     let news = before.proven(matched, source);
     let mut unsent = before.unsent(matched);
     // In the order in which every other transaction locks: batches by number, then payouts.
-    let ids: Vec<i64> = news.ids.iter().copied().chain(unsent.keys().map(|payout| payout.0)).collect();
+    let (rejected, rejected_otherwise) = before.rejected(matched);
+    let told = news.ids.iter().chain(&rejected.ids).copied();
+    let ids: Vec<i64> = told.chain(unsent.keys().map(|payout| payout.0)).collect();
     let mut batches = batches_lock(tx, &ids, &unsent).await?;
     while !ids.is_empty() {
         // One that was being split while it was waited for is not among them, and its parts are.
@@ -115,6 +126,15 @@ async fn record(
     let unsent_ids: Vec<i64> = unsent.keys().map(|payout| payout.0).collect();
     let doubted = doubt_hold(tx, &unsent_ids, &batches).await?;
     moved += payouts_settle(tx, &news, Source::Statement).await?;
+    // Rule `file_needs_second_person`: by a file alone no money is free, but nobody waits for a payment that it denies.
+    let rejections = match source {
+        StatementSource::Rail => {
+            evidence_insert(tx, &rejected_otherwise, "refused", Source::Statement, None, None).await?;
+            payouts_refuse(tx, &rejected, Source::Statement, None).await?
+        }
+        StatementSource::File { .. } => payouts_doubt(tx, &rejected.ids).await?,
+    };
+    runs_have_news(tx, rejected.ids.iter().map(|id| PayoutId(*id).run())).await?;
     let stood = before.states();
     let after = if ids.is_empty() { before } else { Standings::read(tx, matched).await? };
 
@@ -158,7 +178,18 @@ async fn record(
     // The same line in another part is no news.
     unsent.retain(|id, _| news.ids.contains(&id.0) || changed.contains(&id.0) || doubted.contains(&id.0));
     moved.alarms += alarms_raise(tx, &unsent_alarms(&unsent)).await?;
-    Ok(Applied { settled: moved.paid, returned: moved.returned, late: moved.late, alarms: moved.alarms, told })
+    Ok(Applied {
+        settled: moved.paid,
+        returned: moved.returned,
+        late: moved.late,
+        rejected: rejections,
+        rejected_otherwise: match source {
+            StatementSource::Rail => rejected_otherwise.ids.len() as u64,
+            StatementSource::File { .. } => 0,
+        },
+        alarms: moved.alarms,
+        told,
+    })
 }
 
 /// One alarm for each run of which a statement knows what nobody here has sent, however many payouts that are.
@@ -190,7 +221,8 @@ struct Standing {
 
 impl Standings {
     async fn read(tx: &mut PgConnection, matched: &Matched) -> Result<Standings, StoreError> {
-        let ids = matched.plain.iter().map(|plain| plain.payout).chain(matched.odd.iter().filter_map(|odd| odd.payout));
+        let odd = matched.odd.iter().chain(&matched.rejected);
+        let ids = matched.plain.iter().map(|plain| plain.payout).chain(odd.filter_map(|odd| odd.payout));
         let ids: Vec<i64> = ids.map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect();
         let read = "statement_standings";
         let rows = sqlx::query(
@@ -266,6 +298,24 @@ impl Standings {
 
     fn is_settled(&self, payout: PayoutId) -> bool {
         self.0.get(&payout).is_some_and(|one| matches!(one.state, PayoutState::Paid | PayoutState::Returned))
+    }
+
+    /// Refusals of payouts that wait, or are held, because the rail had accepted them; and all others. A refusal that differs from what was ordered is
+    /// of something else.
+    fn rejected(&self, matched: &Matched) -> (News, News) {
+        let waits = |one: &&Odd| {
+            let standing = one.payout.and_then(|payout| self.0.get(&payout));
+            let was_accepted = standing.is_some_and(|standing| {
+                matches!(standing.state, PayoutState::Accepted | PayoutState::Held) && standing.reference.is_some()
+            });
+            was_accepted && !one.differs.in_something() && !one.differs_account
+        };
+        let (waiting, others): (Vec<_>, Vec<_>) = matched.rejected.iter().partition(waits);
+        let news = |some: Vec<&Odd>| {
+            let ids: BTreeSet<i64> = some.into_iter().filter_map(|one| one.payout.map(|payout| payout.0)).collect();
+            News { words: vec![REJECTED.to_owned(); ids.len()], ids: ids.into_iter().collect() }
+        };
+        (news(waiting), news(others))
     }
 
     /// Payments of payouts whose outcome is open, by payout; if the rail itself says so, also of those that were never sent, as far as we know. What came

@@ -45,6 +45,13 @@ pub struct Db {
 
 impl Db {
     pub async fn new() -> Db {
+        let db = Db::empty().await;
+        db.store.schema_migrate().await.unwrap();
+        db
+    }
+
+    /// Without a schema.
+    pub async fn empty() -> Db {
         let admin = std::env::var("PAYFLEET_TEST_POSTGRES")
             .expect("PAYFLEET_TEST_POSTGRES must name a Postgres for tests; scripts/test starts one and sets it");
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
@@ -53,7 +60,6 @@ impl Db {
         server.close().await;
         let url = format!("{}/{name}", admin.rsplit_once('/').unwrap().0);
         let store = Store::connect(&url, 8).await.unwrap();
-        store.schema_migrate().await.unwrap();
         Db { store, sql: PgPool::connect(&url).await.unwrap(), name, admin }
     }
 
@@ -325,6 +331,7 @@ pub fn report(leased: &LeasedBatch, intent: &Intent, outcome: impl Fn(PayoutId) 
         epoch: leased.lease.epoch,
         attempt: Some(intent.attempt),
         outcomes: intent.orders.iter().map(|order| (order.payout, outcome(order.payout))).collect(),
+        unanswered: false,
         refused_whole: false,
         available_in: Duration::ZERO,
         release: true,
@@ -333,7 +340,16 @@ pub fn report(leased: &LeasedBatch, intent: &Intent, outcome: impl Fn(PayoutId) 
 
 /// News that nobody's answer brought.
 pub fn looked_up(batch: BatchId, epoch: Epoch, outcomes: Vec<(PayoutId, Outcome)>) -> Report {
-    Report { batch, epoch, attempt: None, outcomes, refused_whole: false, available_in: Duration::ZERO, release: true }
+    Report {
+        batch,
+        epoch,
+        attempt: None,
+        outcomes,
+        unanswered: false,
+        refused_whole: false,
+        available_in: Duration::ZERO,
+        release: true,
+    }
 }
 
 /// The token of who has this name in a test.

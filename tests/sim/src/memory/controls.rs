@@ -222,7 +222,7 @@ impl Memory {
     pub(super) fn hold_all(&mut self, ids: &[PayoutId], reason: HoldReason) -> u64 {
         let mut held = 0;
         for id in ids {
-            if self.move_all(&[*id], PayoutEvent::Hold) > 0
+            if self.move_all(&[*id], reason.event()) > 0
                 && let Some(payout) = self.payouts.get_mut(id)
             {
                 payout.held = Held { reason, ..Held::default() };

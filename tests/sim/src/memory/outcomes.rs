@@ -272,7 +272,7 @@ impl Memory {
             BatchState::Ready => None,
             _ => batch.first_sent_at,
         };
-        batch.unknown_attempts += i32::from(lost_track);
+        batch.unknown_attempts += i32::from(lost_track || (report.unanswered && is_lessee));
         if is_lessee {
             batch.stalled_leases = 0;
             batch.failures = if progressed { 0 } else { batch.failures + 1 };
@@ -305,7 +305,11 @@ impl Memory {
 
     pub(super) fn hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         let batch = self.batch(lease.batch)?.clone();
-        if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+        let is_held_from: &[BatchState] = match reason.event() {
+            PayoutEvent::Doubt => &[BatchState::Accepted],
+            _ => &[BatchState::Ready, BatchState::Sending],
+        };
+        if batch.epoch != lease.epoch || !is_held_from.contains(&batch.state) {
             return Ok(None);
         }
         if self.runs[&batch.run].row.state == RunState::Cancelled && batch.state == BatchState::Sending {

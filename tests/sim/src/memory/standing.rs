@@ -47,6 +47,8 @@ impl Payout {
             };
             match movement {
                 Movement::Paid => account.pay(reference, witness, told.minor),
+                // Moves no money, and is not kept as a movement.
+                Movement::Rejected => {}
                 Movement::Returned => {
                     account.give_back(reference, witness, told.minor);
                     if let Some(of) = &told.of {
