@@ -25,6 +25,11 @@ const FOLLOWER: Duration = Duration::from_secs(2);
 
 const ALARMS_OPEN: &str = "payfleet_alarms_open";
 
+/// How often each worker asks whether the database is the one that the fleet knows.
+const CHECKED: Duration = Duration::from_secs(15);
+/// The same while it is not.
+const CHECKED_BEHIND: Duration = Duration::from_secs(2);
+
 /// How often the sweeper counts the alarms that wait for a person; the reconciler, which raises some of them, has no metrics.
 const COUNTED: Duration = Duration::from_secs(15);
 
@@ -34,6 +39,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
     let mut counted: Option<Instant> = None;
+    let (mut checked, mut swept) = (None::<Instant>, false);
     while !worker.shutdown.is_requested() {
         let answered = match lock {
             Some(held) => Ok(held.is_held().await),
@@ -44,6 +50,15 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             tracing::debug!(%error, "nobody can be asked who sweeps");
             None
         });
+        // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that it was recovered.
+        let every = if worker.behind.why().is_some() { CHECKED_BEHIND } else { CHECKED };
+        if servers_answer && (lock.is_some() && !swept || checked.is_none_or(|at| at.elapsed() >= every)) {
+            let found = process.store.generation_check("worker").await;
+            worker.behind.found(found.as_ref().map(|()| ()));
+            checked = Some(Instant::now());
+        }
+        swept = lock.is_some();
+        let servers_answer = servers_answer && worker.behind.why().is_none();
         if lock.is_none() {
             // Whoever sweeps now says it.
             metrics::gauge!(ALARMS_OPEN).set(0.0);
@@ -103,7 +118,10 @@ impl Process {
             }
             None => {
                 match self.queue.ping().await {
-                    Ok(()) => self.readiness.set_ready(),
+                    Ok(()) => match self.worker.behind.why() {
+                        None => self.readiness.set_ready(),
+                        Some(why) => self.readiness.set_not_ready(why),
+                    },
                     Err(error) => self.readiness.set_not_ready(error.to_string()),
                 }
                 true
