@@ -208,6 +208,7 @@ impl Fleet {
             .env("PAYFLEET_SANDBOX_URL", self.sandbox_url())
             .env("PAYFLEET_BATCH_SIZE", self.options.batch_size.to_string())
             .env("PAYFLEET_NULL_RAIL", (self.options.paypal == "null").to_string())
+            .env("PAYFLEET_STATE_DIR", self.folder.path().join("state"))
             .env("PAYFLEET_LOG", "info")
             .env("RUST_BACKTRACE", "1");
         command
@@ -379,6 +380,11 @@ impl Fleet {
             return String::new();
         };
         answer.text().await.unwrap_or_default()
+    }
+
+    /// Lets the reconciler read what a database that is behind does not know.
+    pub fn recover(&self, arguments: &[&str]) -> RunReport {
+        RunReport::of(self.program("payfleet-reconciler").arg("recover").args(arguments))
     }
 
     /// Lets the reconciler look once at what is new, as cron does.

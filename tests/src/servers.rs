@@ -103,6 +103,25 @@ impl Postgres {
         postgres
     }
 
+    /// Saves a database as it is now, as an operator's backup does.
+    pub fn dump(&self, database: &str, file: &Path) {
+        let mut command = Command::new(postgres_bin().join("pg_dump"));
+        command.args(["--format=custom", "--file"]).arg(file).arg(format!("--dbname={}", self.url(database)));
+        assert!(command.status().expect("pg_dump runs").success(), "pg_dump failed");
+    }
+
+    /// Puts a saved database in the place of the one that is there.
+    pub async fn restore(&self, database: &str, file: &Path) {
+        let admin = sqlx::PgPool::connect(&self.url("postgres")).await.expect("Postgres answers");
+        for statement in [format!("DROP DATABASE {database} WITH (FORCE)"), format!("CREATE DATABASE {database}")] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&admin).await.expect("a database can be replaced");
+        }
+        admin.close().await;
+        let mut command = Command::new(postgres_bin().join("pg_restore"));
+        command.args(["--exit-on-error", &format!("--dbname={}", self.url(database))]).arg(file);
+        assert!(command.status().expect("pg_restore runs").success(), "pg_restore failed");
+    }
+
     /// Where a database of it is.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)

@@ -13,9 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("queue", &["domain", "failpoint"]),
     ("rails", &["domain"]),
     ("runtime", &[]),
-    ("coordinator", &["domain", "store", "queue", "runtime"]),
-    ("worker", &["domain", "failpoint", "store", "queue", "rails", "runtime"]),
-    ("reconciler", &["domain", "failpoint", "store", "rails", "runtime"]),
+    ("memory", &["store", "queue", "runtime"]),
+    ("coordinator", &["domain", "memory", "store", "queue", "runtime"]),
+    ("worker", &["domain", "failpoint", "memory", "store", "queue", "rails", "runtime"]),
+    ("reconciler", &["domain", "failpoint", "memory", "store", "rails", "runtime"]),
     ("sandbox", &["domain", "runtime"]),
 ];
 

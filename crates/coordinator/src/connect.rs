@@ -22,6 +22,15 @@ pub async fn open_schema(cli: &Cli) -> Result<Store, Failure> {
     Ok(store)
 }
 
+/// The same, for what plans, frees money or lets it go on: only if it is the database that the fleet knows.
+pub async fn open_to_act(cli: &Cli) -> Result<Store, Failure> {
+    let store = open_schema(cli).await?;
+    let queue = open_queue(cli, "what the fleet has seen of the database is not known here").await?;
+    let store = payfleet_memory::remembering(store, &cli.state, queue).await?;
+    store.generation_check("coordinator").await?;
+    Ok(store)
+}
+
 /// What it means to a command that plans, if Redis is not there.
 pub const SWEEPER_WILL: &str = "the workers' sweeper will publish the work";
 

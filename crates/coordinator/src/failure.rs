@@ -3,12 +3,14 @@
 use std::error::Error;
 use std::fmt;
 
+use payfleet_memory::MemoryError;
 use payfleet_queue::QueueError;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
 use payfleet_store::{
-    AlarmError, ConfirmError, ControlError, HoldError, PeopleError, RunChangeError, RunCreateError, StoreError,
+    AlarmError, ConfirmError, ControlError, HoldError, PeopleError, RecoveryError, RunChangeError, RunCreateError,
+    StoreError,
 };
 
 /// What a person reads, and what a script acts on.
@@ -78,7 +80,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         let code = match &error {
             StoreError::Url => ExitCode::Usage,
-            StoreError::Unreachable { .. } | StoreError::Schema(_) => ExitCode::Unavailable,
+            StoreError::Unreachable { .. } | StoreError::Schema(_) | StoreError::Behind(_) | StoreError::Memory(_) => {
+                ExitCode::Unavailable
+            }
             StoreError::Statement { .. } if error.is_outage() => ExitCode::Unavailable,
             StoreError::Statement { .. } | StoreError::Broken(_) => ExitCode::Broken,
         };
@@ -174,6 +178,27 @@ impl From<ConfirmError> for Failure {
             | ConfirmError::NotContested(_)
             | ConfirmError::Who(_)
             | ConfirmError::SamePerson(_) => Failure::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<MemoryError> for Failure {
+    fn from(error: MemoryError) -> Failure {
+        match error {
+            MemoryError::Store(error) => error.into(),
+            MemoryError::State(error) => Failure::usage(chain(&error)),
+        }
+    }
+}
+
+impl From<RecoveryError> for Failure {
+    fn from(error: RecoveryError) -> Failure {
+        match error {
+            RecoveryError::Store(error) => error.into(),
+            RecoveryError::NotRead(_) => Failure::busy(error.to_string()),
+            RecoveryError::NotOpen | RecoveryError::Who(_) | RecoveryError::SamePerson(_) => {
+                Failure::usage(error.to_string())
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod ports;
 mod progress;
 mod rails;
+mod recover;
 mod report;
 mod run;
 mod sample;
@@ -36,12 +37,13 @@ pub use cli::{Cli, PlanArgs};
 pub use failure::Failure;
 
 use cli::{
-    AlarmsCommand, Command, ContestsCommand, HoldsCommand, ImportCommand, PeopleCommand, RailsCommand,
-    StatementsCommand,
+    AffiliateCommand, AlarmsCommand, Command, ContestsCommand, HoldsCommand, ImportCommand, PayoutCommand,
+    PeopleCommand, RailsCommand, RunArgs, StatementsCommand,
 };
-use connect::{open_schema, open_store};
+use connect::{open_schema, open_store, open_to_act};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::telemetry;
+use payfleet_store::Store;
 
 /// Does what the command line asks.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -53,6 +55,11 @@ pub async fn run(cli: Cli) -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.tell(&cli.log),
     }
+}
+
+/// To look at what a run would be, nothing need be certain.
+async fn open_run(cli: &Cli, args: &RunArgs) -> Result<Store, Failure> {
+    if args.dry_run { open_schema(cli).await } else { open_to_act(cli).await }
 }
 
 async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
@@ -72,29 +79,36 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Rails { what: RailsCommand::Set(args) } => rails::set(&open_schema(cli).await?, args).await,
         Command::Rails { what: RailsCommand::List(args) } => rails::list(&open_schema(cli).await?, args).await,
         Command::Periods(args) => periods::list(&open_schema(cli).await?, args).await,
-        Command::Run(args) => run::run(&open_schema(cli).await?, cli, args).await,
-        Command::Tick(args) => tick::tick(&open_schema(cli).await?, cli, args).await,
+        Command::Run(args) => run::run(&open_run(cli, args).await?, cli, args).await,
+        Command::Tick(args) => tick::tick(&open_to_act(cli).await?, cli, args).await,
         Command::Status(args) => status::status(&open_schema(cli).await?, cli, args).await,
         Command::Pause(args) => cancel::pause(&open_schema(cli).await?, args).await,
-        Command::Resume(args) => cancel::resume(&open_schema(cli).await?, args).await,
-        Command::Cancel(args) => cancel::cancel(&open_schema(cli).await?, args).await,
+        Command::Resume(args) => cancel::resume(&open_to_act(cli).await?, args).await,
+        Command::Cancel(args) => cancel::cancel(&open_to_act(cli).await?, args).await,
+        Command::Payout { what: what @ PayoutCommand::Release(_) } => {
+            control::payout(&open_to_act(cli).await?, what).await
+        }
         Command::Payout { what } => control::payout(&open_schema(cli).await?, what).await,
+        Command::Affiliate { what: what @ AffiliateCommand::Release(_) } => {
+            control::affiliate(&open_to_act(cli).await?, what).await
+        }
         Command::Affiliate { what } => control::affiliate(&open_schema(cli).await?, what).await,
+        Command::Recover(args) => recover::recover(&open_schema(cli).await?, args).await,
         Command::Holds(args) => match &args.what {
-            Some(HoldsCommand::Decide(decide)) => holds::decide(&open_schema(cli).await?, decide).await,
+            Some(HoldsCommand::Decide(decide)) => holds::decide(&open_to_act(cli).await?, decide).await,
             None => holds::list(&open_schema(cli).await?, args).await,
         },
         Command::Statements { what: StatementsCommand::List(args) } => {
             confirm::returns(&open_schema(cli).await?, args).await
         }
         Command::Statements { what: StatementsCommand::Confirm(args) } => {
-            confirm::confirm(&open_schema(cli).await?, args).await
+            confirm::confirm(&open_to_act(cli).await?, args).await
         }
         Command::Contests { what: ContestsCommand::List(args) } => {
             confirm::contests(&open_schema(cli).await?, args).await
         }
         Command::Contests { what: ContestsCommand::Clear(args) } => {
-            confirm::clear(&open_schema(cli).await?, args).await
+            confirm::clear(&open_to_act(cli).await?, args).await
         }
         Command::Alarms { what: AlarmsCommand::List(args) } => alarms::list(&open_schema(cli).await?, args).await,
         Command::Alarms { what: AlarmsCommand::Answer(args) } => alarms::answer(&open_schema(cli).await?, args).await,

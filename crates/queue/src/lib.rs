@@ -12,6 +12,7 @@ mod heartbeat;
 mod hint;
 mod rate;
 mod reader;
+mod seen;
 mod stream;
 
 pub use connect::{Queue, QueueError};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use payfleet_domain::{NoToken, RunId};
+use payfleet_memory::MemoryError;
 use payfleet_rails::{RegistryError, StatementError};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::health::HealthError;
@@ -81,12 +82,28 @@ pub enum ReconcileError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The folder for what must outlive it.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// Nothing is to be recovered.
+    #[error("no recovery is open; `payfleet-coordinator recover --begin` opens one")]
+    NoRecovery,
+    /// It is not clear which account a file is of, since a recovery reads all.
+    #[error("--statement {}: write RAIL/ACCOUNT=FILE", .0.display())]
+    NoAccount(PathBuf),
     /// The report could not be written.
     #[error("the report could not be written")]
     Output(#[from] std::io::Error),
     /// The signals could not be taken.
     #[error("signals cannot be handled")]
     Signals(#[source] std::io::Error),
+}
+
+/// A server that cannot be used as it is.
+macro_rules! unusable {
+    () => {
+        StoreError::Unreachable { .. } | StoreError::Schema(_) | StoreError::Behind(_) | StoreError::Memory(_)
+    };
 }
 
 impl ReconcileError {
@@ -101,7 +118,11 @@ impl ReconcileError {
             | ReconcileError::NoToken(_)
             | ReconcileError::Statement(StatementError::None { .. })
             | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
-            | ReconcileError::Store(StoreError::Url) => ExitCode::Usage,
+            | ReconcileError::NoRecovery
+            | ReconcileError::NoAccount(_)
+            | ReconcileError::Memory(MemoryError::State(_))
+            | ReconcileError::Store(StoreError::Url)
+            | ReconcileError::Memory(MemoryError::Store(StoreError::Url)) => ExitCode::Usage,
             ReconcileError::Unreadable { .. }
             | ReconcileError::Malformed { .. }
             | ReconcileError::Statement(StatementError::Unreadable { .. }) => ExitCode::BadInput,
@@ -111,12 +132,18 @@ impl ReconcileError {
             | ReconcileError::Rails(RegistryError::Client(_))
             | ReconcileError::Signals(_)
             | ReconcileError::Health(_)
-            | ReconcileError::Store(StoreError::Unreachable { .. } | StoreError::Schema(_)) => ExitCode::Unavailable,
+            | ReconcileError::Store(unusable!())
+            | ReconcileError::Memory(MemoryError::Store(unusable!())) => ExitCode::Unavailable,
             ReconcileError::NotPlanned(_) | ReconcileError::Busy(_) | ReconcileError::Interrupted => ExitCode::Busy,
-            ReconcileError::Store(error @ StoreError::Statement { .. }) if error.is_outage() => ExitCode::Unavailable,
-            ReconcileError::Store(StoreError::Statement { .. } | StoreError::Broken(_)) | ReconcileError::Output(_) => {
-                ExitCode::Broken
+            ReconcileError::Store(error @ StoreError::Statement { .. })
+            | ReconcileError::Memory(MemoryError::Store(error @ StoreError::Statement { .. }))
+                if error.is_outage() =>
+            {
+                ExitCode::Unavailable
             }
+            ReconcileError::Store(StoreError::Statement { .. } | StoreError::Broken(_))
+            | ReconcileError::Memory(MemoryError::Store(StoreError::Statement { .. } | StoreError::Broken(_)))
+            | ReconcileError::Output(_) => ExitCode::Broken,
         }
     }
 

@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod options;
 pub mod ports;
+mod recover;
 mod report;
 mod statement;
 mod step;
@@ -34,7 +35,10 @@ pub async fn run(options: Options) -> Result<ExitCode, ReconcileError> {
     let shutdown = Shutdown::on_signals().map_err(ReconcileError::Signals)?;
     let store = Store::connect(url.expose(), CONNECTIONS).await?;
     store.schema_check().await?;
+    // It has no Redis: what it remembers is beside it, and what others find out they write into the database.
+    let store = payfleet_memory::remembering(store, &options.state, None).await?;
     let code = match &options.command {
+        Command::Recover(args) => recover::recover(&store, &rails, args, &shutdown).await,
         Command::Run(args) => step::run_command(&store, &rails, args, &shutdown).await,
         Command::Watch(args) => watch::watch(&store, &rails, args, &shutdown).await,
     };

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use payfleet_domain::{Person, Rail, RunId};
 use payfleet_runtime::secret::{DatabaseArgs, TokenArgs};
+use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 /// Compares what rails say that they paid with plan and ledger.
 ///
 /// A run becomes `reconciled` only by this program. Exit codes: 0 no difference; 4 differences found; 64 usage; 65 a statement cannot be read;
-/// 69 Postgres or a rail cannot be reached; 70 a broken invariant; 75 the run is still open, its statements do not reach
+/// 69 Postgres or a rail cannot be reached, or the database is behind what was seen of it; 70 a broken invariant; 75 the run is still open, its statements do not reach
 /// far enough yet, or another reconciler is at it.
 #[derive(Debug, clap::Parser)]
 #[command(name = "payfleet-reconciler", version, max_term_width = 120)]
@@ -24,6 +25,8 @@ pub struct Options {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) rails: RailArgs,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// How to log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -36,6 +39,11 @@ pub enum Command {
     Run(RunArgs),
     /// Read on in the statements of all accounts, and judge every run of which there is news, again and again, until SIGTERM
     Watch(WatchArgs),
+    /// Read the statements of all accounts into a database that was restored from a backup, or promoted without its last writes
+    ///
+    /// Nothing is concluded but what the statements prove. The fleet goes on when two people say so: `payfleet-coordinator recover`. Ends with 75 while a
+    /// statement does not reach past all requests that may be on their way.
+    Recover(RecoverArgs),
 }
 
 /// Where the rails are. Credentials are read from PAYFLEET_RAIL_CREDENTIAL_<NAME>, or from the file named by PAYFLEET_RAIL_CREDENTIAL_<NAME>_FILE.
@@ -87,6 +95,20 @@ pub struct RunArgs {
     pub show_destinations: bool,
     #[command(flatten)]
     pub(crate) compare: CompareArgs,
+}
+
+/// How to read what was paid.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RecoverArgs {
+    /// A statement as CSV, as for `run`; instead of asking its rail. May be repeated
+    #[arg(long = "statement", value_name = "RAIL/ACCOUNT=FILE.csv")]
+    pub statements: Vec<StatementFile>,
+    /// Read on until every statement reaches far enough
+    #[arg(long)]
+    pub wait: bool,
+    /// How long --wait waits
+    #[arg(long, env = "PAYFLEET_RECOVER_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10m", value_name = "DURATION")]
+    pub timeout: Duration,
 }
 
 /// How to go on comparing.

@@ -203,6 +203,7 @@ pub(crate) async fn run_command(
 ) -> Result<ExitCode, ReconcileError> {
     let deadline = Instant::now() + args.timeout;
     let files = handed_in(store, args).await?;
+    store.generation_check("reconciler").await?;
     loop {
         let row = store.run_find(args.run).await?.ok_or(ReconcileError::NoRun(args.run))?;
         let may_wait = args.wait && Instant::now() < deadline;

@@ -77,6 +77,8 @@ async fn turn(
     unknown_after: Duration,
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
+    // What statements tell a database that is behind is for `recover`, which first lets what is open count as perhaps sent.
+    store.generation_check("reconciler").await?;
     let mut code = ExitCode::Done;
     for account in store.accounts_to_read().await? {
         if shutdown.is_requested() {

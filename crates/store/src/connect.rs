@@ -2,11 +2,14 @@
 
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor, PgPool};
+
+use crate::generation::Memory;
 
 /// What can go wrong between us and Postgres.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,15 @@ pub enum StoreError {
         /// What the driver said.
         source: sqlx::Error,
     },
+    /// The database lost what it had confirmed: it was restored, or promoted too early.
+    #[error(
+        "the database is behind what was seen of it before ({0}): it was restored from a backup, or a standby was promoted that lacked the last writes. \
+         Nothing is planned, sent or freed before `payfleet-coordinator recover` has brought it up to date; deploy/RUNBOOK.md, \"A backup is restored, or a standby is promoted\""
+    )]
+    Behind(String),
+    /// What was seen cannot be remembered, or what was remembered cannot be read.
+    #[error("what was seen of the database cannot be remembered: {0}")]
+    Memory(String),
     /// Data that our own rules exclude.
     #[error("a broken invariant: {0}")]
     Broken(String),
@@ -44,7 +56,11 @@ impl StoreError {
         match self {
             StoreError::Unreachable { .. } => true,
             StoreError::Statement { source, .. } => is_outage(source),
-            StoreError::Url | StoreError::Schema(_) | StoreError::Broken(_) => false,
+            StoreError::Url
+            | StoreError::Schema(_)
+            | StoreError::Behind(_)
+            | StoreError::Memory(_)
+            | StoreError::Broken(_) => false,
         }
     }
 
@@ -88,6 +104,8 @@ impl<T> Step<T> for Result<T, sqlx::Error> {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(crate) pool: PgPool,
+    /// Of who sends, plans or frees.
+    pub(crate) memory: Option<Arc<dyn Memory>>,
 }
 
 impl Store {
@@ -126,7 +144,7 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(|source| StoreError::Unreachable { place, source })?;
-        Ok(Store { pool })
+        Ok(Store { pool, memory: None })
     }
 
     /// Ends all connections, after the statements under way.

@@ -19,6 +19,8 @@ pub(crate) enum Subject {
     Movement(i64),
     /// A contested account.
     Contest(i64),
+    /// The recovery of a database that is behind: of all tenants.
+    Recovery(i64),
 }
 
 impl Subject {
@@ -27,6 +29,7 @@ impl Subject {
             Subject::Hold(id) => ("hold", id),
             Subject::Movement(id) => ("movement", id),
             Subject::Contest(id) => ("contest", id),
+            Subject::Recovery(id) => ("recovery", id),
         }
     }
 }
@@ -51,7 +54,7 @@ pub struct WordRow {
 pub(crate) async fn word_say(
     tx: &mut PgConnection,
     person: &Person,
-    tenant: TenantId,
+    tenant: impl Into<Option<TenantId>>,
     subject: Subject,
     says: &'static str,
     reference: &str,
@@ -83,7 +86,7 @@ pub(crate) async fn word_say(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
     )
     .bind(person.id.0)
-    .bind(tenant.0)
+    .bind(tenant.into().map(|tenant| tenant.0))
     .bind(table)
     .bind(id)
     .bind(says)

@@ -1,15 +1,18 @@
 //! Guard G2: nothing is sent before it is written down that it may have been.
 
 use std::fmt;
+use std::time::Duration;
 
-use payfleet_domain::{AttemptNo, BatchId, KeyUnit, PayoutId, PayoutState, Rail};
+use payfleet_domain::{AttemptNo, BatchId, KeyUnit, Outcome, PayoutId, PayoutState, Rail};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError};
 use crate::control::controls_apply;
+use crate::generation::{Mark, Unproven, session_prove, standing};
 use crate::lease::{Lease, interval};
 use crate::order::{Order, orders_in};
+use crate::record::Report;
 
 /// A committed permission to submit.
 #[derive(Debug, Clone)]
@@ -54,6 +57,16 @@ impl fmt::Display for IntentRefused {
     }
 }
 
+/// What a try came to.
+enum Tried {
+    /// An intent with its mark, or why there is none.
+    Known(Result<(Intent, Mark), IntentRefused>),
+    /// This session has not proven yet of which database it is.
+    Unproven(Unproven),
+    /// The database does not know of what was sent.
+    Missing(Mark),
+}
+
 impl Store {
     /// G2. Moves the batch to `sending` and writes the attempt down, if the lease is valid under a row lock, the run is not stopped, and
     /// sending (again) is safe by the rail's class. Only when this has returned may the call be made; an error means that it may not, even if the
@@ -61,6 +74,9 @@ impl Store {
     ///
     /// `looked_up` says that the rail was asked, under this lease and after every older request had ended, and knew nothing of the payouts without an
     /// answer. It counts only for rails that resolve by lookup.
+    ///
+    /// A database that lacks what was seen of it before has no say: each session proves before its first intent that it is of the one that we know, and
+    /// each intent that those of this process are still there. What was written is remembered outside of the database before this returns.
     pub async fn intent_write(
         &self,
         lease: Lease,
@@ -68,9 +84,57 @@ impl Store {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError> {
+        let Some(memory) = self.memory.clone() else {
+            let written = self.intent_try(lease, worker, rail, looked_up, Vec::new(), true).await?;
+            let Tried::Known(written) = written else {
+                return Err(StoreError::Broken("who remembers nothing has nothing to prove".to_owned()));
+            };
+            return Ok(written.map(|(intent, _)| intent));
+        };
+        let mut tried = self.intent_try(lease, worker, rail, looked_up, memory.own(), false).await?;
+        // Another session, which may lead to another server.
+        while let Tried::Unproven(Unproven) = tried {
+            let seen = memory.seen().await.map_err(StoreError::Memory)?;
+            tried = self.intent_try(lease, worker, rail, looked_up, seen, true).await?;
+        }
+        let (intent, mark) = match tried {
+            Tried::Known(Ok(written)) => written,
+            Tried::Known(Err(refused)) => return Ok(Err(refused)),
+            Tried::Missing(mark) => return Err(self.behind("worker", mark).await),
+            Tried::Unproven(Unproven) => return Err(StoreError::Broken("a session was proven, and is not".to_owned())),
+        };
+        if let Err(why) = memory.keep(&mark).await {
+            // Nobody would know that it was sent: it is not sent.
+            let outcomes = intent.orders.iter().map(|order| (order.payout, Outcome::NotExecuted)).collect();
+            let report = Report {
+                batch: lease.batch,
+                epoch: lease.epoch,
+                attempt: Some(intent.attempt),
+                outcomes,
+                refused_whole: false,
+                unanswered: false,
+                available_in: Duration::from_secs(5),
+                release: true,
+            };
+            self.outcomes_record(report).await?;
+            return Err(StoreError::Memory(why));
+        }
+        Ok(Ok(intent))
+    }
+
+    /// One try. `seen` is asked for; whether it `is_all` that was seen, so that this session is proven by it.
+    async fn intent_try(
+        &self,
+        lease: Lease,
+        worker: &str,
+        rail: &'static Rail,
+        looked_up: bool,
+        seen: Vec<Mark>,
+        is_all: bool,
+    ) -> Result<Tried, StoreError> {
         let worker = worker.to_owned();
         self.transaction("intent_write", move |tx| {
-            let worker = worker.clone();
+            let (worker, seen) = (worker.clone(), seen.clone());
             Box::pin(async move {
                 // Rule `fenced_intent`.
                 // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
@@ -86,19 +150,31 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await
                 .step("intent_fence")?;
-                let Some(locked) = locked else { return Ok(Err(IntentRefused::LeaseLost)) };
+                let refused = |why| Ok(Tried::Known(Err(why)));
+                let Some(locked) = locked else { return refused(IntentRefused::LeaseLost) };
+                // After the locks: a recovery that was opened while they were waited for is seen.
+                let (standing, missing) = standing(tx, &seen).await?;
+                if let Some(mark) = missing {
+                    return Ok(Tried::Missing(mark));
+                }
+                if !standing.is_proven && !is_all {
+                    return Ok(Tried::Unproven(Unproven));
+                }
+                if !standing.is_proven {
+                    session_prove(tx, &standing).await?;
+                }
                 // Rule `stop_sends_nothing`: a cancelled run too, whatever was sent before.
                 let may_go_on: bool = locked.try_get("may_go_on").step("intent_fence")?;
                 if !may_go_on {
-                    return Ok(Err(IntentRefused::RunStopped));
+                    return refused(IntentRefused::RunStopped);
                 }
                 if rail.needs_dead_requests() && looked_up {
                     // Rule `lookup_after_lifetime`.
                     attempts_supersede(tx, lease.batch).await?;
                 }
                 // Rule `controls_at_intent`.
-                if let Some(refused) = controls_apply(tx, lease.batch, rail).await? {
-                    return Ok(Err(refused));
+                if let Some(why) = controls_apply(tx, lease.batch, rail).await? {
+                    return refused(why);
                 }
                 // Time is looked at only now, when nothing more is waited for.
                 // Rules `horizon_guard` and `neither_is_held`: without a key there is no window.
@@ -128,7 +204,7 @@ impl Store {
                     .fetch_one(&mut *tx)
                     .await
                     .step("lease_valid")?;
-                    return Ok(Err(if valid { IntentRefused::NotSafe } else { IntentRefused::LeaseLost }));
+                    return refused(if valid { IntentRefused::NotSafe } else { IntentRefused::LeaseLost });
                 };
                 let attempt: i32 = opened.try_get("attempt").step("intent_open")?;
                 let tenant: i32 = opened.try_get("tenant_id").step("intent_open")?;
@@ -162,7 +238,9 @@ impl Store {
                 .execute(&mut *tx)
                 .await
                 .step("attempt_insert")?;
-                Ok(Ok(Intent { attempt: AttemptNo(attempt), expires_at: now + rail.request_lifetime, orders }))
+                let attempt = AttemptNo(attempt);
+                let mark = Mark { generation: standing.generation, batch: lease.batch, attempt, opened_at: now };
+                Ok(Tried::Known(Ok((Intent { attempt, expires_at: now + rail.request_lifetime, orders }, mark))))
             })
         })
         .await

@@ -15,6 +15,7 @@ mod connect;
 mod control;
 mod decision;
 mod doubt;
+mod generation;
 mod hold;
 mod import;
 
@@ -28,6 +29,7 @@ mod plan;
 
 mod reconcile;
 mod record;
+mod recovery;
 mod run;
 mod schema;
 mod split;
@@ -43,6 +45,7 @@ pub use confirm::{ConfirmError, Contest, Heard, WaitingReturn};
 pub use connect::{Store, StoreError};
 pub use control::{ControlError, ControlLifted, ControlSet, RunControls};
 pub use decision::WordRow;
+pub use generation::{Mark, Memory, NoMark};
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{
     AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Controls, Fault, Feed, ImportError,
@@ -61,6 +64,7 @@ pub use reconcile::{
     StatementSource, Summary, SummaryLine, Told, Uncovered, Verdict,
 };
 pub use record::{Recorded, Report};
+pub use recovery::{Recovery, RecoveryAccount, RecoveryError, RecoverySaid, Stray};
 pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
 pub use schema::SchemaState;
 pub use split::SplitRefused;

@@ -61,7 +61,8 @@ impl Store {
             Box::pin(async move {
                 let begun = sqlx::query(
                     "-- runs_begin
-                     UPDATE run SET state = 'paying', paying_at = clock_timestamp() WHERE state = 'planned' AND paused_at IS NULL",
+                     UPDATE run SET state = 'paying', paying_at = clock_timestamp() WHERE state = 'planned' AND paused_at IS NULL
+                         AND NOT EXISTS (SELECT FROM recovery WHERE closed_at IS NULL)",
                 )
                 .execute(tx)
                 .await

@@ -5,6 +5,7 @@
 //! this needs of the world.
 
 pub mod batch;
+mod behind;
 pub mod calls;
 pub mod leases;
 mod options;
@@ -16,6 +17,7 @@ pub mod sweep;
 use std::sync::Arc;
 
 use payfleet_domain::Backoff;
+use payfleet_memory::MemoryError;
 use payfleet_queue::{Queue, QueueError, WorkerBeat};
 use payfleet_rails::{RailsConfig, Registry, RegistryError};
 use payfleet_runtime::exit::ExitCode;
@@ -26,6 +28,7 @@ use payfleet_store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::behind::Behind;
 use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
 use crate::pace::Paces;
@@ -42,6 +45,8 @@ pub struct Worker {
     pub(crate) calls: Semaphore,
     /// A hint came: something is open, and a sweeper that rests need not rest.
     pub(crate) hinted: Notify,
+    /// Why nothing is sent although everything can be reached: the database is behind what was seen of it.
+    pub(crate) behind: Behind,
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Shutdown,
     pub(crate) options: Options,
@@ -77,6 +82,7 @@ impl Worker {
             paces: Paces::new(&options.rate_limit),
             calls: Semaphore::new(options.calls.into()),
             hinted: Notify::new(),
+            behind: Behind::default(),
             backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
             shutdown,
             options,
@@ -103,6 +109,9 @@ pub enum WorkerError {
     /// The admin port.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// The folder for what must outlive it.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(#[from] std::io::Error),
@@ -119,10 +128,14 @@ impl WorkerError {
             | WorkerError::Registry(_)
             | WorkerError::LeaseTtl(_)
             | WorkerError::Store(StoreError::Url) => ExitCode::Usage,
-            WorkerError::Store(StoreError::Broken(_)) => ExitCode::Broken,
-            WorkerError::Store(_) | WorkerError::Queue(_) | WorkerError::Health(_) | WorkerError::Signals(_) => {
-                ExitCode::Unavailable
-            }
+            WorkerError::Store(StoreError::Broken(_))
+            | WorkerError::Memory(MemoryError::Store(StoreError::Broken(_))) => ExitCode::Broken,
+            WorkerError::Memory(MemoryError::State(_)) => ExitCode::Usage,
+            WorkerError::Store(_)
+            | WorkerError::Memory(_)
+            | WorkerError::Queue(_)
+            | WorkerError::Health(_)
+            | WorkerError::Signals(_) => ExitCode::Unavailable,
         }
     }
 }
@@ -138,6 +151,8 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let store = Store::connect(options.database.url()?.expose(), options.connections()).await?;
     store.schema_check().await?;
     let queue = Queue::connect(options.redis.url()?.expose(), &options.redis_prefix).await?;
+    let store = payfleet_memory::remembering(store, &options.state, Some(queue.clone())).await?;
+    store.generation_check("worker").await?;
     let registry = Registry::new(&RailsConfig {
         sandbox_url: options.sandbox_url.clone(),
         call_timeout: options.call_timeout,

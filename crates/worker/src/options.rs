@@ -7,13 +7,15 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use payfleet_domain::Rail;
 use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
+use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 const AFTER_HELP: &str = "\
 Start as many as you like, and stop any of them at any time: SIGTERM finishes or hands back what it holds and ends with 0; after a kill -9
 the others take over within the lease's lifetime and a second or two.
 
-Exit codes: 0 ended as asked, 64 usage, 69 Postgres or Redis cannot be reached or used at the start, 70 a broken invariant.
+Exit codes: 0 ended as asked, 64 usage, 69 Postgres or Redis cannot be reached or used at the start,
+or the database is behind what was seen of it (restored from a backup), 70 a broken invariant.
 
 Example:
   payfleet-worker --database-url postgres://payfleet@db/payfleet --redis-url redis://redis/ --sandbox-url http://sandbox:8090";
@@ -26,6 +28,8 @@ pub struct Options {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub redis: RedisArgs,
+    #[command(flatten)]
+    pub state: StateArgs,
     #[command(flatten)]
     pub log: LogArgs,
     /// What the keys in Redis begin with; the same for all programs of one fleet.

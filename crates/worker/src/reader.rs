@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_queue::Delivery;
+use payfleet_store::StoreError;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -79,10 +80,14 @@ impl Worker {
                 return;
             }
         };
-        // Told to stop, it is given back unseen; the sweeper hints at the batch again.
-        if !self.shutdown.is_requested() {
+        // Told to stop, or if nothing may be sent, it is given back unseen; the sweeper hints at the batch again.
+        if !self.shutdown.is_requested() && self.behind.why().is_none() {
             let result = match self.work_on(batch).await {
                 Ok(worked) => worked.code(),
+                Err(error @ StoreError::Behind(_)) => {
+                    self.behind.found(Err(&error));
+                    "behind"
+                }
                 Err(error) => {
                     if error.is_outage() {
                         tracing::warn!(%batch, %error, "the batch is left until its lease ends");

@@ -23,6 +23,11 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Postgres is this question.
 const FOLLOWER: Duration = Duration::from_secs(2);
 
+/// How often each worker asks whether the database is the one that the fleet knows.
+const CHECKED: Duration = Duration::from_secs(15);
+/// The same while it is not.
+const CHECKED_BEHIND: Duration = Duration::from_secs(2);
+
 /// How often the sweeper counts what somebody should hear of.
 const COUNTED: Duration = Duration::from_secs(15);
 
@@ -32,6 +37,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
     let mut counted: Option<Instant> = None;
+    let (mut checked, mut swept) = (None::<Instant>, false);
     while !worker.shutdown.is_requested() {
         let answered = match lock {
             Some(held) => Ok(held.is_held().await),
@@ -42,6 +48,15 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             tracing::debug!(%error, "nobody can be asked who sweeps");
             None
         });
+        // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that it was recovered.
+        let every = if worker.behind.why().is_some() { CHECKED_BEHIND } else { CHECKED };
+        if servers_answer && (lock.is_some() && !swept || checked.is_none_or(|at| at.elapsed() >= every)) {
+            let found = process.store.generation_check("worker").await;
+            worker.behind.found(found.as_ref().map(|()| ()));
+            checked = Some(Instant::now());
+        }
+        swept = lock.is_some();
+        let servers_answer = servers_answer && worker.behind.why().is_none();
         if lock.is_none() {
             // Whoever sweeps now says it.
             told_of(Watched::default());
@@ -105,7 +120,10 @@ impl Process {
                 let redis = self.queue.ping().await;
                 dependency("redis", redis.is_ok());
                 match redis {
-                    Ok(()) => self.readiness.set_ready(),
+                    Ok(()) => match self.worker.behind.why() {
+                        None => self.readiness.set_ready(),
+                        Some(why) => self.readiness.set_not_ready(why),
+                    },
                     Err(error) => self.readiness.set_not_ready(error.to_string()),
                 }
                 true

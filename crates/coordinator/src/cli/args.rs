@@ -297,6 +297,23 @@ pub struct Finding {
     pub not_paid: bool,
 }
 
+/// How to recover.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// Say that the database was restored from a backup, or promoted without its last writes, if no program has found it out: stops the whole fleet
+    #[arg(long, env = "PAYFLEET_BEGIN", value_parser = FalseyValueParser::new(), conflicts_with = "decide")]
+    pub begin: bool,
+    /// Say that the fleet may go on; it does when a second person says the same
+    #[arg(long, env = "PAYFLEET_DECIDE", value_parser = FalseyValueParser::new())]
+    pub decide: bool,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
+    /// The result as JSON
+    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
 /// About people.
 #[derive(Debug, Subcommand)]
 pub enum PeopleCommand {

@@ -5,14 +5,15 @@ mod values;
 
 use clap::{Parser, Subcommand};
 use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
+use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
     AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
     ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs,
     PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs,
-    RailsCommand, RailsListArgs, RailsSetArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs,
-    WaitingArgs,
+    RailsCommand, RailsListArgs, RailsSetArgs, RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand,
+    StatusArgs, WaitingArgs,
 };
 pub use values::is_method;
 
@@ -22,7 +23,7 @@ Exit codes:
    3  done, but some payouts were refused, held, returned or cancelled
   64  the command line is wrong, or names what does not exist
   65  the input is wrong; nothing of it was taken
-  69  a server cannot be reached, or its schema and this program do not go together
+  69  a server cannot be reached, its schema and this program do not go together, or the database is behind what was seen of it before
   70  something that must always hold does not
   75  another one is at it, a person has paused it, or it is too early to decide; try later";
 
@@ -62,6 +63,9 @@ pub struct Cli {
     /// What all keys in Redis begin with; the same for the whole fleet
     #[arg(long, env = "PAYFLEET_REDIS_PREFIX", default_value = "payfleet", value_name = "PREFIX", global = true)]
     pub redis_prefix: String,
+    /// What outlives it
+    #[command(flatten)]
+    pub state: StateArgs,
     /// What is logged
     #[command(flatten)]
     pub log: LogArgs,
@@ -177,6 +181,18 @@ Who handed the file in with a token has said the first word with it, and the sec
         #[command(subcommand)]
         what: AlarmsCommand,
     },
+    /// Let the fleet go on with a database that was restored from a backup, or promoted without its last writes
+    ///
+    /// Such a database does not know what was sent, so nothing is planned, sent or freed before it is recovered. `--begin` says so to all programs,
+    /// and lets whatever is open count as perhaps sent. Then `payfleet-reconciler recover` reads the statements of all accounts, which tell what was paid;
+    /// and two approvers of all tenants say, each with `recover`, that the fleet may go on.
+    #[command(after_help = "Example; see \"A backup is restored, or a standby is promoted\" in deploy/RUNBOOK.md:
+  payfleet-coordinator recover --begin                if no program has found it out
+  payfleet-coordinator recover                        what is still to be read
+  payfleet-reconciler recover --wait
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator recover --decide
+  PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator recover --decide")]
+    Recover(RecoverArgs),
     /// Say who may look, steer, decide and manage people
     People {
         /// What about them

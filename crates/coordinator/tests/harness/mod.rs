@@ -108,6 +108,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_payfleet-coordinator"));
         command.args(args).current_dir(self.dir.path()).env_clear();
         command.env("PAYFLEET_DATABASE_URL", &self.url).env("PAYFLEET_LOG", "error").env("PAYFLEET_NULL_RAIL", "true");
+        command.env("PAYFLEET_STATE_DIR", self.dir.path().join("state"));
         command
     }
 

@@ -43,7 +43,10 @@ pub const ROWS: &str = "
          (1, 4294967296, 'returned', 'r4', 100, 'EUR', 'file', true, NULL);
   INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) VALUES (1, 1, 'EUR', 4294967296), (1, 2, 'EUR', 4294967297);
   INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words) VALUES (1, 1, 4294967296, 'double_payment', 'w'), (1, 1, NULL, 'out_of_balance', 'w');
-  INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 1, 'w');";
+  INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 1, 'w');
+  INSERT INTO generation (no, key) VALUES (2, md5('2')::uuid);
+  INSERT INTO recovery (found_by, words, doubted_at, closed_at, generation, decided_by) VALUES ('p', 'w', now(), now(), 2, 2);
+  INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());";
 
 macro_rules! word {
     ($values:literal) => {
@@ -278,6 +281,10 @@ pub const RULES: &[(&str, &[&str])] = &[
             "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'bob', resolution = 'paid', resolved_at = now() WHERE id = 1",
         ],
     ),
+    ("generation_append_only", &["UPDATE generation SET began_at = now()", "DELETE FROM generation WHERE no = 1", "TRUNCATE generation CASCADE"]),
+    ("generation_key_key", &["INSERT INTO generation (no, key) VALUES (3, md5('2')::uuid)"]),
+    ("generation_no_check", &["INSERT INTO generation (no, key) VALUES (0, md5('3')::uuid)"]),
+    ("generation_pkey", &["INSERT INTO generation (no, key) VALUES (2, md5('3')::uuid)"]),
     ("hold_decided_by_fkey", &["UPDATE hold SET decided_by = 99, resolution = 'not_paid', resolved_at = now() WHERE id = 1"]),
     ("hold_decided_by_key", &["UPDATE hold SET decided_by = 2, resolution = 'not_paid', resolved_at = now()"]),
     (
@@ -473,6 +480,22 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("plan_chunk_pkey", &["UPDATE plan_chunk SET n = 1 WHERE n = 2"]),
     ("plan_chunk_run_id_after_affiliate_key", &["UPDATE plan_chunk SET after_affiliate = 0 WHERE n = 2"]),
     ("plan_chunk_tenant_id_run_id_fkey", &["UPDATE plan_chunk SET tenant_id = 2 WHERE n = 2"]),
+    (
+        "recovery_decided",
+        // It ends with a generation, by what two people said, and not without either.
+        &[
+            "UPDATE recovery SET closed_at = now() WHERE id = 2",
+            "UPDATE recovery SET decided_by = NULL WHERE id = 1",
+            "UPDATE recovery SET generation = NULL WHERE id = 1",
+        ],
+    ),
+    ("recovery_decided_by_fkey", &["UPDATE recovery SET decided_by = 99 WHERE id = 1"]),
+    ("recovery_decided_by_key", &["UPDATE recovery SET closed_at = now(), generation = 1, decided_by = 2 WHERE id = 2"]),
+    ("recovery_doubts_first", &["UPDATE recovery SET doubted_at = NULL WHERE id = 1"]),
+    ("recovery_generation_fkey", &["UPDATE recovery SET generation = 99 WHERE id = 1"]),
+    ("recovery_generation_key", &["UPDATE recovery SET closed_at = now(), generation = 2, decided_by = 1 WHERE id = 2"]),
+    ("recovery_open", &["INSERT INTO recovery (found_by, words) VALUES ('p', 'w')"]),
+    ("recovery_pkey", &["INSERT INTO recovery (id, found_by, words, doubted_at, closed_at, generation, decided_by) OVERRIDING SYSTEM VALUE VALUES (1, 'p', 'w', now(), now(), 1, 1)"]),
     ("rail_account_account_check", &["UPDATE rail_account SET account = '' WHERE id = 2"]),
     ("rail_account_pkey", &["INSERT INTO rail_account (id, rail, account) OVERRIDING SYSTEM VALUE VALUES (1, 'null', 'c')"]),
     ("rail_account_rail_account_key", &["UPDATE rail_account SET account = 'a' WHERE id = 2"]),
@@ -618,7 +641,7 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("word_answers_fkey", &[word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 3, 1)"), word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 2)")]),
     ("word_answers_key", &[word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 1, 1)")]),
     ("word_answers_somebody", &[word!("(2, 'hold', 2, 'not_paid', '', 'agrees', 3, NULL)"), word!("(2, 'hold', 2, 'not_paid', '', 'proposes', NULL, 1)")]),
-    ("word_append_only", &["UPDATE word SET at = now()", "DELETE FROM word", "TRUNCATE word CASCADE"]),
+    ("word_append_only", &["UPDATE word SET at = now()", "DELETE FROM word WHERE id = 3", "TRUNCATE word CASCADE"]),
     ("word_effect_check", &[word!("(1, 'hold', 2, 'not_paid', '', 'x', NULL, NULL)")]),
     ("word_known", &[word!("(1, 'hold', 2, 'confirm', '', 'proposes', NULL, NULL)"), word!("(1, 'x', 2, 'not_paid', '', 'proposes', NULL, NULL)")]),
     ("word_of_two", &[word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 1)")]),
@@ -647,6 +670,6 @@ pub const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result 
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
   run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
   hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id
-  contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at run.judged_at run.verdict
+  contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at recovery.closed_at recovery.decided_by recovery.doubted_at recovery.generation run.judged_at run.verdict
   statement_line.at statement_line.of_reference statement_line.payout_id statement_line.run_id
   statement_part.from_at statement_part.person_id statement_part.until_at transfer.due_in";

@@ -1,0 +1,246 @@
+//! Whether this is the database that the fleet has worked with, or one that lost what it had confirmed: restored from a backup, or a standby that was
+//! promoted too early. What it does not know of is sent again, so it is refused until people have recovered it (see `recovery`).
+//!
+//! A number that counts intents would not tell: those of two workers are not confirmed in the order in which they were counted, and a sequence is restored
+//! to where it was, or ahead of it. So what is remembered are the last intents themselves. Whatever a database lost it lost from the end: if the one
+//! that was confirmed last is there, all are. Of those that one worker has under way at once nobody knows which that is, so more are remembered than it
+//! can have under way.
+
+use std::fmt;
+use std::str::FromStr;
+
+use futures_util::future::BoxFuture;
+use payfleet_domain::{AttemptNo, BatchId};
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::connect::{Step, Store, StoreError};
+use crate::recovery::LOST;
+
+/// An intent that was confirmed to somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// The generation of the database that has it.
+    pub generation: Uuid,
+    /// Of which batch.
+    pub batch: BatchId,
+    /// Which of its attempts.
+    pub attempt: AttemptNo,
+    /// When, by the database's clock: the same attempt of a restored database is another one.
+    pub opened_at: OffsetDateTime,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.opened_at.unix_timestamp_nanos() / 1_000;
+        write!(f, "{} {} {} {micros}", self.generation.simple(), self.batch, self.attempt.0)
+    }
+}
+
+/// What was remembered is not a mark.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the mark of an intent")]
+pub struct NoMark(pub String);
+
+impl FromStr for Mark {
+    type Err = NoMark;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let mut words = text.split(' ');
+            let mark = Mark {
+                generation: words.next()?.parse().ok()?,
+                batch: BatchId(words.next()?.parse().ok()?),
+                attempt: AttemptNo(words.next()?.parse().ok()?),
+                opened_at: OffsetDateTime::from_unix_timestamp_nanos(words.next()?.parse::<i128>().ok()? * 1_000)
+                    .ok()?,
+            };
+            words.next().is_none().then_some(mark)
+        };
+        read().ok_or_else(|| NoMark(text.to_owned()))
+    }
+}
+
+/// What outlives the database in the memory of programs.
+pub trait Memory: Send + Sync + fmt::Debug {
+    /// Keeps the mark of an intent. Only when this has returned without an error may the call be made.
+    fn keep<'a>(&'a self, mark: &'a Mark) -> BoxFuture<'a, Result<(), String>>;
+
+    /// The newest marks of this process: a few, since they are asked for with each intent.
+    fn own(&self) -> Vec<Mark>;
+
+    /// All marks that can be known here: of this process, of others and of those that have ended.
+    fn seen(&self) -> BoxFuture<'_, Result<Vec<Mark>, String>>;
+
+    /// Keeps marks that others have made and that were found to be there. What fails here costs a witness, no more.
+    fn learn<'a>(&'a self, marks: &'a [Mark]) -> BoxFuture<'a, ()>;
+}
+
+/// What a session has to do with its database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub generation: Uuid,
+    /// It was proven in this session that nothing is missing.
+    pub is_proven: bool,
+}
+
+/// The answer of a session that has not proven anything yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unproven;
+
+/// How many of the newest intents are learned from the database by who has made none.
+const LEARNED: i64 = 64;
+
+impl Store {
+    /// The same store, for a program that remembers what it has seen of it.
+    #[must_use]
+    pub fn remembering(self, memory: std::sync::Arc<dyn Memory>) -> Store {
+        Store { memory: Some(memory), ..self }
+    }
+
+    /// The key of the database's first generation: the name of the installation.
+    pub async fn installation(&self) -> Result<Uuid, StoreError> {
+        self.transaction("installation_read", |tx| {
+            Box::pin(async move {
+                sqlx::query_scalar("-- installation_read\nSELECT key FROM generation WHERE no = 1")
+                    .fetch_one(tx)
+                    .await
+                    .step("installation_read")
+            })
+        })
+        .await
+    }
+
+    /// Fails with [`StoreError::Behind`] if the database does not have all that was seen of it, or is being recovered; then nothing may be planned, sent or
+    /// freed. Whoever finds it out first says it to all. `program` is who asks.
+    pub async fn generation_check(&self, program: &'static str) -> Result<(), StoreError> {
+        let memory = self.memory.clone();
+        let seen = match &memory {
+            Some(memory) => memory.seen().await.map_err(StoreError::Memory)?,
+            None => Vec::new(),
+        };
+        let newest = self
+            .transaction("generation_check", move |tx| {
+                let seen = seen.clone();
+                Box::pin(async move {
+                    let (standing, missing) = standing(tx, &seen).await?;
+                    if let Some(missing) = missing {
+                        return Ok(Err(missing));
+                    }
+                    newest(tx, &standing).await.map(Ok)
+                })
+            })
+            .await?;
+        match newest {
+            Ok(newest) => {
+                if let Some(memory) = memory {
+                    memory.learn(&newest).await;
+                }
+                Ok(())
+            }
+            Err(missing) => Err(self.behind(program, missing).await),
+        }
+    }
+
+    /// Tells all programs that the database is behind, and gives the error to end with.
+    pub(crate) async fn behind(&self, program: &'static str, missing: Mark) -> StoreError {
+        let words = format!(
+            "attempt {} of batch {}, opened at {}, is missing here",
+            missing.attempt.0, missing.batch, missing.opened_at
+        );
+        match self.recovery_open(program, &words).await {
+            // Not even that could be written: it is behind all the same.
+            Err(error) => {
+                tracing::warn!(%error, "that the database is behind could not be written into it");
+                StoreError::Behind(words)
+            }
+            Ok(_) => StoreError::Behind(words),
+        }
+    }
+}
+
+/// The newest generation, and the last of these marks that should be here and is not; fails if a recovery is open. What was seen in an older generation
+/// was recovered from; one that the database has never heard of came after it.
+pub(crate) async fn standing(tx: &mut PgConnection, seen: &[Mark]) -> Result<(Standing, Option<Mark>), StoreError> {
+    let read = "generation_standing";
+    let row = sqlx::query(
+        "-- generation_standing
+         SELECT g.key, current_setting('payfleet.proven', true) IS NOT DISTINCT FROM g.key::text AS is_proven,
+                (SELECT found_by || ': ' || words FROM recovery WHERE closed_at IS NULL) AS recovering,
+                (SELECT max(s.place)
+                   FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::timestamptz[]) WITH ORDINALITY AS s (generation, batch, n, opened_at, place)
+                  WHERE CASE WHEN s.generation = g.key
+                             THEN NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = s.batch AND a.n = s.n AND a.opened_at = s.opened_at)
+                             ELSE NOT EXISTS (SELECT FROM generation o WHERE o.key = s.generation) END) AS missing
+           FROM generation g ORDER BY g.no DESC LIMIT 1",
+    )
+    .bind(seen.iter().map(|mark| mark.generation).collect::<Vec<_>>())
+    .bind(seen.iter().map(|mark| mark.batch.0).collect::<Vec<_>>())
+    .bind(seen.iter().map(|mark| mark.attempt.0).collect::<Vec<_>>())
+    .bind(seen.iter().map(|mark| mark.opened_at).collect::<Vec<_>>())
+    .fetch_one(tx)
+    .await
+    .step(read)?;
+    if let Some(words) = row.try_get::<Option<String>, _>("recovering").step(read)? {
+        return Err(StoreError::Behind(words));
+    }
+    let place: Option<i64> = row.try_get("missing").step(read)?;
+    let missing = place.and_then(|place| seen.get(usize::try_from(place).ok()?.checked_sub(1)?)).copied();
+    Ok((
+        Standing { generation: row.try_get("key").step(read)?, is_proven: row.try_get("is_proven").step(read)? },
+        missing,
+    ))
+}
+
+/// From now on this session is one of the database that the fleet has worked with. Ends with the transaction if that is taken back.
+pub(crate) async fn session_prove(tx: &mut PgConnection, standing: &Standing) -> Result<(), StoreError> {
+    sqlx::query("-- session_prove\nSELECT set_config('payfleet.proven', $1, false)")
+        .bind(standing.generation.to_string())
+        .execute(tx)
+        .await
+        .step("session_prove")?;
+    Ok(())
+}
+
+async fn newest(tx: &mut PgConnection, standing: &Standing) -> Result<Vec<Mark>, StoreError> {
+    let rows: Vec<(i64, i32, OffsetDateTime)> = sqlx::query_as(
+        "-- attempts_newest
+         SELECT batch_id, n, opened_at FROM attempt
+          WHERE opened_at >= (SELECT began_at FROM generation WHERE key = $1) AND worker <> ALL($3) ORDER BY opened_at DESC LIMIT $2",
+    )
+    .bind(standing.generation)
+    .bind(LEARNED)
+    // Those have no instant of their own.
+    .bind(["nobody known", LOST])
+    .fetch_all(tx)
+    .await
+    .step("attempts_newest")?;
+    let mark = |(batch, n, opened_at)| Mark {
+        generation: standing.generation,
+        batch: BatchId(batch),
+        attempt: AttemptNo(n),
+        opened_at,
+    };
+    Ok(rows.into_iter().map(mark).rev().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written_and_nothing_else_is_one() {
+        let mark = Mark {
+            generation: Uuid::from_u128(7),
+            batch: BatchId(12),
+            attempt: AttemptNo(3),
+            opened_at: OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1_764_443_057_123_456),
+        };
+        assert_eq!(mark.to_string().parse(), Ok(mark));
+        assert!(mark.to_string().len() < 100, "a line of the file beside the program");
+        for no_mark in ["", "x", "1 2 3 4 5", &format!("{mark} 1")] {
+            assert!(no_mark.parse::<Mark>().is_err(), "{no_mark}");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Bringing a database up to date that lost what it had confirmed: it does not know what was sent, and rails do.
+//!
+//! Whatever is open in it counts as perhaps sent, from when its run was there on, by requests that nobody here knows of. So it is resolved as each rail's
+//! class says, like any other unknown: by the same key while that is certain, by a lookup when the requests are dead, or by two people. Before that
+//! the statements are read, and tell most of it; and two people say that the fleet may go on, with what they list and nobody here knows of.
+
+use payfleet_domain::{Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TokenHash};
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::connect::{Step, Store, StoreError};
+use crate::decision::{Subject, WordRow, word_say, words_about};
+use crate::hold::batch_settle_held;
+use crate::lease::interval;
+use crate::people::{WhoError, person_decides};
+use crate::reconcile::StatementAccount;
+
+/// In place of the workers whose attempts are lost.
+pub(crate) const LOST: &str = "before a recovery";
+
+/// A recovery that is open.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// Its number.
+    pub id: i64,
+    /// Since when.
+    pub opened_at: OffsetDateTime,
+    /// Which program found it.
+    pub found_by: String,
+    /// What it misses.
+    pub words: String,
+    /// What people have said.
+    pub said: Vec<WordRow>,
+}
+
+/// An account whose statement tells what was paid from it.
+#[derive(Debug, Clone)]
+pub struct RecoveryAccount {
+    /// Which, and how it is asked.
+    pub account: StatementAccount,
+    /// Up to when its statement is known, by our clock.
+    pub reaches: Option<OffsetDateTime>,
+    /// Up to when it must be: past all requests that nobody here knows of.
+    pub wanted: OffsetDateTime,
+    /// Whether it is.
+    pub is_read: bool,
+}
+
+/// Payments on the statement of an account that no run knows: of runs that were lost, or somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Which rail.
+    pub rail: String,
+    /// The account there.
+    pub account: String,
+    /// How many.
+    pub payments: i64,
+    /// How many of them went to somebody whose account here is on hold because of it.
+    pub held: i64,
+}
+
+/// What a word about a recovery did.
+#[derive(Debug, Clone)]
+pub struct RecoverySaid {
+    /// Whether it waits for a second person, or the fleet goes on.
+    pub effect: Effect,
+    /// Who said it.
+    pub by: String,
+}
+
+/// Why the fleet may not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// Nothing is to be recovered.
+    #[error("no recovery is open")]
+    NotOpen,
+    /// Who says so has no say.
+    #[error(transparent)]
+    Who(#[from] WhoError),
+    /// The same person twice.
+    #[error("{0} has said this already; a second person must say the same")]
+    SamePerson(String),
+    /// Statements do not reach far enough.
+    #[error(
+        "the statements do not reach far enough yet: {}; `payfleet-reconciler recover --wait` reads them",
+        .0.iter().map(|one| format!("{}/{} must reach past {}", one.account.rail, one.account.account, one.wanted)).collect::<Vec<_>>().join(", ")
+    )]
+    NotRead(Vec<RecoveryAccount>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Opens a recovery, if none is open. From then on nothing is planned, sent or freed. Returns whether it was not open before.
+    pub async fn recovery_open(&self, found_by: &'static str, words: &str) -> Result<bool, StoreError> {
+        let words = words.to_owned();
+        self.transaction("recovery_open", move |tx| {
+            let words = words.clone();
+            Box::pin(async move {
+                let opened = sqlx::query(
+                    "-- recovery_open
+                     INSERT INTO recovery (found_by, words) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                )
+                .bind(found_by)
+                .bind(words)
+                .execute(tx)
+                .await
+                .step("recovery_open")?;
+                Ok(opened.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
+    /// The recovery that is open.
+    pub async fn recovery_find(&self) -> Result<Option<Recovery>, StoreError> {
+        let found = self.transaction("recovery_find", |tx| Box::pin(recovery_find(tx))).await?;
+        let Some(mut recovery) = found else { return Ok(None) };
+        recovery.said =
+            words_about(&self.pool, "recovery", &[recovery.id]).await?.remove(&recovery.id).unwrap_or_default();
+        Ok(Some(recovery))
+    }
+
+    /// Lets all that is open count as perhaps sent. Once for each recovery; `false` if none is open.
+    pub async fn recovery_doubt(&self) -> Result<bool, StoreError> {
+        self.transaction("recovery_doubt", |tx| {
+            Box::pin(async move {
+                let open: Option<(i64, bool)> = sqlx::query_as(
+                    "-- recovery_lock\nSELECT id, doubted_at IS NOT NULL FROM recovery WHERE closed_at IS NULL FOR UPDATE",
+                )
+                .fetch_optional(&mut *tx)
+                .await
+                .step("recovery_lock")?;
+                let Some((id, is_doubted)) = open else { return Ok(false) };
+                if !is_doubted {
+                    batches_doubt(tx).await?;
+                    sqlx::query("-- recovery_doubted\nUPDATE recovery SET doubted_at = clock_timestamp() WHERE id = $1")
+                        .bind(id)
+                        .execute(tx)
+                        .await
+                        .step("recovery_doubted")?;
+                }
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Every account that anybody is paid from, with how far its statement must reach.
+    pub async fn recovery_accounts(&self) -> Result<Vec<RecoveryAccount>, StoreError> {
+        self.transaction("recovery_accounts", |tx| Box::pin(accounts(tx))).await
+    }
+
+    /// Payments that the statements list since the recovery was opened, and no run knows.
+    pub async fn recovery_strays(&self) -> Result<Vec<Stray>, StoreError> {
+        self.transaction("recovery_strays", |tx| Box::pin(strays(tx))).await
+    }
+
+    /// Says that the fleet may go on; it does when a second person says the same.
+    pub async fn recovery_decide(&self, by: TokenHash) -> Result<RecoverySaid, RecoveryError> {
+        self.transaction("recovery_decide", move |tx| Box::pin(decide(tx, by))).await?
+    }
+}
+
+async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreError> {
+    let read = "recovery_find";
+    let row = sqlx::query(
+        "-- recovery_find\nSELECT id, opened_at, found_by, words FROM recovery WHERE closed_at IS NULL FOR UPDATE",
+    )
+    .fetch_optional(tx)
+    .await
+    .step(read)?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Recovery {
+        id: row.try_get("id").step(read)?,
+        opened_at: row.try_get("opened_at").step(read)?,
+        found_by: row.try_get("found_by").step(read)?,
+        words: row.try_get("words").step(read)?,
+        said: Vec::new(),
+    }))
+}
+
+/// When the requests that nobody here knows of are dead, by rail.
+fn dead_after() -> (Vec<&'static str>, Vec<sqlx::postgres::types::PgInterval>) {
+    RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip()
+}
+
+/// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What controls hold may have been let go
+/// and sent too.
+async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
+    let open: Vec<i64> = sqlx::query_scalar(
+        "-- recovery_batches_lock
+         SELECT id FROM batch WHERE state IN ('ready', 'sending') OR state = 'held' AND first_sent_at IS NULL ORDER BY id FOR NO KEY UPDATE",
+    )
+    .fetch_all(&mut *tx)
+    .await
+    .step("recovery_batches_lock")?;
+    let (rails, dead_after) = dead_after();
+    sqlx::query(
+        "-- recovery_attempts
+         WITH doubted AS (
+           UPDATE batch b SET attempt = b.attempt + 1, state = CASE b.state WHEN 'ready' THEN 'sending' ELSE b.state END,
+                  first_sent_at = least(b.first_sent_at, r.created_at), available_at = '-infinity'
+             FROM run r
+            WHERE b.id = ANY($1) AND r.id = b.run_id AND r.tenant_id = b.tenant_id
+        RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, r.created_at)
+         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
+         SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, $4, d.created_at,
+                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
+           FROM doubted d LEFT JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = d.rail",
+    )
+    .bind(&open)
+    .bind(rails)
+    .bind(dead_after)
+    .bind(LOST)
+    .execute(&mut *tx)
+    .await
+    .step("recovery_attempts")?;
+    sqlx::query(
+        "-- recovery_payouts
+         UPDATE payout p SET state = 'unknown' FROM batch b
+          WHERE b.id = ANY($1) AND p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = ANY($2)",
+    )
+    .bind(&open)
+    .bind(PayoutState::sources(PayoutEvent::LoseTrack))
+    .execute(&mut *tx)
+    .await
+    .step("recovery_payouts")?;
+    sqlx::query(
+        "-- recovery_holds
+         WITH doubted AS (
+           UPDATE payout p SET code = $2 FROM batch b
+            WHERE b.id = ANY($1) AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'held' AND p.code <> $2
+        RETURNING p.id)
+         UPDATE hold h SET reason = $2, note = coalesce(h.note || '; ', '') || 'perhaps let go and sent before the recovery'
+           FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL",
+    )
+    .bind(&open)
+    .bind(HoldReason::StoppedInDoubt.code())
+    .execute(tx)
+    .await
+    .step("recovery_holds")?;
+    Ok(())
+}
+
+async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreError> {
+    let read = "recovery_accounts";
+    let listed = || RAILS.iter().filter(|rail| rail.has_statement);
+    // What a bank may execute days later is not waited for: it is never sent again, and held until a statement or people tell.
+    let waited = |rail: &Rail| match rail.class {
+        RailClass::Key { .. } | RailClass::Lookup | RailClass::KeyAndLookup { .. } => rail.dead_after(),
+        RailClass::Neither => std::time::Duration::ZERO,
+    };
+    let rows = sqlx::query(
+        "-- recovery_accounts
+         SELECT DISTINCT ON (u.rail, u.account) u.rail, u.account, u.credential, nullif(a.reaches, '-infinity') AS reaches,
+                coalesce(o.doubted_at, o.opened_at) + known.waited AS wanted,
+                coalesce(a.reaches >= coalesce(o.doubted_at, o.opened_at) + known.waited, false) AS is_read
+           FROM recovery o,
+                (SELECT rail, account, credential, id FROM batch UNION ALL SELECT rail, account, credential, NULL FROM tenant_rail
+                  UNION ALL SELECT rail, account, NULL, NULL FROM rail_account) AS u
+           JOIN unnest($1::text[], $2::interval[]) AS known (rail, waited) ON known.rail = u.rail
+           LEFT JOIN (SELECT rail, account, greatest(reaches_ours, file_reaches) AS reaches FROM rail_account) AS a
+                  ON a.rail = u.rail AND a.account = u.account
+          WHERE o.closed_at IS NULL
+          ORDER BY u.rail, u.account, u.credential IS NULL, u.id DESC NULLS LAST",
+    )
+    .bind(listed().map(|rail| rail.name).collect::<Vec<_>>())
+    .bind(listed().map(|rail| interval(waited(rail))).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await
+    .step(read)?;
+    rows.iter()
+        .map(|row| {
+            Ok(RecoveryAccount {
+                account: StatementAccount {
+                    rail: row.try_get("rail").step(read)?,
+                    account: row.try_get("account").step(read)?,
+                    credential: row.try_get("credential").step(read)?,
+                },
+                reaches: row.try_get("reaches").step(read)?,
+                wanted: row.try_get("wanted").step(read)?,
+                is_read: row.try_get("is_read").step(read)?,
+            })
+        })
+        .collect()
+}
+
+/// Of payments that no run knows: who may have got them, by the destination. Whoever did is due what was paid already.
+const STRAYS: &str = "
+  SELECT DISTINCT l.id AS line, o.rail, o.account, m.affiliate_id, m.tenant_id
+    FROM recovery v JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
+    JOIN rail_account o ON o.id = l.account_id
+    LEFT JOIN (tenant_rail t JOIN payout_method m ON m.tenant_id = t.tenant_id AND m.method = t.method)
+           ON t.rail = o.rail AND t.account = o.account AND m.destination = l.destination
+   WHERE v.closed_at IS NULL";
+
+async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
+    let read = "recovery_strays";
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- recovery_strays
+         WITH stray AS ({STRAYS})
+         SELECT rail, account, count(DISTINCT line) AS payments, count(DISTINCT line) FILTER (WHERE affiliate_id IS NOT NULL) AS held
+           FROM stray GROUP BY rail, account ORDER BY rail, account"
+    )))
+    .fetch_all(tx)
+    .await
+    .step(read)?;
+    rows.iter()
+        .map(|row| {
+            Ok(Stray {
+                rail: row.try_get("rail").step(read)?,
+                account: row.try_get("account").step(read)?,
+                payments: row.try_get("payments").step(read)?,
+                held: row.try_get("held").step(read)?,
+            })
+        })
+        .collect()
+}
+
+/// Whoever was paid by what no run knows is not paid before a person has looked: what they got is to be booked first.
+async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- recovery_strays_hold
+         WITH stray AS ({STRAYS}),
+         held AS (
+           INSERT INTO control (tenant_id, affiliate_id, reason)
+           SELECT tenant_id, affiliate_id,
+                  'recovered: paid by what no run knows any more (' || count(DISTINCT line) || '); book it as a clawback, then release'
+             FROM stray WHERE affiliate_id IS NOT NULL GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
+               ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL DO NOTHING)
+         UPDATE affiliate a SET on_hold = true FROM (SELECT DISTINCT affiliate_id FROM stray) AS s WHERE a.id = s.affiliate_id AND NOT a.on_hold"
+    )))
+    .execute(tx)
+    .await
+    .step("recovery_strays_hold")?;
+    Ok(())
+}
+
+/// What travels under a batch key is paid whole. If a part was, the batch was lost as it had been split, and under which keys the rest went nobody knows.
+async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
+    let whole: Vec<&str> = RAILS.iter().filter(|rail| rail.key_unit == KeyUnit::Batch).map(|rail| rail.name).collect();
+    let held: Vec<i64> = sqlx::query_scalar(
+        "-- recovery_mixed_hold
+         WITH mixed AS (
+           SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
+            WHERE b.state = 'sending' AND b.rail = ANY($1) AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
+              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state NOT IN ('planned', 'unknown'))),
+         moved AS (
+           UPDATE payout p SET state = 'held', code = $3 FROM mixed m
+            WHERE p.id BETWEEN m.first_payout_id AND m.last_payout_id AND p.state = ANY($4) RETURNING p.id, p.tenant_id, p.run_id),
+         opened AS (
+           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
+           SELECT tenant_id, run_id, id, $3, 'a part of its batch was paid before the recovery' FROM moved ORDER BY id)
+         SELECT id FROM mixed ORDER BY id",
+    )
+    .bind(whole)
+    .bind(LOST)
+    .bind(HoldReason::StoppedInDoubt.code())
+    .bind(PayoutState::sources(PayoutEvent::Hold))
+    .fetch_all(&mut *tx)
+    .await
+    .step("recovery_mixed_hold")?;
+    for batch in held {
+        batch_settle_held(tx, batch).await?;
+    }
+    Ok(())
+}
+
+async fn decide(tx: &mut PgConnection, by: TokenHash) -> Result<Result<RecoverySaid, RecoveryError>, StoreError> {
+    let person = match person_decides(tx, by, None).await? {
+        Ok(person) => person,
+        Err(who) => return Ok(Err(who.into())),
+    };
+    // Everybody's money is decided about.
+    if let Err(not) = person.may(Act::Decide, None) {
+        return Ok(Err(WhoError::from(not).into()));
+    }
+    let Some(recovery) = recovery_find(tx).await? else { return Ok(Err(RecoveryError::NotOpen)) };
+    let unread: Vec<RecoveryAccount> = accounts(tx).await?.into_iter().filter(|account| !account.is_read).collect();
+    if !unread.is_empty() {
+        return Ok(Err(RecoveryError::NotRead(unread)));
+    }
+    let (effect, word) = match word_say(tx, &person, None, Subject::Recovery(recovery.id), "recover", "").await? {
+        Ok(said) => said,
+        Err(payfleet_domain::SamePerson) => return Ok(Err(RecoveryError::SamePerson(person.name))),
+    };
+    if effect == Effect::Agrees {
+        strays_hold(tx).await?;
+        mixed_hold(tx).await?;
+        sqlx::query(
+            "-- recovery_close
+             WITH begun AS (
+               INSERT INTO generation (no, key) SELECT max(no) + 1, $3 FROM generation RETURNING no)
+             UPDATE recovery SET closed_at = clock_timestamp(), decided_by = $2, generation = begun.no FROM begun WHERE id = $1",
+        )
+        .bind(recovery.id)
+        .bind(word)
+        .bind(Uuid::new_v4())
+        .execute(tx)
+        .await
+        .step("recovery_close")?;
+    }
+    Ok(Ok(RecoverySaid { effect, by: person.name }))
+}
