@@ -54,7 +54,9 @@ fn an_alarm_is_shown_answered_and_kept() {
     let answer = ["alarms", "answer", "1", "--words", " ticket 4711 "];
     assert_eq!(place.run(&answer).code, 64, "who says so?");
     let viewer = place.person("vic", "viewer");
-    place.run_as(&viewer, &answer).failed(64, "vic is viewer, who may not steer runs; ask an administrator");
+    place
+        .run_as(&viewer, &answer)
+        .failed(64, "vic is viewer, who may not steer runs; ask an operator, an approver or an administrator");
     let operator = place.person("olga", "operator");
     assert_eq!(place.run_as(&operator, &["alarms", "answer", "1", "--words", " "]).code, 64, "an answer has words");
     let gone = |alarm| format!("there is no alarm {alarm} that waits for an answer; `alarms list` shows those that do");
