@@ -311,3 +311,48 @@ async fn a_statement_that_ends_before_it_begins_moves_no_mark() {
     assert!(reaches);
     db.drop().await;
 }
+
+/// A statement waits for the row of a batch that is just being split: the parts of it are looked at too, or one would stay open with nothing unanswered in it.
+#[tokio::test]
+async fn a_batch_that_is_split_while_a_statement_waits_for_it_leaves_nothing_open() {
+    let db = Db::new().await;
+    let (_, run, batch) = sent(&db, "sandbox-payout", 2, |_| Outcome::Unknown).await;
+    let payouts = db.payouts(run).await;
+    let leased = db.lease(batch).await;
+    let mut first = db.sql.begin().await.unwrap();
+    sqlx::query("SELECT FROM batch WHERE id = $1 FOR UPDATE").bind(batch.0).execute(&mut *first).await.unwrap();
+    let waiting = async |others: i64| {
+        while db
+            .scalar::<i64>(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .await
+            < others
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Both wait for the row, in this order.
+    let split = tokio::spawn({
+        let store = db.store.clone();
+        async move { store.batch_split(leased.lease).await.unwrap().unwrap() }
+    });
+    waiting(1).await;
+    let line = [db.line(payouts[0], "theirs").await];
+    let reading = read(&db, "sandbox-payout", "t", &line);
+    let go_on = async {
+        waiting(2).await;
+        first.commit().await.unwrap();
+    };
+    let (applied, ()) = tokio::join!(reading, go_on);
+    split.await.unwrap();
+    assert_eq!((applied.settled, db.states(run).await.as_str()), (1, "paid 1, unknown 1"));
+    let open: i64 = db
+        .scalar(
+            "SELECT count(*) FROM batch b WHERE b.state = 'sending' AND NOT EXISTS (
+               SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'unknown')",
+        )
+        .await;
+    assert_eq!(open, 0, "open, and nothing in it is unanswered");
+    db.drop().await;
+}
