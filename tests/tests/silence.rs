@@ -14,7 +14,7 @@ async fn on(rail: &'static str) -> (Fleet, i64) {
         paypal: rail,
         sepa: rail,
         batch_size: 20,
-        sandbox: ["--batch-settle-after", "1h"].map(String::from).to_vec(),
+        sandbox: ["--batch-settle-after", "1h", "--statement-after", "0s"].map(String::from).to_vec(),
     };
     let fleet = Fleet::with_payouts(options, 8).await;
     let run = fleet.run("shop", "2026-01").await;
@@ -99,7 +99,7 @@ async fn accepted_payments_are_asked_after_ever_more_rarely() {
 #[tokio::test]
 async fn a_bank_that_takes_a_file_and_then_refuses_or_says_nothing_leaves_nobody_waiting() {
     let (mut fleet, run) = on("sandbox-file").await;
-    fleet.faults(r#"{"file_denied": 0.4, "file_silent": 0.4, "reject_after_ms": 200, "seed": 7}"#).await;
+    fleet.faults(r#"{"file_denied": 0.4, "file_silent": 0.4, "reject_after_ms": 200, "seed": 1}"#).await;
     let _workers = fleet.workers(1);
     wait_for("everything to be accepted", LONG, async || {
         let states = fleet.payout_states(run).await;
