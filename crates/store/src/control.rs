@@ -7,9 +7,9 @@
 use payfleet_domain::{
     BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, TenantId,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row};
 
-use crate::batch::{LockedBatch, batch_lock, batch_of};
+use crate::batch::{LockedBatch, batch_lock, batch_of, word};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::doubt::{Known, doubt_tell, known_hold};
 use crate::hold::batch_settle_held;
@@ -122,11 +122,12 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
 /// account or with another amount: to send them again could be the second one. And those that were planned before their account had late proof: that has
 /// used up their money, whether or not people have looked since.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
-    let rows: Vec<(i64, bool, bool, Option<String>, String, Option<String>)> = sqlx::query_as(
+    let read = "controls_in";
+    let rows = sqlx::query(
         "-- controls_in
-         SELECT p.id, s.id IS NOT NULL, a.on_hold,
-                coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late'), p.state,
-                w.reference
+         SELECT p.id, s.id IS NOT NULL AS is_stopped, a.on_hold,
+                coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late') AS note,
+                p.state, w.reference AS known
            FROM payout p JOIN run r ON r.id = p.run_id
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
            LEFT JOIN control s ON s.payout_id = p.id AND s.lifted_at IS NULL
@@ -145,17 +146,20 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
     .bind(LATES.as_slice())
     .fetch_all(tx)
     .await
-    .step("controls_in")?;
-    rows.into_iter()
-        .map(|(payout, is_stopped, is_on_hold, note, state, known)| {
+    .step(read)?;
+    rows.iter()
+        .map(|row| {
+            let known: Option<String> = row.try_get("known").step(read)?;
+            let (is_stopped, is_on_hold) = (row.try_get("is_stopped").step(read)?, row.try_get("on_hold").step(read)?);
             let code = match (&known, is_stopped, is_on_hold) {
                 (Some(_), ..) => HoldReason::StoppedInDoubt,
                 (None, true, _) => HoldReason::Stopped,
                 (None, false, true) => HoldReason::OnHold,
                 (None, false, false) => HoldReason::Contested,
             };
-            let state = state.parse().map_err(StoreError::Broken)?;
-            Ok(Controlled { payout: PayoutId(payout), code, note, state, known })
+            let payout = PayoutId(row.try_get("id").step(read)?);
+            let (note, state) = (row.try_get("note").step(read)?, word(row, "state")?);
+            Ok(Controlled { payout, code, note, state, known })
         })
         .collect()
 }
