@@ -4,16 +4,17 @@
 
 use std::time::Duration;
 
-use payfleet_tests::{Fleet, FleetOptions, Worker};
+use payfleet_tests::{Fleet, FleetOptions, Worker, wait_for};
 use rustix::process::Signal;
 
 const LONG: Duration = Duration::from_secs(90);
 
-/// Half of these people are paid over a rail that can be looked up, the others by files, of which nobody can be asked.
 const PEOPLE: u32 = 60;
 
-fn options() -> FleetOptions {
-    FleetOptions { paypal: "sandbox-lookup", sepa: "sandbox-file", batch_size: 20, ..FleetOptions::default() }
+/// Everybody is paid over this rail; of files there is a statement at once.
+fn over(rail: &'static str) -> FleetOptions {
+    let sandbox = vec!["--statement-after".to_owned(), "0s".to_owned()];
+    FleetOptions { paypal: rail, sepa: rail, batch_size: 20, sandbox }
 }
 
 async fn stop(worker: Worker) {
@@ -24,8 +25,8 @@ async fn stop(worker: Worker) {
 }
 
 /// A run that was planned, saved, and paid; then the saved database takes its place, as the runbook says it.
-async fn restored() -> (Fleet, i64) {
-    let mut fleet = Fleet::with_payouts(options(), PEOPLE).await;
+async fn restored(rail: &'static str) -> (Fleet, i64) {
+    let mut fleet = Fleet::with_payouts(over(rail), PEOPLE).await;
     let run = fleet.run("shop", "2026-01").await;
     let backup = fleet.folder().join("backup");
     fleet.postgres.dump("payfleet", &backup);
@@ -48,7 +49,16 @@ fn recovered(fleet: &Fleet) {
 
 #[tokio::test]
 async fn a_restored_backup_is_refused_by_all_who_could_send_and_pays_nobody_again() {
-    let (mut fleet, run) = restored().await;
+    refused_and_recovered("sandbox-lookup").await;
+}
+
+#[tokio::test]
+async fn nor_does_it_by_files_of_which_nobody_can_be_asked() {
+    refused_and_recovered("sandbox-file").await;
+}
+
+async fn refused_and_recovered(rail: &'static str) {
+    let (mut fleet, run) = restored(rail).await;
 
     // A worker that is started does not begin, and says what to do.
     let mut worker = fleet.worker(&[]);
@@ -80,4 +90,64 @@ async fn a_restored_backup_is_refused_by_all_who_could_send_and_pays_nobody_agai
     fleet.settled(run, LONG).await;
     fleet.assert_paid_exactly_once().await;
     fleet.assert_reconciled(run).await;
+}
+
+/// The same while two workers live, half of the people are paid, and calls are under way: as when a standby is promoted without the last writes.
+#[tokio::test]
+async fn workers_that_live_send_nothing_more_into_a_database_that_lost_their_intents() {
+    let mut fleet = Fleet::with_payouts(over("sandbox-lookup"), PEOPLE).await;
+    fleet.faults(r#"{"latency_jitter_ms": 1500}"#).await;
+    let run = fleet.run("shop", "2026-01").await;
+    let backup = fleet.folder().join("backup");
+    fleet.postgres.dump("payfleet", &backup);
+    let workers = fleet.workers(2);
+    fleet.paid_at_least(u64::from(PEOPLE) / 3, LONG).await;
+    fleet.postgres.restore("payfleet", &backup).await;
+    wait_for("a worker that says why it is not ready", LONG, async || {
+        workers.iter().any(|worker| worker.log().contains("behind what was seen of it")).then_some(())
+    })
+    .await;
+    fleet.faults(r#"{"latency_jitter_ms": 0}"#).await;
+    assert_eq!(fleet.coordinator(&["tick"]).status.code(), Some(69));
+    recovered(&fleet);
+    // They go on by themselves.
+    fleet.settled(run, LONG).await;
+    let verdict = fleet.assert_never_twice_and_the_rest_held().await;
+    assert_eq!(verdict.paid_once, verdict.planned, "what can be looked up needs no people: {verdict:?}");
+}
+
+/// The backup is older than the run that was paid: its payments have keys that no run knows, and whoever got one is not paid by the next plan.
+#[tokio::test]
+async fn payments_of_a_run_that_was_lost_hold_whoever_got_them() {
+    let mut fleet = Fleet::with_payouts(over("sandbox-lookup"), PEOPLE).await;
+    let backup = fleet.folder().join("backup");
+    fleet.postgres.dump("payfleet", &backup);
+    let run = fleet.run("shop", "2026-01").await;
+    let worker = fleet.worker(&[]);
+    fleet.paid_at_least(PEOPLE.into(), LONG).await;
+    stop(worker).await;
+    fleet.postgres.restore("payfleet", &backup).await;
+    assert_eq!(fleet.coordinator(&["run", "--tenant", "shop", "--period", "2026-01"]).status.code(), Some(69));
+    recovered(&fleet);
+    assert_eq!(fleet.run("shop", "2026-01").await, run, "the number is given again, and its keys are others");
+    let plan = fleet.must(&["status", &run.to_string()]);
+    assert!(plan.contains("on_hold") && !plan.contains("pay "), "{plan}");
+    assert_eq!(fleet.journal().await.len(), PEOPLE as usize);
+}
+
+/// Without any memory outside of the database nobody can know; then a person says it, and the fleet stops.
+#[tokio::test]
+async fn who_restores_a_database_says_so_if_nobody_remembers() {
+    let (mut fleet, run) = restored("sandbox-lookup").await;
+    fleet.redis.flush_all().await;
+    std::fs::remove_dir_all(fleet.folder().join("state")).unwrap();
+    let begun = fleet.coordinator(&["recover", "--begin"]);
+    assert_eq!(begun.status.code(), Some(75), "{}", String::from_utf8_lossy(&begun.stderr));
+    let mut worker = fleet.worker(&[]);
+    let ended = worker.process.ends_within(LONG).await;
+    assert_eq!(ended.and_then(|status| status.code()), Some(69), "{}", worker.log());
+    recovered(&fleet);
+    let _worker = fleet.worker(&[]);
+    fleet.settled(run, LONG).await;
+    fleet.assert_paid_exactly_once().await;
 }

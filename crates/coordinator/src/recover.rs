@@ -1,6 +1,6 @@
 //! `recover`: lets the fleet go on with a database that lost what it had confirmed, when the statements were read and two people say so.
 
-use payfleet_domain::Effect;
+use payfleet_domain::{Effect, TenantId};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_store::{Recovery, RecoveryAccount, Store, Stray};
 use time::format_description::well_known::Rfc3339;
@@ -48,6 +48,19 @@ pub async fn recover(store: &Store, args: &RecoverArgs) -> Result<ExitCode, Fail
         });
     }
     Ok(if is_read { ExitCode::Done } else { ExitCode::Busy })
+}
+
+/// Nothing is planned for a tenant before it is certain what a run that was lost has paid.
+pub async fn plan_guard(store: &Store, tenant: TenantId) -> Result<(), Failure> {
+    match store.recovery_plan_guard(tenant).await? {
+        None => Ok(()),
+        Some(RecoveryAccount { account, wanted, .. }) => Err(Failure::busy(format!(
+            "the database was recovered, and a file of a run that it lost may still be executed: nothing is planned before the statement of {}/{} reaches past {}",
+            account.rail,
+            account.account,
+            show::instant(wanted)
+        ))),
+    }
 }
 
 fn account_json(account: &RecoveryAccount) -> serde_json::Value {

@@ -11,6 +11,7 @@ use crate::connect::{SWEEPER_WILL, open_queue};
 use crate::failure::Failure;
 use crate::plan::{OnPause, Planning, complete, find, paused};
 use crate::rails::tenant;
+use crate::recover::plan_guard;
 use crate::report::{OutcomeFields, RunFields, exit_code, headline, outcome_fields, outcome_table, plan_table};
 use crate::{hints, show, wait};
 
@@ -39,6 +40,14 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
     };
     if args.dry_run {
         return dry_run(store, args, new).await;
+    }
+    if let Err(wait) = plan_guard(store, new.tenant).await {
+        let period = new.period.to_string();
+        let is_planned =
+            |run: &RunRow| run.period == period && run.sequence == new.sequence && run.state != RunState::Planning;
+        if !store.runs_list(Some(new.tenant), i64::MAX).await?.iter().any(is_planned) {
+            return Err(wait);
+        }
     }
     let (found, is_new) = store.run_create(new).await?;
     same_minimum(args, &found)?;

@@ -9,6 +9,7 @@ use crate::cli::{Cli, PlanArgs};
 use crate::connect::{SWEEPER_WILL, open_queue};
 use crate::failure::Failure;
 use crate::plan::{OnPause, Planning, complete};
+use crate::recover::plan_guard;
 use crate::{hints, show};
 
 /// Far more runs than are ever planned at once.
@@ -21,9 +22,17 @@ pub async fn tick(store: &Store, cli: &Cli, args: &PlanArgs) -> Result<ExitCode,
         if run.state != RunState::Planning || run.pause_reason.is_some() {
             continue;
         }
-        match complete(store, run.id, *args, OnPause::Stop).await {
+        let planned = match plan_guard(store, run.tenant).await {
+            Ok(()) => complete(store, run.id, *args, OnPause::Stop).await,
+            Err(wait) => Err(wait),
+        };
+        match planned {
             Ok(Planning::Complete) => show::print(&format!("run {}: the plan is complete\n", run.id)),
             Ok(Planning::Paused) => {}
+            // It goes on by itself when that is over.
+            Err(wait) if wait.code() == ExitCode::Busy => {
+                show::print(&format!("run {} of {} waits: {wait}\n", run.id, run.tenant_name));
+            }
             // The others would meet the same.
             Err(failure) if failure.code() == ExitCode::Unavailable => return Err(failure),
             Err(failure) => {

@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use futures_util::future::BoxFuture;
 use payfleet_domain::{AttemptNo, BatchId};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -160,37 +161,68 @@ impl Store {
     }
 }
 
-/// The newest generation, and the last of these marks that should be here and is not; fails if a recovery is open. What was seen in an older generation
-/// was recovered from; one that the database has never heard of came after it.
-pub(crate) async fn standing(tx: &mut PgConnection, seen: &[Mark]) -> Result<(Standing, Option<Mark>), StoreError> {
-    let read = "generation_standing";
-    let row = sqlx::query(
-        "-- generation_standing
-         SELECT g.key, current_setting('payfleet.proven', true) IS NOT DISTINCT FROM g.key::text AS is_proven,
-                (SELECT found_by || ': ' || words FROM recovery WHERE closed_at IS NULL) AS recovering,
-                (SELECT max(s.place)
-                   FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::timestamptz[]) WITH ORDINALITY AS s (generation, batch, n, opened_at, place)
-                  WHERE CASE WHEN s.generation = g.key
-                             THEN NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = s.batch AND a.n = s.n AND a.opened_at = s.opened_at)
-                             ELSE NOT EXISTS (SELECT FROM generation o WHERE o.key = s.generation) END) AS missing
-           FROM generation g ORDER BY g.no DESC LIMIT 1",
+/// What a session has to do with its database, as columns of a statement that has the newest generation as `g`. Of the marks, which are four arrays, the
+/// last that should be here and is not: what was seen in an older generation was recovered from; one that the database has never heard of came after it.
+macro_rules! standing_columns {
+    ($generations:literal, $batches:literal, $attempts:literal, $instants:literal) => {
+        concat!(
+            "g.key, current_setting('payfleet.proven', true) IS NOT DISTINCT FROM g.key::text AS is_proven,
+             (SELECT found_by || ': ' || words FROM recovery WHERE closed_at IS NULL) AS recovering,
+             (SELECT max(s.place) FROM unnest(",
+            $generations,
+            "::uuid[], ",
+            $batches,
+            "::bigint[], ",
+            $attempts,
+            "::int[], ",
+            $instants,
+            "::timestamptz[]) WITH ORDINALITY AS s (generation, batch, n, opened_at, place)
+               WHERE CASE WHEN s.generation = g.key
+                          THEN NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = s.batch AND a.n = s.n AND a.opened_at = s.opened_at)
+                          ELSE NOT EXISTS (SELECT FROM generation o WHERE o.key = s.generation) END) AS missing"
+        )
+    };
+}
+pub(crate) use standing_columns;
+
+/// The marks as the arrays that these columns ask for.
+pub(crate) fn arrays(seen: &[Mark]) -> (Vec<Uuid>, Vec<i64>, Vec<i32>, Vec<OffsetDateTime>) {
+    (
+        seen.iter().map(|mark| mark.generation).collect(),
+        seen.iter().map(|mark| mark.batch.0).collect(),
+        seen.iter().map(|mark| mark.attempt.0).collect(),
+        seen.iter().map(|mark| mark.opened_at).collect(),
     )
-    .bind(seen.iter().map(|mark| mark.generation).collect::<Vec<_>>())
-    .bind(seen.iter().map(|mark| mark.batch.0).collect::<Vec<_>>())
-    .bind(seen.iter().map(|mark| mark.attempt.0).collect::<Vec<_>>())
-    .bind(seen.iter().map(|mark| mark.opened_at).collect::<Vec<_>>())
-    .fetch_one(tx)
-    .await
-    .step(read)?;
+}
+
+/// Reads the columns; fails if a recovery is open.
+pub(crate) fn standing_of(row: &PgRow, seen: &[Mark]) -> Result<(Standing, Option<Mark>), StoreError> {
+    let read = "generation_standing";
     if let Some(words) = row.try_get::<Option<String>, _>("recovering").step(read)? {
         return Err(StoreError::Behind(words));
     }
     let place: Option<i64> = row.try_get("missing").step(read)?;
     let missing = place.and_then(|place| seen.get(usize::try_from(place).ok()?.checked_sub(1)?)).copied();
-    Ok((
-        Standing { generation: row.try_get("key").step(read)?, is_proven: row.try_get("is_proven").step(read)? },
-        missing,
+    let standing =
+        Standing { generation: row.try_get("key").step(read)?, is_proven: row.try_get("is_proven").step(read)? };
+    Ok((standing, missing))
+}
+
+async fn standing(tx: &mut PgConnection, seen: &[Mark]) -> Result<(Standing, Option<Mark>), StoreError> {
+    let (generations, batches, attempts, instants) = arrays(seen);
+    let row = sqlx::query(concat!(
+        "-- generation_standing\nSELECT ",
+        standing_columns!("$1", "$2", "$3", "$4"),
+        " FROM generation g ORDER BY g.no DESC LIMIT 1"
     ))
+    .bind(generations)
+    .bind(batches)
+    .bind(attempts)
+    .bind(instants)
+    .fetch_one(tx)
+    .await
+    .step("generation_standing")?;
+    standing_of(&row, seen)
 }
 
 /// From now on this session is one of the database that the fleet has worked with. Ends with the transaction if that is taken back.

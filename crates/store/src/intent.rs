@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError};
 use crate::control::controls_apply;
-use crate::generation::{Mark, Unproven, session_prove, standing};
+use crate::generation::{Mark, Unproven, arrays, session_prove, standing_columns, standing_of};
 use crate::lease::{Lease, interval};
 use crate::order::{Order, orders_in};
 use crate::record::Report;
@@ -132,35 +132,43 @@ impl Store {
         seen: Vec<Mark>,
         is_all: bool,
     ) -> Result<Tried, StoreError> {
-        let worker = worker.to_owned();
+        let (worker, remembers) = (worker.to_owned(), self.memory.is_some());
         self.transaction("intent_write", move |tx| {
             let (worker, seen) = (worker.clone(), seen.clone());
             Box::pin(async move {
                 // Rule `fenced_intent`.
                 // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
-                let locked = sqlx::query(
+                let (generations, batches, attempts, instants) = arrays(&seen);
+                let locked = sqlx::query(concat!(
                     "-- intent_fence
-                     SELECT r.paused_at IS NULL AND r.state = 'paying' AS may_go_on
-                       FROM batch b JOIN run r ON r.id = b.run_id AND r.tenant_id = b.tenant_id
+                     SELECT r.paused_at IS NULL AND r.state = 'paying' AS may_go_on, ",
+                    standing_columns!("$3", "$4", "$5", "$6"),
+                    " FROM batch b JOIN run r ON r.id = b.run_id AND r.tenant_id = b.tenant_id
+                      CROSS JOIN (SELECT key FROM generation ORDER BY no DESC LIMIT 1) AS g
                       WHERE b.id = $1 AND b.lease_epoch = $2
-                        FOR NO KEY UPDATE OF b FOR SHARE OF r",
-                )
+                        FOR NO KEY UPDATE OF b FOR SHARE OF r"
+                ))
                 .bind(lease.batch.0)
                 .bind(lease.epoch.0)
+                .bind(generations)
+                .bind(batches)
+                .bind(attempts)
+                .bind(instants)
                 .fetch_optional(&mut *tx)
                 .await
                 .step("intent_fence")?;
                 let refused = |why| Ok(Tried::Known(Err(why)));
                 let Some(locked) = locked else { return refused(IntentRefused::LeaseLost) };
-                // After the locks: a recovery that was opened while they were waited for is seen.
-                let (standing, missing) = standing(tx, &seen).await?;
+                // A recovery that was opened while the locks were waited for is not seen, and need not be: when it lets what is open count as
+                // perhaps sent, it waits for us; and what it has come to before us, the rail's class keeps from being sent.
+                let (standing, missing) = standing_of(&locked, &seen)?;
                 if let Some(mark) = missing {
                     return Ok(Tried::Missing(mark));
                 }
                 if !standing.is_proven && !is_all {
                     return Ok(Tried::Unproven(Unproven));
                 }
-                if !standing.is_proven {
+                if !standing.is_proven && remembers {
                     session_prove(tx, &standing).await?;
                 }
                 // Rule `stop_sends_nothing`: a cancelled run too, whatever was sent before.

@@ -4,7 +4,9 @@
 //! class says, like any other unknown: by the same key while that is certain, by a lookup when the requests are dead, or by two people. Before that
 //! the statements are read, and tell most of it; and two people say that the fleet may go on, with what they list and nobody here knows of.
 
-use payfleet_domain::{Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TokenHash};
+use payfleet_domain::{
+    Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
+};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -158,6 +160,26 @@ impl Store {
         self.transaction("recovery_strays", |tx| Box::pin(strays(tx))).await
     }
 
+    /// What a plan after a recovery needs: whoever was paid by a run that was lost is on hold, also by what statements have told since. Returns the account
+    /// whose statement must reach further before anything is planned for the tenant: a bank may execute a file days after it got it, and of the
+    /// files of a run that was lost nothing is known here.
+    pub async fn recovery_plan_guard(&self, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
+        self.transaction("recovery_plan_guard", move |tx| {
+            Box::pin(async move {
+                let any: bool = sqlx::query_scalar("-- recovery_any\nSELECT EXISTS (SELECT FROM recovery)")
+                    .fetch_one(&mut *tx)
+                    .await
+                    .step("recovery_any")?;
+                if !any {
+                    return Ok(None);
+                }
+                strays_hold(tx).await?;
+                banks_wait(tx, tenant).await
+            })
+        })
+        .await
+    }
+
     /// Says that the fleet may go on; it does when a second person says the same.
     pub async fn recovery_decide(&self, by: TokenHash) -> Result<RecoverySaid, RecoveryError> {
         self.transaction("recovery_decide", move |tx| Box::pin(decide(tx, by))).await?
@@ -288,14 +310,13 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
         .collect()
 }
 
-/// Of payments that no run knows: who may have got them, by the destination. Whoever did is due what was paid already.
+/// Of payments that no run knows, since the last recovery began: who may have got them, by the destination. Whoever did is due what was paid already.
 const STRAYS: &str = "
   SELECT DISTINCT l.id AS line, o.rail, o.account, m.affiliate_id, m.tenant_id
-    FROM recovery v JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
+    FROM (SELECT opened_at FROM recovery ORDER BY id DESC LIMIT 1) AS v JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
     JOIN rail_account o ON o.id = l.account_id
     LEFT JOIN (tenant_rail t JOIN payout_method m ON m.tenant_id = t.tenant_id AND m.method = t.method)
-           ON t.rail = o.rail AND t.account = o.account AND m.destination = l.destination
-   WHERE v.closed_at IS NULL";
+           ON t.rail = o.rail AND t.account = o.account AND m.destination = l.destination";
 
 async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
     let read = "recovery_strays";
@@ -329,9 +350,13 @@ async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
            INSERT INTO control (tenant_id, affiliate_id, reason)
            SELECT tenant_id, affiliate_id,
                   'recovered: paid by what no run knows any more (' || count(DISTINCT line) || '); book it as a clawback, then release'
-             FROM stray WHERE affiliate_id IS NOT NULL GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
-               ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL DO NOTHING)
-         UPDATE affiliate a SET on_hold = true FROM (SELECT DISTINCT affiliate_id FROM stray) AS s WHERE a.id = s.affiliate_id AND NOT a.on_hold"
+             FROM stray s WHERE affiliate_id IS NOT NULL
+              -- Once: who was released has been looked at.
+              AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE 'recovered: %'
+                                                      AND c.set_at >= (SELECT max(opened_at) FROM recovery))
+            GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
+               ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL DO NOTHING RETURNING affiliate_id)
+         UPDATE affiliate a SET on_hold = true FROM held WHERE a.id = held.affiliate_id AND NOT a.on_hold"
     )))
     .execute(tx)
     .await
@@ -367,6 +392,37 @@ async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
         batch_settle_held(tx, batch).await?;
     }
     Ok(())
+}
+
+async fn banks_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
+    let read = "recovery_banks_wait";
+    let banks = || RAILS.iter().filter(|rail| rail.has_statement && matches!(rail.class, RailClass::Neither));
+    let row = sqlx::query(
+        "-- recovery_banks_wait
+         SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches, o.doubted_at + known.dead_after AS wanted
+           FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
+           JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
+           LEFT JOIN (SELECT rail, account, greatest(reaches_ours, file_reaches) AS reaches FROM rail_account) AS a
+                  ON a.rail = t.rail AND a.account = t.account
+          WHERE t.tenant_id = $1 AND (a.reaches >= o.doubted_at + known.dead_after) IS NOT TRUE ORDER BY t.rail, t.account LIMIT 1",
+    )
+    .bind(tenant.0)
+    .bind(banks().map(|rail| rail.name).collect::<Vec<_>>())
+    .bind(banks().map(|rail| interval(rail.dead_after())).collect::<Vec<_>>())
+    .fetch_optional(tx)
+    .await
+    .step(read)?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(RecoveryAccount {
+        account: StatementAccount {
+            rail: row.try_get("rail").step(read)?,
+            account: row.try_get("account").step(read)?,
+            credential: row.try_get("credential").step(read)?,
+        },
+        reaches: row.try_get("reaches").step(read)?,
+        wanted: row.try_get("wanted").step(read)?,
+        is_read: false,
+    }))
 }
 
 async fn decide(tx: &mut PgConnection, by: TokenHash) -> Result<Result<RecoverySaid, RecoveryError>, StoreError> {

@@ -52,7 +52,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         let every = if worker.behind.why().is_some() { CHECKED_BEHIND } else { CHECKED };
         if servers_answer && (lock.is_some() && !swept || checked.is_none_or(|at| at.elapsed() >= every)) {
             let found = process.store.generation_check("worker").await;
-            worker.behind.found(found.as_ref().map(drop));
+            worker.behind.found(found.as_ref().copied());
             checked = Some(Instant::now());
         }
         swept = lock.is_some();
