@@ -137,7 +137,11 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
               WHERE o.tenant_id = p.tenant_id AND o.affiliate_id = p.affiliate_id AND o.currency = p.currency
                  AND (o.closed_at IS NULL OR EXISTS (
                        SELECT FROM transfer t WHERE t.payout_id = o.payout_id AND t.kind = ANY($3) AND t.due_in > r.ordinal))) AS k ON true
-           LEFT JOIN LATERAL (SELECT min(m.reference) AS reference FROM movement m WHERE m.payout_id = p.id) AS w ON true
+           -- A request that went to another account took all of its batch there; to ask ours proves nothing.
+           CROSS JOIN (SELECT min(m.reference) AS reference FROM movement m JOIN payout q ON q.id = m.payout_id AND q.state IN ('planned', 'unknown')
+                         JOIN statement_line l ON l.id = m.line_id AND l.differs_account
+                        WHERE m.payout_id BETWEEN $1 AND $2 AND m.kind = 'paid') AS e
+           LEFT JOIN LATERAL (SELECT coalesce(min(m.reference), e.reference) AS reference FROM movement m WHERE m.payout_id = p.id) AS w ON true
           WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
             AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL) ORDER BY p.id",
     )

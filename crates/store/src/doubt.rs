@@ -50,7 +50,46 @@ pub(crate) async fn doubt_hold(
     .await
     .step("doubt_hold")?;
     attempt_doubt(tx, batches).await?;
+    sending_doubt(tx, payouts).await?;
     Ok(doubted)
+}
+
+/// What was one batch with these payouts and is under way: the request that nobody here knows of may have been for it too. Nothing of it counts as unsent any
+/// more, whatever our own requests are answered, and it is resolved by the rail's class.
+async fn sending_doubt(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
+    let (rails, dead_after): (Vec<&str>, Vec<_>) =
+        RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip();
+    sqlx::query(
+        "-- sending_doubt
+         WITH RECURSIVE up AS (
+           SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
+             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+            UNION
+           SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+         part AS (
+           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
+         doubted AS (
+           UPDATE batch b SET attempt = b.attempt + 1, first_sent_at = least(b.first_sent_at, r.created_at)
+             FROM part, run r
+            WHERE b.id = part.id AND b.state = 'sending' AND r.id = b.run_id AND r.tenant_id = b.tenant_id
+              AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = 'nobody known')
+        RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, b.first_payout_id, b.last_payout_id, r.created_at),
+         lost AS (
+           UPDATE payout p SET state = 'unknown' FROM doubted d
+            WHERE p.id BETWEEN d.first_payout_id AND d.last_payout_id AND p.state = ANY($2))
+         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
+         SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, 'nobody known', d.created_at,
+                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
+           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after) ON known.rail = d.rail",
+    )
+    .bind(payouts)
+    .bind(PayoutState::sources(PayoutEvent::LoseTrack))
+    .bind(rails)
+    .bind(dead_after)
+    .execute(tx)
+    .await
+    .step("sending_doubt")?;
+    Ok(())
 }
 
 /// Holds what is left of a batch that is to be sent, if more is known of it than we have done: to send it could be the second payment. (It came while the

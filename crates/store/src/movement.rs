@@ -110,7 +110,8 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
         runs_settle_anew(tx, booked).await?;
     }
     moved.late += late;
-    alarms.extend(again.into_iter().map(|(id, reference)| (id, AlarmKind::PaidAgain, reference)));
+    let named = |id: i64| weighed.iter().find(|one| one.id == id).map(|one| one.account.named()).unwrap_or_default();
+    alarms.extend(again.into_iter().map(|id| (id, AlarmKind::PaidAgain, named(id))));
     moved.alarms += alarms_raise(tx, &alarms).await?;
     runs_have_news(tx, payouts.iter().map(|id| PayoutId(*id).run())).await?;
     Ok(moved)
@@ -164,13 +165,13 @@ impl Steps {
     }
 
     /// Late proof: the released money was the payee's already, so the balance goes down by it, below zero if need be, and no plan pays the account
-    /// before people have looked. Returns how many, and those whose money a later payout has taken that was perhaps sent, with their payments: it was paid
-    /// again meanwhile. Rows are asked, and not the balance: that may be above zero all the same, or below it for another reason.
-    async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, Vec<(i64, String)>), StoreError> {
+    /// before people have looked. Returns how many, and those whose money a later payout has taken that was perhaps sent: it was paid again
+    /// meanwhile. Rows are asked, and not the balance: that may be above zero all the same, or below it for another reason.
+    async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, Vec<i64>), StoreError> {
         if self.ids.is_empty() {
             return Ok((0, Vec::new()));
         }
-        let (late, again, references): (i64, Vec<i64>, Vec<String>) = sqlx::query_as(
+        let (late, again): (i64, Vec<i64>) = sqlx::query_as(
             "-- payouts_pay_late
              WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS news (id, kind, reference)),
              moved AS (
@@ -192,14 +193,14 @@ impl Steps {
                  FROM sums m
                 WHERE a.tenant_id = m.tenant_id AND a.affiliate_id = m.affiliate_id AND a.currency = m.currency),
              again AS (
-               SELECT moved.id, news.reference FROM moved JOIN news USING (id)
+               SELECT moved.id FROM moved
                 WHERE EXISTS (
                   SELECT FROM run r JOIN payout q ON q.run_id = r.id AND q.affiliate_id = moved.affiliate_id AND q.currency = moved.currency
                     JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND q.id BETWEEN b.first_payout_id AND b.last_payout_id
-                   WHERE r.tenant_id = moved.tenant_id AND q.state NOT IN ('refused', 'returned', 'cancelled') AND b.first_sent_at IS NOT NULL
+                   WHERE r.tenant_id = moved.tenant_id AND q.state NOT IN ('refused', 'returned', 'cancelled') AND (b.first_sent_at IS NOT NULL OR q.state IN ('paid', 'accepted'))
                      AND r.ordinal >= (SELECT max(t.due_in) FROM transfer t WHERE t.payout_id = moved.id AND t.kind = ANY($5)))
                 ORDER BY moved.id)
-             SELECT (SELECT count(*) FROM moved), coalesce(array_agg(id), '{}'), coalesce(array_agg(coalesce(reference, '')), '{}') FROM again",
+             SELECT (SELECT count(*) FROM moved), ARRAY (SELECT id FROM again ORDER BY id)",
         )
         .bind(self.ids)
         .bind(self.kinds)
@@ -209,7 +210,7 @@ impl Steps {
         .fetch_one(tx)
         .await
         .step("payouts_pay_late")?;
-        Ok((late.unsigned_abs(), again.into_iter().zip(references).collect()))
+        Ok((late.unsigned_abs(), again))
     }
 }
 

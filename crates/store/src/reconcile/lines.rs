@@ -41,7 +41,7 @@ pub(super) struct Odd {
     pub line: StatementLine,
     pub differs: LineDiffers,
     pub differs_account: bool,
-    /// It came back before it went out, or more of it, or in another currency.
+    /// It came back before it went out, or more of it, or in another currency, or nobody can tell it from another return.
     pub differs_return: bool,
     /// It came back, and nothing of its batch counts as sent: only if a payment of it is known all the same can that be.
     pub is_unsent_return: bool,
@@ -101,6 +101,7 @@ pub(super) async fn piece_match(
             matched.odd.push(Odd::of(None, line, differs, false));
             continue;
         };
+        let is_nameless = line.is_nameless();
         let line = line.named();
         let way = ways.range(..=payout.0).next_back().map(|(_, way)| way).filter(|way| payout.0 <= way.last);
         let differs_account = way.is_none_or(|way| !way.is_ours);
@@ -131,7 +132,7 @@ pub(super) async fn piece_match(
                 let is_too_much = whole > planned.amount.minor.into() || whole <= 0 || line.fee_minor < 0;
                 // Where it came back from is the payee's affair, and how much of it is told apart.
                 matched.odd.push(Odd {
-                    differs_return: is_too_early || is_too_much || differs.currency,
+                    differs_return: is_too_early || is_too_much || is_nameless || differs.currency,
                     is_unsent_return: sent_at.is_none() && here.is_empty(),
                     ..Odd::of(Some(payout), line, LineDiffers::default(), differs_account)
                 });

@@ -140,6 +140,9 @@ impl Memory {
         let mut doubted = BTreeSet::new();
         for id in family {
             let batch = self.batch(*id)?.clone();
+            if batch.state == BatchState::Sending {
+                self.sending_doubt(*id)?;
+            }
             if !matches!(batch.state, BatchState::Ready | BatchState::Held) || batch.first_sent_at.is_some() {
                 continue;
             }
@@ -160,6 +163,24 @@ impl Memory {
             self.doubt_attempt(*id)?;
         }
         Ok(doubted)
+    }
+
+    /// What is under way may have been sent by somebody else too: nothing of it counts as unsent any more.
+    fn sending_doubt(&mut self, id: BatchId) -> Result<(), StoreError> {
+        let now = self.now;
+        let created_at = self.runs[&self.batches[&id].run].row.created_at;
+        let batch = self.batch(id)?;
+        if batch.attempts.values().any(|attempt| attempt.is_nobodys) {
+            return Ok(());
+        }
+        batch.attempt += 1;
+        batch.first_sent_at = batch.first_sent_at.map(|at| at.min(created_at)).or(Some(created_at));
+        let may_arrive_until = now + batch.rail.dead_after() + Duration::from_millis(1);
+        let unknown = Attempt { opened_at: created_at, may_arrive_until, result: Some("unknown"), is_nobodys: true };
+        batch.attempts.insert(batch.attempt, unknown);
+        let batch = batch.clone();
+        self.move_all(&self.in_batch(&batch), PayoutEvent::LoseTrack);
+        Ok(())
     }
 
     /// The request that nobody here knows of.

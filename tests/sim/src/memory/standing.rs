@@ -225,7 +225,7 @@ impl Memory {
                 continue;
             };
             if step == PaymentStep::Late {
-                lates.push((*id, kind, account.outstanding().map(str::to_owned)));
+                lates.push((*id, kind, account));
                 continue;
             }
             payout.transfers.insert(kind, due_in);
@@ -236,21 +236,21 @@ impl Memory {
         let again: BTreeSet<PayoutId> =
             lates.iter().map(|(id, ..)| *id).filter(|id| self.was_paid_again(*id)).collect();
         let booked: BTreeSet<RunId> = lates.iter().map(|(id, ..)| id.run()).collect();
-        for (id, kind, first) in lates {
+        for (id, kind, account) in lates {
             let (now, due_in) = (self.now, self.counted_in());
             self.recorded += 1;
             let recorded = self.recorded;
             let Some(payout) = self.payouts.get_mut(&id) else { continue };
             payout.transfers.insert(kind, due_in);
             payout.state = PayoutState::Paid;
-            payout.reference = payout.reference.take().or(first);
+            payout.reference = payout.reference.take().or_else(|| account.outstanding().map(str::to_owned));
             payout.settled_as = Some(recorded);
             payout.settled_at = Some(now);
             payout.is_contested = true;
             self.carried[payout.affiliate] -= payout.amount_minor;
             moved.late += 1;
             if again.contains(&id) {
-                alarms.push((id, AlarmKind::PaidAgain, payout.reference.clone().unwrap_or_default()));
+                alarms.push((id, AlarmKind::PaidAgain, account.named()));
             }
         }
         booked.into_iter().for_each(|run| self.settle_anew(run));
@@ -269,7 +269,8 @@ impl Memory {
             payout.affiliate == late.affiliate
                 && !matches!(payout.state, PayoutState::Refused | PayoutState::Returned | PayoutState::Cancelled)
                 && released.is_some_and(|released| self.runs[&payout.run].row.ordinal >= released)
-                && self.batch_of(*other).is_some_and(|batch| self.batches[&batch].first_sent_at.is_some())
+                && (matches!(payout.state, PayoutState::Paid | PayoutState::Accepted)
+                    || self.batch_of(*other).is_some_and(|batch| self.batches[&batch].first_sent_at.is_some()))
         })
     }
 }
