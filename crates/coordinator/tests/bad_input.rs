@@ -328,7 +328,11 @@ fn servers_that_are_not_there_or_not_ours() {
          SELECT 9999, 'later', true, checksum, 0 FROM _sqlx_migrations LIMIT 1",
     );
     let known = place.number("SELECT max(version) FROM _sqlx_migrations WHERE version < 9999");
-    let newer = format!("the schema (version 9999) is newer than this program (version {known}): upgrade the program");
+    place.run(&["status"]).ok();
+    place.execute("INSERT INTO schema_serves (serves_from) VALUES (9999)");
+    let newer = format!(
+        "the schema (version 9999) serves programs from version 9999 on, and this one is of version {known}: upgrade the program"
+    );
     place.run(&["status"]).failed(69, &newer);
     place.run(&["migrate"]).failed(69, &newer);
 

@@ -248,7 +248,7 @@ fn returns_and_contests_wait_for_two_people() {
     assert!(place.run(&["contests", "list"]).ok().contains("ann proposes: clear"));
     assert_eq!(place.run(&["contests", "list", "--json"]).json()["contests"][0]["affiliate"], "a1");
     let done = place.run_as(&bob, &["contests", "clear", "1"]).ok();
-    assert_eq!(done, "contest 1 is over: the account is paid again from the next run on\n");
+    assert_eq!(done, "contest 1 is over: what was held for it is cancelled, and the next run pays what is due\n");
     assert_eq!(place.number("SELECT count(*) FROM contest WHERE closed_at IS NULL"), 0);
     assert_eq!(
         place

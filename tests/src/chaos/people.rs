@@ -215,8 +215,8 @@ async fn give_up(world: &World, held: &Held) -> Vec<i64> {
     };
     world.deeds.give_up(payouts.iter().copied());
     let ends = sqlx::query(
-        "UPDATE attempt
-            SET opened_at = opened_at - (may_arrive_until - clock_timestamp()), may_arrive_until = clock_timestamp()
+        // When it was opened stays: the fleet knows its last attempts by that, and would take this for a database that lost them.
+        "UPDATE attempt SET may_arrive_until = greatest(clock_timestamp(), opened_at + interval '1 millisecond')
           WHERE batch_id = $1 AND may_arrive_until > clock_timestamp()",
     );
     match ends.bind(held.batch).execute(&world.database).await {

@@ -94,7 +94,7 @@ async fn an_endless_or_huge_answer_is_unknown_and_not_read_to_its_end() {
     expect_of_all("endless", Act::Endless(head, chunk, Duration::ZERO), UNKNOWN).await;
     for shape in Shape::ALL {
         let (status, body) = shape.success(&shape.order());
-        let huge = format!("{}{body}", " ".repeat(100_000));
+        let huge = format!("{}{body}", " ".repeat(1_000_000));
         expect(shape, "huge", Act::Reply(status, huge), UNKNOWN).await;
     }
 }
