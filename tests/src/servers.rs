@@ -113,13 +113,18 @@ impl Postgres {
     /// Puts a saved database in the place of the one that is there.
     pub async fn restore(&self, database: &str, file: &Path) {
         let admin = sqlx::PgPool::connect(&self.url("postgres")).await.expect("Postgres answers");
-        for statement in [format!("DROP DATABASE {database} WITH (FORCE)"), format!("CREATE DATABASE {database}")] {
+        // Under another name first: programs that live write into what is half there.
+        let beside = format!("{database}_restored");
+        let replace = async |statement: String| {
             sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&admin).await.expect("a database can be replaced");
-        }
-        admin.close().await;
+        };
+        replace(format!("CREATE DATABASE {beside}")).await;
         let mut command = Command::new(postgres_bin().join("pg_restore"));
-        command.args(["--exit-on-error", &format!("--dbname={}", self.url(database))]).arg(file);
+        command.args(["--exit-on-error", &format!("--dbname={}", self.url(&beside))]).arg(file);
         assert!(command.status().expect("pg_restore runs").success(), "pg_restore failed");
+        replace(format!("DROP DATABASE {database} WITH (FORCE)")).await;
+        replace(format!("ALTER DATABASE {beside} RENAME TO {database}")).await;
+        admin.close().await;
     }
 
     /// Where a database of it is.

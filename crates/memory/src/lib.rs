@@ -19,7 +19,7 @@ const OWN: usize = 8;
 /// Marks that wait for a Redis that is away, at most.
 const WAITING: usize = 1_024;
 
-/// How long an intent waits for Redis, which need not be there.
+/// How long an intent, and whoever asks about the database, waits for Redis, which need not be there.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long it is left alone after it did not answer.
@@ -131,10 +131,12 @@ impl Memory for Remembered {
         Box::pin(async move {
             let mut lines = self.file.all().map_err(|error| error.to_string())?;
             if let Some(queue) = &self.queue {
-                match queue.seen(&self.installation).await {
+                let asked = tokio::time::timeout(PATIENCE, queue.seen(&self.installation)).await;
+                let told = asked.map_err(|_| format!("no answer within {PATIENCE:?}"));
+                match told.and_then(|told| told.map_err(|error| error.to_string())) {
                     Ok(more) => lines.extend(more),
-                    Err(error) => tracing::warn!(
-                        %error,
+                    Err(why) => tracing::warn!(
+                        why,
                         "what other workers have seen of the database is not known; it is compared with what this host has seen"
                     ),
                 }

@@ -156,7 +156,7 @@ async fn contradict(world: &World, people: &People, held: &Held, generator: &mut
     let [first, second] = [(); 2].map(|()| format!("po_{:x}", generator.random::<u64>()));
     for (token, reference) in [(one, first), (other, second)] {
         let said = say(world, token, held.payout, &["--paid", &reference], None).await;
-        if said.text.contains("contradicts") {
+        if said.text.contains("the proposal has ended") {
             world.table.count(Fault::Contradicted);
             return;
         }
