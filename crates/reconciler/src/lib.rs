@@ -21,7 +21,7 @@ pub use step::{Ended, Outcome, Rails, judge, reconcile_once};
 
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::Store;
+use payfleet_store::{Store, StoreError};
 
 /// Sessions at once: two pieces of a statement that are matched and recorded; or the comparison of payouts and, beside it, of accounts. Those that hold
 /// a lock are beside the pool.
@@ -35,7 +35,10 @@ pub async fn run(options: Options) -> Result<ExitCode, ReconcileError> {
     let store = Store::connect(url.expose(), CONNECTIONS).await?;
     store.schema_check().await?;
     let code = match &options.command {
-        Command::Run(args) => step::run_command(&store, &rails, args, &shutdown).await,
+        Command::Run(args) => tokio::select! {
+            code = step::run_command(&store, &rails, args, &shutdown) => code,
+            () = store.lost() => Err(StoreError::silence().into()),
+        },
         Command::Watch(args) => watch::watch(&store, &rails, args, &shutdown).await,
     };
     store.close().await;

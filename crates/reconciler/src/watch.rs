@@ -5,7 +5,7 @@ use std::time::Duration;
 use payfleet_domain::RunId;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::Store;
+use payfleet_store::{Store, StoreError};
 
 use crate::options::WatchArgs;
 use crate::statement::account_fetch;
@@ -20,7 +20,12 @@ pub(crate) async fn watch(
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
     while !shutdown.is_requested() {
-        let code = match turn(store, rails, args.compare.unknown_after, shutdown).await {
+        let turned = tokio::select! {
+            turned = turn(store, rails, args.compare.unknown_after, shutdown) => turned,
+            // Whatever waits for that session waits in vain. The next turn begins where this one got to.
+            () = store.lost() => Err(StoreError::silence().into()),
+        };
+        let code = match turned {
             Ok(code) => code,
             Err(error) => {
                 tracing::warn!("{}", error.with_sources());

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use payfleet_domain::{Act, Effect, Person, PersonId, Role, SamePerson, TenantId, Word, hear};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
 use crate::connect::{Step, StoreError};
+use crate::session::Sessions;
 
 /// What a word is about: a row, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,7 +121,7 @@ pub(crate) async fn returns_propose(tx: &mut PgConnection, person: &Person, line
 
 /// What was said about rows of one table, by their numbers, in order.
 pub(crate) async fn words_about(
-    pool: &PgPool,
+    pool: &Sessions,
     table: &'static str,
     ids: &[i64],
 ) -> Result<HashMap<i64, Vec<WordRow>>, StoreError> {

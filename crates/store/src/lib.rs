@@ -30,6 +30,7 @@ mod reconcile;
 mod record;
 mod run;
 mod schema;
+mod session;
 mod split;
 mod status;
 mod stop;

@@ -63,7 +63,9 @@ impl Store {
                 step: "schema_migrate",
                 source: sqlx::Error::Migrate(Box::new(source)),
             };
-            MIGRATIONS.run(&pool).await.map_err(failed)?;
+            let mut connection = pool.acquire().await.step("schema_migrate")?;
+            // Not `run`, whose future the compiler cannot see to be `Send`.
+            MIGRATIONS.run_direct(None, &mut *connection, false).await.map_err(failed)?;
             Ok(true)
         })
         .await

@@ -39,7 +39,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             Some(held) => Ok(held.is_held().await),
             None => process.store.sweep_lock().await,
         };
-        let servers_answer = process.servers_answer(answered.as_ref().err()).await;
+        let servers_answer = answered.is_ok();
         lock = answered.unwrap_or_else(|error| {
             tracing::debug!(%error, "nobody can be asked who sweeps");
             None
@@ -92,25 +92,6 @@ impl Window {
 
 /// The windows of all rails, kept while this worker is the sweeper.
 pub type Windows = HashMap<&'static str, Window>;
-
-impl Process {
-    /// Keeps the readiness true to what Postgres and Redis say. Postgres was just asked about the lock.
-    async fn servers_answer(&self, postgres: Option<&StoreError>) -> bool {
-        match postgres {
-            Some(error) => {
-                self.readiness.set_not_ready(error.to_string());
-                false
-            }
-            None => {
-                match self.queue.ping().await {
-                    Ok(()) => self.readiness.set_ready(),
-                    Err(error) => self.readiness.set_not_ready(error.to_string()),
-                }
-                true
-            }
-        }
-    }
-}
 
 impl Worker {
     /// One sweep. Returns whether anything is open.
