@@ -7,4 +7,5 @@ pub mod exit;
 pub mod health;
 pub mod secret;
 pub mod shutdown;
+pub mod state;
 pub mod telemetry;

@@ -9,12 +9,13 @@ use payfleet_domain::{
     next_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
-use payfleet_store::{IntentRefused, LeasedBatch, Recorded, Report, StoreError};
+use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError};
 use time::OffsetDateTime;
 
 use crate::Worker;
 use crate::calls::{Line, Permission};
 use crate::leases::Held;
+use crate::spool::{PageNo, may_pass};
 
 /// Accepted payments of a rail that cannot be asked wait for a statement; the fleet does not look again by itself.
 const UNTIL_A_STATEMENT: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -134,10 +135,11 @@ impl Worker {
             }
         };
         held.intended(intent.orders.len(), intended);
+        let page = self.page(line, Some(intent.attempt), intent.orders.iter().map(|order| order.payout));
         let permission = Permission { expires_at: intent.expires_at, intended };
-        let answers = line.submit(held, intent.orders, permission).await;
+        let answers = line.submit(held, page, intent.orders, permission).await;
         let recorded =
-            self.record_outcomes(line, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
+            self.record_outcomes(line, page, Some(intent.attempt), answers.outcomes, answers.refused_whole, true).await;
         Ok(Worked::Recorded(recorded?.state))
     }
 
@@ -161,7 +163,8 @@ impl Worker {
         let everything_known = known.len() == asked;
         let known_now = known.len();
         if !known.is_empty() {
-            let recorded = self.record_outcomes(line, None, known, false, everything_known).await?;
+            let recorded =
+                self.record_outcomes(line, self.page(line, None, []), None, known, false, everything_known).await?;
             if everything_known {
                 return Ok(Worked::Recorded(recorded.state));
             }
@@ -201,14 +204,21 @@ impl Worker {
                 Finding::NotFound | Finding::NotYet | Finding::Unanswered => None,
             })
             .collect();
-        let recorded = self.record_outcomes(line, None, known, false, true).await?;
+        let recorded = self.record_outcomes(line, self.page(line, None, []), None, known, false, true).await?;
         Ok(Worked::Recorded(recorded.state))
+    }
+
+    /// Where answers are taken down until they are recorded.
+    fn page(&self, line: &Line<'_>, attempt: Option<AttemptNo>, payouts: impl IntoIterator<Item = PayoutId>) -> PageNo {
+        let Lease { batch, epoch } = line.batch.lease;
+        self.in_hand.open(line.batch.run_key, batch, epoch, attempt, payouts)
     }
 
     /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is away. Each try is idempotent.
     async fn record_outcomes(
         &self,
         line: &Line<'_>,
+        page: PageNo,
         attempt: Option<AttemptNo>,
         outcomes: Vec<(PayoutId, Outcome)>,
         refused_whole: bool,
@@ -231,19 +241,25 @@ impl Worker {
             available_in,
             release,
         });
+        self.in_hand.complete(page, &report);
         let mut failures = 0;
         let recorded = loop {
             match self.record.outcomes_record(report.clone()).await {
                 Ok(recorded) => break recorded,
-                Err(error) if error.is_outage() => {
+                Err(error) if may_pass(&error) => {
                     failures += 1;
                     tracing::warn!(batch = %report.batch, %error, "what the rail answered cannot be recorded yet; trying again");
                     let wait = self.backoff.wait(failures, self.clock.jitter());
                     self.clock.sleep(wait.min(Duration::from_secs(2))).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
+                    self.keep_answers();
+                    return Err(error);
+                }
             }
         };
+        self.in_hand.recorded(page);
         let count = |outcome: &'static str, payouts: u64| {
             metrics::counter!("payfleet_payouts_total", "rail" => line.rail.name, "outcome" => outcome)
                 .increment(payouts);
@@ -251,22 +267,28 @@ impl Worker {
         count("paid", recorded.paid);
         count("refused", recorded.refused);
         count("unknown", counts.unknown);
-        count("late", recorded.late);
+        self.told(line.rail.name, report.batch, &recorded);
+        Ok(recorded)
+    }
+
+    /// Says what must be said of what was recorded.
+    pub(crate) fn told(&self, rail: &str, batch: BatchId, recorded: &Recorded) {
         if recorded.late > 0 {
+            let rail = rail.to_owned();
+            metrics::counter!("payfleet_payouts_total", "rail" => rail, "outcome" => "late").increment(recorded.late);
             tracing::error!(
-                batch = %report.batch, payouts = recorded.late,
+                %batch, payouts = recorded.late,
                 "LATE PROOF: payouts that counted as not paid are proven paid; booked, and nobody pays their accounts before two people have looked: \
                  `payfleet-coordinator contests list`"
             );
         }
         if recorded.alarms > 0 {
-            metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(recorded.alarms);
+            metrics::counter!("payfleet_alarms_total", "rail" => rail.to_owned()).increment(recorded.alarms);
             tracing::error!(
-                batch = %report.batch, payouts = recorded.alarms,
+                %batch, payouts = recorded.alarms,
                 "DOUBLE PAYMENT: the rail proved more than one payment, or one of money that was paid again meanwhile; open runs are paused, `payfleet-reconciler run` shows them"
             );
         }
-        Ok(recorded)
     }
 
     fn wait_after_failure(&self, leased: &LeasedBatch) -> Duration {

@@ -68,6 +68,7 @@ impl Site {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("PAYFLEET_DATABASE_URL", self.postgres.url(database))
+            .env("PAYFLEET_STATE_DIR", self.folder().join("state"))
             .env("PAYFLEET_NULL_RAIL", "true")
             .env("PAYFLEET_REDIS_URL", self.redis.url());
         command

@@ -191,6 +191,7 @@ impl World {
             .env("PAYFLEET_DATABASE_URL", clock::url(self.to_postgres.address()))
             .env("PAYFLEET_REDIS_URL", format!("redis://{}/", self.to_redis.address()))
             .env("PAYFLEET_SANDBOX_URL", format!("http://{}", self.to_rail.address()))
+            .env("PAYFLEET_STATE_DIR", self.folder.join("state"))
             .env("PAYFLEET_BATCH_SIZE", "40")
             .env("PAYFLEET_LOG", "info")
             .env("RUST_BACKTRACE", "1");
