@@ -108,6 +108,8 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_payfleet-coordinator"));
         command.args(args).current_dir(self.dir.path()).env_clear();
         command.env("PAYFLEET_DATABASE_URL", &self.url).env("PAYFLEET_LOG", "error").env("PAYFLEET_NULL_RAIL", "true");
+        // Their server runs without fsync.
+        command.env("PAYFLEET_THIS_SERVER_MAY_LOSE_CONFIRMED_PAYMENTS", "yes, this is a test");
         command
     }
 
