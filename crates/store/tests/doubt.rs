@@ -154,7 +154,7 @@ async fn a_return_without_a_name_frees_nothing() {
     let (_, run, _) = sent(&db, "sandbox-payout", 1, |n| paid(PayoutId(n as i64))).await;
     let own = db.line(db.payouts(run).await[0], "ref-0").await;
     let now = time::OffsetDateTime::now_utc();
-    read(&db, "sandbox-payout", "t", &[own.clone()]).await;
+    read(&db, "sandbox-payout", "t", std::slice::from_ref(&own)).await;
     for seconds in [0, 1] {
         let back = StatementLine {
             movement: Movement::Returned,
