@@ -4,11 +4,31 @@
 
 use payfleet_domain::{AlarmKind, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail};
 use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
 
 use crate::alarm::alarms_tell;
 use crate::batch::LockedBatch;
 use crate::connect::{Step, StoreError};
 use crate::lease::interval;
+
+/// All that was one batch with these payouts, as `part`: up to the roots of their batches, and down again.
+macro_rules! family_sql {
+    () => {
+        "
+         WITH RECURSIVE up AS (
+           SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
+             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+            UNION
+           SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+         part AS (
+           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),"
+    };
+}
+
+/// When the requests that nobody here knows of are dead, by rail.
+pub(crate) fn dead_after() -> (Vec<&'static str>, Vec<PgInterval>) {
+    RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip()
+}
 
 /// Holds all that was never sent below the roots of the batches of these payouts, under the locks of `batches`. What controls hold is in doubt too, and not
 /// let go with them. Returns which payouts are in doubt by this.
@@ -21,14 +41,10 @@ pub(crate) async fn doubt_hold(
         return Ok(Vec::new());
     }
     let doubted: Vec<i64> = sqlx::query_scalar(
-        "-- doubt_hold
-         WITH RECURSIVE up AS (
-           SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
-             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-            UNION
-           SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
-         part AS (
-           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
+        concat!(
+            "-- doubt_hold",
+            family_sql!(),
+            "
          doubted AS (
            UPDATE payout p SET state = 'held', code = $2
              FROM part JOIN batch b USING (id)
@@ -41,7 +57,8 @@ pub(crate) async fn doubt_hold(
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
            SELECT tenant_id, run_id, id, $2, 'a payment of its batch is known that was not sent from here' FROM doubted
             WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id)
-         SELECT id FROM doubted ORDER BY id",
+         SELECT id FROM doubted ORDER BY id"
+        ),
     )
     .bind(payouts)
     .bind(HoldReason::StoppedInDoubt.code())
@@ -57,17 +74,12 @@ pub(crate) async fn doubt_hold(
 /// What was one batch with these payouts and is under way: the request that nobody here knows of may have been for it too. Nothing of it counts as unsent any
 /// more, whatever our own requests are answered, and it is resolved by the rail's class.
 async fn sending_doubt(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
-    let (rails, dead_after): (Vec<&str>, Vec<_>) =
-        RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip();
+    let (rails, dead_after) = dead_after();
     sqlx::query(
-        "-- sending_doubt
-         WITH RECURSIVE up AS (
-           SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
-             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-            UNION
-           SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
-         part AS (
-           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
+        concat!(
+            "-- sending_doubt",
+            family_sql!(),
+            "
          doubted AS (
            UPDATE batch b SET attempt = b.attempt + 1, first_sent_at = least(b.first_sent_at, r.created_at)
              FROM part, run r
@@ -80,7 +92,8 @@ async fn sending_doubt(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), Sto
          INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
          SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, 'nobody known', d.created_at,
                 clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
-           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after) ON known.rail = d.rail",
+           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after) ON known.rail = d.rail"
+        ),
     )
     .bind(payouts)
     .bind(PayoutState::sources(PayoutEvent::LoseTrack))
@@ -168,8 +181,7 @@ pub(crate) async fn doubt_tell(
 /// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one that leaves now. Before it is dead
 /// nobody may say that it did not pay.
 async fn attempt_doubt(tx: &mut PgConnection, batches: &[i64]) -> Result<(), StoreError> {
-    let (rails, dead_after): (Vec<&str>, Vec<_>) =
-        RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip();
+    let (rails, dead_after) = dead_after();
     sqlx::query(
         "-- attempt_doubt
          WITH doubted AS (

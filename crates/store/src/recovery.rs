@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::{Subject, WordRow, word_say, words_about};
+use crate::doubt::dead_after;
 use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
@@ -202,11 +203,6 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
         words: row.try_get("words").step(read)?,
         said: Vec::new(),
     }))
-}
-
-/// When the requests that nobody here knows of are dead, by rail.
-fn dead_after() -> (Vec<&'static str>, Vec<sqlx::postgres::types::PgInterval>) {
-    RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip()
 }
 
 /// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What controls hold may have been let go
