@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(90);
 /// Connections are made again and waits after failures end before an outage is quite over.
 const AFTERMATH: Duration = Duration::from_secs(4);
 /// A later recovery is told, with what it waits for.
-const PROMISED: Duration = Duration::from_secs(20);
+const PROMISED: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// When Postgres, Redis, a clock or the rail was disturbed.

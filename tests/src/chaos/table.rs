@@ -191,7 +191,7 @@ impl Report {
         if payouts == 0 || paid == 0 {
             broken.push("nothing was paid".to_owned());
         }
-        for (what, slowest, promised) in [("a kill", self.after_kill(), 20), ("FLUSHALL", self.after_flush(), 5)] {
+        for (what, slowest, promised) in [("a kill", self.after_kill(), 15), ("FLUSHALL", self.after_flush(), 5)] {
             if slowest.of_undisturbed > Duration::from_secs(promised) {
                 broken.push(format!(
                     "recovered from {what} in {:.1?}, promised are {promised} s",

@@ -15,7 +15,7 @@ use crate::run::RunRow;
 /// `total` is `sum` with a state of eight bytes: a third of the memory and time where there is one group for each account, and an
 /// error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
 const TABLES: &str = "
-  SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = 0;
+  SET LOCAL work_mem = '128MB'; SET LOCAL idle_in_transaction_session_timeout = 0;
   CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint, currency text, opening bigint,
     earned bigint, is_decided boolean, carried bigint, amount bigint, residual bigint);
   CREATE AGGREGATE pg_temp.total (bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0')";

@@ -67,7 +67,7 @@ pub struct Discrepancy {
 ///
 /// Everything of a run is there in the order of its payouts, so to merge takes half of the time of hashing, and no memory.
 const TABLES: &str = "
-  SET work_mem = '128MB'; SET jit = off; SET enable_hashjoin = off; SET enable_hashagg = off;
+  SET work_mem = '128MB'; SET enable_hashjoin = off; SET enable_hashagg = off;
   CREATE TEMP TABLE finding (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payout_id bigint, affiliate_id bigint,
     affiliate text, currency text, expected text, found text)";
 
