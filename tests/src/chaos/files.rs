@@ -17,6 +17,16 @@ use super::rails;
 use super::world::World;
 use crate::oracle::Movement;
 
+/// What is done with files.
+const KINDS: [Fault; 6] = [
+    Fault::FileWhole,
+    Fault::FileOverlapping,
+    Fault::FileCut,
+    Fault::FileAgain,
+    Fault::FileForged,
+    Fault::ReturnConfirmed,
+];
+
 /// No difference, differences, a server away, open or another at it.
 const ANSWERS: [i32; 4] = [0, 4, 69, 75];
 
@@ -33,28 +43,24 @@ pub async fn hand_in(world: Arc<World>, people: Arc<People>, mut generator: Pcg6
     while Instant::now() < ends {
         tokio::time::sleep(Duration::from_millis(generator.random_range(300..2_000))).await;
         number += 1;
-        let kind = generator.random_range(0..12);
-        if let (0..2, Some(saved)) = (kind, &last) {
-            take(&world, &people, saved, Fault::FileAgain, &mut generator).await;
+        let what = world.table.draw(&KINDS, &mut generator);
+        if let (Fault::FileAgain, Some(saved)) = (what, &last) {
+            take(&world, &people, saved, what, &mut generator).await;
             continue;
         }
-        if let 2..5 = kind {
+        if what == Fault::ReturnConfirmed {
             returned(&world, &people, number, &mut generator).await;
             continue;
         }
-        if kind == 5 {
+        if what == Fault::FileForged {
             forged(&world, &people, number, &mut generator).await;
             continue;
         }
+        // There is none yet that could be handed in again.
+        let what = if what == Fault::FileAgain { Fault::FileWhole } else { what };
         let Some((run, rail, account)) = one_run(&world).await else { continue };
-        let (what, from) = match kind {
-            6 | 7 => {
-                let ago = Duration::from_secs(generator.random_range(5..60));
-                (Fault::FileOverlapping, Some(OffsetDateTime::now_utc() - ago))
-            }
-            8 | 9 => (Fault::FileCut, None),
-            _ => (Fault::FileWhole, None),
-        };
+        let ago = Duration::from_secs(generator.random_range(5..60));
+        let from = (what == Fault::FileOverlapping).then(|| OffsetDateTime::now_utc() - ago);
         let Some(mut lines) = saved(&world, &rail, &account, from).await else { continue };
         if what == Fault::FileCut {
             // Its end goes with what is cut off.

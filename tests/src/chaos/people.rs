@@ -244,7 +244,8 @@ async fn not_paid(world: &World, people: &People, payout: i64, generator: &mut P
 /// In peace, before the rail does what it was to do in days: two people give up what is held and may still be executed,
 /// so that the next run pays it.
 pub async fn last_given_up(world: &World, people: &People, generator: &mut Pcg64) {
-    let held = sqlx::query_as::<_, Held>(concat!(held_sql!(), " AND b.rail = 'sandbox-file' ORDER BY random()"));
+    // The newest, which were sent while the rail was late; most others have never arrived there.
+    let held = sqlx::query_as::<_, Held>(concat!(held_sql!(), " AND b.rail = 'sandbox-file' ORDER BY b.id DESC"));
     let mut batches: Vec<i64> = Vec::new();
     let mut given_up: Vec<i64> = Vec::new();
     for held in held.fetch_all(&world.database).await.unwrap_or_default() {

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table as Grid};
+use rand::RngExt;
+use rand_pcg::Pcg64;
 
 use super::fault::Fault;
 use super::stops::Kept;
@@ -67,6 +69,14 @@ impl Table {
     /// So many more.
     pub fn count_all(&self, fault: Fault, times: usize) {
         *self.inner().faults.entry(fault).or_default() += times as u64;
+    }
+
+    /// One of these: as likely as not the one that struck least, so that each strikes in the end.
+    pub fn draw(&self, faults: &[Fault], generator: &mut Pcg64) -> Fault {
+        let any = faults[generator.random_range(0..faults.len())];
+        let inner = self.inner();
+        let least = faults.iter().copied().min_by_key(|fault| inner.faults.get(fault)).unwrap_or(any);
+        if generator.random_bool(0.5) { least } else { any }
     }
 
     /// A measurement.

@@ -23,6 +23,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const BAG: Duration = Duration::from_secs(180);
 /// The last faults come early enough that their end is before the end.
 const MARGIN: Duration = Duration::from_secs(6);
+/// At the end the rail does nothing but execute files late.
+const LATE_FILES: Duration = Duration::from_secs(20);
 /// How wrong the database's clock may become, about. What was promised by a clock that was ahead is kept until the true time is there, so this is also
 /// how long things may stand still after it was set right.
 const CLOCK_AHEAD_MS: i64 = 30_000;
@@ -74,7 +76,7 @@ const MISBEHAVIOUR: [&str; 11] = [
     FILES_LATE,
     r#"{"latency_ms": 20, "latency_jitter_ms": 40, "execute_late": 0.7, "execute_late_ms": 86400000,
         "execute_late_answered": true, "only_shape": "file"}"#,
-    r#"{"latency_ms": 80, "latency_jitter_ms": 80, "reject_after": 0.04, "reject_after_ms": 1500,
+    r#"{"latency_ms": 80, "latency_jitter_ms": 80, "reject_after": 0.25, "reject_after_ms": 1500,
         "duplicate_after": 0.001, "duplicate_after_ms": 2500}"#,
     STATEMENT_LAG,
 ];
@@ -168,7 +170,7 @@ pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends:
     let mut misbehaviour = MISBEHAVIOUR.iter().cycle();
     // A rail that hangs keeps the places of all workers taken, so its bad times are outages too; they end with the storm of each minute.
     let mut bad_times: Option<(usize, u64)> = None;
-    for (moment, blow) in moments(begins, ends, QUIET, blows.len()).into_iter().zip(blows) {
+    for (moment, blow) in moments(begins, ends - LATE_FILES, QUIET, blows.len()).into_iter().zip(blows) {
         let minute = (moment - begins).as_secs() / MINUTE.as_secs();
         if let Some((number, of_minute)) = bad_times
             && of_minute < minute
