@@ -3,18 +3,20 @@
 //! It only tells; what finishing means is each program's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Whether the process has been asked to end; clones share one state.
 #[derive(Clone, Debug)]
-pub struct Shutdown(Arc<watch::Sender<bool>>);
+pub struct Shutdown(Arc<watch::Sender<Option<Instant>>>);
 
 impl Shutdown {
     /// Not requested, and deaf to signals: for tests, and for work that ends for other reasons.
     pub fn manual() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self(Arc::new(watch::Sender::new(None)))
     }
 
     /// Requested by SIGTERM or SIGINT. A second signal of the same kind ends the process at once, with 143 or 130.
@@ -31,18 +33,24 @@ impl Shutdown {
 
     /// Asks for the end, as a signal would.
     pub fn request(&self) {
-        self.0.send_replace(true);
+        // The first request counts.
+        self.0.send_if_modified(|requested| requested.replace(requested.unwrap_or_else(Instant::now)).is_none());
     }
 
     /// Whether the end has been asked for.
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        self.0.borrow().is_some()
+    }
+
+    /// When this much time is over since the end was asked for; as if it were asked for now, if it was not.
+    pub fn deadline(&self, within: Duration) -> Instant {
+        self.0.borrow().unwrap_or_else(Instant::now) + within
     }
 
     /// Waits until the end is asked for. May be dropped at any point and called again.
     pub async fn requested(&self) {
         // Cannot fail: `self` keeps the sender alive.
-        let _ = self.0.subscribe().wait_for(|requested| *requested).await;
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 
     async fn listen(self, mut signals: Signal, name: &'static str, code: i32) {

@@ -12,9 +12,11 @@ mod options;
 mod pace;
 pub mod ports;
 mod reader;
+mod ready;
 pub mod sweep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use payfleet_domain::Backoff;
 use payfleet_memory::MemoryError;
@@ -27,6 +29,7 @@ use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 
 use crate::behind::Behind;
 use crate::leases::LeaseBook;
@@ -60,6 +63,7 @@ struct Process {
     store: Store,
     queue: Queue,
     readiness: Readiness,
+    heard: ready::Heard,
 }
 
 impl Worker {
@@ -117,7 +121,7 @@ pub enum WorkerError {
     Signals(#[from] std::io::Error),
     /// The lease is shorter than the work of renewing it.
     #[error("a lease of {0:?} is too short: give it at least 1s")]
-    LeaseTtl(std::time::Duration),
+    LeaseTtl(Duration),
 }
 
 impl WorkerError {
@@ -140,15 +144,21 @@ impl WorkerError {
     }
 }
 
+/// How long a statement may take on the server. The largest of a worker take a second or two.
+const STATEMENT: Duration = Duration::from_secs(60);
+
+/// How long each of the last things may take that a worker does when it has finished or handed back what it had.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Runs a worker until it is told to stop.
 pub async fn run(options: Options) -> Result<(), WorkerError> {
-    if options.lease_ttl < std::time::Duration::from_secs(1) {
+    if options.lease_ttl < Duration::from_secs(1) {
         return Err(WorkerError::LeaseTtl(options.lease_ttl));
     }
     let shutdown = Shutdown::on_signals()?;
     let readiness = Readiness::new();
     let admin = AdminServer::bind(options.admin_listen, readiness.clone(), Metrics::install()?).await?;
-    let store = Store::connect(options.database.url()?.expose(), options.connections()).await?;
+    let store = Store::connect_for(options.database.url()?.expose(), options.connections(), STATEMENT).await?;
     store.schema_check().await?;
     let queue = Queue::connect(options.redis.url()?.expose(), &options.redis_prefix).await?;
     let store = payfleet_memory::remembering(store, &options.state, Some(queue.clone())).await?;
@@ -172,7 +182,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         Arc::new(SystemClock),
         shutdown,
     ));
-    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness });
+    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard: ready::Heard::default() });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
 
     tokio::spawn(async move {
@@ -184,6 +194,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let watching = tokio::spawn(leases::watch_stops(worker.clone()));
     let sweeping = tokio::spawn(sweep::sweep(process.clone()));
     let beating = tokio::spawn(beat(process.clone(), started_at));
+    let asking = tokio::spawn(ready::keep(process.clone()));
 
     // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
     reader::read(process.clone()).await;
@@ -191,15 +202,22 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
     watching.abort(); // nothing is sent any more
     beating.abort();
-    if sweeping.await.is_err() {
-        tracing::error!("the sweeper ended abnormally");
+    // Nothing of what follows is worth a longer wait.
+    match timeout(LAST, sweeping).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => tracing::error!("the sweeper ended abnormally"),
+        Err(_) => tracing::warn!("the sweeper still waits for an answer; its lock ends with this process"),
     }
-    match process.queue.retire(&worker.registry.names(), &worker.name).await {
-        Ok(stayed) if stayed.is_empty() => {}
-        Ok(stayed) => tracing::info!(rails = ?stayed, "left hints behind for others"),
-        Err(error) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
+    match timeout(LAST, process.queue.retire(&worker.registry.names(), &worker.name)).await {
+        Ok(Ok(stayed)) if stayed.is_empty() => {}
+        Ok(Ok(stayed)) => tracing::info!(rails = ?stayed, "left hints behind for others"),
+        Ok(Err(error)) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
+        Err(_) => tracing::warn!("Redis does not answer; did not sign off from it, and nothing depends on it"),
     }
-    process.store.close().await;
+    asking.abort();
+    if timeout(LAST, process.store.close()).await.is_err() {
+        tracing::warn!("Postgres still owes an answer; its connections end with this process");
+    }
     tracing::info!(worker = worker.name, "stopped");
     Ok(())
 }
@@ -207,7 +225,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
 /// Says now and then that this worker lives, for the status screen. Nothing depends on it.
 async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
     let worker = &process.worker;
-    const EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+    const EVERY: Duration = Duration::from_secs(2);
     loop {
         let beat = WorkerBeat {
             worker: worker.name.clone(),
