@@ -71,6 +71,11 @@ impl StoreError {
         }
     }
 
+    /// Whether others were in the way, again and again: trying again later helps.
+    pub fn is_conflict(&self) -> bool {
+        self.sqlstate().is_some_and(|code| code == "40P01" || code == "40001")
+    }
+
     pub(crate) fn sqlstate(&self) -> Option<String> {
         match self {
             StoreError::Statement { source: sqlx::Error::Database(error), .. } => error.code().map(Into::into),
@@ -161,7 +166,7 @@ impl Store {
         detached(async move {
             for _ in 0..DEADLOCK_RETRIES {
                 match once(&pool, step, &work).await {
-                    Err(error) if error.sqlstate().is_some_and(|code| code == "40P01" || code == "40001") => {
+                    Err(error) if error.is_conflict() => {
                         tracing::debug!(step, %error, "trying again");
                     }
                     result => return result,

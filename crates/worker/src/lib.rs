@@ -13,9 +13,10 @@ mod pace;
 pub mod ports;
 mod reader;
 mod ready;
+mod spool;
 pub mod sweep;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use payfleet_domain::Backoff;
@@ -26,6 +27,7 @@ use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::health::{AdminServer, HealthError, Metrics, Readiness};
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::shutdown::Shutdown;
+use payfleet_runtime::state::StateError;
 use payfleet_store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
@@ -36,6 +38,7 @@ use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
 use crate::pace::Paces;
 use crate::ports::{Clock, Hints, SystemClock, SystemOfRecord};
+use crate::spool::{InHand, Spool};
 
 /// Everything that the steps of the work need.
 pub struct Worker {
@@ -52,6 +55,9 @@ pub struct Worker {
     pub(crate) behind: Behind,
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Shutdown,
+    pub(crate) in_hand: InHand,
+    /// Where answers are kept that this process cannot record. None in a simulated world.
+    pub(crate) spool: OnceLock<Spool>,
     pub(crate) options: Options,
     /// One name for each process that ever ran: two that share one would take each other's hints for their own.
     pub(crate) name: String,
@@ -89,8 +95,25 @@ impl Worker {
             behind: Behind::default(),
             backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
             shutdown,
+            in_hand: InHand::default(),
+            spool: OnceLock::new(),
             options,
             name,
+        }
+    }
+
+    /// Keeps the answers that are not recorded, for the next worker.
+    pub(crate) fn keep_answers(&self) {
+        let Some(spool) = self.spool.get() else { return };
+        match spool.keep(&self.in_hand) {
+            Ok((0, _)) => {}
+            Ok((batches, file)) => {
+                metrics::counter!("payfleet_answers_kept_total").increment(batches as u64);
+                tracing::warn!(batches, file = %file.display(), "answers of rails are not recorded; the next worker with this folder records them");
+            }
+            Err(error) => {
+                tracing::error!(%error, "answers of rails are not recorded and could not be kept; the rails will be asked again")
+            }
         }
     }
 }
@@ -116,6 +139,9 @@ pub enum WorkerError {
     /// The folder for what must outlive it.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// Nothing can be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(#[from] std::io::Error),
@@ -134,11 +160,12 @@ impl WorkerError {
             | WorkerError::Store(StoreError::Url) => ExitCode::Usage,
             WorkerError::Store(StoreError::Broken(_))
             | WorkerError::Memory(MemoryError::Store(StoreError::Broken(_))) => ExitCode::Broken,
-            WorkerError::Memory(MemoryError::State(_)) => ExitCode::Usage,
+            WorkerError::Memory(MemoryError::State(_)) | WorkerError::State(StateError::Nowhere) => ExitCode::Usage,
             WorkerError::Store(_)
             | WorkerError::Memory(_)
             | WorkerError::Queue(_)
             | WorkerError::Health(_)
+            | WorkerError::State(_)
             | WorkerError::Signals(_) => ExitCode::Unavailable,
         }
     }
@@ -156,7 +183,10 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         return Err(WorkerError::LeaseTtl(options.lease_ttl));
     }
     let shutdown = Shutdown::on_signals()?;
+    // What follows the drain takes less.
+    shutdown.enforce_within(options.drain + 4 * LAST);
     let readiness = Readiness::new();
+    let state = options.state.dir()?;
     let admin = AdminServer::bind(options.admin_listen, readiness.clone(), Metrics::install()?).await?;
     let store = Store::connect_for(options.database.url()?.expose(), options.connections(), STATEMENT).await?;
     store.schema_check().await?;
@@ -182,6 +212,13 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         Arc::new(SystemClock),
         shutdown,
     ));
+    let spool = Spool::open(state.clone(), &worker.name);
+    let unusable = |source| StateError::Unusable { doing: "write into", path: state, source };
+    let _ = worker.spool.set(spool.map_err(unusable)?); // it was not set before
+    worker.shutdown.at_last({
+        let worker = worker.clone();
+        move || worker.keep_answers()
+    });
     let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard: ready::Heard::default() });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
 
@@ -195,6 +232,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let sweeping = tokio::spawn(sweep::sweep(process.clone()));
     let beating = tokio::spawn(beat(process.clone(), started_at));
     let asking = tokio::spawn(ready::keep(process.clone()));
+    let taking_over = tokio::spawn(spool::take_over(process.clone()));
 
     // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
     reader::read(process.clone()).await;
@@ -202,6 +240,8 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
     watching.abort(); // nothing is sent any more
     beating.abort();
+    taking_over.abort(); // the files stay until all of them is recorded
+    worker.keep_answers();
     // Nothing of what follows is worth a longer wait.
     match timeout(LAST, sweeping).await {
         Ok(Ok(())) => {}
