@@ -110,3 +110,49 @@ async fn without_an_answer_of_the_rail_a_worker_stops_when_it_is_told_to() {
     tokio::time::sleep(Duration::from_secs(1)).await; // calls are under way
     middle.stops_and_others_go_on().await;
 }
+
+/// The primary falls silent, the name leads to its standby, and that is promoted a while later. The standby has all that was confirmed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_to_a_standby_loses_no_answer_and_pays_nobody_twice() {
+    // Of this rail an answer that is lost is a payout that two people must decide about.
+    let options =
+        FleetOptions { paypal: "sandbox-file", sepa: "sandbox-payout", batch_size: 20, ..FleetOptions::default() };
+    let mut fleet = Fleet::with_payouts(options, 1_000).await;
+    fleet.faults(r#"{"latency_ms": 40, "latency_jitter_ms": 40}"#).await;
+    let run = fleet.run("shop", "2026-01").await;
+    let mut standby = fleet.postgres.standby().await;
+    let way = Proxy::start(fleet.postgres.address()).await;
+    let database = format!("postgres://postgres@{}/payfleet", way.address());
+    let worker = fleet.worker(&["--calls", "8", "--database-url", &database]);
+    fleet.paid_at_least(100, LONG).await;
+    wait_for("the worker to be ready", LONG, async || (worker.readiness().await.0 == 200).then_some(())).await;
+    way.strand();
+    way.lead_to(standby.address());
+    fleet.postgres.kill();
+    std::mem::swap(&mut fleet.postgres, &mut standby);
+    let failed = Instant::now();
+    wait_for("the worker to say that nothing can be written", Duration::from_secs(30), async || {
+        let (status, reason) = worker.readiness().await;
+        (status == 503 && reason.contains("takes no writes")).then_some(())
+    })
+    .await;
+    println!("not ready {:?} after the primary fell silent", failed.elapsed());
+    fleet.postgres.promote().await;
+    let promoted = Instant::now();
+    fleet.database = sqlx::PgPool::connect(&fleet.postgres.url("payfleet")).await.unwrap();
+    let count =
+        async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&fleet.database).await.unwrap();
+    let sent = "SELECT count(*) FROM payout WHERE state IN ('accepted', 'paid')";
+    wait_for("everybody to be sent", LONG, async || (count(sent).await == 1_000).then_some(())).await;
+    println!("everybody was sent {:?} after the promotion", promoted.elapsed());
+    assert_eq!(count("SELECT count(*) FROM hold").await, 0, "an answer was lost");
+    wait_for("the worker to be ready", LONG, async || (worker.readiness().await.0 == 200).then_some(())).await;
+    // What was accepted is told by the statement.
+    fleet.hurry().await;
+    wait_for("the run to be over", LONG, async || {
+        fleet.watch_once();
+        matches!(fleet.state(run).await.as_str(), "settled" | "reconciled").then_some(())
+    })
+    .await;
+    fleet.assert_paid_exactly_once().await;
+}

@@ -92,10 +92,12 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // 57P: shut down, crash, starting up, idle for too long. 25P03: idle in a transaction for too long. 53: out of disk, memory or
-        // connections. 08: connection.
+        // 57: shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled. 25P03: idle in a transaction for too
+        // long. 25006: it takes no writes, being a standby, or told so. 55P03: somebody holds a lock for too long. 53: out of disk, memory or
+        // connections. 58: its system fails it. 08: connection.
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["57P", "25P03", "53", "08"].iter().any(|class| code.starts_with(class)))
+            let classes = ["57", "25P03", "25006", "55P03", "53", "58", "08"];
+            error.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
         }
         _ => false,
     }

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, SqlStr};
+use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +50,19 @@ tokio::task_local! {
 pub(crate) async fn with_lifeline<T>(work: impl Future<Output = T>) -> Option<T> {
     let lifeline = CancellationToken::new();
     LIFELINE.scope(lifeline.clone(), async move { lifeline.run_until_cancelled(work).await }).await
+}
+
+/// By this, a test that can do without its database once the machine stops accepts a server that may lose what it confirmed. Not an option of any program.
+const MAY_LOSE_WRITES: &str = "PAYFLEET_THIS_SERVER_MAY_LOSE_CONFIRMED_PAYMENTS";
+const FOR_A_TEST: &str = "yes, this is a test";
+
+fn may_lose_writes() -> bool {
+    std::env::var(MAY_LOSE_WRITES).is_ok_and(|value| value == FOR_A_TEST)
+}
+
+/// A server of which nothing can be written.
+fn no_writes() -> Error {
+    Error::Io(std::io::Error::other("the server takes no writes: it is a standby, or was set to read only"))
 }
 
 /// What a connection that was given up looks like.
@@ -125,15 +138,31 @@ impl Session {
     async fn open(options: &PgConnectOptions, statement: Duration) -> Result<Session, Error> {
         let mut connection = PgConnection::connect_with(options).await?;
         connection.execute(SETTINGS).await?;
-        let (pid, begun_micros) = sqlx::query_as(
+        let (pid, begun_micros, losing, takes_no_writes) = sqlx::query_as(
             "-- session_open
-             SELECT pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)::bigint, set_config('statement_timeout', $1, false)
-               FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+             SELECT pg_backend_pid(), (extract(epoch FROM a.backend_start) * 1000000)::bigint,
+                    (SELECT string_agg(name, ' and ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'),
+                    current_setting('transaction_read_only')::bool,
+                    set_config('statement_timeout', $1, false),
+                    -- What is confirmed is on disk, whatever the server, the database or the role are set to; on the standby's too, where there is one.
+                    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
+               FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()",
         )
         .bind(format!("{}ms", statement.as_millis()))
         .fetch_one(&mut connection)
         .await
-        .map(|(pid, begun, _): (i32, i64, String)| (pid, begun))?;
+        .map(|(pid, begun, losing, reads, _, _): (i32, i64, Option<String>, bool, String, String)| {
+            (pid, begun, losing, reads)
+        })?;
+        if let Some(settings) = losing.filter(|_| !may_lose_writes()) {
+            let why = format!(
+                "it would lose what it confirmed: set {settings} to on (a test that wants such a server says so by {MAY_LOSE_WRITES}={FOR_A_TEST})"
+            );
+            return Err(Error::Configuration(why.into()));
+        }
+        if takes_no_writes {
+            return Err(no_writes());
+        }
         Ok(Session { connection, name: SessionName { pid, begun_micros } })
     }
 }
@@ -156,8 +185,14 @@ impl managed::Manager for Manager {
 
     /// A cancelled `begin` of sqlx 0.9.0 leaves an open transaction, and the next write without one joins it and is lost with it (sqlx #4385, #4393).
     /// Our transactions are never cancelled without their connection; the ROLLBACK before each use is the second lock on that door.
+    ///
+    /// And a server may take no writes any more: a connection to it is no use, and a new one may lead to another.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
-        match tokio::time::timeout(CLEAR, session.connection.execute("ROLLBACK")).await {
+        let clear = sqlx::raw_sql("ROLLBACK; SHOW transaction_read_only").fetch_one(&mut session.connection);
+        match tokio::time::timeout(CLEAR, clear).await {
+            Ok(Ok(row)) if row.try_get::<&str, _>(0).map_err(RecycleError::Backend)? == "on" => {
+                Err(RecycleError::Backend(no_writes()))
+            }
             Ok(cleared) => cleared.map(|_| ()).map_err(RecycleError::Backend),
             Err(_) => {
                 tracing::warn!("a connection to Postgres fell silent; another one takes its place");
