@@ -115,8 +115,14 @@ async fn without_an_answer_of_the_rail_a_worker_stops_when_it_is_told_to() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_standby_loses_no_answer_and_pays_nobody_twice() {
     // Of this rail an answer that is lost is a payout that two people must decide about.
-    let options =
-        FleetOptions { paypal: "sandbox-file", sepa: "sandbox-payout", batch_size: 20, ..FleetOptions::default() };
+    let sandbox = ["--statement-after", "0s"].map(String::from).to_vec();
+    let options = FleetOptions {
+        paypal: "sandbox-file",
+        sepa: "sandbox-file",
+        sandbox,
+        batch_size: 20,
+        ..FleetOptions::default()
+    };
     let mut fleet = Fleet::with_payouts(options, 1_000).await;
     fleet.faults(r#"{"latency_ms": 40, "latency_jitter_ms": 40}"#).await;
     let run = fleet.run("shop", "2026-01").await;
@@ -148,7 +154,6 @@ async fn a_failover_to_a_standby_loses_no_answer_and_pays_nobody_twice() {
     assert_eq!(count("SELECT count(*) FROM hold").await, 0, "an answer was lost");
     wait_for("the worker to be ready", LONG, async || (worker.readiness().await.0 == 200).then_some(())).await;
     // What was accepted is told by the statement.
-    fleet.hurry().await;
     wait_for("the run to be over", LONG, async || {
         fleet.watch_once();
         matches!(fleet.state(run).await.as_str(), "settled" | "reconciled").then_some(())

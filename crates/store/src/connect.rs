@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSeverity};
 use sqlx::{ConnectOptions, Connection as _};
 
 use crate::session::{Sessions, silence, with_lifeline};
@@ -94,10 +94,13 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         // 57: shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled. 25P03: idle in a transaction for too
         // long. 25006: it takes no writes, being a standby, or told so. 55P03: somebody holds a lock for too long. 53: out of disk, memory or
-        // connections. 58: its system fails it. 08: connection.
+        // connections. 58: its system fails it. 08: connection. XX000 that ends the session: a disk that is full while one begins is no more than an
+        // "internal error" to it ("could not write init file").
         sqlx::Error::Database(error) => {
             let classes = ["57", "25P03", "25006", "55P03", "53", "58", "08"];
-            error.code().is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+            let error = error.downcast_ref::<PgDatabaseError>();
+            classes.iter().any(|class| error.code().starts_with(class))
+                || error.code() == "XX000" && matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
         }
         _ => false,
     }

@@ -177,6 +177,8 @@ impl Kept {
             attempt: self.attempt.map(AttemptNo),
             outcomes: self.outcomes.iter().map(|(payout, said)| (PayoutId(*payout), outcome(said))).collect(),
             refused_whole: self.refused_whole,
+            // That a lookup was not answered counts where it was asked.
+            unanswered: false,
             available_in: Duration::ZERO,
             release: true,
         }
@@ -365,6 +367,7 @@ mod tests {
             attempt: None,
             outcomes,
             refused_whole: true,
+            unanswered: false,
             available_in: Duration::ZERO,
             release: true,
         };
