@@ -144,6 +144,11 @@ impl Fleet {
         self.folder.path()
     }
 
+    /// The folder for what must outlive a worker; all of them share it.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// Where the sandbox is.
     pub fn sandbox_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.sandbox_port)
@@ -281,14 +286,26 @@ impl Fleet {
 
     /// Starts a worker with these failpoints.
     pub fn worker_armed(&mut self, failpoints: &str, arguments: &[&str]) -> Worker {
+        let (mut command, admin) = self.worker_command(arguments);
+        let log = self.folder.path().join(format!("worker-{}.log", self.workers_started));
+        command.env("PAYFLEET_FAILPOINTS", failpoints);
+        Worker { process: Process::start("payfleet-worker", &mut command, &log), admin, log }
+    }
+
+    /// Starts a worker whose log nobody reads.
+    pub fn worker_unread(&mut self, arguments: &[&str]) -> Worker {
+        let (mut command, admin) = self.worker_command(arguments);
+        Worker { process: Process::start_unread("payfleet-worker", &mut command), admin, log: PathBuf::new() }
+    }
+
+    fn worker_command(&mut self, arguments: &[&str]) -> (Command, u16) {
         self.workers_started += 1;
         let admin = free_port();
         let mut command = self.program("payfleet-worker");
         // Short waits, so that tests of failures take seconds. Leases and their renewal are as shipped.
-        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]).env("PAYFLEET_FAILPOINTS", failpoints);
+        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]);
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).args(arguments);
-        let log = self.folder.path().join(format!("worker-{}.log", self.workers_started));
-        Worker { process: Process::start("payfleet-worker", &mut command, &log), admin, log }
+        (command, admin)
     }
 
     /// Several workers.
@@ -437,6 +454,16 @@ impl Worker {
     /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it says of its readiness; 0 if it says nothing.
+    pub async fn readiness(&self) -> (u16, String) {
+        let asked =
+            crate::http_client().build().expect("a client").get(format!("http://127.0.0.1:{}/readyz", self.admin));
+        match asked.send().await {
+            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
+            Err(_) => (0, String::new()),
+        }
     }
 
     /// kill -9.

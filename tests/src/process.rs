@@ -22,6 +22,13 @@ impl Process {
         Process { name: name.to_owned(), child }
     }
 
+    /// Starts a program whose stderr nobody reads: a pipe, which is full soon.
+    pub fn start_unread(name: &str, command: &mut Command) -> Process {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        Process { name: name.to_owned(), child }
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);

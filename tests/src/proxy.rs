@@ -34,6 +34,8 @@ struct State {
     target: SocketAddr,
     /// Connections of an older era are closed.
     era: u32,
+    /// Connections up to this era are not: nothing arrives on them any more, on either side.
+    stranded: u32,
 }
 
 /// A listening proxy. Its connections end with it.
@@ -58,7 +60,7 @@ impl Proxy {
     pub async fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = Arc::new(watch::Sender::new(State { weather: Weather::Fair, target, era: 0 }));
+        let state = Arc::new(watch::Sender::new(State { weather: Weather::Fair, target, era: 1, stranded: 0 }));
         let listening = tokio::spawn(listen(listener, state.clone()));
         Proxy { address, state, listening }
     }
@@ -73,7 +75,16 @@ impl Proxy {
         self.state.send_modify(|state| state.weather = weather);
     }
 
-    /// Leads to another target from now on; the connections there are end.
+    /// Nothing arrives any more on the connections there are, and nobody is told; new ones lead on. As when packets vanish while a name begins to point
+    /// to another server.
+    pub fn strand(&self) {
+        self.state.send_modify(|state| {
+            state.stranded = state.era;
+            state.era += 1;
+        });
+    }
+
+    /// Leads to another target from now on; the connections there are end, but for stranded ones.
     pub fn lead_to(&self, target: SocketAddr) {
         self.state.send_modify(|state| {
             state.target = target;
@@ -85,7 +96,10 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.listening.abort();
-        self.state.send_modify(|state| state.era += 1);
+        self.state.send_modify(|state| {
+            state.stranded = 0;
+            state.era += 1;
+        });
     }
 }
 
@@ -142,6 +156,10 @@ async fn pump(
             read = from.read(&mut buffer) => read,
             changed = watched.changed() => {
                 let state = *watched.borrow_and_update();
+                if changed.is_ok() && era <= state.stranded {
+                    swallowed = true;
+                    continue;
+                }
                 let swallows = matches!(state.weather, Weather::HalfOpen | Weather::Deaf);
                 if changed.is_err() || state.era != era || state.weather == Weather::Refuse || (swallowed && !swallows) {
                     return;

@@ -127,6 +127,57 @@ impl Postgres {
         admin.close().await;
     }
 
+    /// A standby that copies it from now on, and without which it confirms nothing any more. The name by which it is promoted is [`Postgres::promote`].
+    pub async fn standby(&self) -> Postgres {
+        let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir().expect("a temporary folder");
+        own(folder.path());
+        let port = self.port.to_string();
+        let status = unprivileged(&mut Command::new(postgres_bin().join("pg_basebackup")))
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
+                "-U",
+                "postgres",
+                "-X",
+                "stream",
+                "-c",
+                "fast",
+                "--no-sync",
+                "-R",
+                "-D",
+            ])
+            .arg(folder.path().join("data"))
+            .current_dir("/")
+            .status()
+            .expect("pg_basebackup runs");
+        assert!(status.success(), "pg_basebackup failed");
+        let mut standby = Postgres { process: None, folder, port: free_port(), settings: self.settings.clone() };
+        standby.restart().await;
+        let primary = sqlx::PgPool::connect(&self.url("postgres")).await.expect("Postgres answers");
+        for statement in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
+            sqlx::query(statement).execute(&primary).await.expect("a superuser may");
+        }
+        wait_for("the standby to keep up", Duration::from_secs(60), async || {
+            let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+            (sqlx::query_scalar::<_, i64>(synchronous).fetch_one(&primary).await.ok()? == 1).then_some(())
+        })
+        .await;
+        primary.close().await;
+        standby
+    }
+
+    /// Makes a primary of a standby, which waits for no other.
+    pub async fn promote(&self) {
+        let pool = sqlx::PgPool::connect(&self.url("postgres")).await.expect("Postgres answers");
+        sqlx::query("SELECT pg_promote()").execute(&pool).await.expect("a standby can be promoted");
+        for statement in ["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"] {
+            sqlx::query(statement).execute(&pool).await.expect("a superuser may");
+        }
+        pool.close().await;
+    }
+
     /// Where a database of it is.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)

@@ -51,9 +51,15 @@ pub async fn run(cli: Cli) -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::Usage;
     }
-    match dispatch(&cli).await {
+    let done = dispatch(&cli).await;
+    telemetry::end(); // what is said of a failure comes last
+    match done {
         Ok(code) => code,
-        Err(failure) => failure.tell(&cli.log),
+        Err(failure) => {
+            let code = failure.tell(&cli.log);
+            telemetry::end();
+            code
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use step::{Ended, Outcome, Rails, judge, reconcile_once};
 
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::Store;
+use payfleet_store::{Store, StoreError};
 
 /// Sessions at once: two pieces of a statement that are matched and recorded; or the comparison of payouts and, beside it, of accounts. Those that hold
 /// a lock are beside the pool.
@@ -38,8 +38,14 @@ pub async fn run(options: Options) -> Result<ExitCode, ReconcileError> {
     // It has no Redis: what it remembers is beside it, and what others find out they write into the database.
     let store = payfleet_memory::remembering(store, &options.state, None).await?;
     let code = match &options.command {
-        Command::Recover(args) => recover::recover(&store, &rails, args, &shutdown).await,
-        Command::Run(args) => step::run_command(&store, &rails, args, &shutdown).await,
+        Command::Recover(args) => tokio::select! {
+            code = recover::recover(&store, &rails, args, &shutdown) => code,
+            () = store.lost() => Err(StoreError::silence().into()),
+        },
+        Command::Run(args) => tokio::select! {
+            code = step::run_command(&store, &rails, args, &shutdown) => code,
+            () = store.lost() => Err(StoreError::silence().into()),
+        },
         Command::Watch(args) => watch::watch(&store, &rails, args, &shutdown).await,
     };
     store.close().await;

@@ -17,11 +17,13 @@ fn main() -> ExitCode {
             return ExitCode::Unavailable;
         }
     };
-    match runtime.block_on(run(options)) {
+    let code = match runtime.block_on(run(options)) {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{}", error.with_sources());
             error.exit_code()
         }
-    }
+    };
+    payfleet_runtime::telemetry::end();
+    code
 }

@@ -6,7 +6,7 @@ use payfleet_domain::RunId;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::health::{AdminServer, Metrics, Readiness};
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::Store;
+use payfleet_store::{Store, StoreError};
 use time::OffsetDateTime;
 
 use crate::options::WatchArgs;
@@ -23,7 +23,12 @@ pub(crate) async fn watch(
 ) -> Result<ExitCode, ReconcileError> {
     let readiness = serve(args).await?;
     while !shutdown.is_requested() {
-        let code = match turn(store, rails, args.compare.unknown_after, shutdown).await {
+        let turned = tokio::select! {
+            turned = turn(store, rails, args.compare.unknown_after, shutdown) => turned,
+            // Whatever waits for that session waits in vain. The next turn begins where this one got to.
+            () = store.lost() => Err(StoreError::silence().into()),
+        };
+        let code = match turned {
             Ok(code) => {
                 readiness.set_ready();
                 code

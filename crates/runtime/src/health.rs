@@ -131,6 +131,7 @@ impl AdminServer {
             loop {
                 tick.tick().await;
                 metrics.0.run_upkeep();
+                metrics::counter!("payfleet_log_lines_dropped_total").absolute(crate::telemetry::lines_dropped());
             }
         };
         let router = router(self.readiness, self.metrics);

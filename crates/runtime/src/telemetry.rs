@@ -1,9 +1,20 @@
 //! Logs, always on stderr, for people or for machines. Metrics are in [`health`](crate::health).
+//!
+//! A log is never in the way of work: lines wait in memory until somebody reads them, and are dropped and counted if nobody does. What is said again and
+//! again is said once, and counted.
+
+mod lines;
+mod repeats;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+use lines::Lines;
+use repeats::Repeats;
 
 /// How and what to log. To be flattened into a program's options.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,22 +50,47 @@ pub enum TelemetryError {
     /// Something else in this process logs already.
     #[error("logging is already set up")]
     AlreadySet(#[source] TryInitError),
+    /// stderr cannot be used.
+    #[error("the log cannot be begun")]
+    Stderr(#[source] std::io::Error),
 }
 
-/// Sends the logs of this process to stderr. To be called once, first thing.
-pub fn init(args: &LogArgs) -> Result<(), TelemetryError> {
-    use tracing_subscriber::util::SubscriberInitExt as _;
+static LINES: OnceLock<Lines> = OnceLock::new();
 
+/// Sends the logs of this process to stderr. To be called once, first thing; and [`end`] last thing.
+pub fn init(args: &LogArgs) -> Result<(), TelemetryError> {
     let filter =
         EnvFilter::try_new(&args.log).map_err(|source| TelemetryError::Filter { filter: args.log.clone(), source })?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && !no_color);
-    match args.log_format {
-        LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    let lines = Lines::to_stderr().map_err(TelemetryError::Stderr)?;
+    let (writer, repeats) = (lines.clone(), Repeats::default());
+    let layer =
+        fmt::layer().with_writer(move || writer.clone()).with_ansi(std::io::stderr().is_terminal() && !no_color);
+    let layer = match args.log_format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(repeats.clone())
+        .with(layer)
+        .try_init()
+        .map_err(TelemetryError::AlreadySet)?;
+    repeats::tell(repeats, lines.clone());
+    let _ = LINES.set(lines); // `try_init` lets nobody come here twice
+    // The usual hook writes to stderr itself, and waits there if nobody reads it.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
+}
+
+/// Waits a moment for the lines that were not written yet.
+pub fn end() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
     }
-    .map_err(TelemetryError::AlreadySet)
+}
+
+/// How many lines were dropped since nobody read them.
+pub fn lines_dropped() -> u64 {
+    LINES.get().map_or(0, Lines::dropped)
 }

@@ -16,7 +16,9 @@ struct Failure(ExitCode, Box<dyn std::error::Error>);
 
 #[tokio::main]
 async fn main() -> ProcessCode {
-    match run(parse_cli()).await {
+    let ended = run(parse_cli()).await;
+    telemetry::end();
+    match ended {
         Ok(()) => ExitCode::Done.into(),
         Err(Failure(code, error)) => {
             let mut message = error.to_string();

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{ConnectOptions, Executor, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSeverity};
+use sqlx::{ConnectOptions, Connection as _};
+
+use crate::session::{Sessions, silence, with_lifeline};
 
 use crate::generation::Memory;
 
@@ -51,6 +53,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A session was lost without a word (see [`Store::lost`]).
+    pub fn silence() -> StoreError {
+        StoreError::Statement { step: "the wait for an answer", source: silence() }
+    }
+
     /// Whether the server was gone, so that trying again later may help. Whether a write took effect is then unknown.
     pub fn is_outage(&self) -> bool {
         match self {
@@ -62,6 +69,11 @@ impl StoreError {
             | StoreError::Memory(_)
             | StoreError::Broken(_) => false,
         }
+    }
+
+    /// Whether others were in the way, again and again: trying again later helps.
+    pub fn is_conflict(&self) -> bool {
+        self.sqlstate().is_some_and(|code| code == "40P01" || code == "40001")
     }
 
     pub(crate) fn sqlstate(&self) -> Option<String> {
@@ -80,10 +92,15 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
-        // 57P: shut down, crash, starting up, idle for too long. 25P03: idle in a transaction for too long. 53: out of disk, memory or
-        // connections. 08: connection.
+        // 57: shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled. 25P03: idle in a transaction for too
+        // long. 25006: it takes no writes, being a standby, or told so. 55P03: somebody holds a lock for too long. 53: out of disk, memory or
+        // connections. 58: its system fails it. 08: connection. XX000 that ends the session: a disk that is full while one begins is no more than an
+        // "internal error" to it ("could not write init file").
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["57P", "25P03", "53", "08"].iter().any(|class| code.starts_with(class)))
+            let classes = ["57", "25P03", "25006", "55P03", "53", "58", "08"];
+            let error = error.downcast_ref::<PgDatabaseError>();
+            classes.iter().any(|class| error.code().starts_with(class))
+                || error.code() == "XX000" && matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
         }
         _ => false,
     }
@@ -103,54 +120,41 @@ impl<T> Step<T> for Result<T, sqlx::Error> {
 /// The system of record. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Sessions,
     /// Of who sends, plans or frees.
     pub(crate) memory: Option<Arc<dyn Memory>>,
 }
 
+/// How long one statement may take on the server if nothing else is said. What is longer by far than any is meant to; how a server that fell silent is
+/// noticed is in [`session`](crate::session).
+const STATEMENT: Duration = Duration::from_secs(60 * 60);
+
 impl Store {
     /// Connects, with at most `connections` at once. Fails at once if Postgres does not answer within five seconds.
-    ///
-    /// A cancelled `Pool::begin` of sqlx 0.9.0 leaves an open transaction in the pool, and the next write without one joins it and is
-    /// lost with it (sqlx #4385, #4393). Our transactions are never cancelled; the ROLLBACK before each use is the second lock on that door.
     pub async fn connect(url: &str, connections: u32) -> Result<Store, StoreError> {
+        Store::connect_for(url, connections, STATEMENT).await
+    }
+
+    /// The same for work of which no statement takes longer than this.
+    pub async fn connect_for(url: &str, connections: u32, statement: Duration) -> Result<Store, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.application_name("payfleet");
         // Imports and plans take seconds by design; the server's log_min_duration_statement shows what is slow by their names.
         let options = options.disable_statement_logging();
         let place = format!("{}:{}", options.get_host(), options.get_port());
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| {
-                Box::pin(async move {
-                    connection.execute("ROLLBACK").await?;
-                    Ok(true)
-                })
-            })
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    // A ROLLBACK outside a transaction warns; the warning is expected. A process that is stopped in the middle of a transaction
-                    // would hold its rows for as long as it is stopped; the server ends such a session. Postgres compiles a query whose plan
-                    // it believes to be dear, and believes that of a guard whose dear branch is hardly ever taken: 370 ms for each intent.
-                    connection
-                        .execute(
-                            "SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off;
-                             SET idle_in_transaction_session_timeout = '10s'",
-                        )
-                        .await?;
-                    Ok(())
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(|source| StoreError::Unreachable { place, source })?;
+        let opened = Sessions::open(options, connections, statement).await;
+        let pool = opened.map_err(|source| StoreError::Unreachable { place, source })?;
         Ok(Store { pool, memory: None })
     }
 
-    /// Ends all connections, after the statements under way.
+    /// Ends all connections, after the statements under way, if those end within seconds.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// Waits until a session of this store that holds something from one question to the next (a lock, what was compared) is lost without a word. What
+    /// uses it waits in vain, and may be dropped.
+    pub async fn lost(&self) {
+        self.pool.lost().await;
     }
 
     /// Runs `work` in one transaction, as a task that goes on even if the caller is dropped, and again if Postgres chose it as the victim
@@ -167,7 +171,7 @@ impl Store {
         detached(async move {
             for _ in 0..DEADLOCK_RETRIES {
                 match once(&pool, step, &work).await {
-                    Err(error) if error.sqlstate().is_some_and(|code| code == "40P01" || code == "40001") => {
+                    Err(error) if error.is_conflict() => {
                         tracing::debug!(step, %error, "trying again");
                     }
                     result => return result,
@@ -181,12 +185,13 @@ impl Store {
 
 const DEADLOCK_RETRIES: usize = 10;
 
-async fn once<T, F>(pool: &PgPool, step: &'static str, work: &F) -> Result<T, StoreError>
+async fn once<T, F>(pool: &Sessions, step: &'static str, work: &F) -> Result<T, StoreError>
 where
     F: for<'t> Fn(&'t mut PgConnection) -> BoxFuture<'t, Result<T, StoreError>>,
 {
     pass(step, "before").await?;
-    let mut transaction = pool.begin().await.step(step)?;
+    let mut connection = pool.acquire().await.step(step)?;
+    let mut transaction = connection.begin().await.step(step)?;
     match work(&mut transaction).await {
         Ok(done) => {
             pass(step, "commit").await?;
@@ -209,12 +214,13 @@ pub(crate) async fn pass(step: &'static str, place: &str) -> Result<(), StoreErr
     passed.map_err(|injected| sqlx::Error::Io(std::io::Error::other(injected))).step(step)
 }
 
-/// Runs a future of the driver to its end whatever becomes of the caller.
+/// Runs a future of the driver to its end whatever becomes of the caller; or until a connection that it waits for is given up, which ends with it.
 pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
+    match tokio::spawn(with_lifeline(work)).await {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(StoreError::silence()),
         Err(lost) => Err(StoreError::Broken(format!("a database task ended abnormally: {lost}"))),
     }
 }

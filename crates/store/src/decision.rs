@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 use payfleet_domain::{Act, Effect, Person, PersonId, Role, SamePerson, TenantId, Word, hear};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::connect::{Step, StoreError};
+use crate::session::Sessions;
 
 /// What a word is about: a row, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -171,7 +172,7 @@ fn deciders() -> Vec<&'static str> {
 
 /// What was said about rows of one table, by their numbers, in order.
 pub(crate) async fn words_about(
-    pool: &PgPool,
+    pool: &Sessions,
     table: &'static str,
     ids: &[i64],
 ) -> Result<HashMap<i64, Vec<WordRow>>, StoreError> {

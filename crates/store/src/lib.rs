@@ -32,6 +32,7 @@ mod record;
 mod recovery;
 mod run;
 mod schema;
+mod session;
 mod split;
 mod status;
 mod stop;

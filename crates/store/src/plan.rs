@@ -206,7 +206,9 @@ impl Store {
     pub async fn plan_dry(&self, new: NewRun, chunk: i64) -> Result<Vec<PlanLine>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.step("plan_dry")?;
+            let mut connection = pool.acquire().await.step("plan_dry")?;
+            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+            let mut tx = sqlx::Connection::begin_with(&mut *connection, begin).await.step("plan_dry")?;
             let last: Option<(i32, OffsetDateTime)> = sqlx::query_as(
                 "-- run_newest\nSELECT ordinal, cutoff FROM run WHERE tenant_id = $1 ORDER BY ordinal DESC LIMIT 1",
             )

@@ -11,9 +11,10 @@ use payfleet_domain::{
     RefusalVerdict, refusal_verdict,
 };
 use sqlx::{PgConnection, Row};
+use uuid::Uuid;
 
 use crate::batch::{LockedBatch, batch_halves, batch_lock};
-use crate::connect::{Step, Store, StoreError};
+use crate::connect::{Step, Store, StoreError, detached};
 use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::payout::{
@@ -58,6 +59,16 @@ pub struct Recorded {
 }
 
 impl Store {
+    /// The key of the run of a batch, which no other database has.
+    pub async fn batch_run_key(&self, batch: BatchId) -> Result<Option<Uuid>, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let sql = "-- batch_run_key\nSELECT r.key FROM batch b JOIN run r ON r.id = b.run_id WHERE b.id = $1";
+            sqlx::query_scalar(sql).bind(batch.0).fetch_optional(&pool).await.step("batch_run_key")
+        })
+        .await
+    }
+
     /// Records what is known about a batch's payouts, closes the attempt, and moves the batch on. May be repeated.
     pub async fn outcomes_record(&self, report: impl Into<Arc<Report>>) -> Result<Recorded, StoreError> {
         let report = report.into();

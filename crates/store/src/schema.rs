@@ -104,9 +104,12 @@ impl Store {
                 step: "schema_migrate",
                 source: sqlx::Error::Migrate(Box::new(source)),
             };
+            let mut connection = pool.acquire().await.step("schema_migrate")?;
             // A database may have migrations of a newer program, and lack one of ours that it was released without.
             let mut migrations = sqlx::migrate!();
-            migrations.set_ignore_missing(true).run(&pool).await.map_err(failed)?;
+            migrations.set_ignore_missing(true);
+            // Not `run`, whose future the compiler cannot see to be `Send`.
+            migrations.run_direct(None, &mut *connection, false).await.map_err(failed)?;
             Ok(true)
         })
         .await

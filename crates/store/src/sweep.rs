@@ -1,6 +1,7 @@
 //! What keeps runs going when nothing else does: the sweeper's lock and its questions.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use payfleet_domain::{BatchId, RunId};
 use sqlx::postgres::PgConnection;
@@ -14,6 +15,9 @@ const SWEEP_LOCK: i64 = 0x5046_0002;
 /// How long a sweeper may be silent. It pings before each sweep, at least every second.
 const SILENCE: &str = "SET idle_session_timeout = '3s'";
 
+/// How long the server may take to answer a ping before the right is taken for lost.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right. A process that is stopped, or cut
 /// off, keeps its connection; so the server ends the session when nothing was heard on it for [`SILENCE`].
 #[derive(Debug)]
@@ -26,8 +30,8 @@ impl SweepLock {
     pub async fn is_held(mut self) -> Option<SweepLock> {
         // Spawned like every database future; the lock comes back with the answer.
         let checked = tokio::spawn(async move {
-            let alive = self.connection.ping().await.is_ok();
-            alive.then_some(self)
+            let answered = tokio::time::timeout(PATIENCE, self.connection.ping()).await;
+            matches!(answered, Ok(Ok(()))).then_some(self)
         });
         checked.await.ok().flatten()
     }

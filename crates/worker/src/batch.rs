@@ -9,12 +9,13 @@ use payfleet_domain::{
     next_step, silence_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
-use payfleet_store::{IntentRefused, LeasedBatch, Recorded, Report, StoreError};
+use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError};
 use time::OffsetDateTime;
 
 use crate::Worker;
 use crate::calls::{Line, Permission};
 use crate::leases::Held;
+use crate::spool::{PageNo, may_pass};
 
 /// What became of a look at a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,20 +140,18 @@ impl Worker {
             }
         };
         held.intended(intent.orders.len(), intended);
+        let page = self.page(line, Some(intent.attempt), intent.orders.iter().map(|order| order.payout));
         let permission = Permission { expires_at: intent.expires_at, intended };
-        let answers = line.submit(held, intent.orders, permission).await;
-        let recorded = self
-            .record_outcomes(
-                line,
-                News {
-                    attempt: Some(intent.attempt),
-                    outcomes: answers.outcomes,
-                    refused_whole: answers.refused_whole,
-                    unanswered: 0,
-                    release: true,
-                },
-            )
-            .await;
+        let answers = line.submit(held, page, intent.orders, permission).await;
+        let news = News {
+            page: Some(page),
+            attempt: Some(intent.attempt),
+            outcomes: answers.outcomes,
+            refused_whole: answers.refused_whole,
+            unanswered: 0,
+            release: true,
+        };
+        let recorded = self.record_outcomes(line, news).await;
         Ok(Worked::Recorded(recorded?.state))
     }
 
@@ -235,9 +234,15 @@ impl Worker {
         Ok(Worked::Recorded(recorded.state))
     }
 
+    /// Where answers are taken down until they are recorded.
+    fn page(&self, line: &Line<'_>, attempt: Option<AttemptNo>, payouts: impl IntoIterator<Item = PayoutId>) -> PageNo {
+        let Lease { batch, epoch } = line.batch.lease;
+        self.in_hand.open(line.batch.run_key, batch, epoch, attempt, payouts)
+    }
+
     /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is away. Each try is idempotent.
     async fn record_outcomes(&self, line: &Line<'_>, news: News) -> Result<Recorded, StoreError> {
-        let News { attempt, outcomes, unanswered, refused_whole, release } = news;
+        let News { page, attempt, outcomes, unanswered, refused_whole, release } = news;
         let counts = Counts::of(&outcomes);
         let available_in = match counts {
             Counts { unresolved: 0, accepted: 0, .. } if unanswered == 0 => Duration::ZERO,
@@ -263,19 +268,26 @@ impl Worker {
             available_in,
             release,
         });
+        let page = page.unwrap_or_else(|| self.page(line, None, []));
+        self.in_hand.complete(page, &report);
         let mut failures = 0;
         let recorded = loop {
             match self.record.outcomes_record(report.clone()).await {
                 Ok(recorded) => break recorded,
-                Err(error) if error.is_outage() => {
+                Err(error) if may_pass(&error) => {
                     failures += 1;
                     tracing::warn!(batch = %report.batch, %error, "what the rail answered cannot be recorded yet; trying again");
                     let wait = self.backoff.wait(failures, self.clock.jitter());
                     self.clock.sleep(wait.min(Duration::from_secs(2))).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
+                    self.keep_answers();
+                    return Err(error);
+                }
             }
         };
+        self.in_hand.recorded(page);
         let count = |outcome: &'static str, payouts: u64| {
             metrics::counter!("payfleet_payouts_total", "rail" => line.rail.name, "outcome" => outcome)
                 .increment(payouts);
@@ -283,23 +295,29 @@ impl Worker {
         count("paid", recorded.paid);
         count("refused", recorded.refused);
         count("unknown", counts.unknown);
-        count("late", recorded.late);
+        self.told(line.rail.name, report.batch, &recorded);
+        Ok(recorded)
+    }
+
+    /// Says what must be said of what was recorded.
+    pub(crate) fn told(&self, rail: &str, batch: BatchId, recorded: &Recorded) {
         if recorded.late > 0 {
+            let rail = rail.to_owned();
+            metrics::counter!("payfleet_payouts_total", "rail" => rail, "outcome" => "late").increment(recorded.late);
             tracing::error!(
-                batch = %report.batch, payouts = recorded.late,
+                %batch, payouts = recorded.late,
                 "LATE PROOF: payouts that counted as not paid are proven paid; booked, and nobody pays their accounts before two people have looked: \
                  `payfleet-coordinator contests list`"
             );
         }
         if recorded.alarms > 0 {
-            metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(recorded.alarms);
+            metrics::counter!("payfleet_alarms_total", "rail" => rail.to_owned()).increment(recorded.alarms);
             tracing::error!(
-                batch = %report.batch, alarms = recorded.alarms,
+                %batch, alarms = recorded.alarms,
                 "ALARM: the rail proved more than one payment, or one of money that was paid again meanwhile; open runs are paused: \
                  `payfleet-coordinator alarms list`"
             );
         }
-        Ok(recorded)
     }
 
     fn wait_after_failure(&self, leased: &LeasedBatch) -> Duration {
@@ -322,6 +340,8 @@ impl Worker {
 
 /// What is to be recorded about a batch.
 struct News {
+    /// Where what is answered to its calls is taken down as it comes.
+    page: Option<PageNo>,
     attempt: Option<AttemptNo>,
     outcomes: Vec<(PayoutId, Outcome)>,
     /// About so many the rail was asked, and did not say.
@@ -332,7 +352,7 @@ struct News {
 
 impl News {
     fn of_lookup(outcomes: Vec<(PayoutId, Outcome)>, unanswered: usize) -> News {
-        News { attempt: None, outcomes, unanswered, refused_whole: false, release: true }
+        News { page: None, attempt: None, outcomes, unanswered, refused_whole: false, release: true }
     }
 }
 

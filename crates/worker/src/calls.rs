@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::Worker;
 use crate::leases::{Held, NoCall, UnderWay};
 use crate::ports::Moment;
+use crate::spool::PageNo;
 
 /// How often a call that may not begin now asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
@@ -63,7 +64,14 @@ impl Line<'_> {
 
     /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the request can still be in time, and
     /// nobody wants us to stop; where not, nothing is sent and the outcome says so.
-    pub(crate) async fn submit(&self, held: &Held, orders: Vec<Order>, permission: Permission) -> Answers {
+    /// Each answer is taken down as it comes.
+    pub(crate) async fn submit(
+        &self,
+        held: &Held,
+        page: PageNo,
+        orders: Vec<Order>,
+        permission: Permission,
+    ) -> Answers {
         match self.rail.key_unit {
             KeyUnit::Payout => {
                 let outcomes = stream::iter(orders)
@@ -76,6 +84,7 @@ impl Line<'_> {
                             Answer::Each(mut outcomes) if outcomes.len() == 1 => outcomes.remove(0),
                             Answer::Each(_) => Outcome::Unknown,
                         };
+                        self.worker.in_hand.answered(page, payout, outcome.clone());
                         (payout, outcome)
                     })
                     .buffer_unordered(self.worker.options.calls.into())

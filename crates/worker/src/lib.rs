@@ -12,9 +12,12 @@ mod options;
 mod pace;
 pub mod ports;
 mod reader;
+mod ready;
+mod spool;
 pub mod sweep;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use payfleet_domain::Backoff;
 use payfleet_memory::MemoryError;
@@ -24,15 +27,18 @@ use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::health::{AdminServer, HealthError, Metrics, Readiness};
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::shutdown::Shutdown;
+use payfleet_runtime::state::StateError;
 use payfleet_store::{Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
 
 use crate::behind::Behind;
 use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
 use crate::pace::Paces;
 use crate::ports::{Clock, Hints, SystemClock, SystemOfRecord};
+use crate::spool::{InHand, Spool};
 
 /// Everything that the steps of the work need.
 pub struct Worker {
@@ -49,6 +55,9 @@ pub struct Worker {
     pub(crate) behind: Behind,
     pub(crate) backoff: Backoff,
     pub(crate) shutdown: Shutdown,
+    pub(crate) in_hand: InHand,
+    /// Where answers are kept that this process cannot record. None in a simulated world.
+    pub(crate) spool: OnceLock<Spool>,
     pub(crate) options: Options,
     /// One name for each process that ever ran: two that share one would take each other's hints for their own.
     pub(crate) name: String,
@@ -60,6 +69,7 @@ struct Process {
     store: Store,
     queue: Queue,
     readiness: Readiness,
+    heard: ready::Heard,
 }
 
 impl Worker {
@@ -85,8 +95,25 @@ impl Worker {
             behind: Behind::default(),
             backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
             shutdown,
+            in_hand: InHand::default(),
+            spool: OnceLock::new(),
             options,
             name,
+        }
+    }
+
+    /// Keeps the answers that are not recorded, for the next worker.
+    pub(crate) fn keep_answers(&self) {
+        let Some(spool) = self.spool.get() else { return };
+        match spool.keep(&self.in_hand) {
+            Ok((0, _)) => {}
+            Ok((batches, file)) => {
+                metrics::counter!("payfleet_answers_kept_total").increment(batches as u64);
+                tracing::warn!(batches, file = %file.display(), "answers of rails are not recorded; the next worker with this folder records them");
+            }
+            Err(error) => {
+                tracing::error!(%error, "answers of rails are not recorded and could not be kept; the rails will be asked again")
+            }
         }
     }
 }
@@ -112,12 +139,15 @@ pub enum WorkerError {
     /// The folder for what must outlive it.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// Nothing can be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(#[from] std::io::Error),
     /// The lease is shorter than the work of renewing it.
     #[error("a lease of {0:?} is too short: give it at least 1s")]
-    LeaseTtl(std::time::Duration),
+    LeaseTtl(Duration),
 }
 
 impl WorkerError {
@@ -130,25 +160,35 @@ impl WorkerError {
             | WorkerError::Store(StoreError::Url) => ExitCode::Usage,
             WorkerError::Store(StoreError::Broken(_))
             | WorkerError::Memory(MemoryError::Store(StoreError::Broken(_))) => ExitCode::Broken,
-            WorkerError::Memory(MemoryError::State(_)) => ExitCode::Usage,
+            WorkerError::Memory(MemoryError::State(_)) | WorkerError::State(StateError::Nowhere) => ExitCode::Usage,
             WorkerError::Store(_)
             | WorkerError::Memory(_)
             | WorkerError::Queue(_)
             | WorkerError::Health(_)
+            | WorkerError::State(_)
             | WorkerError::Signals(_) => ExitCode::Unavailable,
         }
     }
 }
 
+/// How long a statement may take on the server. The largest of a worker take a second or two.
+const STATEMENT: Duration = Duration::from_secs(60);
+
+/// How long each of the last things may take that a worker does when it has finished or handed back what it had.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Runs a worker until it is told to stop.
 pub async fn run(options: Options) -> Result<(), WorkerError> {
-    if options.lease_ttl < std::time::Duration::from_secs(1) {
+    if options.lease_ttl < Duration::from_secs(1) {
         return Err(WorkerError::LeaseTtl(options.lease_ttl));
     }
     let shutdown = Shutdown::on_signals()?;
+    // What follows the drain takes less.
+    shutdown.enforce_within(options.drain + 4 * LAST);
     let readiness = Readiness::new();
+    let state = options.state.dir()?;
     let admin = AdminServer::bind(options.admin_listen, readiness.clone(), Metrics::install()?).await?;
-    let store = Store::connect(options.database.url()?.expose(), options.connections()).await?;
+    let store = Store::connect_for(options.database.url()?.expose(), options.connections(), STATEMENT).await?;
     store.schema_check().await?;
     let queue = Queue::connect(options.redis.url()?.expose(), &options.redis_prefix).await?;
     let store = payfleet_memory::remembering(store, &options.state, Some(queue.clone())).await?;
@@ -172,7 +212,14 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         Arc::new(SystemClock),
         shutdown,
     ));
-    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness });
+    let spool = Spool::open(state.clone(), &worker.name);
+    let unusable = |source| StateError::Unusable { doing: "write into", path: state, source };
+    let _ = worker.spool.set(spool.map_err(unusable)?); // it was not set before
+    worker.shutdown.at_last({
+        let worker = worker.clone();
+        move || worker.keep_answers()
+    });
+    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard: ready::Heard::default() });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
 
     tokio::spawn(async move {
@@ -184,6 +231,8 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let watching = tokio::spawn(leases::watch_stops(worker.clone()));
     let sweeping = tokio::spawn(sweep::sweep(process.clone()));
     let beating = tokio::spawn(beat(process.clone(), started_at));
+    let asking = tokio::spawn(ready::keep(process.clone()));
+    let taking_over = tokio::spawn(spool::take_over(process.clone()));
 
     // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
     reader::read(process.clone()).await;
@@ -191,15 +240,24 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
     watching.abort(); // nothing is sent any more
     beating.abort();
-    if sweeping.await.is_err() {
-        tracing::error!("the sweeper ended abnormally");
+    taking_over.abort(); // the files stay until all of them is recorded
+    worker.keep_answers();
+    // Nothing of what follows is worth a longer wait.
+    match timeout(LAST, sweeping).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => tracing::error!("the sweeper ended abnormally"),
+        Err(_) => tracing::warn!("the sweeper still waits for an answer; its lock ends with this process"),
     }
-    match process.queue.retire(&worker.registry.names(), &worker.name).await {
-        Ok(stayed) if stayed.is_empty() => {}
-        Ok(stayed) => tracing::info!(rails = ?stayed, "left hints behind for others"),
-        Err(error) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
+    match timeout(LAST, process.queue.retire(&worker.registry.names(), &worker.name)).await {
+        Ok(Ok(stayed)) if stayed.is_empty() => {}
+        Ok(Ok(stayed)) => tracing::info!(rails = ?stayed, "left hints behind for others"),
+        Ok(Err(error)) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
+        Err(_) => tracing::warn!("Redis does not answer; did not sign off from it, and nothing depends on it"),
     }
-    process.store.close().await;
+    asking.abort();
+    if timeout(LAST, process.store.close()).await.is_err() {
+        tracing::warn!("Postgres still owes an answer; its connections end with this process");
+    }
     tracing::info!(worker = worker.name, "stopped");
     Ok(())
 }
@@ -207,7 +265,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
 /// Says now and then that this worker lives, for the status screen. Nothing depends on it.
 async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
     let worker = &process.worker;
-    const EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+    const EVERY: Duration = Duration::from_secs(2);
     loop {
         let beat = WorkerBeat {
             worker: worker.name.clone(),

@@ -16,11 +16,15 @@ fn main() -> ExitCode {
             return ExitCode::Unavailable;
         }
     };
-    match runtime.block_on(run(options)) {
+    let code = match runtime.block_on(run(options)) {
         Ok(()) => ExitCode::Done,
         Err(error) => {
             tracing::error!("{error}");
             error.exit_code()
         }
-    }
+    };
+    // Whatever still waits for something waits in vain.
+    runtime.shutdown_background();
+    payfleet_runtime::telemetry::end();
+    code
 }

@@ -11,8 +11,10 @@ use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 const AFTER_HELP: &str = "\
-Start as many as you like, and stop any of them at any time: SIGTERM finishes or hands back what it holds and ends with 0; after a kill -9
-the others take over within the lease's lifetime and a second or two.
+Start as many as you like, and stop any of them at any time. SIGTERM, SIGINT, SIGHUP and SIGQUIT finish or hand back what it holds, within --drain
+and five seconds whatever is away, and end it with 0. A second SIGTERM or SIGINT ends it at once, with 143 or 130. In each of these ways answers that
+cannot be recorded because Postgres is away are written to a file in --state-dir, and recorded by the next worker that is given that folder. After a
+kill -9 the others take over within the lease's lifetime and a second or two.
 
 Exit codes: 0 ended as asked, 64 usage, 69 Postgres or Redis cannot be reached or used at the start,
 or the database is behind what was seen of it (restored from a backup), 70 a broken invariant.
@@ -53,7 +55,7 @@ pub struct Options {
     /// The longest wait after failures.
     #[arg(long, env = "PAYFLEET_BACKOFF_LONGEST", default_value = "60s", value_parser = humantime::parse_duration)]
     pub backoff_longest: Duration,
-    /// How long after SIGTERM to finish what is in flight. Keep it below the grace period of whatever sends the SIGTERM.
+    /// How long to finish what is in flight after a signal to end. Keep it five seconds below the grace period of whatever sends the signal.
     #[arg(long, env = "PAYFLEET_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
     /// Connections to Postgres, at most. By default four more than the batches in flight need, at most 16.

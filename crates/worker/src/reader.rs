@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_queue::Delivery;
+use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::StoreError;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::{Process, Worker};
+
+/// How long to wait for the read under way once the shutdown was requested. Redis answers after two seconds if there is no hint.
+const LAST_READ: Duration = Duration::from_millis(2_500);
 
 /// Reads until the shutdown is requested, then waits for the work in flight, but not longer than the drain allows.
 pub(crate) async fn read(process: Arc<Process>) {
@@ -23,10 +27,17 @@ pub(crate) async fn read(process: Arc<Process>) {
     let work = TaskTracker::new();
     let claiming = tokio::spawn(claim_forgotten(process.clone(), places.clone(), work.clone()));
     while !worker.shutdown.is_requested() {
-        let Ok(place) = places.acquire().await else { break }; // never closed
-        drop(place);
+        tokio::select! {
+            place = places.acquire() => drop(place), // it is never closed
+            () = worker.shutdown.requested() => break,
+        }
         // As many as there are places; what comes in one read for several rails beyond that waits for a place below.
-        match reader.read(places.available_permits().max(1)).await {
+        let read = tokio::select! {
+            read = reader.read(places.available_permits().max(1)) => read,
+            // A read that Redis answers as usual has ended by then, and what it was given is handed back.
+            () = after(&worker.shutdown, LAST_READ) => break,
+        };
+        match read {
             Ok(deliveries) => {
                 for delivery in deliveries {
                     start(&worker, &places, &work, delivery).await;
@@ -42,7 +53,7 @@ pub(crate) async fn read(process: Arc<Process>) {
     claiming.abort(); // what it may have claimed is claimed by somebody else after the same while
     tracing::info!(batches = worker.leases.len(), "stopping: finishing or handing back what is held");
     work.close();
-    let drained = tokio::time::timeout(worker.options.drain, work.wait()).await;
+    let drained = tokio::time::timeout_at(worker.shutdown.deadline(worker.options.drain), work.wait()).await;
     if drained.is_err() {
         tracing::warn!(
             batches = worker.leases.len(),
@@ -51,8 +62,19 @@ pub(crate) async fn read(process: Arc<Process>) {
     }
 }
 
+/// So long after the shutdown was requested.
+async fn after(shutdown: &Shutdown, wait: Duration) {
+    shutdown.requested().await;
+    tokio::time::sleep_until(shutdown.deadline(wait)).await;
+}
+
 async fn start(worker: &Arc<Worker>, places: &Arc<Semaphore>, work: &TaskTracker, delivery: Delivery) {
-    let Ok(place) = places.clone().acquire_owned().await else { return }; // never closed
+    let place = tokio::select! {
+        place = places.clone().acquire_owned() => place,
+        // It is claimed by somebody else.
+        () = worker.shutdown.requested() => return,
+    };
+    let Ok(place) = place else { return }; // never closed
     let worker = worker.clone();
     work.spawn(async move {
         worker.take(delivery).await;

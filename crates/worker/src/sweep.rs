@@ -43,7 +43,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             Some(held) => Ok(held.is_held().await),
             None => process.store.sweep_lock().await,
         };
-        let servers_answer = process.servers_answer(answered.as_ref().err()).await;
+        process.heard.said(answered.as_ref().err());
+        let servers_answer = answered.is_ok();
         lock = answered.unwrap_or_else(|error| {
             tracing::debug!(%error, "nobody can be asked who sweeps");
             None
@@ -105,36 +106,6 @@ impl Window {
 
 /// The windows of all rails, kept while this worker is the sweeper.
 pub type Windows = HashMap<&'static str, Window>;
-
-impl Process {
-    /// Keeps the readiness true to what Postgres and Redis say. Postgres was just asked about the lock.
-    async fn servers_answer(&self, postgres: Option<&StoreError>) -> bool {
-        // Nothing is asked of Redis as long as Postgres is away: what is known of it stays.
-        dependency("postgres", postgres.is_none());
-        match postgres {
-            Some(error) => {
-                self.readiness.set_not_ready(error.to_string());
-                false
-            }
-            None => {
-                let redis = self.queue.ping().await;
-                dependency("redis", redis.is_ok());
-                match redis {
-                    Ok(()) => match self.worker.behind.why() {
-                        None => self.readiness.set_ready(),
-                        Some(why) => self.readiness.set_not_ready(why),
-                    },
-                    Err(error) => self.readiness.set_not_ready(error.to_string()),
-                }
-                true
-            }
-        }
-    }
-}
-
-fn dependency(name: &'static str, is_up: bool) {
-    metrics::gauge!("payfleet_dependency_up", "dependency" => name).set(f64::from(u8::from(is_up)));
-}
 
 impl Worker {
     /// One sweep. Returns whether anything is open.

@@ -109,6 +109,8 @@ impl Place {
         command.args(args).current_dir(self.dir.path()).env_clear();
         command.env("PAYFLEET_DATABASE_URL", &self.url).env("PAYFLEET_LOG", "error").env("PAYFLEET_NULL_RAIL", "true");
         command.env("PAYFLEET_STATE_DIR", self.dir.path().join("state"));
+        // Their server runs without fsync.
+        command.env("PAYFLEET_THIS_SERVER_MAY_LOSE_CONFIRMED_PAYMENTS", "yes, this is a test");
         command
     }
 

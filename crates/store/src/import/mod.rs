@@ -88,7 +88,8 @@ impl Store {
     {
         let pool = self.pool.clone();
         detached(async move {
-            let mut transaction = pool.begin().await.step(step)?;
+            let mut connection = pool.acquire().await.step(step)?;
+            let mut transaction = sqlx::Connection::begin(&mut *connection).await.step(step)?;
             // A file is sorted and joined once; its parts should not go through the disk for want of a little memory.
             sqlx::query("-- import_memory\nSET LOCAL work_mem = '96MB'")
                 .execute(&mut *transaction)

@@ -51,11 +51,11 @@ impl Reconciliation {
         self.begin().await?;
         self.judged_news = sqlx::query_scalar("-- run_news\nSELECT news_no FROM run WHERE id = $1")
             .bind(self.run.id.0)
-            .fetch_one(&mut self.connection)
+            .fetch_one(&mut *self.connection)
             .await
             .step("run_news")?;
         let snapshot: String = sqlx::query_scalar("-- snapshot_export\nSELECT pg_export_snapshot()")
-            .fetch_one(&mut self.connection)
+            .fetch_one(&mut *self.connection)
             .await
             .step("snapshot_export")?;
         // A task, and awaited in any case: its connection must not be dropped in the middle of a statement.
@@ -65,8 +65,8 @@ impl Reconciliation {
         let accounts = accounts.await.map_err(lost)?;
         let (newer, summary) = beside?;
         self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
-        accounts?.judge(&mut self.connection).await?;
-        super::due::balances_compare(&mut self.connection).await?;
+        accounts?.judge(&mut *self.connection).await?;
+        super::due::balances_compare(&mut *self.connection).await?;
         let found = self.findings_name().await?;
         Ok(Compared { discrepancies: found, newer_than_statement: newer, summary })
     }
@@ -89,7 +89,7 @@ impl Reconciliation {
         )
         .bind(run)
         .bind(silent_rails())
-        .fetch_one(&mut self.connection)
+        .fetch_one(&mut *self.connection)
         .await
         .step("payouts_without_statement")?;
         let newer = self.payouts_compare(&silent).await?;
@@ -98,7 +98,7 @@ impl Reconciliation {
         }
         self.ledger_compare().await?;
         self.unknown_compare(unknown_after).await?;
-        let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;
+        let summary = summary_read(&mut *self.connection, &self.run, unknown_after).await?;
         Ok((newer, summary))
     }
 
@@ -107,7 +107,7 @@ impl Reconciliation {
         self.begin().await?;
         self.unknown_compare(unknown_after).await?;
         let found = self.findings_name().await?;
-        let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;
+        let summary = summary_read(&mut *self.connection, &self.run, unknown_after).await?;
         self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
         Ok(Compared { discrepancies: found, newer_than_statement: 0, summary })
     }
@@ -131,7 +131,7 @@ impl Reconciliation {
         sql: &'static str,
     ) -> Result<(), StoreError> {
         let started = std::time::Instant::now();
-        let done = bind(sqlx::query(sql)).execute(&mut self.connection).await.step(step)?;
+        let done = bind(sqlx::query(sql)).execute(&mut *self.connection).await.step(step)?;
         tracing::debug!(step, rows = done.rows_affected(), millis = started.elapsed().as_millis(), "compared");
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Reconciliation {
         )
         .await?;
         sqlx::query_scalar("-- findings_count\nSELECT count(*) FROM finding WHERE kind <> ''")
-            .fetch_one(&mut self.connection)
+            .fetch_one(&mut *self.connection)
             .await
             .step("findings_count")
     }

@@ -6,11 +6,12 @@ use payfleet_domain::RunState;
 use payfleet_domain::invariant::{
     AccountFacts, Decided, Total, balance_is_its_history, nobody_is_skipped, run_adds_up,
 };
-use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, Row, Transaction};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::run::RunRow;
+use crate::session::{Connection, Sessions};
 
 /// `total` is `sum` with a state of eight bytes: a third of the memory and time where there is one group for each account, and an
 /// error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
@@ -107,18 +108,20 @@ UPDATE finding SET kind = 'ledger_out_of_balance' WHERE kind = 'balance' AND id 
 
 /// Accounts are compared in a transaction of their own, in the snapshot of the rest and beside it: they take as long.
 pub(super) struct Accounts {
-    tx: Transaction<'static, Postgres>,
+    /// In a transaction.
+    tx: Connection,
     /// Totals of the plan that payouts and exclusions do not add up to: currency, expected, found.
     totals: Vec<(String, String, String)>,
 }
 
 /// Finds in this snapshot which accounts are not as they should be, and which totals.
-pub(super) async fn accounts_compare(pool: PgPool, run: RunRow, snapshot: String) -> Result<Accounts, StoreError> {
+pub(super) async fn accounts_compare(pool: Sessions, run: RunRow, snapshot: String) -> Result<Accounts, StoreError> {
     let started = std::time::Instant::now();
     // A snapshot's name is Postgres' own word: hexadecimal digits and hyphens.
     let begin =
         format!("-- accounts_begin\nBEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '{snapshot}'");
-    let mut tx = pool.begin_with(AssertSqlSafe(begin)).await.step("accounts_begin")?;
+    let mut tx = pool.acquire().await.step("accounts_begin")?.keep();
+    tx.execute(AssertSqlSafe(begin)).await.step("accounts_begin")?;
     tx.execute(TABLES).await.step("accounts_tables")?;
     suspects_find(&mut tx, &run).await?;
     let totals = totals_compare(&mut tx, &run).await?;
@@ -232,7 +235,7 @@ impl Accounts {
             found.push(None, currency, expected, instead);
         }
         found.write(findings, "skipped").await?;
-        self.tx.rollback().await.step("accounts_end")
+        self.tx.end().await.step("accounts_end")
     }
 
     /// Writes down which accounts break an invariant, with what was expected and what was found.

@@ -86,7 +86,7 @@ impl Reconciliation {
         // A handful of groups, of a million rows: not to be sorted for.
         self.connection.execute("-- hash_on\nSET LOCAL enable_hashagg = on").await.step(step)?;
         let rows: Vec<(String, String)> =
-            sqlx::query_as(SUMS).bind(first.0).bind(last.0).fetch_all(&mut self.connection).await.step(step)?;
+            sqlx::query_as(SUMS).bind(first.0).bind(last.0).fetch_all(&mut *self.connection).await.step(step)?;
         self.connection.execute("-- hash_off\nSET LOCAL enable_hashagg = off").await.step(step)?;
         let mut found = Findings::default();
         for (currency, sum) in rows {
@@ -100,7 +100,7 @@ impl Reconciliation {
                 );
             }
         }
-        found.write(&mut self.connection, DiscrepancyKind::LedgerOutOfBalance.code()).await
+        found.write(&mut *self.connection, DiscrepancyKind::LedgerOutOfBalance.code()).await
     }
 }
 

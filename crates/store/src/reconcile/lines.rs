@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use payfleet_domain::{Currency, LineDiffers, Money, Movement, PayoutId, PayoutKey, StatementLine};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::reading::Paying;
 use crate::connect::{Step, StoreError};
 use crate::order::{destinations_of, names_of, range};
+use crate::session::Sessions;
 
 /// Money cannot come back before it went out. Banks tell days and not instants, and clocks differ.
 const BEFORE_IT_WAS_SENT: Duration = Duration::DAY;
@@ -72,7 +73,7 @@ struct Way {
 
 /// Finds out which payout each line is of, and what it says of it. A key is believed if it is the one that we derive.
 pub(super) async fn piece_match(
-    pool: &PgPool,
+    pool: &Sessions,
     account: &Paying,
     piece: Vec<StatementLine>,
 ) -> Result<Matched, StoreError> {

@@ -17,11 +17,11 @@ mod summary;
 mod verdict;
 
 use payfleet_domain::{DiscrepancyKind, PayoutId};
-use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Executor};
+use sqlx::Executor;
 
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::run::RunRow;
+use crate::session::Connection;
 
 pub use compare::Compared;
 pub use coverage::Uncovered;
@@ -75,7 +75,7 @@ const TABLES: &str = "
 #[derive(Debug)]
 pub struct Reconciliation {
     store: Store,
-    connection: PgConnection,
+    connection: Connection,
     run: RunRow,
     /// Statement lines that were read for it, for the record.
     lines_read: i64,
@@ -89,16 +89,16 @@ impl Store {
         let (store, run) = (self.clone(), run.clone());
         detached(async move {
             // Not given back to the pool: its temporary table, settings and lock end with it.
-            let mut connection = store.pool.acquire().await.step("reconciliation_open")?.detach();
+            let mut connection = store.pool.acquire().await.step("reconciliation_open")?.keep();
             let free: bool =
                 sqlx::query_scalar("-- reconcile_lock\nSELECT pg_try_advisory_lock($1, ($2::bigint)::int)")
                     .bind(RECONCILE_LOCK)
                     .bind(run.id.0)
-                    .fetch_one(&mut connection)
+                    .fetch_one(&mut *connection)
                     .await
                     .step("reconcile_lock")?;
             if !free {
-                connection.close().await.step("reconciliation_open")?;
+                connection.end().await.step("reconciliation_open")?;
                 return Ok(None);
             }
             connection.execute(TABLES).await.step("reconcile_tables")?;
@@ -138,7 +138,7 @@ impl Reconciliation {
               ORDER BY rail, account, credential IS NULL, id DESC",
         )
         .bind(self.run.id.0)
-        .fetch_all(&mut self.connection)
+        .fetch_all(&mut *self.connection)
         .await
         .step("statement_accounts")?;
         rows.iter().map(coverage::account).collect()
@@ -158,9 +158,9 @@ impl Reconciliation {
         sqlx::query("-- reconcile_unlock\nSELECT pg_advisory_unlock($1, ($2::bigint)::int)")
             .bind(RECONCILE_LOCK)
             .bind(self.run.id.0)
-            .execute(&mut self.connection)
+            .execute(&mut *self.connection)
             .await
             .step("reconcile_unlock")?;
-        self.connection.close().await.step("reconciliation_close")
+        self.connection.end().await.step("reconciliation_close")
     }
 }

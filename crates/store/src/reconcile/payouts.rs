@@ -89,13 +89,13 @@ impl Reconciliation {
             .bind(last.0)
             .bind(self.run.id.0)
             .bind(silent)
-            .fetch_all(&mut self.connection)
+            .fetch_all(&mut *self.connection)
             .await
             .step("compare_odd")?;
         let (mut differences, mut newer) = (Vec::new(), 0);
         for some in odd.chunks(CHUNK) {
             let mut details = self.details_read(some, silent).await?;
-            for payout in accounts_read(&mut self.connection, some, false).await? {
+            for payout in accounts_read(&mut *self.connection, some, false).await? {
                 let Some(detail) = details.remove(&payout.id) else { continue };
                 let mut kinds = broken(&detail.facts(&payout));
                 if detail.is_newer && kinds.contains(&DiscrepancyKind::NotOnStatement) {
@@ -112,7 +112,7 @@ impl Reconciliation {
 
     async fn details_read(&mut self, payouts: &[i64], silent: &str) -> Result<HashMap<i64, Detail>, StoreError> {
         let read = "compare_details";
-        let rows = sqlx::query(DETAILS).bind(payouts).bind(silent).fetch_all(&mut self.connection).await.step(read)?;
+        let rows = sqlx::query(DETAILS).bind(payouts).bind(silent).fetch_all(&mut *self.connection).await.step(read)?;
         let detail = |row: &sqlx::postgres::PgRow| {
             Ok(Detail {
                 affiliate: row.try_get("affiliate_id").step(read)?,
@@ -152,7 +152,7 @@ impl Reconciliation {
         .bind(column(|found| found.currency.clone()))
         .bind(differences.iter().map(|found| found.expected.clone()).collect::<Vec<_>>())
         .bind(differences.iter().map(|found| found.found.clone()).collect::<Vec<_>>())
-        .execute(&mut self.connection)
+        .execute(&mut *self.connection)
         .await
         .step("differences_insert")?;
         Ok(())

@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 
 use payfleet_domain::{Person, StatementEnd, StatementLine};
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Executor, Row};
+use sqlx::{Executor, Row};
 use time::{Duration, OffsetDateTime};
 use tokio::task::JoinHandle;
 
@@ -16,6 +15,7 @@ use super::lines::piece_match;
 use super::piece::piece_record;
 use super::{Applied, StatementAccount};
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::session::Connection;
 
 /// Lines are matched and recorded in pieces of so many.
 const PIECE_LINES: usize = 2_000;
@@ -72,7 +72,7 @@ pub struct AccountRead {
 #[derive(Debug)]
 pub struct AccountReading {
     store: Store,
-    lock: PgConnection,
+    lock: Connection,
     account: Paying,
     source: StatementSource,
     from: Option<OffsetDateTime>,
@@ -103,14 +103,14 @@ impl Store {
         let (store, wanted) = (self.clone(), account.clone());
         detached(async move {
             // Not given back to the pool: its lock ends with it.
-            let mut lock = store.pool.acquire().await.step("account_open")?.detach();
+            let mut lock = store.pool.acquire().await.step("account_open")?.keep();
             let id: i32 = sqlx::query_scalar(
                 "-- account_ensure
                  INSERT INTO rail_account (rail, account) VALUES ($1, $2) ON CONFLICT (rail, account) DO UPDATE SET rail = excluded.rail RETURNING id",
             )
             .bind(&wanted.rail)
             .bind(&wanted.account)
-            .fetch_one(&mut lock)
+            .fetch_one(&mut *lock)
             .await
             .step("account_ensure")?;
             // Another one's part may be just what is wanted, so it is waited for, and then read on from there.
@@ -118,13 +118,13 @@ impl Store {
             let locked = sqlx::query("-- account_lock\nSELECT pg_advisory_lock($1, $2)")
                 .bind(ACCOUNT_LOCK)
                 .bind(id)
-                .execute(&mut lock)
+                .execute(&mut *lock)
                 .await
                 .step("account_lock");
             match locked {
                 Ok(_) => {}
                 Err(late) if late.sqlstate().as_deref() == Some("55P03") => {
-                    lock.close().await.step("account_open")?;
+                    lock.end().await.step("account_open")?;
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
@@ -139,7 +139,7 @@ impl Store {
                    FROM rail_account a WHERE id = $1",
             )
             .bind(id)
-            .fetch_one(&mut lock)
+            .fetch_one(&mut *lock)
             .await
             .step("account_read")?;
             let reaches_to: Option<OffsetDateTime> = row.try_get("reaches_to").step("account_read")?;
@@ -306,7 +306,7 @@ impl AccountReading {
                 })
             })
             .await?;
-        self.lock.close().await.step("account_close")?;
+        self.lock.end().await.step("account_close")?;
         Ok(AccountRead { reaches_to, ..read })
     }
 
@@ -315,7 +315,7 @@ impl AccountReading {
         while !self.ahead.is_empty() {
             self.piece_keep().await?;
         }
-        self.lock.close().await.step("account_close")
+        self.lock.end().await.step("account_close")
     }
 }
 

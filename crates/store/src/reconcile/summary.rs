@@ -106,7 +106,7 @@ impl Reconciliation {
               WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted') GROUP BY rail, state ORDER BY rail, state",
         )
         .bind(self.run.id.0)
-        .fetch_all(&mut self.connection)
+        .fetch_all(&mut *self.connection)
         .await
         .step(read)?;
         rows.iter()

@@ -91,7 +91,7 @@ impl Reconciliation {
         let rows: Vec<(String, i64)> = sqlx::query_as(
             "-- findings_by_kind\nSELECT kind, count(*) FROM finding WHERE kind <> '' GROUP BY kind ORDER BY min(id)",
         )
-        .fetch_all(&mut self.connection)
+        .fetch_all(&mut *self.connection)
         .await
         .step("findings_by_kind")?;
         rows.into_iter().map(|(word, count)| Ok((kind(&word)?, count))).collect()
@@ -106,7 +106,7 @@ impl Reconciliation {
         )
         .bind(after)
         .bind(limit)
-        .fetch_all(&mut self.connection)
+        .fetch_all(&mut *self.connection)
         .await
         .step(read)?;
         rows.iter()

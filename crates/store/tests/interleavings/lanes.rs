@@ -81,7 +81,7 @@ impl Session for Gate {
                         _ => {}
                     }
                 }
-                let held = step.filter(|step| now.armed && !matches!(step.as_str(), "BEGIN" | "ROLLBACK"));
+                let held = step.filter(|step| now.armed && step != "BEGIN" && !step.starts_with("ROLLBACK"));
                 held.map(|step| {
                     let (go, turn) = oneshot::channel();
                     now.next = Some((step, go));

@@ -1,0 +1,381 @@
+//! Answers of rails that are not recorded yet, and the file in which they are kept if the worker must end before they are.
+//!
+//! An answer is evidence. While the worker lives it tries again and again to record it; when it has to end and Postgres is away, the answers are written
+//! to a file in the folder for what must outlive a program, and the next worker that is given that folder records them. Recording is idempotent, and of
+//! an answer that is missed the worst is that the rail is asked again. The file has no amount and no destination.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use payfleet_domain::{AttemptNo, BatchId, Epoch, Outcome, PayoutId, Reference, RefusalCode};
+use payfleet_store::{Report, StoreError};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Process;
+
+/// What files of answers are called.
+const PREFIX: &str = "answers-";
+const SUFFIX: &str = ".json";
+/// The version of the file that is written, and read.
+const VERSION: u32 = 1;
+
+/// The answers that this process has, and has not recorded.
+#[derive(Debug, Default)]
+pub(crate) struct InHand {
+    pages: Mutex<Pages>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    next: u64,
+    pages: BTreeMap<u64, Page>,
+}
+
+/// What is known of one batch.
+#[derive(Debug, Clone)]
+struct Page {
+    run_key: Uuid,
+    batch: BatchId,
+    epoch: Epoch,
+    attempt: Option<AttemptNo>,
+    refused_whole: bool,
+    /// Also of payouts without an answer: they are unknown, whatever becomes of their calls.
+    outcomes: BTreeMap<PayoutId, Outcome>,
+    is_answered: bool,
+}
+
+/// Names a page.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageNo(u64);
+
+impl InHand {
+    /// Opens a page for an attempt before its first call.
+    pub(crate) fn open(
+        &self,
+        run_key: Uuid,
+        batch: BatchId,
+        epoch: Epoch,
+        attempt: Option<AttemptNo>,
+        payouts: impl IntoIterator<Item = PayoutId>,
+    ) -> PageNo {
+        let outcomes = payouts.into_iter().map(|payout| (payout, Outcome::Unknown)).collect();
+        let page = Page { run_key, batch, epoch, attempt, refused_whole: false, outcomes, is_answered: false };
+        let mut pages = self.lock();
+        pages.next += 1;
+        let no = pages.next;
+        pages.pages.insert(no, page);
+        PageNo(no)
+    }
+
+    /// Takes down an answer as it comes.
+    pub(crate) fn answered(&self, no: PageNo, payout: PayoutId, outcome: Outcome) {
+        if let Some(page) = self.lock().pages.get_mut(&no.0) {
+            page.outcomes.insert(payout, outcome);
+            page.is_answered = true;
+        }
+    }
+
+    /// Takes down what will be recorded.
+    pub(crate) fn complete(&self, no: PageNo, report: &Report) {
+        if let Some(page) = self.lock().pages.get_mut(&no.0) {
+            page.outcomes = report.outcomes.iter().cloned().collect();
+            page.refused_whole = report.refused_whole;
+            page.is_answered = true;
+        }
+    }
+
+    /// It is recorded.
+    pub(crate) fn recorded(&self, no: PageNo) {
+        self.lock().pages.remove(&no.0);
+    }
+
+    /// What would be lost.
+    fn answers(&self) -> Vec<Kept> {
+        self.lock().pages.values().filter(|page| page.is_answered).map(Kept::of).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner) // each change is one operation
+    }
+}
+
+/// The folder, and the file of this process in it.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    answers: Vec<Kept>,
+}
+
+/// The answers about one batch, as they are kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    /// The key of the batch's run: another database may have a batch of the same number.
+    run_key: Uuid,
+    batch: i64,
+    epoch: i32,
+    attempt: Option<i32>,
+    refused_whole: bool,
+    outcomes: Vec<(i64, Said)>,
+}
+
+/// What a rail said of one payout.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Paid(String),
+    Accepted(String),
+    Returned(String),
+    Refused(String),
+    Unknown,
+    NotExecuted,
+}
+
+impl Kept {
+    fn of(page: &Page) -> Kept {
+        let said = |outcome: &Outcome| match outcome {
+            Outcome::Paid(reference) => Said::Paid(reference.0.clone()),
+            Outcome::Accepted(reference) => Said::Accepted(reference.0.clone()),
+            Outcome::Returned(reference) => Said::Returned(reference.0.clone()),
+            Outcome::Refused(code) => Said::Refused(code.as_str().to_owned()),
+            Outcome::Unknown => Said::Unknown,
+            Outcome::NotExecuted => Said::NotExecuted,
+        };
+        Kept {
+            run_key: page.run_key,
+            batch: page.batch.0,
+            epoch: page.epoch.0,
+            attempt: page.attempt.map(|attempt| attempt.0),
+            refused_whole: page.refused_whole,
+            outcomes: page.outcomes.iter().map(|(payout, outcome)| (payout.0, said(outcome))).collect(),
+        }
+    }
+
+    fn report(&self) -> Report {
+        let outcome = |said: &Said| match said {
+            Said::Paid(reference) => Outcome::Paid(Reference(reference.clone())),
+            Said::Accepted(reference) => Outcome::Accepted(Reference(reference.clone())),
+            Said::Returned(reference) => Outcome::Returned(Reference(reference.clone())),
+            Said::Refused(code) => Outcome::Refused(RefusalCode::new(code)),
+            Said::Unknown => Outcome::Unknown,
+            Said::NotExecuted => Outcome::NotExecuted,
+        };
+        Report {
+            batch: BatchId(self.batch),
+            epoch: Epoch(self.epoch),
+            attempt: self.attempt.map(AttemptNo),
+            outcomes: self.outcomes.iter().map(|(payout, said)| (PayoutId(*payout), outcome(said))).collect(),
+            refused_whole: self.refused_whole,
+            // That a lookup was not answered counts where it was asked.
+            unanswered: false,
+            available_in: Duration::ZERO,
+            release: true,
+        }
+    }
+}
+
+impl Spool {
+    /// Opens (or makes) the folder, and sees that a file can be written there: not at the end is the time to find out.
+    pub(crate) fn open(dir: PathBuf, worker: &str) -> io::Result<Spool> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let fit = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        let path = dir.join(format!("{PREFIX}{}{SUFFIX}", worker.chars().map(fit).collect::<String>()));
+        let spool = Spool { dir, path };
+        let tried = spool.path.with_extension("new");
+        drop(create(&tried)?);
+        std::fs::remove_file(tried)?;
+        Ok(spool)
+    }
+
+    /// Keeps the answers in hand, in place of what was kept before. On disk when it returns. Returns about how many batches, and where.
+    pub(crate) fn keep(&self, in_hand: &InHand) -> io::Result<(usize, &Path)> {
+        let answers = in_hand.answers();
+        let batches = answers.len();
+        if batches > 0 {
+            let new = self.path.with_extension("new");
+            let mut file = create(&new)?;
+            serde_json::to_writer(&mut file, &Content { version: VERSION, answers })?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.path)?;
+            File::open(&self.dir)?.sync_all()?;
+        }
+        Ok((batches, &self.path))
+    }
+
+    /// The files of answers in the folder, of whomever.
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// How often a worker looks whether another one has left something.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Records what other workers have kept, as long as it runs. A file goes when all of it is recorded; with what cannot be recorded it stays, and that is said.
+pub(crate) async fn take_over(process: Arc<Process>) {
+    let Some(spool) = process.worker.spool.get() else { return };
+    loop {
+        take_over_all(&process, spool).await;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn take_over_all(process: &Process, spool: &Spool) {
+    let files = match spool.files() {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::error!(folder = %spool.dir.display(), %error, "whether earlier workers have left answers cannot be seen");
+            return;
+        }
+    };
+    for path in files {
+        let file = path.display();
+        match take_over_file(process, &path).await {
+            Ok(0) => {}
+            Ok(batches) => tracing::info!(%file, batches, "recorded the answers that an earlier worker had left"),
+            Err(why) => {
+                metrics::counter!("payfleet_answers_left_total").increment(1);
+                tracing::error!(%file, why, "answers that an earlier worker had left are not recorded; the file stays");
+            }
+        }
+    }
+}
+
+async fn take_over_file(process: &Process, path: &Path) -> Result<usize, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        // Another worker was faster.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error.to_string()),
+    };
+    let content: Content = serde_json::from_str(&text).map_err(|error| format!("it cannot be read: {error}"))?;
+    if content.version != VERSION {
+        return Err(format!("it is of version {}, and this program reads version {VERSION}", content.version));
+    }
+    for kept in &content.answers {
+        record(process, kept).await?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("it is recorded, and cannot be removed: {error}"))
+        }
+        _ => Ok(content.answers.len()),
+    }
+}
+
+async fn record(process: &Process, kept: &Kept) -> Result<(), String> {
+    let worker = &process.worker;
+    let report = Arc::new(kept.report());
+    let mut failures = 0;
+    loop {
+        let recorded = async {
+            match process.store.batch_run_key(report.batch).await? {
+                Some(key) if key == kept.run_key => worker.record.outcomes_record(report.clone()).await.map(Some),
+                _ => Ok(None),
+            }
+        };
+        match recorded.await {
+            Ok(Some(recorded)) => {
+                worker.told("", report.batch, &recorded);
+                return Ok(());
+            }
+            Ok(None) => return Err(format!("batch {} is of another database", report.batch)),
+            Err(error) if may_pass(&error) && !worker.shutdown.is_requested() => {
+                failures += 1;
+                tracing::warn!(batch = %report.batch, %error, "an answer that was left cannot be recorded yet; trying again");
+                let wait = worker.backoff.wait(failures, worker.clock.jitter());
+                worker.clock.sleep(wait.min(Duration::from_secs(2))).await;
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// Whether trying again may help: the server was gone, or others were in the way.
+pub(crate) fn may_pass(error: &StoreError) -> bool {
+    error.is_outage() || error.is_conflict()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_what_was_answered_and_the_rest_of_its_attempt_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path().join("a/b"), "host/1").unwrap();
+        let in_hand = InHand::default();
+        let all = [PayoutId(1), PayoutId(2), PayoutId(3)];
+        in_hand.open(Uuid::nil(), BatchId(6), Epoch(1), Some(AttemptNo(1)), all);
+        assert_eq!(spool.keep(&in_hand).unwrap().0, 0, "nothing was answered");
+        assert!(spool.files().unwrap().is_empty());
+        let open = in_hand.open(Uuid::nil(), BatchId(7), Epoch(2), Some(AttemptNo(3)), all);
+        in_hand.answered(open, PayoutId(2), Outcome::Paid(Reference("po_1".to_owned())));
+        assert_eq!(spool.keep(&in_hand).unwrap().0, 1);
+        let files = spool.files().unwrap();
+        let content: Content = serde_json::from_str(&std::fs::read_to_string(&files[0]).unwrap()).unwrap();
+        let report = content.answers[0].report();
+        let paid = Outcome::Paid(Reference("po_1".to_owned()));
+        assert_eq!((report.batch, report.epoch, report.attempt), (BatchId(7), Epoch(2), Some(AttemptNo(3))));
+        let outcomes = [(PayoutId(1), Outcome::Unknown), (PayoutId(2), paid), (PayoutId(3), Outcome::Unknown)];
+        assert_eq!(report.outcomes, outcomes);
+        in_hand.recorded(open);
+        assert!(in_hand.answers().is_empty());
+    }
+
+    #[test]
+    fn every_outcome_is_kept_as_it_is() {
+        let reference = || Reference("r".to_owned());
+        let outcomes = [
+            Outcome::Paid(reference()),
+            Outcome::Accepted(reference()),
+            Outcome::Returned(reference()),
+            Outcome::Refused(RefusalCode::new("account_closed")),
+            Outcome::Unknown,
+            Outcome::NotExecuted,
+        ];
+        let outcomes: Vec<_> = (1..).map(PayoutId).zip(outcomes).collect();
+        let report = Report {
+            batch: BatchId(1),
+            epoch: Epoch(1),
+            attempt: None,
+            outcomes,
+            refused_whole: true,
+            unanswered: false,
+            available_in: Duration::ZERO,
+            release: true,
+        };
+        let in_hand = InHand::default();
+        let no = in_hand.open(Uuid::nil(), report.batch, report.epoch, None, []);
+        in_hand.complete(no, &report);
+        let text = serde_json::to_string(&in_hand.answers()[0]).unwrap();
+        let read: Kept = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.report().outcomes, read.report().refused_whole), (report.outcomes, true));
+    }
+}
