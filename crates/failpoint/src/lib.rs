@@ -84,13 +84,14 @@ mod armed {
             if !is_here || failpoint.passed.fetch_add(1, Ordering::Relaxed) + 1 != failpoint.nth {
                 continue;
             }
-            tracing::warn!(step, place, action = ?failpoint.action, "failpoint");
+            // Not by the log, which is written by another thread, and would be lost in a crash.
+            eprintln!("failpoint step={step:?} place={place:?} action={:?}", failpoint.action);
             match failpoint.action {
                 Action::Crash => std::process::abort(),
                 Action::Error => return Err(Injected()),
                 Action::Delay(wait) => {
                     tokio::time::sleep(wait).await;
-                    tracing::warn!(step, place, "the delay is over");
+                    eprintln!("the delay is over step={step:?} place={place:?}");
                 }
             }
         }

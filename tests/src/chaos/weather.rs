@@ -64,13 +64,14 @@ fn fault(weather: Weather) -> Option<Fault> {
 }
 
 /// The sandbox's own misbehaviour. Each sets all of it.
-const MISBEHAVIOUR: [&str; 11] = [
+const MISBEHAVIOUR: [&str; 12] = [
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "lose_answer": 0.1, "lose_request": 0.03}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "error_before": 0.05, "error_after": 0.05, "rate_limit": 0.1}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "garble": 0.08}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "hang": 0.01}"#,
-    r#"{"latency_ms": 400, "latency_jitter_ms": 800, "lose_answer": 0.02}"#,
+    r#"{"latency_ms": 400, "latency_jitter_ms": 800, "lose_answer": 0.02, "reject_after": 0.1, "reject_after_ms": 500}"#,
     r#"{"latency_ms": 20, "latency_jitter_ms": 40, "refuse": {"account_closed": 0.05}, "only_shape": "payout"}"#,
+    r#"{"latency_ms": 20, "latency_jitter_ms": 40, "reject_after": 0.1, "reject_after_ms": 500, "only_shape": "batch"}"#,
     // Late, but while the request lives.
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "execute_late": 0.1, "execute_late_ms": 3000}"#,
     FILES_LATE,
