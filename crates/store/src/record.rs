@@ -318,6 +318,7 @@ async fn batch_advance(
                 failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,
                 last_code = coalesce($6, CASE WHEN $4 THEN 'unknown' ELSE last_code END),
                 available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + $8 ELSE available_at END,
+                available_in = CASE WHEN $3 AND $7 THEN $8 ELSE available_in END,
                 lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
                 lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END
           WHERE id = $1",
