@@ -224,7 +224,12 @@ impl Cause {
                 tracing::warn!(rail, account, %batch, reason, status, "a call without an answer that counts");
             }
             Cause::Expired => {
-                tracing::warn!(rail, account, reason, "nothing was executed: is the rail's clock ahead of ours, or its way here slow?");
+                tracing::warn!(
+                    rail,
+                    account,
+                    reason,
+                    "nothing was executed: is the rail's clock ahead of ours, or its way here slow?"
+                );
             }
             Cause::Unconnected
             | Cause::InProgress
