@@ -291,7 +291,9 @@ impl Told<'_> {
         match outcome {
             // Of several payments the one came back that it names; the payee has another.
             Outcome::Paid(reference) => {
-                assert!(named(reference) && (status == "paid" || status == "returned" && said["count"].as_u64() > Some(1)))
+                assert!(
+                    named(reference) && (status == "paid" || status == "returned" && said["count"].as_u64() > Some(1))
+                )
             }
             Outcome::Returned(reference) => {
                 // Only what is asked for one payment counts its payments.

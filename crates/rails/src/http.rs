@@ -30,6 +30,8 @@ pub(crate) struct Http {
     base: Url,
     call_timeout: Duration,
     statement: StatementPatience,
+    /// Whose answers these are.
+    rail: &'static str,
     /// Answers may tell of so many payments, whatever was asked about.
     items: usize,
 }
@@ -221,8 +223,15 @@ impl Cause {
             Cause::ServerError(status) | Cause::Undocumented(status) => {
                 tracing::warn!(rail, account, %batch, reason, status, "a call without an answer that counts");
             }
+            Cause::Expired => {
+                tracing::warn!(
+                    rail,
+                    account,
+                    reason,
+                    "nothing was executed: is the rail's clock ahead of ours, or its way here slow?"
+                );
+            }
             Cause::Unconnected
-            | Cause::Expired
             | Cause::InProgress
             | Cause::TimedOut
             | Cause::Broken
@@ -325,7 +334,7 @@ impl Http {
             .user_agent(concat!("payfleet/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(RegistryError::Client)?;
-        Ok(Http { client, base, call_timeout, statement, items: 0 })
+        Ok(Http { client, base, call_timeout, statement, rail: "", items: 0 })
     }
 
     /// A request that pays.
@@ -345,9 +354,14 @@ impl Http {
         self.with_account(self.client.get(url), account).timeout(self.statement.whole)
     }
 
+    /// The same, for this rail.
+    pub(crate) fn of(self, rail: &Rail) -> Http {
+        Http { rail: rail.name, ..self }
+    }
+
     /// The same, for a rail that tells of a whole batch when it is asked about what is left of it.
     pub(crate) fn telling_of(self, rail: &Rail) -> Http {
-        Http { items: rail.payouts_per_batch as usize, ..self }
+        Http { items: rail.payouts_per_batch as usize, ..self.of(rail) }
     }
 
     /// Sends a request once, and reads the answer to its end.
@@ -355,6 +369,9 @@ impl Http {
         let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len().max(self.items);
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
         let (status, at) = (response.status(), clock_of(&response));
+        if let Some(at) = at {
+            clock_told(self.rail, at);
+        }
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -390,6 +407,14 @@ impl Http {
 fn clock_of(response: &reqwest::Response) -> Option<OffsetDateTime> {
     let date = response.headers().get(reqwest::header::DATE)?.to_str().ok()?;
     OffsetDateTime::parse(date, &Rfc2822).ok()
+}
+
+/// Says by how much the rail's clock differs from ours. By its clock requests expire, and by ours they are dated; none is executed where it is ahead by
+/// more than a request lives.
+fn clock_told(rail: &'static str, at: OffsetDateTime) {
+    // It is told to the second that had begun.
+    let ahead = (at - OffsetDateTime::now_utc()).as_seconds_f64() + 0.5;
+    metrics::gauge!("payfleet_rail_clock_ahead_seconds", "rail" => rail).set(ahead);
 }
 
 /// What went wrong on the way to a statement, for its error.

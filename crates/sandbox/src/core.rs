@@ -103,6 +103,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// What the rail's own clock says when the machine's says `now`.
+    pub fn clock(&self, now: At) -> At {
+        At(now.0.saturating_add(self.faults.config().clock_ahead_ms))
+    }
+
     /// From what was replayed.
     pub fn new(
         ledger: Ledger,

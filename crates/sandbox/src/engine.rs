@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
 use payfleet_runtime::shutdown::Shutdown;
@@ -95,6 +95,13 @@ impl Engine {
     /// Returns if the journal is ever lost.
     pub async fn lost(&self) -> Lost {
         self.journal.lost().await
+    }
+
+    /// What the rail's clock says, if that is not what the machine's says.
+    pub fn clock_if_it_differs(&self) -> Option<SystemTime> {
+        let now = At::now();
+        let said = self.core().clock(now);
+        (said != now).then(|| UNIX_EPOCH + Duration::from_millis(u64::try_from(said.0).unwrap_or(0)))
     }
 
     /// Does this under the lock, and returns once all of it, and all that went before, is written.

@@ -30,6 +30,7 @@ Faults, drawn for each call or payment (PUT /faults changes those that the body 
   execute_late[_ms]        the connection is dropped, and the request executed so much later; with
                            execute_late_answered a file gets its receipt at once
   statement_lag_ms {SHAPE: MS}
+  clock_ahead_ms           its clock, by which requests expire and answers are dated
   lie {amount currency destination reference omit_statement phantom_statement duplicate_payment reach_ms}
   only_shape max seed
 

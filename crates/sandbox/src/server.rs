@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -150,7 +150,9 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
-        .with_state(engine);
+        .with_state(Arc::clone(&engine));
+    let dated = engine;
+    let router = router.layer(middleware::from_fn_with_state(dated, date));
     let router = match token {
         None => router,
         Some(token) => {
@@ -160,6 +162,17 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
     };
     // Outside of the authorization, for probes.
     router.route("/healthz", get(async || "alive\n"))
+}
+
+/// Dates the answer by a clock that differs, if it does; else the server does it.
+async fn date(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(now) = engine.clock_if_it_differs()
+        && let Ok(value) = HeaderValue::from_str(&httpdate::fmt_http_date(now))
+    {
+        response.headers_mut().insert(header::DATE, value);
+    }
+    response
 }
 
 async fn authorize(State(bearer): State<Arc<str>>, request: Request, next: Next) -> Response {

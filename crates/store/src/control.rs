@@ -323,7 +323,7 @@ pub(crate) async fn control_let_go(
 ) -> Result<Option<ControlLifted>, StoreError> {
     let lifted = sqlx::query(
         "-- batch_lift
-         UPDATE batch b SET state = 'ready', closed_at = NULL, stalled_leases = 0, available_at = clock_timestamp()
+         UPDATE batch b SET state = 'ready', closed_at = NULL, stalled_leases = 0, available_at = clock_timestamp(), available_in = NULL
           WHERE b.id = $1 AND b.state = 'held' AND b.first_sent_at IS NULL
             AND NOT EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
                                AND (p.state <> 'held' OR p.code <> ALL($2)))",

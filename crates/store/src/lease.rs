@@ -68,7 +68,7 @@ impl Store {
                 let row = sqlx::query(
                     "-- lease_acquire
                      UPDATE batch b
-                        SET lease_epoch = b.lease_epoch + 1, lease_until = clock_timestamp() + $3, lease_owner = $2,
+                        SET lease_epoch = b.lease_epoch + 1, lease_until = clock_timestamp() + $3, lease_length = $3, lease_owner = $2,
                             stalled_leases = b.stalled_leases + 1
                        FROM run r
                       WHERE b.id = $1 AND b.state IN ('ready', 'sending', 'accepted')
@@ -137,7 +137,7 @@ impl Store {
                        SELECT b.id, b.lease_until FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS held (id, epoch) ON b.id = held.id
                         WHERE b.lease_epoch = held.epoch AND b.lease_until > clock_timestamp()
                         ORDER BY b.id FOR NO KEY UPDATE OF b)
-                     UPDATE batch b SET lease_until = clock_timestamp() + $3
+                     UPDATE batch b SET lease_until = clock_timestamp() + $3, lease_length = $3
                        FROM mine WHERE b.id = mine.id AND mine.lease_until > clock_timestamp()
                   RETURNING b.id, b.lease_epoch",
                 )
@@ -161,7 +161,7 @@ impl Store {
                 sqlx::query(
                     "-- lease_release
                      UPDATE batch SET lease_until = '-infinity', lease_owner = NULL, stalled_leases = 0,
-                            available_at = clock_timestamp() + $3
+                            available_at = clock_timestamp() + $3, available_in = $3
                       WHERE id = $1 AND lease_epoch = $2 AND lease_until > clock_timestamp()",
                 )
                 .bind(lease.batch.0)
@@ -171,6 +171,34 @@ impl Store {
                 .await
                 .step("lease_release")?;
                 Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Has no lease and no wait count for longer than its length from now. They do where the server's clock has gone back, as after a failover to one that
+    /// is behind. Returns how many did.
+    ///
+    /// A lease is not over by that: whoever holds it renews it meanwhile, and if nobody does it ends after its own length.
+    pub async fn waits_shorten(&self) -> Result<u64, StoreError> {
+        self.transaction("waits_shorten", move |tx| {
+            Box::pin(async move {
+                let shortened = sqlx::query(
+                    "-- waits_shorten
+                     WITH longer AS (
+                       SELECT id FROM batch
+                        WHERE state IN ('ready', 'sending', 'accepted')
+                          AND (lease_until > clock_timestamp() + lease_length OR available_at > clock_timestamp() + coalesce(available_in, '0'))
+                        ORDER BY id FOR NO KEY UPDATE)
+                     UPDATE batch b
+                        SET lease_until = least(b.lease_until, clock_timestamp() + b.lease_length),
+                            available_at = least(b.available_at, clock_timestamp() + coalesce(b.available_in, '0'))
+                       FROM longer WHERE b.id = longer.id",
+                )
+                .execute(tx)
+                .await
+                .step("waits_shorten")?;
+                Ok(shortened.rows_affected())
             })
         })
         .await

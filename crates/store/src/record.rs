@@ -306,6 +306,7 @@ async fn batch_advance(
     }
     let progressed =
         report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
+    let nothing_executed = report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted) && !progressed;
     let code = refusals.words.first().map(String::as_str);
     sqlx::query(
         "-- batch_advance
@@ -316,8 +317,9 @@ async fn batch_advance(
                 stalled_leases = CASE WHEN $3 THEN 0 ELSE stalled_leases END,
                 unknown_attempts = unknown_attempts + $4::int,
                 failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,
-                last_code = coalesce($6, CASE WHEN $4 THEN 'unknown' ELSE last_code END),
+                last_code = coalesce($6, CASE WHEN $4 THEN 'unknown' WHEN $9 THEN 'not_executed' ELSE last_code END),
                 available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + $8 ELSE available_at END,
+                available_in = CASE WHEN $3 AND $7 THEN $8 ELSE available_in END,
                 lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
                 lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END
           WHERE id = $1",
@@ -330,6 +332,7 @@ async fn batch_advance(
     .bind(code)
     .bind(report.release)
     .bind(interval(report.available_in))
+    .bind(nothing_executed)
     .execute(tx)
     .await
     .step("batch_advance")?;

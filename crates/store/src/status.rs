@@ -51,8 +51,10 @@ pub struct BatchProgress {
     pub batches_recovered: i64,
     /// Payouts in batches that were finished in the last ten seconds.
     pub payouts_last_10_secs: i64,
-    /// Since when the oldest open batch could have been worked on.
+    /// Since when the oldest open batch could have been worked on, or was first.
     pub oldest_open: Option<OffsetDateTime>,
+    /// Failures in a row of the open batch that has most.
+    pub failures: i32,
 }
 
 /// What is told of a run beside its state: what waits for people, and what came back.
@@ -169,8 +171,9 @@ impl Store {
                         coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held')
                           AND b.closed_at > clock_timestamp() - interval '10 seconds'), 0)::bigint AS recent,
                         -- Before its payment begins it has waited for nothing.
-                        nullif(min(greatest(b.available_at, r.paying_at))
-                                 FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), '-infinity') AS oldest
+                        nullif(min(greatest(least(b.available_at, (SELECT min(a.opened_at) FROM attempt a WHERE a.batch_id = b.id)), r.paying_at))
+                                 FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), '-infinity') AS oldest,
+                        coalesce(max(b.failures) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), 0) AS failures
                    FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1",
             )
             .bind(run.0)
@@ -187,6 +190,7 @@ impl Store {
                 batches_recovered: read("recovered")?,
                 payouts_last_10_secs: read("recent")?,
                 oldest_open: row.try_get("oldest").step("run_progress")?,
+                failures: row.try_get("failures").step("run_progress")?,
             })
         })
         .await

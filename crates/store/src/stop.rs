@@ -199,7 +199,7 @@ impl Store {
                     "-- batch_clear
                      UPDATE batch b
                         SET state = 'ready', first_sent_at = NULL, stalled_leases = 0, lease_until = '-infinity', lease_owner = NULL,
-                            available_at = clock_timestamp()
+                            available_at = clock_timestamp(), available_in = NULL
                       WHERE b.id = $1 AND NOT EXISTS (
                               SELECT FROM attempt a WHERE a.batch_id = b.id AND (a.result IS NULL OR a.result = 'unknown'))",
                 )

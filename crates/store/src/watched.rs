@@ -13,7 +13,8 @@ pub struct Watched {
     pub runs_discrepant: f64,
     /// The age of the oldest hold that people must decide, in seconds. Not of what somebody wants held.
     pub hold_oldest_secs: f64,
-    /// How long the run that stands still longest has had neither an attempt nor a batch that closed, though something of it could be sent, in seconds.
+    /// How long the run that stands still longest has had neither an attempt that the rail may have executed nor a batch that closed, though something of
+    /// it could be sent, in seconds.
     pub run_still_secs: f64,
 }
 
@@ -44,7 +45,7 @@ impl Store {
                           SELECT max(extract(epoch FROM clock_timestamp() - greatest(r.created_at, r.planned_at, r.paying_at, news.closed_at, news.opened_at)))
                             FROM run r, LATERAL (
                               SELECT max(b.closed_at) AS closed_at,
-                                     max((SELECT max(a.opened_at) FROM attempt a WHERE a.batch_id = b.id)) AS opened_at
+                                     max((SELECT max(a.opened_at) FROM attempt a WHERE a.batch_id = b.id AND a.result IS DISTINCT FROM 'not_executed')) AS opened_at
                                 FROM batch b WHERE b.run_id = r.id) AS news
                            WHERE r.paused_at IS NULL
                              AND (r.state IN ('planning', 'planned')

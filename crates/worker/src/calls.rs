@@ -117,9 +117,16 @@ impl Line<'_> {
             let now = clock.now();
             // Rule `suspended_time_counts`. By both clocks: the steady one does not know of a host that was suspended,
             // and the other one may be set back.
-            let is_late =
-                now >= permission.intended + self.rail.request_lifetime || clock.wall() >= permission.expires_at;
-            if is_late || self.worker.shutdown.is_requested() {
+            let is_over = now >= permission.intended + self.rail.request_lifetime;
+            let has_expired = clock.wall() >= permission.expires_at;
+            if has_expired && !is_over {
+                let rail = self.rail.name;
+                tracing::warn!(
+                    rail,
+                    "nothing was sent: by this machine's clock the request had expired before it was made; is that clock ahead of the database's?"
+                );
+            }
+            if is_over || has_expired || self.worker.shutdown.is_requested() {
                 return None;
             }
             match held.begin(payouts, now) {

@@ -28,6 +28,9 @@ const CHECKED: Duration = Duration::from_secs(15);
 /// The same while it is not.
 const CHECKED_BEHIND: Duration = Duration::from_secs(2);
 
+/// How often the sweeper looks for leases and waits that count for longer than they were meant to; a new one begins with it.
+const SHORTENED: Duration = Duration::from_secs(5);
+
 /// How often the sweeper counts what somebody should hear of.
 const COUNTED: Duration = Duration::from_secs(15);
 
@@ -37,6 +40,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
     let mut counted: Option<Instant> = None;
+    let mut shortened: Option<Instant> = None;
     let (mut checked, mut swept) = (None::<Instant>, false);
     while !worker.shutdown.is_requested() {
         let answered = match lock {
@@ -61,13 +65,24 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         if lock.is_none() {
             // Whoever sweeps now says it.
             told_of(Watched::default());
-            counted = None;
+            (counted, shortened) = (None, None);
         } else if servers_answer && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
             match process.store.watched_read().await {
                 Ok(watched) => told_of(watched),
                 Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
             }
             counted = Some(Instant::now());
+        }
+        if lock.is_some() && servers_answer && shortened.is_none_or(|at| at.elapsed() >= SHORTENED) {
+            match process.store.waits_shorten().await {
+                Ok(0) => {}
+                Ok(batches) => tracing::warn!(
+                    batches,
+                    "the database's clock has gone back; leases and waits that would count for longer by it are shortened"
+                ),
+                Err(error) => tracing::warn!(%error, "whether leases count for too long is not known"),
+            }
+            shortened = Some(Instant::now());
         }
         let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {

@@ -41,6 +41,7 @@ struct ProgressFields {
     #[serde(with = "rfc3339::option")]
     oldest_open: Option<OffsetDateTime>,
     oldest_open_secs: Option<u64>,
+    failures: i32,
 }
 
 #[derive(Serialize)]
@@ -146,6 +147,9 @@ fn text(
         None => String::new(),
     };
     let oldest = match progress.oldest_open_secs {
+        Some(secs) if progress.failures > 0 => {
+            format!("; the oldest open one waits since {}, {} failures in a row", show::span(secs), progress.failures)
+        }
         Some(secs) => format!("; the oldest open one waits since {}", show::span(secs)),
         None => String::new(),
     };
@@ -204,5 +208,6 @@ fn progress(run: &RunRow, status: &RunStatus, now: OffsetDateTime) -> ProgressFi
         batches_recovered: batches.batches_recovered,
         oldest_open: batches.oldest_open,
         oldest_open_secs: batches.oldest_open.map(|at| since(at) as u64),
+        failures: batches.failures,
     }
 }

@@ -36,7 +36,8 @@ struct Receipt {
 
 impl SandboxFile {
     pub(crate) fn new(http: Http) -> Self {
-        SandboxFile { rail: declared("sandbox-file"), http }
+        let rail = declared("sandbox-file");
+        SandboxFile { rail, http: http.of(rail) }
     }
 
     async fn hand_in(&self, call: &Call<'_>) -> Result<Vec<Outcome>, Cause> {

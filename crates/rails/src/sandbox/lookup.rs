@@ -32,7 +32,8 @@ struct Transfer<'a> {
 
 impl SandboxLookup {
     pub(crate) fn new(http: Http) -> Self {
-        SandboxLookup { rail: declared(RAIL), http }
+        let rail = declared(RAIL);
+        SandboxLookup { rail, http: http.of(rail) }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {

@@ -19,7 +19,8 @@ pub(crate) struct SandboxPayout {
 
 impl SandboxPayout {
     pub(crate) fn new(http: Http) -> Self {
-        SandboxPayout { rail: declared("sandbox-payout"), http }
+        let rail = declared("sandbox-payout");
+        SandboxPayout { rail, http: http.of(rail) }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {

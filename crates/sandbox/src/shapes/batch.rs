@@ -48,7 +48,7 @@ pub(super) async fn execute(
                 return Seen::Again(span);
             }
             let settled = now.after(settings.batch_settle_after);
-            let checked = check_expiry(group.expires_at, now);
+            let checked = check_expiry(group.expires_at, core.clock(now));
             Seen::First(checked.map(|()| core.pay_group(Shape::Batch, account, &group, settled, late)))
         })
         .await?;

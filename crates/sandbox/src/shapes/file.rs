@@ -24,7 +24,8 @@ pub(super) async fn execute(engine: &Engine, account: &str, body: &str, late: La
     let receipt = engine
         .execute(|core| {
             let now = At::now();
-            check_expiry(group.expires_at, now).map(|()| core.pay_group(Shape::File, account, &group, now, late))
+            let checked = check_expiry(group.expires_at, core.clock(now));
+            checked.map(|()| core.pay_group(Shape::File, account, &group, now, late))
         })
         .await??;
     Ok(accepted(&receipt))

@@ -33,7 +33,8 @@ pub(super) async fn execute(engine: &Engine, account: &str, body: &str, late: La
         .execute(|core| {
             // Under the lock: once a lookup after the expiry found nothing, nothing can come any more.
             let now = At::now();
-            check_expiry(instruction.expires_at, now).map(|()| core.pay(order, now))
+            let checked = check_expiry(instruction.expires_at, core.clock(now));
+            checked.map(|()| core.pay(order, now))
         })
         .await??;
     Ok(match receipt.refusal {

@@ -56,7 +56,7 @@ pub(super) async fn execute(
                 idempotency_key: Some(idempotency_key),
                 plan: late.plan,
             };
-            let checked = check_expiry(instruction.expires_at, now);
+            let checked = check_expiry(instruction.expires_at, core.clock(now));
             Seen::First(checked.map(|()| core.pay(order, now)))
         })
         .await?;
