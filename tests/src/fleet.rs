@@ -286,9 +286,14 @@ impl Fleet {
 
     /// Starts a worker with these failpoints.
     pub fn worker_armed(&mut self, failpoints: &str, arguments: &[&str]) -> Worker {
+        self.worker_with(&[("PAYFLEET_FAILPOINTS", failpoints)], arguments)
+    }
+
+    /// Starts a worker with these variables.
+    pub fn worker_with(&mut self, variables: &[(&str, &str)], arguments: &[&str]) -> Worker {
         let (mut command, admin) = self.worker_command(arguments);
         let log = self.folder.path().join(format!("worker-{}.log", self.workers_started));
-        command.env("PAYFLEET_FAILPOINTS", failpoints);
+        command.envs(variables.iter().copied());
         Worker { process: Process::start("payfleet-worker", &mut command, &log), admin, log }
     }
 

@@ -124,3 +124,55 @@ async fn programs_tell_by_metrics_who_is_away() {
     tells(&fleet, worker, &up).await;
     tells(&fleet, watch, &up).await;
 }
+
+/// Redis only wakes: whatever becomes of it, the fleet goes on from Postgres, and so does a worker that starts without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_the_fleet_goes_on_from_postgres() {
+    let options = FleetOptions { batch_size: 5, ..FleetOptions::default() };
+    let mut fleet = Fleet::with_payouts(options, 400).await;
+    fleet.faults(r#"{"latency_ms": 50}"#).await;
+    let run = fleet.run("shop", "2026-01").await;
+    let _workers = fleet.workers(2);
+    fleet.paid_at_least(60, LONG).await;
+    fleet.redis.kill();
+    let late = fleet.worker(&[]);
+    fleet.settled(run, LONG).await;
+    assert!(fleet.worker_logs().contains("working from Postgres"), "it is said");
+    assert!(late.log().contains("started"), "{}", late.log());
+    fleet.assert_paid_exactly_once().await;
+    fleet.redis.restart().await;
+    let next = fleet.run("shop", "2026-02").await;
+    ends_well(&fleet, next).await;
+}
+
+/// It answers, and takes nothing: full, a replica, or behind another password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_takes_no_hints_stops_nobody() {
+    let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 10, ..FleetOptions::default() }, 200).await;
+    let mut redis = fleet.redis.connection().await.unwrap();
+    let _workers = fleet.workers(2);
+    let spoilt: [&[&str]; 3] = [
+        &["CONFIG", "SET", "maxmemory", "1"],
+        &["REPLICAOF", "127.0.0.1", "1"],
+        &["CONFIG", "SET", "requirepass", "another"],
+    ];
+    for (month, (spoil, mend)) in
+        spoilt.iter().zip([&["CONFIG", "SET", "maxmemory", "0"][..], &["REPLICAOF", "NO", "ONE"], &[]]).enumerate()
+    {
+        let mut say = async |words: &[&str]| {
+            let [name, arguments @ ..] = words else { return };
+            let _: deadpool_redis::redis::Value =
+                deadpool_redis::redis::cmd(name).arg(arguments).query_async(&mut redis).await.unwrap();
+        };
+        say(spoil).await;
+        if mend.is_empty() {
+            // Those that are connected stay so, and would not mind.
+            say(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        }
+        let run = fleet.run("shop", &format!("2026-0{}", month + 1)).await;
+        fleet.settled(run, LONG).await;
+        println!("settled after {spoil:?}");
+        say(mend).await;
+    }
+    fleet.assert_paid_exactly_once().await;
+}

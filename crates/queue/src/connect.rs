@@ -33,7 +33,9 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The URL is none.
-    #[error("the Redis URL cannot be used: give it as redis://[user:password@]host:port/database")]
+    #[error(
+        "the Redis URL cannot be used: give it as redis://[user:password@]host:port/database, or rediss:// for TLS"
+    )]
     Url(#[source] RedisError),
     /// The prefix cannot be part of keys and patterns.
     #[error("`{0}` cannot be the prefix of keys in Redis: use 1 to 64 letters, digits, `-`, `_` and `:`")]
@@ -86,13 +88,22 @@ pub enum QueueError {
 }
 
 impl Queue {
-    /// Opens the fleet's Redis, and verifies that it answers and never evicts. All keys begin with `prefix`, so that several
-    /// installations can share a server.
+    /// Opens the fleet's Redis, and verifies that it answers and never evicts.
     pub async fn connect(url: &str, prefix: &str) -> Result<Queue, QueueError> {
+        let queue = Queue::open(url, prefix)?;
+        queue.verify().await?;
+        Ok(queue)
+    }
+
+    /// Opens the fleet's Redis, which may be away. All keys begin with `prefix`, so that several installations can share a server.
+    pub fn open(url: &str, prefix: &str) -> Result<Queue, QueueError> {
         let fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:".contains(&byte);
         if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(fit) {
             return Err(QueueError::Prefix(prefix.to_owned()));
         }
+        // For rediss://. The crate builds its configuration with whatever cryptography the process has, and panics if there is none. An error says that it
+        // was set before.
+        let _set_before = rustls::crypto::ring::default_provider().install_default();
         let client = Client::open(url).map_err(QueueError::Url)?;
         let place = client.get_connection_info().addr().to_string();
         let manager = Manager::new_with_config(url, settings(RESPONSE_TIMEOUT)).map_err(QueueError::Url)?;
@@ -104,9 +115,7 @@ impl Queue {
             .recycle_timeout(Some(CONNECT_TIMEOUT))
             .build()
             .map_err(|source| QueueError::Unreachable { place: place.clone(), source: Box::new(source) })?;
-        let queue = Queue { inner: Arc::new(Inner { client, pool, prefix: prefix.to_owned(), place }) };
-        queue.verify().await?;
-        Ok(queue)
+        Ok(Queue { inner: Arc::new(Inner { client, pool, prefix: prefix.to_owned(), place }) })
     }
 
     /// Whether Redis answers now.
@@ -115,7 +124,8 @@ impl Queue {
         Ok(())
     }
 
-    async fn verify(&self) -> Result<(), QueueError> {
+    /// Whether Redis answers, and never throws away what it was given.
+    pub async fn verify(&self) -> Result<(), QueueError> {
         let doing = "tell its maxmemory-policy";
         let memory: String = self.command(doing, redis::cmd("INFO").arg("memory")).await?;
         match memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::trim) {

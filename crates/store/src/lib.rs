@@ -71,6 +71,6 @@ pub use schema::SchemaState;
 pub use split::SplitRefused;
 pub use status::{BatchProgress, CodeCount, OutcomeCount, ReturnedPayout, RunAside, RunStatus};
 pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
-pub use sweep::SweepLock;
+pub use sweep::{SweepLock, Sweeper};
 pub use tenant::TenantRail;
 pub use watched::Watched;

@@ -8,12 +8,16 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor, Row};
 
 use crate::connect::{Step, Store, StoreError, detached, pass};
+use crate::lease::interval;
 
 /// The advisory lock under which one sweeper at a time works.
 const SWEEP_LOCK: i64 = 0x5046_0002;
 
 /// How long a sweeper may be silent. It pings before each sweep, at least every second.
 const SILENCE: &str = "SET idle_session_timeout = '3s'";
+
+/// Work that was due before so long should have been hinted at: twice as long as a follower needs to become the sweeper.
+const LATE: Duration = Duration::from_secs(4);
 
 /// How long the server may take to answer a ping before the right is taken for lost.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,24 +41,47 @@ impl SweepLock {
     }
 }
 
+/// Who sweeps.
+#[derive(Debug)]
+pub enum Sweeper {
+    /// Whoever asked, from now on.
+    Ours(SweepLock),
+    /// Another.
+    Anothers {
+        /// Whether something of these rails waits for a worker though it was due some seconds ago.
+        work_is_late: bool,
+    },
+}
+
 impl Store {
-    /// Tries to become the sweeper. `None` while another is.
-    pub async fn sweep_lock(&self) -> Result<Option<SweepLock>, StoreError> {
+    /// Tries to become the sweeper; and looks, in the same question, whether work waits that workers should have been hinted at long ago. It may: hints
+    /// wait their turn behind those of a long run. To a worker with a free place that hears no hints it says that there are none to hear.
+    pub async fn sweep_lock(&self, rails: Vec<&'static str>) -> Result<Sweeper, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
             let mut connection = pool.acquire().await.step("sweep_lock")?;
-            let got: bool = sqlx::query_scalar("-- sweep_lock\nSELECT pg_try_advisory_lock($1)")
-                .bind(SWEEP_LOCK)
-                .fetch_one(&mut *connection)
-                .await
-                .step("sweep_lock")?;
+            let (got, work_is_late): (bool, bool) = sqlx::query_as(
+                "-- sweep_lock
+                 SELECT pg_try_advisory_lock($1), EXISTS (
+                   SELECT FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.paused_at IS NULL AND EXISTS (
+                     SELECT FROM batch b
+                      WHERE b.rail = ANY($2) AND b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted')
+                        AND b.available_at < clock_timestamp() - $3 AND b.lease_until < clock_timestamp() - $3
+                        AND (r.paying_at < clock_timestamp() - $3 AND r.state = 'paying' OR b.state <> 'ready')))",
+            )
+            .bind(SWEEP_LOCK)
+            .bind(rails)
+            .bind(interval(LATE))
+            .fetch_one(&mut *connection)
+            .await
+            .step("sweep_lock")?;
             if !got {
-                return Ok(None);
+                return Ok(Sweeper::Anothers { work_is_late });
             }
             // Detached from the pool, or the next borrower would be the sweeper.
             let mut connection = connection.detach();
             connection.execute(SILENCE).await.step("sweep_lock")?;
-            Ok(Some(SweepLock { connection }))
+            Ok(Sweeper::Ours(SweepLock { connection }))
         })
         .await
     }
@@ -110,6 +137,23 @@ impl Store {
             .step("batches_due")?;
             pass("batches_due", "after").await?;
             Ok(rows.into_iter().map(BatchId).collect())
+        })
+        .await
+    }
+
+    /// Workers that hold leases now.
+    pub async fn workers_leasing(&self) -> Result<u32, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let workers: i64 = sqlx::query_scalar(
+                "-- workers_leasing
+                 SELECT count(DISTINCT lease_owner) FROM batch
+                  WHERE state IN ('ready', 'sending', 'accepted') AND lease_until > clock_timestamp()",
+            )
+            .fetch_one(&pool)
+            .await
+            .step("workers_leasing")?;
+            Ok(u32::try_from(workers).unwrap_or(u32::MAX))
         })
         .await
     }

@@ -16,8 +16,8 @@ mod ready;
 mod spool;
 pub mod sweep;
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use payfleet_domain::Backoff;
 use payfleet_memory::MemoryError;
@@ -51,6 +51,10 @@ pub struct Worker {
     pub(crate) calls: Semaphore,
     /// A hint came: something is open, and a sweeper that rests need not rest.
     pub(crate) hinted: Notify,
+    /// When the last hint came, or nothing had been waited for yet.
+    pub(crate) heard_at: Mutex<Instant>,
+    /// Something waits that should have been hinted at, or cannot be.
+    pub(crate) unhinted: Notify,
     /// Why nothing is sent although everything can be reached: the database is behind what was seen of it.
     pub(crate) behind: Behind,
     pub(crate) backoff: Backoff,
@@ -92,6 +96,8 @@ impl Worker {
             paces: Paces::new(&options.rate_limit),
             calls: Semaphore::new(options.calls.into()),
             hinted: Notify::new(),
+            heard_at: Mutex::new(Instant::now()),
+            unhinted: Notify::new(),
             behind: Behind::default(),
             backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
             shutdown,
@@ -190,7 +196,12 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let admin = AdminServer::bind(options.admin_listen, readiness.clone(), Metrics::install()?).await?;
     let store = Store::connect_for(options.database.url()?.expose(), options.connections(), STATEMENT).await?;
     store.schema_check().await?;
-    let queue = Queue::connect(options.redis.url()?.expose(), &options.redis_prefix).await?;
+    let queue = Queue::open(options.redis.url()?.expose(), &options.redis_prefix)?;
+    match queue.verify().await {
+        Ok(()) => {}
+        Err(unfit @ QueueError::Evicts { .. }) => return Err(unfit.into()),
+        Err(error) => tracing::warn!(%error, "working from Postgres alone, until Redis answers"),
+    }
     let store = payfleet_memory::remembering(store, &options.state, Some(queue.clone())).await?;
     store.generation_check("worker").await?;
     let registry = Registry::new(&RailsConfig {
@@ -266,7 +277,9 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
 async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
     let worker = &process.worker;
     const EVERY: Duration = Duration::from_secs(2);
-    loop {
+    /// Beats from one count of the workers to the next.
+    const COUNTED: u64 = 8;
+    for beats in 0_u64.. {
         let beat = WorkerBeat {
             worker: worker.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -276,6 +289,12 @@ async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
         };
         if let Err(error) = process.queue.heartbeat(&beat, EVERY * 3).await {
             tracing::debug!(%error, "no heartbeat");
+        }
+        // For when Redis is away and each keeps to its share of a rate.
+        if beats % COUNTED == 0
+            && let Ok(workers) = process.queue.workers().await
+        {
+            worker.paces.shared_by(u32::try_from(workers.len()).unwrap_or(u32::MAX));
         }
         tokio::time::sleep(EVERY).await;
     }

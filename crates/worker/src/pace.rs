@@ -1,27 +1,58 @@
 //! Keeping to the rate at which a rail's account takes calls from the whole fleet.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use payfleet_domain::Rail;
 
 use crate::RateLimit;
-use crate::ports::{Clock, Hints};
+use crate::ports::{Clock, Hints, Moment};
+
+/// How long Redis is left alone that did not answer.
+const ALONE: Duration = Duration::from_secs(2);
+
+/// Before anything is known of them.
+const WORKERS: u32 = 10;
 
 /// Calls that may be made without asking again.
 type Granted = Arc<tokio::sync::Mutex<u32>>;
 
 /// The permits of this process, by rail and account.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Paces {
     limits: Vec<RateLimit>,
     granted: Mutex<HashMap<(&'static str, String), Granted>>,
+    /// How many workers there are, as far as is known.
+    workers: AtomicU32,
+    /// Until when Redis is not asked, since it did not answer.
+    alone_until: Mutex<Option<Moment>>,
 }
 
 impl Paces {
     pub(crate) fn new(limits: &[RateLimit]) -> Self {
-        Paces { limits: limits.to_vec(), granted: Mutex::default() }
+        Paces {
+            limits: limits.to_vec(),
+            granted: Mutex::default(),
+            workers: AtomicU32::new(WORKERS),
+            alone_until: Mutex::default(),
+        }
+    }
+
+    /// Takes note of how many workers share the rates. While Redis counted for all of them, that was nobody's business.
+    pub(crate) fn shared_by(&self, workers: u32) {
+        self.workers.store(workers.max(1), Ordering::Relaxed);
+    }
+
+    /// The same, by what can be seen without Redis: those that hold leases, which may not be all.
+    pub(crate) fn shared_by_at_least(&self, workers: u32) {
+        self.workers.fetch_max(workers, Ordering::Relaxed);
+    }
+
+    fn is_alone(&self, now: Moment) -> bool {
+        let until = self.alone_until.lock().unwrap_or_else(PoisonError::into_inner); // it is only replaced
+        until.is_some_and(|until| now < until)
     }
 
     fn calls_per_sec(&self, rail: &Rail) -> Option<u32> {
@@ -31,7 +62,7 @@ impl Paces {
 
     /// Waits until one call may be made. Asks for a twentieth of a second's calls at a time, so that Redis is not asked for every call.
     ///
-    /// A courtesy, not a guard of money: while Redis cannot be asked, this process goes on at a tenth of the rate.
+    /// A courtesy, not a guard of money: while Redis cannot be asked, this process goes on with its share of the rate.
     pub(crate) async fn permit(&self, hints: &dyn Hints, clock: &dyn Clock, rail: &'static Rail, account: &str) {
         let Some(per_sec) = self.calls_per_sec(rail) else { return };
         let granted = {
@@ -41,13 +72,19 @@ impl Paces {
         let mut granted = granted.lock().await;
         while *granted == 0 {
             let calls = (per_sec / 20).max(1);
+            let share = Duration::from_secs(self.workers.load(Ordering::Relaxed).into()) / per_sec;
+            if self.is_alone(clock.now()) {
+                clock.sleep(share).await;
+                *granted = 1;
+                continue;
+            }
             match hints.rate_permit(rail.name, account, calls, per_sec).await {
                 Ok(Duration::ZERO) => *granted = calls,
                 Ok(wait) => clock.sleep(wait).await,
                 Err(error) => {
-                    tracing::warn!(rail = rail.name, %error, "no rate permit; going on at a tenth of the rate");
-                    clock.sleep(Duration::from_secs(10) / per_sec).await;
-                    *granted = 1;
+                    tracing::warn!(rail = rail.name, %error, "no rate permit; going on with a share of the rate");
+                    // One that does not answer is not asked for each call: to wait for it takes longer than a call.
+                    *self.alone_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock.now() + ALONE);
                 }
             }
         }

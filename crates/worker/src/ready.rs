@@ -70,7 +70,7 @@ pub(crate) async fn keep(process: Arc<Process>) {
 async fn answers(process: &Process) -> Result<(), String> {
     let postgres = process.heard.answers();
     dependency("postgres", postgres.is_ok());
-    let redis = tokio::time::timeout(PATIENCE, process.queue.ping()).await;
+    let redis = tokio::time::timeout(PATIENCE, process.queue.verify()).await;
     let redis = redis.map_err(|_| silent("Redis")).and_then(|answer| answer.map_err(|error| error.to_string()));
     dependency("redis", redis.is_ok());
     postgres?;

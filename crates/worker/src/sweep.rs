@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use payfleet_domain::RunId;
 use payfleet_queue::{Hint, LOOKED_AT};
-use payfleet_store::{CloseVerdict, StoreError, SweepLock, Watched};
+use payfleet_store::{CloseVerdict, StoreError, SweepLock, Sweeper, Watched};
 
 use crate::{Process, Worker};
 
@@ -45,7 +45,16 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     while !worker.shutdown.is_requested() {
         let answered = match lock {
             Some(held) => Ok(held.is_held().await),
-            None => process.store.sweep_lock().await,
+            None => match process.store.sweep_lock(worker.registry.names()).await {
+                Ok(Sweeper::Ours(lock)) => Ok(Some(lock)),
+                Ok(Sweeper::Anothers { work_is_late }) => {
+                    if work_is_late {
+                        worker.unhinted.notify_one();
+                    }
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            },
         };
         process.heard.said(answered.as_ref().err());
         let servers_answer = answered.is_ok();
@@ -135,6 +144,7 @@ impl Worker {
                 Ok(hinted) => hinted,
                 Err(error) => {
                     tracing::warn!(rail, %error, "nothing can be hinted at");
+                    self.unhinted.notify_one();
                     continue;
                 }
             };
@@ -155,7 +165,10 @@ impl Worker {
                     window.hinted += hints.len();
                     tracing::debug!(rail, hints = hints.len(), "hinted again");
                 }
-                Err(error) => tracing::warn!(rail, %error, "nothing can be hinted at"),
+                Err(error) => {
+                    tracing::warn!(rail, %error, "nothing can be hinted at");
+                    self.unhinted.notify_one();
+                }
             }
         }
         for run in self.record.runs_to_cancel().await? {

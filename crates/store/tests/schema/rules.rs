@@ -188,6 +188,8 @@ pub const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("batch_parent_id_fkey", &["UPDATE batch SET parent_id = 99 WHERE id = 2"]),
+    ("batch_lease_length_check", &["UPDATE batch SET lease_length = '-1 second' WHERE id = 2"]),
+    ("batch_available_in_check", &["UPDATE batch SET available_in = '-1 second' WHERE id = 2"]),
     ("batch_payouts_check", &["UPDATE batch SET payouts = 0, last_payout_id = first_payout_id - 1 WHERE id = 2"]),
     (
         "batch_pkey",
@@ -664,7 +666,7 @@ pub const IMPLIED: &[(&str, &str)] = &[
 ];
 
 /// Everything else is NOT NULL.
-pub const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_owner
+pub const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result batch.available_in batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
   evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
