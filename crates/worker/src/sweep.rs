@@ -42,6 +42,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut counted: Option<Instant> = None;
     let mut shortened: Option<Instant> = None;
     let (mut checked, mut swept) = (None::<Instant>, false);
+    // Whether something was open at the last sweep.
+    let mut is_busy = true;
     while !worker.shutdown.is_requested() {
         let answered = match lock {
             Some(held) => Ok(held.is_held().await),
@@ -82,7 +84,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             }
             counted = Some(Instant::now());
         }
-        if lock.is_some() && servers_answer && shortened.is_none_or(|at| at.elapsed() >= SHORTENED) {
+        if lock.is_some() && servers_answer && is_busy && shortened.is_none_or(|at| at.elapsed() >= SHORTENED) {
             match process.store.waits_shorten().await {
                 Ok(0) => {}
                 Ok(batches) => tracing::warn!(
@@ -95,8 +97,10 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         }
         let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
-                Ok(true) => (BUSY, false),
-                Ok(false) => (IDLE, true),
+                Ok(open) => {
+                    is_busy = open;
+                    if open { (BUSY, false) } else { (IDLE, true) }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a sweep failed");
                     (IDLE, false)
