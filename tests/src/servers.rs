@@ -318,6 +318,13 @@ impl Redis {
             deadpool_redis::redis::cmd("FLUSHALL").query_async(&mut connection).await.expect("FLUSHALL is allowed");
     }
 
+    /// Its file of everything that was ever written there.
+    pub fn everything_written(&self) -> String {
+        let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).expect("it has one");
+        let text = |path| String::from_utf8_lossy(&std::fs::read(path).expect("a file of ours")).into_owned();
+        files.flatten().map(|file| text(file.path())).collect()
+    }
+
     /// A connection for tests that look into it.
     pub async fn connection(&self) -> Option<deadpool_redis::redis::aio::MultiplexedConnection> {
         let client = deadpool_redis::redis::Client::open(self.url()).expect("a valid URL");

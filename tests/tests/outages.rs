@@ -148,7 +148,11 @@ async fn without_redis_the_fleet_goes_on_from_postgres() {
 /// It answers, and takes nothing: full, a replica, or behind another password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_takes_no_hints_stops_nobody() {
-    let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 10, ..FleetOptions::default() }, 200).await;
+    let mut fleet = Fleet::start(FleetOptions { batch_size: 10, ..FleetOptions::default() }).await;
+    let sample =
+        ["sample", "--affiliates", "150", "--months", "3", "--commissions-per-affiliate", "3", "--start", "2026-01"];
+    fleet.must(&[&sample[..], &["--tenant", "shop"]].concat());
+    fleet.rails_set("shop");
     let mut redis = fleet.redis.connection().await.unwrap();
     let _workers = fleet.workers(2);
     let spoilt: [&[&str]; 3] = [
@@ -171,7 +175,8 @@ async fn a_redis_that_takes_no_hints_stops_nobody() {
         }
         let run = fleet.run("shop", &format!("2026-0{}", month + 1)).await;
         fleet.settled(run, LONG).await;
-        println!("settled after {spoil:?}");
+        let paid = fleet.payout_states(run).await.iter().find(|(state, _)| state == "paid").map_or(0, |(_, n)| *n);
+        assert!(paid > 50, "{paid} were paid after {spoil:?}");
         say(mend).await;
     }
     fleet.assert_paid_exactly_once().await;

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgSta
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// How long to wait for a connection, be it free, cleared or made.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -65,6 +66,12 @@ fn no_writes() -> Error {
     Error::Io(std::io::Error::other("the server takes no writes: it is a standby, or was set to read only"))
 }
 
+/// What we set of a session is not there, or is another's: something hands our transactions to whatever session is free.
+fn no_session() -> Error {
+    let why = "this is no session: a pooler in transaction mode stands between, and locks and settings would be others'; let it pool sessions, or lead past it";
+    Error::Configuration(why.into())
+}
+
 /// What a connection that was given up looks like.
 pub(crate) fn silence() -> Error {
     Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the server fell silent; the connection was given up"))
@@ -74,6 +81,8 @@ pub(crate) fn silence() -> Error {
 struct Session {
     connection: PgConnection,
     name: SessionName,
+    /// What it is marked with on the server, so that it is known again.
+    mark: Uuid,
 }
 
 /// The process number alone may be another's on another server.
@@ -86,6 +95,8 @@ struct SessionName {
 struct Manager {
     options: PgConnectOptions,
     statement: Duration,
+    /// A session was found to be another's: none of them can be relied on.
+    are_shared: AtomicBool,
 }
 
 /// All connections of a store. Cheap to clone.
@@ -138,20 +149,22 @@ impl Session {
     async fn open(options: &PgConnectOptions, statement: Duration) -> Result<Session, Error> {
         let mut connection = PgConnection::connect_with(options).await?;
         connection.execute(SETTINGS).await?;
+        let mark = Uuid::new_v4();
         let (pid, begun_micros, losing, takes_no_writes) = sqlx::query_as(
             "-- session_open
              SELECT pg_backend_pid(), (extract(epoch FROM a.backend_start) * 1000000)::bigint,
                     (SELECT string_agg(name, ' and ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'),
                     current_setting('transaction_read_only')::bool,
-                    set_config('statement_timeout', $1, false),
+                    set_config('statement_timeout', $1, false), set_config('payfleet.session', $2, false),
                     -- What is confirmed is on disk, whatever the server, the database or the role are set to; on the standby's too, where there is one.
                     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
                FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()",
         )
         .bind(format!("{}ms", statement.as_millis()))
+        .bind(mark.to_string())
         .fetch_one(&mut connection)
         .await
-        .map(|(pid, begun, losing, reads, _, _): (i32, i64, Option<String>, bool, String, String)| {
+        .map(|(pid, begun, losing, reads, _, _, _): (i32, i64, Option<String>, bool, String, String, String)| {
             (pid, begun, losing, reads)
         })?;
         if let Some(settings) = losing.filter(|_| !may_lose_writes()) {
@@ -163,7 +176,7 @@ impl Session {
         if takes_no_writes {
             return Err(no_writes());
         }
-        Ok(Session { connection, name: SessionName { pid, begun_micros } })
+        Ok(Session { connection, name: SessionName { pid, begun_micros }, mark })
     }
 }
 
@@ -188,10 +201,17 @@ impl managed::Manager for Manager {
     ///
     /// And a server may take no writes any more: a connection to it is no use, and a new one may lead to another.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
-        let clear = sqlx::raw_sql("ROLLBACK; SHOW transaction_read_only").fetch_one(&mut session.connection);
+        let clear = sqlx::raw_sql(
+            "ROLLBACK; SELECT current_setting('transaction_read_only'), coalesce(current_setting('payfleet.session', true), '')",
+        )
+        .fetch_one(&mut session.connection);
         match tokio::time::timeout(CLEAR, clear).await {
             Ok(Ok(row)) if row.try_get::<&str, _>(0).map_err(RecycleError::Backend)? == "on" => {
                 Err(RecycleError::Backend(no_writes()))
+            }
+            Ok(Ok(row)) if row.try_get::<&str, _>(1).map_err(RecycleError::Backend)? != session.mark.to_string() => {
+                self.are_shared.store(true, Ordering::Relaxed);
+                Err(RecycleError::Backend(no_session()))
             }
             Ok(cleared) => cleared.map(|_| ()).map_err(RecycleError::Backend),
             Err(_) => {
@@ -207,13 +227,17 @@ impl Sessions {
     /// Connects, with at most `max` at once.
     pub(crate) async fn open(options: PgConnectOptions, max: u32, statement: Duration) -> Result<Sessions, Error> {
         let watched = options.clone();
-        let pool = managed::Pool::builder(Manager { options, statement })
-            .max_size(max as usize)
-            .runtime(deadpool::Runtime::Tokio1)
-            .build()
-            .map_err(|error| Error::Configuration(error.into()))?;
+        let pool =
+            managed::Pool::builder(Manager { options: options.clone(), statement, are_shared: AtomicBool::new(false) })
+                .max_size(max as usize)
+                .runtime(deadpool::Runtime::Tokio1)
+                .build()
+                .map_err(|error| Error::Configuration(error.into()))?;
         let inner = Inner { pool, in_use: Mutex::default(), next: AtomicU64::new(0), lost: watch::Sender::new(0) };
         let sessions = Sessions { inner: Arc::new(inner) };
+        drop(sessions.acquire().await?);
+        // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was given, which is found out then.
+        drop(Session::open(&options, statement).await?);
         drop(sessions.acquire().await?);
         tokio::spawn(look_after(Arc::downgrade(&sessions.inner), watched));
         Ok(sessions)
@@ -229,6 +253,9 @@ impl Sessions {
             | managed::PoolError::NoRuntimeSpecified
             | managed::PoolError::PostCreateHook(_) => Error::PoolTimedOut,
         })?;
+        if self.inner.pool.manager().are_shared.load(Ordering::Relaxed) {
+            return Err(no_session());
+        }
         let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let lifeline = LIFELINE.try_with(Clone::clone).ok();
         self.inner.in_use().insert(number, InUse { name: session.name, since: Instant::now(), lifeline });
