@@ -20,6 +20,6 @@ pub use servers::{Postgres, Redis};
 
 /// Of clients that speak to the harness's own servers.
 pub(crate) fn http_client() -> reqwest::ClientBuilder {
-    payfleet_rails::cryptography_set();
+    payfleet_runtime::tls::cryptography_set();
     reqwest::Client::builder().no_proxy()
 }

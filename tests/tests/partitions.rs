@@ -107,7 +107,11 @@ async fn without_an_answer_of_redis_a_worker_says_so_and_stops_when_it_is_told_t
 async fn without_an_answer_of_the_rail_a_worker_stops_when_it_is_told_to() {
     let middle = in_the_middle_of_a_run().await;
     middle.rail.set(Weather::HalfOpen);
-    tokio::time::sleep(Duration::from_secs(1)).await; // calls are under way
+    let open = "SELECT count(*) FROM attempt WHERE result IS NULL";
+    wait_for("calls under way", LONG, async || {
+        (sqlx::query_scalar::<_, i64>(open).fetch_one(&middle.fleet.database).await.ok()? > 0).then_some(())
+    })
+    .await;
     middle.stops_and_others_go_on().await;
 }
 
@@ -116,13 +120,7 @@ async fn without_an_answer_of_the_rail_a_worker_stops_when_it_is_told_to() {
 async fn a_failover_to_a_standby_loses_no_answer_and_pays_nobody_twice() {
     // Of this rail an answer that is lost is a payout that two people must decide about.
     let sandbox = ["--statement-after", "0s"].map(String::from).to_vec();
-    let options = FleetOptions {
-        paypal: "sandbox-file",
-        sepa: "sandbox-file",
-        sandbox,
-        batch_size: 20,
-        ..FleetOptions::default()
-    };
+    let options = FleetOptions { paypal: "sandbox-file", sepa: "sandbox-file", sandbox, batch_size: 20 };
     let mut fleet = Fleet::with_payouts(options, 1_000).await;
     fleet.faults(r#"{"latency_ms": 40, "latency_jitter_ms": 40}"#).await;
     let run = fleet.run("shop", "2026-01").await;

@@ -129,8 +129,9 @@ async fn payments_of_a_run_that_was_lost_hold_whoever_got_them() {
     fleet.postgres.restore("payfleet", &backup).await;
     assert_eq!(fleet.coordinator(&["run", "--tenant", "shop", "--period", "2026-01"]).status.code(), Some(69));
     recovered(&fleet);
-    assert_eq!(fleet.run("shop", "2026-01").await, run, "the number is given again, and its keys are others");
-    let plan = fleet.must(&["status", &run.to_string()]);
+    let again = fleet.run("shop", "2026-01").await;
+    assert!(again > run, "the number of a run that was lost is not given again");
+    let plan = fleet.must(&["status", &again.to_string()]);
     assert!(plan.contains("on_hold") && !plan.contains("pay "), "{plan}");
     assert_eq!(fleet.journal().await.len(), PEOPLE as usize);
 }

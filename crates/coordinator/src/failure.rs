@@ -80,9 +80,11 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         let code = match &error {
             StoreError::Url => ExitCode::Usage,
-            StoreError::Unreachable { .. } | StoreError::Schema(_) | StoreError::Behind(_) | StoreError::Memory(_) => {
-                ExitCode::Unavailable
-            }
+            StoreError::Unreachable { .. }
+            | StoreError::Unfit { .. }
+            | StoreError::Schema(_)
+            | StoreError::Behind(_)
+            | StoreError::Memory(_) => ExitCode::Unavailable,
             StoreError::Statement { .. } if error.is_outage() => ExitCode::Unavailable,
             StoreError::Statement { .. } | StoreError::Broken(_) => ExitCode::Broken,
         };

@@ -101,9 +101,7 @@ impl Queue {
         if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(fit) {
             return Err(QueueError::Prefix(prefix.to_owned()));
         }
-        // For rediss://. The crate builds its configuration with whatever cryptography the process has, and panics if there is none. An error says that it
-        // was set before.
-        let _set_before = rustls::crypto::ring::default_provider().install_default();
+        payfleet_runtime::tls::cryptography_set(); // for rediss://
         let client = Client::open(url).map_err(QueueError::Url)?;
         let place = client.get_connection_info().addr().to_string();
         let manager = Manager::new_with_config(url, settings(RESPONSE_TIMEOUT)).map_err(QueueError::Url)?;

@@ -292,13 +292,6 @@ impl Cause {
     }
 }
 
-/// Has HTTP clients of this process use the cryptography of its connections to Postgres, *ring*. Without it, building one panics: reqwest brings either
-/// a second library, whose C compiles for half a minute, or none.
-pub fn cryptography_set() {
-    // An error says that it was set before.
-    let _set_before = rustls::crypto::ring::default_provider().install_default();
-}
-
 impl Http {
     /// A client for the server at `base`.
     pub(crate) fn new(base: &str, call_timeout: Duration) -> Result<Http, RegistryError> {
@@ -320,7 +313,7 @@ impl Http {
         if base.query().is_some() || base.fragment().is_some() {
             return Err(wrong("holds a query or fragment"));
         }
-        cryptography_set();
+        payfleet_runtime::tls::cryptography_set();
         let client = reqwest::Client::builder()
             // Not even what looks safe: the attempts of a payment are counted in the database. (The pool below may still move
             // a request to a fresh connection, but only one of which no byte was written.)
@@ -409,7 +402,7 @@ fn clock_of(response: &reqwest::Response) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(date, &Rfc2822).ok()
 }
 
-/// Says by how much the rail's clock differs from ours. By its clock requests expire, and by ours they are dated; none is executed where it is ahead by
+/// Says by how much the rail's clock differs from ours. By its clock requests expire, and by the database's they are dated; none is executed where it is ahead by
 /// more than a request lives.
 fn clock_told(rail: &'static str, at: OffsetDateTime) {
     // It is told to the second that had begun.

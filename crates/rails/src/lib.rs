@@ -18,5 +18,4 @@ mod sandbox;
 pub use adapter::{
     Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem, StatementStream,
 };
-pub use http::cryptography_set;
 pub use registry::{RailsConfig, Registry, RegistryError};

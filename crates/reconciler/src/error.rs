@@ -102,7 +102,11 @@ pub enum ReconcileError {
 /// A server that cannot be used as it is.
 macro_rules! unusable {
     () => {
-        StoreError::Unreachable { .. } | StoreError::Schema(_) | StoreError::Behind(_) | StoreError::Memory(_)
+        StoreError::Unreachable { .. }
+            | StoreError::Unfit { .. }
+            | StoreError::Schema(_)
+            | StoreError::Behind(_)
+            | StoreError::Memory(_)
     };
 }
 

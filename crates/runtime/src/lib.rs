@@ -9,3 +9,4 @@ pub mod secret;
 pub mod shutdown;
 pub mod state;
 pub mod telemetry;
+pub mod tls;

@@ -19,6 +19,14 @@ pub enum StoreError {
     /// The URL cannot be read. It may hold a password, so it is not repeated.
     #[error("the database URL is not valid: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
     Url,
+    /// Postgres answers, and must not be used.
+    #[error("Postgres at {place} cannot be used: {why}")]
+    Unfit {
+        /// Host and port.
+        place: String,
+        /// What is wrong with it.
+        why: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Postgres cannot be reached.
     #[error("cannot reach Postgres at {place}: {source}; check that it runs and that the database URL is right")]
     Unreachable {
@@ -62,6 +70,7 @@ impl StoreError {
     pub fn is_outage(&self) -> bool {
         match self {
             StoreError::Unreachable { .. } => true,
+            StoreError::Unfit { .. } => false,
             StoreError::Statement { source, .. } => is_outage(source),
             StoreError::Url
             | StoreError::Schema(_)
@@ -69,6 +78,11 @@ impl StoreError {
             | StoreError::Memory(_)
             | StoreError::Broken(_) => false,
         }
+    }
+
+    /// Whether trying again may help: the server was gone, or others were in the way.
+    pub fn may_pass(&self) -> bool {
+        self.is_outage() || self.is_conflict()
     }
 
     /// Whether others were in the way, again and again: trying again later helps.
@@ -91,7 +105,9 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
+        | sqlx::Error::WorkerCrashed
+        // The server that the name leads to now is unfit (see `session`).
+        | sqlx::Error::Configuration(_) => true,
         // 57: shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled. 25P03: idle in a transaction for too
         // long. 25006: it takes no writes, being a standby, or told so. 55P03: somebody holds a lock for too long. 53: out of disk, memory or
         // connections. 58: its system fails it. 08: connection. XX000 that ends the session: a disk that is full while one begins is no more than an
@@ -125,12 +141,12 @@ pub struct Store {
     pub(crate) memory: Option<Arc<dyn Memory>>,
 }
 
-/// How long one statement may take on the server if nothing else is said. What is longer by far than any is meant to; how a server that fell silent is
-/// noticed is in [`session`](crate::session).
+/// How long one statement may take on the server if nothing else is said: longer by far than any is meant to. How a server that fell silent is noticed is
+/// in [`session`](crate::session).
 const STATEMENT: Duration = Duration::from_secs(60 * 60);
 
 impl Store {
-    /// Connects, with at most `connections` at once. Fails at once if Postgres does not answer within five seconds.
+    /// Connects, with at most `connections` at once. Fails if Postgres does not answer within five seconds.
     pub async fn connect(url: &str, connections: u32) -> Result<Store, StoreError> {
         Store::connect_for(url, connections, STATEMENT).await
     }
@@ -142,7 +158,10 @@ impl Store {
         let options = options.disable_statement_logging();
         let place = format!("{}:{}", options.get_host(), options.get_port());
         let opened = Sessions::open(options, connections, statement).await;
-        let pool = opened.map_err(|source| StoreError::Unreachable { place, source })?;
+        let pool = opened.map_err(|source| match source {
+            sqlx::Error::Configuration(why) => StoreError::Unfit { place, why },
+            source => StoreError::Unreachable { place, source },
+        })?;
         Ok(Store { pool, memory: None })
     }
 

@@ -145,6 +145,14 @@ impl Store {
     }
 
     /// Tells all programs that the database is behind, and gives the error to end with.
+    async fn generations_lose(&self, keys: Vec<Uuid>) -> Result<(), StoreError> {
+        self.transaction("generations_lose", move |tx| {
+            let keys = keys.clone();
+            Box::pin(async move { generations_lost(tx, &keys).await })
+        })
+        .await
+    }
+
     pub(crate) async fn behind(&self, program: &'static str, missing: Mark) -> StoreError {
         let words = format!(
             "attempt {} of batch {}, opened at {}, is missing here",
@@ -156,13 +164,35 @@ impl Store {
                 tracing::warn!(%error, "that the database is behind could not be written into it");
                 StoreError::Behind(words)
             }
-            Ok(_) => StoreError::Behind(words),
+            Ok(_) => {
+                if let Err(error) = self.generations_lose(vec![missing.generation]).await {
+                    tracing::warn!(%error, "of which generation it was could not be written; after the recovery it will be found again");
+                }
+                StoreError::Behind(words)
+            }
         }
     }
 }
 
+/// Writes down which of these generations this database has never heard of, with the recovery that is open.
+pub(crate) async fn generations_lost(tx: &mut PgConnection, keys: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- generations_lost
+         INSERT INTO generation_lost (key, recovery_id)
+         SELECT DISTINCT lost.key, r.id FROM unnest($1::uuid[]) AS lost (key), recovery r
+          WHERE r.closed_at IS NULL AND NOT EXISTS (SELECT FROM generation g WHERE g.key = lost.key)
+             ON CONFLICT DO NOTHING",
+    )
+    .bind(keys)
+    .execute(tx)
+    .await
+    .step("generations_lost")?;
+    Ok(())
+}
+
 /// What a session has to do with its database, as columns of a statement that has the newest generation as `g`. Of the marks, which are four arrays, the
-/// last that should be here and is not: what was seen in an older generation was recovered from; one that the database has never heard of came after it.
+/// last that should be here and is not: what was seen in an older generation was recovered from, also in one that was itself lost since; one that the
+/// database has never heard of came after it.
 macro_rules! standing_columns {
     ($generations:literal, $batches:literal, $attempts:literal, $instants:literal) => {
         concat!(
@@ -179,7 +209,8 @@ macro_rules! standing_columns {
             "::timestamptz[]) WITH ORDINALITY AS s (generation, batch, n, opened_at, place)
                WHERE CASE WHEN s.generation = g.key
                           THEN NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = s.batch AND a.n = s.n AND a.opened_at = s.opened_at)
-                          ELSE NOT EXISTS (SELECT FROM generation o WHERE o.key = s.generation) END) AS missing"
+                          ELSE NOT EXISTS (SELECT FROM generation o WHERE o.key = s.generation)
+                           AND NOT EXISTS (SELECT FROM generation_lost o WHERE o.key = s.generation) END) AS missing"
         )
     };
 }

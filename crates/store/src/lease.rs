@@ -176,8 +176,8 @@ impl Store {
         .await
     }
 
-    /// Has no lease and no wait count for longer than its length from now. They do where the server's clock has gone back, as after a failover to one that
-    /// is behind. Returns how many did.
+    /// Shortens each lease and each wait that counts for longer than its length from now. They do where the server's clock has gone back, as after a failover
+    /// to one that is behind. Returns of how many batches.
     ///
     /// A lease is not over by that: whoever holds it renews it meanwhile, and if nobody does it ends after its own length.
     pub async fn waits_shorten(&self) -> Result<u64, StoreError> {

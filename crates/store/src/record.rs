@@ -59,12 +59,13 @@ pub struct Recorded {
 }
 
 impl Store {
-    /// The key of the run of a batch, which no other database has.
-    pub async fn batch_run_key(&self, batch: BatchId) -> Result<Option<Uuid>, StoreError> {
+    /// The key of the run of a batch, which no other database has, and its rail.
+    pub async fn batch_run_key(&self, batch: BatchId) -> Result<Option<(Uuid, String)>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let sql = "-- batch_run_key\nSELECT r.key FROM batch b JOIN run r ON r.id = b.run_id WHERE b.id = $1";
-            sqlx::query_scalar(sql).bind(batch.0).fetch_optional(&pool).await.step("batch_run_key")
+            let sql =
+                "-- batch_run_key\nSELECT r.key, b.rail FROM batch b JOIN run r ON r.id = b.run_id WHERE b.id = $1";
+            sqlx::query_as(sql).bind(batch.0).fetch_optional(&pool).await.step("batch_run_key")
         })
         .await
     }

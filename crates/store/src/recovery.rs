@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::doubt::dead_after;
+use crate::generation::generations_lost;
 use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
@@ -138,6 +139,7 @@ impl Store {
                 .step("recovery_lock")?;
                 let Some((id, is_doubted)) = open else { return Ok(false) };
                 if !is_doubted {
+                    numbers_go_on(tx).await?;
                     batches_doubt(tx).await?;
                     sqlx::query("-- recovery_doubted\nUPDATE recovery SET doubted_at = clock_timestamp() WHERE id = $1")
                         .bind(id)
@@ -183,7 +185,17 @@ impl Store {
 
     /// Says that the fleet may go on; it does when a second person says the same.
     pub async fn recovery_decide(&self, by: TokenHash) -> Result<RecoverySaid, RecoveryError> {
-        self.transaction("recovery_decide", move |tx| Box::pin(decide(tx, by))).await?
+        // Also of generations that are gone with what was lost: whoever remembers them would find this database behind for ever.
+        let seen = match &self.memory {
+            Some(memory) => memory.seen().await.map_err(StoreError::Memory)?,
+            None => Vec::new(),
+        };
+        let generations: Vec<Uuid> = seen.into_iter().map(|mark| mark.generation).collect();
+        self.transaction("recovery_decide", move |tx| {
+            let generations = generations.clone();
+            Box::pin(async move { decide(tx, by, &generations).await })
+        })
+        .await?
     }
 }
 
@@ -205,6 +217,36 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
     }))
 }
 
+/// How far numbers go on after a recovery. A database that was restored gives numbers out again that the one before it had given: answers that come late are
+/// named by batch, attempt and lease, and must never meet another of the same name. No backup is so old that more were given since.
+const NUMBERS_GO_ON: i32 = 1_000_000;
+/// The same for runs, of which there are fewer, and fewer numbers.
+const RUNS_GO_ON: i64 = 10_000;
+
+/// Has no number of the time that was lost be given again: of the leases of what may still change, and of runs and batches. Attempts go
+/// on by the one that stands for what was lost.
+async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- recovery_epochs
+         UPDATE batch SET lease_epoch = lease_epoch + $1 WHERE state IN ('ready', 'sending', 'accepted', 'held')",
+    )
+    .bind(NUMBERS_GO_ON)
+    .execute(&mut *tx)
+    .await
+    .step("recovery_epochs")?;
+    sqlx::query(
+        "-- recovery_sequences
+         SELECT setval(pg_get_serial_sequence('run', 'id'), nextval(pg_get_serial_sequence('run', 'id')) + $1),
+                setval(pg_get_serial_sequence('batch', 'id'), nextval(pg_get_serial_sequence('batch', 'id')) + $2)",
+    )
+    .bind(RUNS_GO_ON)
+    .bind(i64::from(NUMBERS_GO_ON))
+    .execute(tx)
+    .await
+    .step("recovery_sequences")?;
+    Ok(())
+}
+
 /// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What controls hold may have been let go
 /// and sent too.
 async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
@@ -219,7 +261,7 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query(
         "-- recovery_attempts
          WITH doubted AS (
-           UPDATE batch b SET attempt = b.attempt + 1, state = CASE b.state WHEN 'ready' THEN 'sending' ELSE b.state END,
+           UPDATE batch b SET attempt = b.attempt + $5, state = CASE b.state WHEN 'ready' THEN 'sending' ELSE b.state END,
                   first_sent_at = least(b.first_sent_at, r.created_at), available_at = '-infinity'
              FROM run r
             WHERE b.id = ANY($1) AND r.id = b.run_id AND r.tenant_id = b.tenant_id
@@ -233,6 +275,7 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
     .bind(rails)
     .bind(dead_after)
     .bind(LOST)
+    .bind(NUMBERS_GO_ON)
     .execute(&mut *tx)
     .await
     .step("recovery_attempts")?;
@@ -421,7 +464,11 @@ async fn banks_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<Re
     }))
 }
 
-async fn decide(tx: &mut PgConnection, by: TokenHash) -> Result<Result<RecoverySaid, RecoveryError>, StoreError> {
+async fn decide(
+    tx: &mut PgConnection,
+    by: TokenHash,
+    generations: &[Uuid],
+) -> Result<Result<RecoverySaid, RecoveryError>, StoreError> {
     let person = match person_decides(tx, by, None).await? {
         Ok(person) => person,
         Err(who) => return Ok(Err(who.into())),
@@ -442,6 +489,7 @@ async fn decide(tx: &mut PgConnection, by: TokenHash) -> Result<Result<RecoveryS
     if effect == Effect::Agrees {
         strays_hold(tx).await?;
         mixed_hold(tx).await?;
+        generations_lost(tx, generations).await?;
         sqlx::query(
             "-- recovery_close
              WITH begun AS (

@@ -1,7 +1,7 @@
 //! Connections to Postgres, each of whose waits has an end.
 //!
 //! A server, or the way to it, can fall silent without a word: no packet arrives and none is refused. The driver waits for an answer for ever then, and
-//! offers no way to set the keepalive of its sockets. So whoever waits is watched ([`watch`]): the server is asked over another connection whether it
+//! offers no way to set the keepalive of its sockets. So whoever waits is looked after ([`look_after`]): the server is asked over another connection whether it
 //! still works for this one. If it does not know of it, or cannot be asked, the connection is given up, and what waited for it fails as by an outage.
 //!
 //! sqlx's own pool is no help here: it asks a connection that is given back whether it still answers, and waits for that without an end.
@@ -25,17 +25,17 @@ use uuid::Uuid;
 
 /// How long to wait for a connection, be it free, cleared or made.
 const ACQUIRE: Duration = Duration::from_secs(5);
-/// How long a connection that was not used for a while may take to answer before another one is made.
+/// How long a connection may take to be cleared for its next use, or to end, before another one is made.
 const CLEAR: Duration = Duration::from_secs(2);
 /// How often connections that are waited for are looked after, and how long they were waited for before that.
 const LOOK: Duration = Duration::from_secs(3);
 /// How long to wait for the end of what is under way when everything is closed.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// A session. A ROLLBACK outside a transaction warns; the warning is expected. A process that is stopped in the middle of a transaction would hold its rows
-/// for as long as it is stopped; the server ends such a session. Postgres compiles a query whose plan it believes to be dear, and believes that of a guard
-/// whose dear branch is hardly ever taken: 370 ms for each intent. The others have the server find out soon that a client is no more, in the middle of a
-/// statement too: it would hold its locks.
+/// What each session is set to. A ROLLBACK outside a transaction warns, and the warning is expected. A process that is stopped in the middle of a transaction
+/// would hold its rows for as long as it is stopped: the server ends such a session. Postgres compiles a query whose plan it believes to be dear, and believes that of a guard
+/// whose dear branch is hardly ever taken: 370 ms for each intent. By keepalive, user time-out and the
+/// check of the connection the server finds out soon that a client is no more, in the middle of a statement too, where it would hold its locks.
 const SETTINGS: &str = "
 SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off; SET idle_in_transaction_session_timeout = '10s';
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '20s';
@@ -53,12 +53,13 @@ pub(crate) async fn with_lifeline<T>(work: impl Future<Output = T>) -> Option<T>
     LIFELINE.scope(lifeline.clone(), async move { lifeline.run_until_cancelled(work).await }).await
 }
 
-/// By this, a test that can do without its database once the machine stops accepts a server that may lose what it confirmed. Not an option of any program.
+/// By this, a test that can do without its database once the machine stops accepts a server that may lose what it confirmed. No option of any program, and
+/// nothing that a release build knows.
 const MAY_LOSE_WRITES: &str = "PAYFLEET_THIS_SERVER_MAY_LOSE_CONFIRMED_PAYMENTS";
 const FOR_A_TEST: &str = "yes, this is a test";
 
 fn may_lose_writes() -> bool {
-    std::env::var(MAY_LOSE_WRITES).is_ok_and(|value| value == FOR_A_TEST)
+    cfg!(debug_assertions) && std::env::var(MAY_LOSE_WRITES).is_ok_and(|value| value == FOR_A_TEST)
 }
 
 /// A server of which nothing can be written.
@@ -97,6 +98,8 @@ struct Manager {
     statement: Duration,
     /// A session was found to be another's: none of them can be relied on.
     are_shared: AtomicBool,
+    /// Why the last try to make one failed.
+    last_error: Mutex<Option<String>>,
 }
 
 /// All connections of a store. Cheap to clone.
@@ -118,8 +121,10 @@ struct Inner {
 struct InUse {
     name: SessionName,
     since: Instant,
-    /// Of the task that holds it; nothing for one that is kept from one task to the next.
+    /// Of the task that holds it; nothing for one that is kept from one task to the next, or is held outside of [`with_lifeline`].
     lifeline: Option<CancellationToken>,
+    /// Whoever holds it was told that it is lost.
+    is_told: bool,
 }
 
 /// A connection on loan. Given back when dropped, unless it is kept, given up, or in a transaction.
@@ -162,15 +167,15 @@ impl Session {
         )
         .bind(format!("{}ms", statement.as_millis()))
         .bind(mark.to_string())
+        // Where sessions are shared, so are the names of statements.
+        .persistent(false)
         .fetch_one(&mut connection)
         .await
         .map(|(pid, begun, losing, reads, _, _, _): (i32, i64, Option<String>, bool, String, String, String)| {
             (pid, begun, losing, reads)
         })?;
         if let Some(settings) = losing.filter(|_| !may_lose_writes()) {
-            let why = format!(
-                "it would lose what it confirmed: set {settings} to on (a test that wants such a server says so by {MAY_LOSE_WRITES}={FOR_A_TEST})"
-            );
+            let why = format!("it would lose what it confirmed when its machine stops: set {settings} to on");
             return Err(Error::Configuration(why.into()));
         }
         if takes_no_writes {
@@ -180,13 +185,29 @@ impl Session {
     }
 }
 
+impl Manager {
+    fn failed(&self, why: Option<String>) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = why; // it is only replaced
+    }
+
+    /// Nobody was given one in time: all are in use, or none could be made, and then it is said why.
+    fn timed_out(&self) -> Error {
+        match &*self.last_error.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(why) => Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, why.clone())),
+            None => Error::PoolTimedOut,
+        }
+    }
+}
+
 impl managed::Manager for Manager {
     type Type = Session;
     type Error = Error;
 
     async fn create(&self) -> Result<Session, Error> {
         loop {
-            match Session::open(&self.options, self.statement).await {
+            let opened = Session::open(&self.options, self.statement).await;
+            self.failed(opened.as_ref().err().map(ToString::to_string));
+            match opened {
                 // It starts, restarts, or has no place for one more now.
                 Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
                 Err(Error::Database(error)) if error.is_transient_in_connect_phase() => {}
@@ -227,12 +248,16 @@ impl Sessions {
     /// Connects, with at most `max` at once.
     pub(crate) async fn open(options: PgConnectOptions, max: u32, statement: Duration) -> Result<Sessions, Error> {
         let watched = options.clone();
-        let pool =
-            managed::Pool::builder(Manager { options: options.clone(), statement, are_shared: AtomicBool::new(false) })
-                .max_size(max as usize)
-                .runtime(deadpool::Runtime::Tokio1)
-                .build()
-                .map_err(|error| Error::Configuration(error.into()))?;
+        let pool = managed::Pool::builder(Manager {
+            options: options.clone(),
+            statement,
+            are_shared: AtomicBool::new(false),
+            last_error: Mutex::default(),
+        })
+        .max_size(max as usize)
+        .runtime(deadpool::Runtime::Tokio1)
+        .build()
+        .map_err(|error| Error::Configuration(error.into()))?;
         let inner = Inner { pool, in_use: Mutex::default(), next: AtomicU64::new(0), lost: watch::Sender::new(0) };
         let sessions = Sessions { inner: Arc::new(inner) };
         drop(sessions.acquire().await?);
@@ -245,7 +270,8 @@ impl Sessions {
 
     /// A connection, cleared.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
-        let got = tokio::time::timeout(ACQUIRE, self.inner.pool.get()).await.map_err(|_| Error::PoolTimedOut)?;
+        let got = tokio::time::timeout(ACQUIRE, self.inner.pool.get()).await;
+        let got = got.map_err(|_| self.inner.pool.manager().timed_out())?;
         let session = got.map_err(|error| match error {
             managed::PoolError::Backend(error) => error,
             managed::PoolError::Closed => Error::PoolClosed,
@@ -258,7 +284,9 @@ impl Sessions {
         }
         let number = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let lifeline = LIFELINE.try_with(Clone::clone).ok();
-        self.inner.in_use().insert(number, InUse { name: session.name, since: Instant::now(), lifeline });
+        self.inner
+            .in_use()
+            .insert(number, InUse { name: session.name, since: Instant::now(), lifeline, is_told: false });
         Ok(Connection { session: Some(Held::Lent(session)), sessions: self.clone(), number })
     }
 
@@ -330,7 +358,12 @@ impl Inner {
     fn give_up(&self, numbers: &[u64]) {
         tracing::warn!(connections = numbers.len(), "Postgres fell silent; connections to it are given up");
         silences(numbers.len() as u64);
-        let lost: Vec<InUse> = numbers.iter().filter_map(|number| self.in_use().get(number).cloned()).collect();
+        let tell = |number: &u64| {
+            let mut in_use = self.in_use();
+            let held = in_use.get_mut(number)?;
+            (!std::mem::replace(&mut held.is_told, true)).then(|| held.clone())
+        };
+        let lost: Vec<InUse> = numbers.iter().filter_map(tell).collect();
         for held in lost {
             match held.lifeline {
                 Some(lifeline) => lifeline.cancel(),
@@ -359,7 +392,7 @@ async fn look_after(inner: Weak<Inner>, options: PgConnectOptions) {
         let waiting: Vec<(u64, InUse)> = inner
             .in_use()
             .iter()
-            .filter(|(_, held)| held.since.elapsed() >= LOOK)
+            .filter(|(_, held)| held.since.elapsed() >= LOOK && !held.is_told)
             .map(|(number, held)| (*number, held.clone()))
             .collect();
         if waiting.is_empty() {

@@ -13,7 +13,8 @@ use crate::lease::interval;
 /// The advisory lock under which one sweeper at a time works.
 const SWEEP_LOCK: i64 = 0x5046_0002;
 
-/// How long a sweeper may be silent. It pings before each sweep, at least every second.
+/// How long a sweeper may be silent. It pings before each sweep, every second as a rule. Whoever sweeps for longer loses the right, and two sweep for a while,
+/// which harms nobody.
 const SILENCE: &str = "SET idle_session_timeout = '3s'";
 
 /// Work that was due before so long should have been hinted at: twice as long as a follower needs to become the sweeper.
@@ -41,6 +42,27 @@ impl SweepLock {
     }
 }
 
+/// Whether a batch of these rails was due so long ago.
+macro_rules! late_sql {
+    ($rails:literal, $ago:literal) => {
+        concat!(
+            "EXISTS (SELECT FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.paused_at IS NULL AND EXISTS (
+               SELECT FROM batch b
+                WHERE b.rail = ANY(",
+            $rails,
+            ") AND b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted')
+                  AND b.available_at < clock_timestamp() - ",
+            $ago,
+            " AND b.lease_until < clock_timestamp() - ",
+            $ago,
+            "
+                  AND (r.paying_at < clock_timestamp() - ",
+            $ago,
+            " AND r.state = 'paying' OR b.state <> 'ready')))"
+        )
+    };
+}
+
 /// Who sweeps.
 #[derive(Debug)]
 pub enum Sweeper {
@@ -60,28 +82,47 @@ impl Store {
         let pool = self.pool.clone();
         detached(async move {
             let mut connection = pool.acquire().await.step("sweep_lock")?;
-            let (got, work_is_late): (bool, bool) = sqlx::query_as(
-                "-- sweep_lock
-                 SELECT pg_try_advisory_lock($1), EXISTS (
-                   SELECT FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.paused_at IS NULL AND EXISTS (
-                     SELECT FROM batch b
-                      WHERE b.rail = ANY($2) AND b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted')
-                        AND b.available_at < clock_timestamp() - $3 AND b.lease_until < clock_timestamp() - $3
-                        AND (r.paying_at < clock_timestamp() - $3 AND r.state = 'paying' OR b.state <> 'ready')))",
-            )
-            .bind(SWEEP_LOCK)
-            .bind(rails)
-            .bind(interval(LATE))
-            .fetch_one(&mut *connection)
-            .await
-            .step("sweep_lock")?;
+            let (got, work_is_late): (bool, bool) =
+                sqlx::query_as(concat!("-- sweep_lock\nSELECT pg_try_advisory_lock($1), ", late_sql!("$2", "$3")))
+                    .bind(SWEEP_LOCK)
+                    .bind(rails)
+                    .bind(interval(LATE))
+                    .fetch_one(&mut *connection)
+                    .await
+                    .step("sweep_lock")?;
             if !got {
                 return Ok(Sweeper::Anothers { work_is_late });
             }
-            // Detached from the pool, or the next borrower would be the sweeper.
-            let mut connection = connection.detach();
             connection.execute(SILENCE).await.step("sweep_lock")?;
-            Ok(Sweeper::Ours(SweepLock { connection }))
+            // Detached from the pool, or the next borrower would be the sweeper.
+            Ok(Sweeper::Ours(SweepLock { connection: connection.detach() }))
+        })
+        .await
+    }
+
+    /// Whether something of these rails waits for a worker though it was due some seconds ago.
+    pub async fn work_is_late(&self, rails: Vec<&'static str>) -> Result<bool, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            sqlx::query_scalar(concat!("-- work_is_late\nSELECT ", late_sql!("$1", "$2")))
+                .bind(rails)
+                .bind(interval(LATE))
+                .fetch_one(&pool)
+                .await
+                .step("work_is_late")
+        })
+        .await
+    }
+
+    /// Asks for something real.
+    pub async fn answers(&self) -> Result<(), StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let _: bool = sqlx::query_scalar("-- answers\nSELECT EXISTS (SELECT FROM run)")
+                .fetch_one(&pool)
+                .await
+                .step("answers")?;
+            Ok(())
         })
         .await
     }

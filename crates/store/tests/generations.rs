@@ -5,10 +5,11 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use payfleet_domain::{BatchState, Effect, TokenHash};
-use payfleet_store::{IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Store, StoreError};
+use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, TokenHash};
+use payfleet_store::{IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, Store, StoreError};
 use support::{Db, rail};
 
 /// What a process remembers, without its folder.
@@ -120,6 +121,10 @@ async fn whoever_misses_an_intent_stops_everybody_until_two_have_recovered() {
     newer[0].generation = uuid::Uuid::new_v4();
     let other = db.store.clone().remembering(Arc::new(Remembers { marks: Mutex::new(newer), cannot: false }));
     assert!(is_behind(&other.generation_check("test").await));
+    // And that it is recovered from too: of that generation there is no row, and yet it counts no more.
+    recover(&db, [ann, bob]).await;
+    other.generation_check("test").await.unwrap();
+    db.store.generation_check("test").await.unwrap();
     db.drop().await;
 }
 
@@ -151,5 +156,44 @@ async fn what_was_paid_in_part_under_another_key_is_held() {
     recover(&db, [ann, bob]).await;
     assert_eq!(db.states(run).await, "held 1, paid 1, unknown 2");
     db.assert_ledger().await;
+    db.drop().await;
+}
+
+/// A worker that was suspended since before the database was restored has answers to attempts that this database has never heard of, under leases that it
+/// has not given. The numbers by which it names them are not given again.
+#[tokio::test]
+async fn what_is_answered_late_to_a_lost_attempt_meets_no_other() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batch = db.batches(run).await[0];
+    let payouts = db.payouts(run).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    // Backup, and two attempts under two leases after it; all that is left of them is the report of the second.
+    let late = |outcome: Outcome| Report {
+        batch,
+        epoch: Epoch(2),
+        attempt: Some(AttemptNo(2)),
+        outcomes: payouts.iter().map(|payout| (*payout, outcome.clone())).collect(),
+        refused_whole: false,
+        unanswered: false,
+        available_in: Duration::ZERO,
+        release: true,
+    };
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    recover(&db, [ann, bob]).await;
+    db.lease(batch).await;
+    db.expire_lease(batch).await;
+    let again = db.lease(batch).await;
+    db.store.intent_write(again.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
+    for outcome in [Outcome::NotExecuted, Outcome::Refused(RefusalCode::new("account_closed"))] {
+        db.store.outcomes_record(late(outcome)).await.unwrap();
+        assert_eq!(db.states(run).await, "unknown 2", "what is under way may pay them");
+        let open = "SELECT count(*) FROM attempt WHERE result IS NULL";
+        assert_eq!(db.scalar::<i64>(open).await, 1, "the attempt that is under way is open");
+        assert!(db.scalar::<bool>("SELECT lease_until > clock_timestamp() FROM batch").await, "and its lease is held");
+    }
+    let next = db.run(tenant, "2026-02", 2).await;
+    assert!(next.0 > run.0 + 1_000, "nor is a run's number: {next}");
     db.drop().await;
 }

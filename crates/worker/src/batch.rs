@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use crate::Worker;
 use crate::calls::{Line, Permission};
 use crate::leases::Held;
-use crate::spool::{PageNo, may_pass};
+use crate::spool::PageNo;
 
 /// What became of a look at a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,7 +274,7 @@ impl Worker {
         let recorded = loop {
             match self.record.outcomes_record(report.clone()).await {
                 Ok(recorded) => break recorded,
-                Err(error) if may_pass(&error) => {
+                Err(error) if error.may_pass() => {
                     failures += 1;
                     tracing::warn!(batch = %report.batch, %error, "what the rail answered cannot be recorded yet; trying again");
                     let wait = self.backoff.wait(failures, self.clock.jitter());
@@ -282,7 +282,7 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
-                    self.keep_answers();
+                    self.keep_answers(self.in_hand.take(page));
                     return Err(error);
                 }
             }

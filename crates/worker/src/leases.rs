@@ -1,6 +1,6 @@
 //! The leases that this process holds: their renewal, and what may still be sent under each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +74,11 @@ impl LeaseBook {
     /// Whether none is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The batches that are held.
+    pub fn batches(&self) -> HashSet<BatchId> {
+        self.lock().keys().map(|(batch, _)| *batch).collect()
     }
 
     fn all(&self) -> Vec<(BatchId, Epoch)> {

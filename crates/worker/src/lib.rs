@@ -1,6 +1,6 @@
 //! The worker: leases batches, pays them, records what became of them. It cannot plan.
 //!
-//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards; [`leases`] keeps
+//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards, [`unhinted`] finds work where no hints come; [`leases`] keeps
 //! what is held; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when nothing else does. [`ports`] is what all
 //! this needs of the world.
 
@@ -15,9 +15,10 @@ mod reader;
 mod ready;
 mod spool;
 pub mod sweep;
+mod unhinted;
 
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use payfleet_domain::Backoff;
 use payfleet_memory::MemoryError;
@@ -37,8 +38,8 @@ use crate::behind::Behind;
 use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
 use crate::pace::Paces;
-use crate::ports::{Clock, Hints, SystemClock, SystemOfRecord};
-use crate::spool::{InHand, Spool};
+use crate::ports::{Clock, Hints, Moment, SystemClock, SystemOfRecord};
+use crate::spool::{InHand, Kept, Spool};
 
 /// Everything that the steps of the work need.
 pub struct Worker {
@@ -51,10 +52,10 @@ pub struct Worker {
     pub(crate) calls: Semaphore,
     /// A hint came: something is open, and a sweeper that rests need not rest.
     pub(crate) hinted: Notify,
-    /// When the last hint came, or nothing had been waited for yet.
-    pub(crate) heard_at: Mutex<Instant>,
+    /// When the last hint came; the start, before the first.
+    pub(crate) last_hint_at: Mutex<Moment>,
     /// Something waits that should have been hinted at, or cannot be.
-    pub(crate) unhinted: Notify,
+    pub(crate) work_is_late: Notify,
     /// Why nothing is sent although everything can be reached: the database is behind what was seen of it.
     pub(crate) behind: Behind,
     pub(crate) backoff: Backoff,
@@ -87,6 +88,7 @@ impl Worker {
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Worker {
+        let now = clock.now();
         Worker {
             record,
             hints,
@@ -96,8 +98,8 @@ impl Worker {
             paces: Paces::new(&options.rate_limit),
             calls: Semaphore::new(options.calls.into()),
             hinted: Notify::new(),
-            heard_at: Mutex::new(Instant::now()),
-            unhinted: Notify::new(),
+            last_hint_at: Mutex::new(now),
+            work_is_late: Notify::new(),
             behind: Behind::default(),
             backoff: Backoff { first: options.backoff_first, longest: options.backoff_longest },
             shutdown,
@@ -108,12 +110,12 @@ impl Worker {
         }
     }
 
-    /// Keeps the answers that are not recorded, for the next worker.
-    pub(crate) fn keep_answers(&self) {
-        let Some(spool) = self.spool.get() else { return };
-        match spool.keep(&self.in_hand) {
-            Ok((0, _)) => {}
-            Ok((batches, file)) => {
+    /// Keeps these answers, for whoever looks into the folder next.
+    pub(crate) fn keep_answers(&self, answers: Vec<Kept>) {
+        let Some(spool) = self.spool.get().filter(|_| !answers.is_empty()) else { return };
+        let batches = answers.len();
+        match spool.keep(answers) {
+            Ok(file) => {
                 metrics::counter!("payfleet_answers_kept_total").increment(batches as u64);
                 tracing::warn!(batches, file = %file.display(), "answers of rails are not recorded; the next worker with this folder records them");
             }
@@ -228,7 +230,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let _ = worker.spool.set(spool.map_err(unusable)?); // it was not set before
     worker.shutdown.at_last({
         let worker = worker.clone();
-        move || worker.keep_answers()
+        move || worker.keep_answers(worker.in_hand.answers())
     });
     let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard: ready::Heard::default() });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
@@ -252,7 +254,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     watching.abort(); // nothing is sent any more
     beating.abort();
     taking_over.abort(); // the files stay until all of them is recorded
-    worker.keep_answers();
+    worker.keep_answers(worker.in_hand.answers());
     // Nothing of what follows is worth a longer wait.
     match timeout(LAST, sweeping).await {
         Ok(Ok(())) => {}
@@ -269,6 +271,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     if timeout(LAST, process.store.close()).await.is_err() {
         tracing::warn!("Postgres still owes an answer; its connections end with this process");
     }
+    worker.keep_answers(worker.in_hand.answers()); // what came meanwhile
     tracing::info!(worker = worker.name, "stopped");
     Ok(())
 }

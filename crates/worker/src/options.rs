@@ -12,12 +12,12 @@ use payfleet_runtime::telemetry::LogArgs;
 
 const AFTER_HELP: &str = "\
 Start as many as you like, and stop any of them at any time. SIGTERM, SIGINT, SIGHUP and SIGQUIT finish or hand back what it holds, within --drain
-and five seconds whatever is away, and end it with 0. A second SIGTERM or SIGINT ends it at once, with 143 or 130. In each of these ways answers that
+and five seconds whatever is away, and end it with 0. SIGTERM or SIGINT sent again ends it at once, with 143 or 130. In each of these ways answers that
 cannot be recorded because Postgres is away are written to a file in --state-dir, and recorded by the next worker that is given that folder. After a
 kill -9 the others take over within the lease's lifetime and a second or two.
 
-Exit codes: 0 ended as asked, 64 usage, 69 Postgres or Redis cannot be reached or used at the start,
-or the database is behind what was seen of it (restored from a backup), 70 a broken invariant.
+Exit codes: 0 ended as asked, 64 usage, 69 Postgres cannot be reached or used at the start, Redis would throw hints away, or the database is behind
+what was seen of it (restored from a backup), or it did not end within --drain and four seconds and was ended, 70 a broken invariant.
 
 Example:
   payfleet-worker --database-url postgres://payfleet@db/payfleet --redis-url redis://redis/ --sandbox-url http://sandbox:8090";

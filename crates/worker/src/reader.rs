@@ -3,9 +3,8 @@
 //! A hint is acknowledged whatever its work came to. Postgres knows what is still to be done, and the sweeper hints at it again; a hint that
 //! was kept until success would only hide the batch from the sweeper.
 
-use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use payfleet_domain::BatchId;
 use payfleet_queue::Delivery;
@@ -14,16 +13,10 @@ use payfleet_store::StoreError;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::{Process, Worker};
+use crate::{Process, Worker, unhinted};
 
 /// How long to wait for the read under way once the shutdown was requested. Redis answers after two seconds if there is no hint.
 const LAST_READ: Duration = Duration::from_millis(2_500);
-
-/// Without a hint for so long a worker looks for work itself, if there is some. Longer than the sweeper rests.
-const NOTHING_HEARD: Duration = Duration::from_secs(3);
-/// Batches of a rail that are looked at at once then, and for how long that look is good.
-const UNHINTED: i64 = 256;
-const UNHINTED_AGE: Duration = Duration::from_secs(1);
 
 /// Reads until the shutdown is requested, then waits for the work in flight, but not longer than the drain allows.
 pub(crate) async fn read(process: Arc<Process>) {
@@ -34,7 +27,7 @@ pub(crate) async fn read(process: Arc<Process>) {
     // A tracker, which never aborts what it tracks: an answer on its way is evidence.
     let work = TaskTracker::new();
     let claiming = tokio::spawn(claim_forgotten(process.clone(), places.clone(), work.clone()));
-    let unhinted = tokio::spawn(work_unhinted(process.clone(), places.clone(), work.clone()));
+    let unhinted = tokio::spawn(unhinted::work(process.clone(), places.clone(), work.clone()));
     while !worker.shutdown.is_requested() {
         tokio::select! {
             place = places.acquire() => drop(place), // it is never closed
@@ -44,7 +37,7 @@ pub(crate) async fn read(process: Arc<Process>) {
         let read = tokio::select! {
             read = reader.read(places.available_permits().max(1)) => read,
             // A read that Redis answers as usual has ended by then, and what it was given is handed back.
-            () = after(&worker.shutdown, LAST_READ) => break,
+            () = after(&worker.shutdown, LAST_READ.min(worker.options.drain)) => break,
         };
         match read {
             Ok(deliveries) => {
@@ -95,7 +88,7 @@ impl Worker {
     /// Does the work of one hint and acknowledges it.
     pub async fn take(&self, delivery: Delivery) {
         self.hinted.notify_one();
-        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.last_hint_at.lock().unwrap_or_else(PoisonError::into_inner) = self.clock.now(); // it is only replaced
         let batch = match &delivery.hint {
             Ok(hint) => hint.batch,
             Err(error) => {
@@ -120,74 +113,9 @@ impl Worker {
             tracing::debug!(%error, "a hint was not acknowledged; it will be given to somebody again, who finds nothing to do");
         }
     }
-}
 
-/// Works from Postgres while work waits and no hints come: Redis is away, full, a replica that takes no writes, or whatever else. A hint is a convenience;
-/// the lease alone says who works on a batch.
-async fn work_unhinted(process: Arc<Process>, places: Arc<Semaphore>, work: TaskTracker) {
-    let worker = &process.worker;
-    let mut was_told = false;
-    loop {
-        worker.unhinted.notified().await;
-        while worker.hears_nothing() && worker.behind.why().is_none() {
-            let (due, workers) = match unhinted(&process).await {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::debug!(%error, "what waits cannot be asked");
-                    break;
-                }
-            };
-            if due.is_empty() {
-                break;
-            }
-            worker.paces.shared_by_at_least(workers);
-            if !std::mem::replace(&mut was_told, true) {
-                tracing::warn!("work waits and no hints come; working from Postgres");
-            }
-            let looked = Instant::now();
-            for (rail, batch) in due {
-                // What was seen is old soon: others work on it too.
-                if looked.elapsed() > UNHINTED_AGE || !worker.hears_nothing() {
-                    break;
-                }
-                let Ok(place) = places.clone().acquire_owned().await else { return }; // never closed
-                if worker.shutdown.is_requested() {
-                    return;
-                }
-                let worker = worker.clone();
-                work.spawn(async move {
-                    worker.work(rail, batch).await;
-                    drop(place);
-                });
-            }
-        }
-        if !worker.hears_nothing() && std::mem::take(&mut was_told) {
-            tracing::info!("hints come again");
-        }
-    }
-}
-
-/// Batches that are due, in an order of our own, and how many workers there are.
-async fn unhinted(process: &Process) -> Result<(Vec<(&'static str, BatchId)>, u32), StoreError> {
-    let worker = &process.worker;
-    let open = worker.record.rails_open().await?;
-    let mut due = Vec::new();
-    for rail in worker.registry.names().into_iter().filter(|rail| open.iter().any(|name| name == rail)) {
-        let batches = worker.record.batches_due(rail, HashSet::new(), UNHINTED).await?;
-        due.extend(batches.into_iter().map(|batch| (rail, batch)));
-    }
-    // Others look at the same; in each other's way they would each find little.
-    let mut shuffled: Vec<_> = due.into_iter().map(|found| (worker.clock.jitter(), found)).collect();
-    shuffled.sort_by(|one, other| one.0.total_cmp(&other.0));
-    Ok((shuffled.into_iter().map(|(_, found)| found).collect(), process.store.workers_leasing().await?))
-}
-
-impl Worker {
-    fn hears_nothing(&self) -> bool {
-        self.heard_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= NOTHING_HEARD
-    }
-
-    async fn work(&self, rail: &str, batch: BatchId) {
+    /// Works on a batch, whoever said that it is due.
+    pub(crate) async fn work(&self, rail: &str, batch: BatchId) {
         let result = match self.work_on(batch).await {
             Ok(worked) => worked.code(),
             Err(error @ StoreError::Behind(_)) => {

@@ -9,8 +9,10 @@ use crate::Process;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long a server may be silent. Postgres is asked every two seconds at least, and an acquisition whose error says more takes five.
+/// How long a server may be silent. Longer than the wait for a connection, whose error says more.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// How old what was heard of Postgres may be: whoever does not sweep asks it every two seconds.
+const FRESH: Duration = Duration::from_secs(4);
 
 /// What Postgres answered last, and when. It is asked who sweeps, through every connection in turn: an idle fleet asks nothing else, and one more question
 /// for each worker would be a quarter of what it asks.
@@ -29,13 +31,11 @@ impl Heard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), error.map(ToString::to_string));
     }
 
-    fn answers(&self) -> Result<(), String> {
+    /// `None` if it is too long ago.
+    fn answers(&self) -> Option<Result<(), String>> {
         let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*heard {
-            (_, Some(error)) => Err(format!("Postgres: {error}")),
-            (at, None) if at.elapsed() > PATIENCE => Err(silent("Postgres")),
-            (_, None) => Ok(()),
-        }
+        let (at, error) = &*heard;
+        (at.elapsed() <= FRESH).then(|| error.as_ref().map_or(Ok(()), |error| Err(format!("Postgres: {error}"))))
     }
 }
 
@@ -68,7 +68,14 @@ pub(crate) async fn keep(process: Arc<Process>) {
 }
 
 async fn answers(process: &Process) -> Result<(), String> {
-    let postgres = process.heard.answers();
+    let postgres = match process.heard.answers() {
+        Some(said) => said,
+        // Whoever asks otherwise is busy with something long, or waits in vain. Dropped, the question itself goes on, and ends by itself (see `Store`).
+        None => match tokio::time::timeout(PATIENCE, process.store.answers()).await {
+            Ok(answer) => answer.map_err(|error| format!("Postgres: {error}")),
+            Err(_) => Err(silent("Postgres")),
+        },
+    };
     dependency("postgres", postgres.is_ok());
     let redis = tokio::time::timeout(PATIENCE, process.queue.verify()).await;
     let redis = redis.map_err(|_| silent("Redis")).and_then(|answer| answer.map_err(|error| error.to_string()));

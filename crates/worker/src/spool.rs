@@ -9,11 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use payfleet_domain::{AttemptNo, BatchId, Epoch, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_store::{Report, StoreError};
+use payfleet_store::Report;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -48,6 +49,8 @@ struct Page {
     /// Also of payouts without an answer: they are unknown, whatever becomes of their calls.
     outcomes: BTreeMap<PayoutId, Outcome>,
     is_answered: bool,
+    /// What it says is on disk already.
+    is_kept: bool,
 }
 
 /// Names a page.
@@ -65,7 +68,8 @@ impl InHand {
         payouts: impl IntoIterator<Item = PayoutId>,
     ) -> PageNo {
         let outcomes = payouts.into_iter().map(|payout| (payout, Outcome::Unknown)).collect();
-        let page = Page { run_key, batch, epoch, attempt, refused_whole: false, outcomes, is_answered: false };
+        let page =
+            Page { run_key, batch, epoch, attempt, refused_whole: false, outcomes, is_answered: false, is_kept: false };
         let mut pages = self.lock();
         pages.next += 1;
         let no = pages.next;
@@ -77,7 +81,7 @@ impl InHand {
     pub(crate) fn answered(&self, no: PageNo, payout: PayoutId, outcome: Outcome) {
         if let Some(page) = self.lock().pages.get_mut(&no.0) {
             page.outcomes.insert(payout, outcome);
-            page.is_answered = true;
+            (page.is_answered, page.is_kept) = (true, false);
         }
     }
 
@@ -86,7 +90,7 @@ impl InHand {
         if let Some(page) = self.lock().pages.get_mut(&no.0) {
             page.outcomes = report.outcomes.iter().cloned().collect();
             page.refused_whole = report.refused_whole;
-            page.is_answered = true;
+            (page.is_answered, page.is_kept) = (true, false);
         }
     }
 
@@ -95,9 +99,17 @@ impl InHand {
         self.lock().pages.remove(&no.0);
     }
 
-    /// What would be lost.
-    fn answers(&self) -> Vec<Kept> {
-        self.lock().pages.values().filter(|page| page.is_answered).map(Kept::of).collect()
+    /// Takes one page out of hand: it cannot be recorded now, and its calls have ended.
+    pub(crate) fn take(&self, no: PageNo) -> Vec<Kept> {
+        self.lock().pages.remove(&no.0).as_ref().map(Kept::of).into_iter().collect()
+    }
+
+    /// What would be lost if the process ended now, and is not on disk. It is believed to be from now on.
+    pub(crate) fn answers(&self) -> Vec<Kept> {
+        let mut pages = self.lock();
+        let lost =
+            |page: &mut Page| (page.is_answered && !std::mem::replace(&mut page.is_kept, true)).then(|| Kept::of(page));
+        pages.pages.values_mut().filter_map(lost).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Pages> {
@@ -105,11 +117,13 @@ impl InHand {
     }
 }
 
-/// The folder, and the file of this process in it.
+/// The folder, and what files of this process in it are called.
 #[derive(Debug)]
 pub(crate) struct Spool {
     dir: PathBuf,
-    path: PathBuf,
+    worker: String,
+    /// The number of the next file: none is ever written over, since somebody may be reading it.
+    next: AtomicU64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -120,7 +134,7 @@ struct Content {
 
 /// The answers about one batch, as they are kept.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+pub(crate) struct Kept {
     /// The key of the batch's run: another database may have a batch of the same number.
     run_key: Uuid,
     batch: i64,
@@ -190,31 +204,33 @@ impl Spool {
     pub(crate) fn open(dir: PathBuf, worker: &str) -> io::Result<Spool> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         let fit = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-        let path = dir.join(format!("{PREFIX}{}{SUFFIX}", worker.chars().map(fit).collect::<String>()));
-        let spool = Spool { dir, path };
-        let tried = spool.path.with_extension("new");
+        let spool = Spool { dir, worker: worker.chars().map(fit).collect(), next: AtomicU64::new(1) };
+        let tried = spool.path().with_extension("new");
         drop(create(&tried)?);
         std::fs::remove_file(tried)?;
         Ok(spool)
     }
 
-    /// Keeps the answers in hand, in place of what was kept before. On disk when it returns. Returns about how many batches, and where.
-    pub(crate) fn keep(&self, in_hand: &InHand) -> io::Result<(usize, &Path)> {
-        let answers = in_hand.answers();
-        let batches = answers.len();
-        if batches > 0 {
-            let new = self.path.with_extension("new");
-            let mut file = create(&new)?;
-            serde_json::to_writer(&mut file, &Content { version: VERSION, answers })?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            std::fs::rename(&new, &self.path)?;
-            File::open(&self.dir)?.sync_all()?;
-        }
-        Ok((batches, &self.path))
+    fn path(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.dir.join(format!("{PREFIX}{}-{number}{SUFFIX}", self.worker))
     }
 
-    /// The files of answers in the folder, of whomever.
+    /// Keeps these answers in a file of their own. On disk when it returns.
+    pub(crate) fn keep(&self, answers: Vec<Kept>) -> io::Result<PathBuf> {
+        let path = self.path();
+        let new = path.with_extension("new");
+        let mut file = create(&new)?;
+        let mut text = serde_json::to_vec(&Content { version: VERSION, answers })?;
+        text.push(b'\n');
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        File::open(&self.dir)?.sync_all()?;
+        Ok(path)
+    }
+
+    /// The files of answers in the folder: of workers that have ended, of others that live, and of this one.
     fn files(&self) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.dir)? {
@@ -232,10 +248,11 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// How often a worker looks whether another one has left something.
+/// How often a worker looks whether somebody has left something.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// Records what other workers have kept, as long as it runs. A file goes when all of it is recorded; with what cannot be recorded it stays, and that is said.
+/// Records what workers have kept in the folder, this one too, as long as it runs. A file goes when all of it is recorded; with what cannot be recorded it
+/// stays, and that is said.
 pub(crate) async fn take_over(process: Arc<Process>) {
     let Some(spool) = process.worker.spool.get() else { return };
     loop {
@@ -245,6 +262,10 @@ pub(crate) async fn take_over(process: Arc<Process>) {
 }
 
 async fn take_over_all(process: &Process, spool: &Spool) {
+    // A refusal frees money, and a database that lost something frees none.
+    if process.worker.behind.why().is_some() {
+        return;
+    }
     let files = match spool.files() {
         Ok(files) => files,
         Err(error) => {
@@ -276,14 +297,30 @@ async fn take_over_file(process: &Process, path: &Path) -> Result<usize, String>
     if content.version != VERSION {
         return Err(format!("it is of version {}, and this program reads version {VERSION}", content.version));
     }
-    for kept in &content.answers {
-        record(process, kept).await?;
+    // Each is about another batch: one that cannot be recorded is in nobody's way.
+    let (mut left, mut why) = (Vec::new(), None);
+    let batches = content.answers.len();
+    for kept in content.answers {
+        if let Err(error) = record(process, &kept).await {
+            left.push(kept);
+            why = Some(error);
+        }
+    }
+    if let Some(why) = why {
+        // What was recorded is not recorded again and again.
+        if left.len() < batches
+            && let Some(spool) = process.worker.spool.get()
+        {
+            spool.keep(left).map_err(|error| error.to_string())?;
+            std::fs::remove_file(path).map_err(|error| error.to_string())?;
+        }
+        return Err(why);
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("it is recorded, and cannot be removed: {error}"))
         }
-        _ => Ok(content.answers.len()),
+        _ => Ok(batches),
     }
 }
 
@@ -294,17 +331,19 @@ async fn record(process: &Process, kept: &Kept) -> Result<(), String> {
     loop {
         let recorded = async {
             match process.store.batch_run_key(report.batch).await? {
-                Some(key) if key == kept.run_key => worker.record.outcomes_record(report.clone()).await.map(Some),
+                Some((key, rail)) if key == kept.run_key => {
+                    worker.record.outcomes_record(report.clone()).await.map(|recorded| Some((recorded, rail)))
+                }
                 _ => Ok(None),
             }
         };
         match recorded.await {
-            Ok(Some(recorded)) => {
-                worker.told("", report.batch, &recorded);
+            Ok(Some((recorded, rail))) => {
+                worker.told(&rail, report.batch, &recorded);
                 return Ok(());
             }
             Ok(None) => return Err(format!("batch {} is of another database", report.batch)),
-            Err(error) if may_pass(&error) && !worker.shutdown.is_requested() => {
+            Err(error) if error.may_pass() && !worker.shutdown.is_requested() => {
                 failures += 1;
                 tracing::warn!(batch = %report.batch, %error, "an answer that was left cannot be recorded yet; trying again");
                 let wait = worker.backoff.wait(failures, worker.clock.jitter());
@@ -313,11 +352,6 @@ async fn record(process: &Process, kept: &Kept) -> Result<(), String> {
             Err(error) => return Err(error.to_string()),
         }
     }
-}
-
-/// Whether trying again may help: the server was gone, or others were in the way.
-pub(crate) fn may_pass(error: &StoreError) -> bool {
-    error.is_outage() || error.is_conflict()
 }
 
 #[cfg(test)]
@@ -333,20 +367,24 @@ mod tests {
         let in_hand = InHand::default();
         let all = [PayoutId(1), PayoutId(2), PayoutId(3)];
         in_hand.open(Uuid::nil(), BatchId(6), Epoch(1), Some(AttemptNo(1)), all);
-        assert_eq!(spool.keep(&in_hand).unwrap().0, 0, "nothing was answered");
+        assert!(in_hand.answers().is_empty(), "nothing was answered");
         assert!(spool.files().unwrap().is_empty());
         let open = in_hand.open(Uuid::nil(), BatchId(7), Epoch(2), Some(AttemptNo(3)), all);
         in_hand.answered(open, PayoutId(2), Outcome::Paid(Reference("po_1".to_owned())));
-        assert_eq!(spool.keep(&in_hand).unwrap().0, 1);
+        let file = spool.keep(in_hand.answers()).unwrap();
         let files = spool.files().unwrap();
+        assert_eq!(files, [file]);
+        assert!(in_hand.answers().is_empty(), "it is kept once");
+        in_hand.answered(open, PayoutId(3), Outcome::NotExecuted);
+        assert!(!files.contains(&spool.keep(in_hand.answers()).unwrap()), "nothing is written over");
         let content: Content = serde_json::from_str(&std::fs::read_to_string(&files[0]).unwrap()).unwrap();
         let report = content.answers[0].report();
         let paid = Outcome::Paid(Reference("po_1".to_owned()));
         assert_eq!((report.batch, report.epoch, report.attempt), (BatchId(7), Epoch(2), Some(AttemptNo(3))));
         let outcomes = [(PayoutId(1), Outcome::Unknown), (PayoutId(2), paid), (PayoutId(3), Outcome::Unknown)];
         assert_eq!(report.outcomes, outcomes);
-        in_hand.recorded(open);
-        assert!(in_hand.answers().is_empty());
+        assert_eq!(in_hand.take(open).len(), 1);
+        assert!(in_hand.answers().is_empty(), "it is on disk, and in hand no more");
     }
 
     #[test]

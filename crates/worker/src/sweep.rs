@@ -41,6 +41,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut windows = Windows::new();
     let mut counted: Option<Instant> = None;
     let mut shortened: Option<Instant> = None;
+    let mut looked_late: Option<Instant> = None;
     let (mut checked, mut swept) = (None::<Instant>, false);
     // Whether something was open at the last sweep.
     let mut is_busy = true;
@@ -51,7 +52,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                 Ok(Sweeper::Ours(lock)) => Ok(Some(lock)),
                 Ok(Sweeper::Anothers { work_is_late }) => {
                     if work_is_late {
-                        worker.unhinted.notify_one();
+                        worker.work_is_late.notify_one();
                     }
                     Ok(None)
                 }
@@ -94,6 +95,13 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                 Err(error) => tracing::warn!(%error, "whether leases count for too long is not known"),
             }
             shortened = Some(Instant::now());
+        }
+        // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps tells.
+        if lock.is_some() && servers_answer && is_busy && looked_late.is_none_or(|at| at.elapsed() >= FOLLOWER) {
+            if let Ok(true) = process.store.work_is_late(worker.registry.names()).await {
+                worker.work_is_late.notify_one();
+            }
+            looked_late = Some(Instant::now());
         }
         let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
@@ -148,7 +156,7 @@ impl Worker {
                 Ok(hinted) => hinted,
                 Err(error) => {
                     tracing::warn!(rail, %error, "nothing can be hinted at");
-                    self.unhinted.notify_one();
+                    self.work_is_late.notify_one();
                     continue;
                 }
             };
@@ -171,7 +179,7 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::warn!(rail, %error, "nothing can be hinted at");
-                    self.unhinted.notify_one();
+                    self.work_is_late.notify_one();
                 }
             }
         }

@@ -24,9 +24,9 @@ const BAG: Duration = Duration::from_secs(180);
 /// The last faults come early enough that their end is before the end.
 const MARGIN: Duration = Duration::from_secs(6);
 /// At the end the rail does nothing but execute files late.
-const LATE_FILES: Duration = Duration::from_secs(20);
-/// How wrong the database's clock may become, about. What was promised by a clock that was ahead is kept until the true time is there, so this is also
-/// how long things may stand still after it was set right.
+const LATE_FILES_LAST: Duration = Duration::from_secs(20);
+/// How wrong the database's clock may become, about. What was perhaps sent by a clock that was ahead counts as alive until the true time is there, so this
+/// is also how long that may wait after it was set right.
 const CLOCK_AHEAD_MS: i64 = 30_000;
 /// Less than a request of any rail lives, or none would arrive in time.
 const CLOCK_BEHIND_MS: i64 = 2_500;
@@ -171,7 +171,7 @@ pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends:
     let mut misbehaviour = MISBEHAVIOUR.iter().cycle();
     // A rail that hangs keeps the places of all workers taken, so its bad times are outages too; they end with the storm of each minute.
     let mut bad_times: Option<(usize, u64)> = None;
-    for (moment, blow) in moments(begins, ends - LATE_FILES, QUIET, blows.len()).into_iter().zip(blows) {
+    for (moment, blow) in moments(begins, ends - LATE_FILES_LAST, QUIET, blows.len()).into_iter().zip(blows) {
         let minute = (moment - begins).as_secs() / MINUTE.as_secs();
         if let Some((number, of_minute)) = bad_times
             && of_minute < minute

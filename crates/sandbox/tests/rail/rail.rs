@@ -53,7 +53,7 @@ impl Rail {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on http://").unwrap().to_owned();
-        payfleet_rails::cryptography_set();
+        payfleet_runtime::tls::cryptography_set();
         Self { child, address, client: reqwest::Client::new(), dir: Some(dir) }
     }
 

@@ -7,6 +7,7 @@ use payfleet_domain::{DiscrepancyKind, PayoutState, RunId};
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{Executor, Postgres};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Reconciliation;
 use super::coverage::silent_rails;
@@ -58,15 +59,16 @@ impl Reconciliation {
             .fetch_one(&mut *self.connection)
             .await
             .step("snapshot_export")?;
-        // A task, and awaited in any case: its connection must not be dropped in the middle of a statement.
-        let accounts = tokio::spawn(accounts_compare(self.store.pool.clone(), self.run.clone(), snapshot));
+        // Beside the rest. Whoever drops us, as when a session is lost, ends it too, and its connection with it.
+        let accounts =
+            AbortOnDropHandle::new(tokio::spawn(accounts_compare(self.store.pool.clone(), self.run.clone(), snapshot)));
         let beside = self.beside_accounts(unknown_after).await;
         let lost = |lost| StoreError::Broken(format!("the comparison of accounts was lost: {lost}"));
         let accounts = accounts.await.map_err(lost)?;
         let (newer, summary) = beside?;
         self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
-        accounts?.judge(&mut *self.connection).await?;
-        super::due::balances_compare(&mut *self.connection).await?;
+        accounts?.judge(&mut self.connection).await?;
+        super::due::balances_compare(&mut self.connection).await?;
         let found = self.findings_name().await?;
         Ok(Compared { discrepancies: found, newer_than_statement: newer, summary })
     }
@@ -98,7 +100,7 @@ impl Reconciliation {
         }
         self.ledger_compare().await?;
         self.unknown_compare(unknown_after).await?;
-        let summary = summary_read(&mut *self.connection, &self.run, unknown_after).await?;
+        let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;
         Ok((newer, summary))
     }
 
@@ -107,7 +109,7 @@ impl Reconciliation {
         self.begin().await?;
         self.unknown_compare(unknown_after).await?;
         let found = self.findings_name().await?;
-        let summary = summary_read(&mut *self.connection, &self.run, unknown_after).await?;
+        let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;
         self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
         Ok(Compared { discrepancies: found, newer_than_statement: 0, summary })
     }

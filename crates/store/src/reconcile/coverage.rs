@@ -112,7 +112,7 @@ impl Store {
 impl Reconciliation {
     /// Accounts of the run whose statements do not reach past its last payment. While there are some, nothing is proven to be missing or absent.
     pub async fn uncovered(&mut self) -> Result<Vec<Uncovered>, StoreError> {
-        uncovered(&mut *self.connection, self.run.id).await
+        uncovered(&mut self.connection, self.run.id).await
     }
 
     /// Whether statements say anything of the run that is not simply as it should be.

@@ -100,7 +100,7 @@ impl Reconciliation {
                 );
             }
         }
-        found.write(&mut *self.connection, DiscrepancyKind::LedgerOutOfBalance.code()).await
+        found.write(&mut self.connection, DiscrepancyKind::LedgerOutOfBalance.code()).await
     }
 }
 

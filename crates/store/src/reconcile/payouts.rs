@@ -95,7 +95,7 @@ impl Reconciliation {
         let (mut differences, mut newer) = (Vec::new(), 0);
         for some in odd.chunks(CHUNK) {
             let mut details = self.details_read(some, silent).await?;
-            for payout in accounts_read(&mut *self.connection, some, false).await? {
+            for payout in accounts_read(&mut self.connection, some, false).await? {
                 let Some(detail) = details.remove(&payout.id) else { continue };
                 let mut kinds = broken(&detail.facts(&payout));
                 if detail.is_newer && kinds.contains(&DiscrepancyKind::NotOnStatement) {

@@ -183,10 +183,11 @@ impl AccountReading {
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_LINES));
         let (store, account, source) = (self.store.clone(), self.account.clone(), self.source.clone());
-        self.ahead.push_back(tokio::spawn(async move {
+        // At once, beside the reading of the next one.
+        self.ahead.push_back(tokio::spawn(detached(async move {
             let matched = piece_match(&store.pool, &account, piece).await?;
             piece_record(&store, account, source, matched).await
-        }));
+        })));
         Ok(())
     }
 

@@ -46,7 +46,8 @@ pub const ROWS: &str = "
   INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 1, 'w');
   INSERT INTO generation (no, key) VALUES (2, md5('2')::uuid);
   INSERT INTO recovery (found_by, words, doubted_at, closed_at, generation, decided_by) VALUES ('p', 'w', now(), now(), 2, 2);
-  INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());";
+  INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());
+  INSERT INTO generation_lost (key, recovery_id) VALUES (md5('8')::uuid, 1);";
 
 macro_rules! word {
     ($values:literal) => {
@@ -285,6 +286,11 @@ pub const RULES: &[(&str, &[&str])] = &[
     ),
     ("generation_append_only", &["UPDATE generation SET began_at = now()", "DELETE FROM generation WHERE no = 1", "TRUNCATE generation CASCADE"]),
     ("generation_key_key", &["INSERT INTO generation (no, key) VALUES (3, md5('2')::uuid)"]),
+    (
+        "generation_lost_append_only",
+        &["UPDATE generation_lost SET recovery_id = 2", "DELETE FROM generation_lost", "TRUNCATE generation_lost"],
+    ),
+    ("generation_lost_pkey", &["INSERT INTO generation_lost (key, recovery_id) VALUES (md5('9')::uuid, 1), (md5('9')::uuid, 1)"]),
     ("generation_no_check", &["INSERT INTO generation (no, key) VALUES (0, md5('3')::uuid)"]),
     ("generation_pkey", &["INSERT INTO generation (no, key) VALUES (2, md5('3')::uuid)"]),
     ("hold_decided_by_fkey", &["UPDATE hold SET decided_by = 99, resolution = 'not_paid', resolved_at = now() WHERE id = 1"]),
