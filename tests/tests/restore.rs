@@ -128,7 +128,9 @@ async fn payments_of_a_run_that_was_lost_hold_whoever_got_them() {
     stop(worker).await;
     fleet.postgres.restore("payfleet", &backup).await;
     assert_eq!(fleet.coordinator(&["run", "--tenant", "shop", "--period", "2026-01"]).status.code(), Some(69));
+    assert!(fleet.must(&["status"]).contains("A RECOVERY IS OPEN"), "whoever looks first sees it");
     recovered(&fleet);
+    assert!(!fleet.must(&["status"]).contains("RECOVERY"));
     let again = fleet.run("shop", "2026-01").await;
     assert!(again > run, "the number of a run that was lost is not given again");
     let plan = fleet.must(&["status", &again.to_string()]);

@@ -27,13 +27,16 @@ pub async fn status(store: &Store, cli: &Cli, args: &StatusArgs) -> Result<ExitC
     loop {
         every.tick().await;
         let workers = workers(queue.as_ref()).await;
-        let (text, is_open) = match args.run {
+        let (mut text, is_open) = match args.run {
             Some(run) => {
                 let row = plan::find(store, run).await?;
                 (one::show(store, &row, workers.as_deref(), args.json).await?, row.state.is_open())
             }
             None => (list(store, args, workers.as_deref()).await?, true),
         };
+        if !args.json {
+            text.push_str(&recovery(store).await?);
+        }
         if args.watch && !args.json && std::io::stdout().is_terminal() {
             show::print("\x1b[H\x1b[2J"); // to the top, and clear
         }
@@ -42,6 +45,17 @@ pub async fn status(store: &Store, cli: &Cli, args: &StatusArgs) -> Result<ExitC
             return Ok(ExitCode::Done);
         }
     }
+}
+
+/// That the database is behind what was seen of it, if so: then nothing else matters.
+async fn recovery(store: &Store) -> Result<String, Failure> {
+    let Some(recovery) = store.recovery_find().await? else { return Ok(String::new()) };
+    Ok(format!(
+        "\nA RECOVERY IS OPEN since {}: nothing is planned, sent or freed before two people agree that it is over: `recover`\n  found by {}: {}\n",
+        show::instant(recovery.opened_at),
+        recovery.found_by,
+        recovery.words
+    ))
 }
 
 /// The workers alive; `None` if that is not known.

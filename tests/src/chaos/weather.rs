@@ -20,7 +20,7 @@ use crate::proxy::{Proxy, Weather};
 const QUIET: Duration = Duration::from_secs(24);
 const MINUTE: Duration = Duration::from_secs(60);
 /// What is drawn from is drawn from completely in so long.
-const BAG: Duration = Duration::from_secs(180);
+const BAG: Duration = Duration::from_secs(200);
 /// The last faults come early enough that their end is before the end.
 const MARGIN: Duration = Duration::from_secs(6);
 /// At the end the rail does nothing but execute files late.
