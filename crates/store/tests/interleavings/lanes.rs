@@ -101,7 +101,12 @@ impl Session for Gate {
 
     fn to_client(&self, message: &Message) {
         match message.tag {
-            b'K' => self.now(|now| now.pid = i32::from_be_bytes(*message.body.first_chunk().unwrap())),
+            // Of the session that goes on; others that are opened beside it end at once.
+            b'K' => self.now(|now| {
+                if now.pid == 0 {
+                    now.pid = i32::from_be_bytes(*message.body.first_chunk().unwrap());
+                }
+            }),
             b'Z' => self.now(|now| now.unanswered = now.unanswered.saturating_sub(1)),
             _ => {}
         }
