@@ -282,7 +282,10 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
-                    self.keep_answers(self.in_hand.take(page));
+                    // On disk it is out of hand; if not, it is kept with the rest when the process ends.
+                    if self.keep_answers(Some(page)) {
+                        self.in_hand.recorded(page);
+                    }
                     return Err(error);
                 }
             }

@@ -1,8 +1,8 @@
 //! The worker: leases batches, pays them, records what became of them. It cannot plan.
 //!
-//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards, [`unhinted`] finds work where no hints come; [`leases`] keeps
-//! what is held; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when nothing else does. [`ports`] is what all
-//! this needs of the world.
+//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards,
+//! [`unhinted`] finds work where no hints come; [`leases`] keeps what is held, [`spool`] the answers that are not recorded; [`calls`] is the only place from
+//! which a rail is called; [`sweep`] keeps runs going when nothing else does. [`ports`] is what all this needs of the world.
 
 pub mod batch;
 mod behind;
@@ -39,7 +39,7 @@ use crate::leases::LeaseBook;
 pub use crate::options::{Options, RateLimit};
 use crate::pace::Paces;
 use crate::ports::{Clock, Hints, Moment, SystemClock, SystemOfRecord};
-use crate::spool::{InHand, Kept, Spool};
+use crate::spool::{InHand, PageNo, Spool};
 
 /// Everything that the steps of the work need.
 pub struct Worker {
@@ -110,17 +110,19 @@ impl Worker {
         }
     }
 
-    /// Keeps these answers, for whoever looks into the folder next.
-    pub(crate) fn keep_answers(&self, answers: Vec<Kept>) {
-        let Some(spool) = self.spool.get().filter(|_| !answers.is_empty()) else { return };
-        let batches = answers.len();
-        match spool.keep(answers) {
-            Ok(file) => {
+    /// Keeps the answers that are not recorded, of all pages or of this one, for whoever looks into the folder next. Returns whether they are kept.
+    pub(crate) fn keep_answers(&self, only: Option<PageNo>) -> bool {
+        let Some(spool) = self.spool.get() else { return false };
+        match self.in_hand.keep(only, spool) {
+            Ok(None) => true,
+            Ok(Some((batches, file))) => {
                 metrics::counter!("payfleet_answers_kept_total").increment(batches as u64);
                 tracing::warn!(batches, file = %file.display(), "answers of rails are not recorded; the next worker with this folder records them");
+                true
             }
             Err(error) => {
-                tracing::error!(%error, "answers of rails are not recorded and could not be kept; the rails will be asked again")
+                tracing::error!(%error, "answers of rails are not recorded and could not be kept; what is lost with this process is asked for again");
+                false
             }
         }
     }
@@ -230,7 +232,9 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let _ = worker.spool.set(spool.map_err(unusable)?); // it was not set before
     worker.shutdown.at_last({
         let worker = worker.clone();
-        move || worker.keep_answers(worker.in_hand.answers())
+        move || {
+            worker.keep_answers(None);
+        }
     });
     let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard: ready::Heard::default() });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
@@ -254,7 +258,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     watching.abort(); // nothing is sent any more
     beating.abort();
     taking_over.abort(); // the files stay until all of them is recorded
-    worker.keep_answers(worker.in_hand.answers());
+    worker.keep_answers(None);
     // Nothing of what follows is worth a longer wait.
     match timeout(LAST, sweeping).await {
         Ok(Ok(())) => {}
@@ -271,7 +275,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     if timeout(LAST, process.store.close()).await.is_err() {
         tracing::warn!("Postgres still owes an answer; its connections end with this process");
     }
-    worker.keep_answers(worker.in_hand.answers()); // what came meanwhile
+    worker.keep_answers(None); // what came meanwhile
     tracing::info!(worker = worker.name, "stopped");
     Ok(())
 }

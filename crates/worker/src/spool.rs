@@ -49,8 +49,9 @@ struct Page {
     /// Also of payouts without an answer: they are unknown, whatever becomes of their calls.
     outcomes: BTreeMap<PayoutId, Outcome>,
     is_answered: bool,
-    /// What it says is on disk already.
-    is_kept: bool,
+    /// How often it was written into, and how often it had been when it was last kept on disk.
+    changes: u64,
+    kept: u64,
 }
 
 /// Names a page.
@@ -68,8 +69,17 @@ impl InHand {
         payouts: impl IntoIterator<Item = PayoutId>,
     ) -> PageNo {
         let outcomes = payouts.into_iter().map(|payout| (payout, Outcome::Unknown)).collect();
-        let page =
-            Page { run_key, batch, epoch, attempt, refused_whole: false, outcomes, is_answered: false, is_kept: false };
+        let page = Page {
+            run_key,
+            batch,
+            epoch,
+            attempt,
+            refused_whole: false,
+            outcomes,
+            is_answered: false,
+            changes: 0,
+            kept: 0,
+        };
         let mut pages = self.lock();
         pages.next += 1;
         let no = pages.next;
@@ -81,7 +91,8 @@ impl InHand {
     pub(crate) fn answered(&self, no: PageNo, payout: PayoutId, outcome: Outcome) {
         if let Some(page) = self.lock().pages.get_mut(&no.0) {
             page.outcomes.insert(payout, outcome);
-            (page.is_answered, page.is_kept) = (true, false);
+            page.is_answered = true;
+            page.changes += 1;
         }
     }
 
@@ -90,7 +101,8 @@ impl InHand {
         if let Some(page) = self.lock().pages.get_mut(&no.0) {
             page.outcomes = report.outcomes.iter().cloned().collect();
             page.refused_whole = report.refused_whole;
-            (page.is_answered, page.is_kept) = (true, false);
+            page.is_answered = true;
+            page.changes += 1;
         }
     }
 
@@ -99,17 +111,32 @@ impl InHand {
         self.lock().pages.remove(&no.0);
     }
 
-    /// Takes one page out of hand: it cannot be recorded now, and its calls have ended.
-    pub(crate) fn take(&self, no: PageNo) -> Vec<Kept> {
-        self.lock().pages.remove(&no.0).as_ref().map(Kept::of).into_iter().collect()
-    }
-
-    /// What would be lost if the process ended now, and is not on disk. It is believed to be from now on.
-    pub(crate) fn answers(&self) -> Vec<Kept> {
+    /// Keeps on disk what would be lost if the process ended now: of all pages, or of this one. Only what is there when this returns counts as kept. Returns of
+    /// how many batches, and where.
+    pub(crate) fn keep(&self, only: Option<PageNo>, spool: &Spool) -> io::Result<Option<(usize, PathBuf)>> {
+        let is_lost = |(no, page): &(&u64, &Page)| {
+            page.is_answered && page.kept < page.changes && only.is_none_or(|only| only.0 == **no)
+        };
+        let lost: Vec<(u64, u64, Kept)> = {
+            let pages = self.lock();
+            pages.pages.iter().filter(is_lost).map(|(no, page)| (*no, page.changes, Kept::of(page))).collect()
+        };
+        if lost.is_empty() {
+            return Ok(None);
+        }
+        let mut seen = Vec::with_capacity(lost.len());
+        let answers = lost.into_iter().map(|(no, changes, kept)| {
+            seen.push((no, changes));
+            kept
+        });
+        let path = spool.keep(answers.collect())?;
         let mut pages = self.lock();
-        let lost =
-            |page: &mut Page| (page.is_answered && !std::mem::replace(&mut page.is_kept, true)).then(|| Kept::of(page));
-        pages.pages.values_mut().filter_map(lost).collect()
+        for (no, changes) in &seen {
+            if let Some(page) = pages.pages.get_mut(no) {
+                page.kept = *changes;
+            }
+        }
+        Ok(Some((seen.len(), path)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Pages> {
@@ -134,7 +161,7 @@ struct Content {
 
 /// The answers about one batch, as they are kept.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Kept {
+struct Kept {
     /// The key of the batch's run: another database may have a batch of the same number.
     run_key: Uuid,
     batch: i64,
@@ -217,7 +244,7 @@ impl Spool {
     }
 
     /// Keeps these answers in a file of their own. On disk when it returns.
-    pub(crate) fn keep(&self, answers: Vec<Kept>) -> io::Result<PathBuf> {
+    fn keep(&self, answers: Vec<Kept>) -> io::Result<PathBuf> {
         let path = self.path();
         let new = path.with_extension("new");
         let mut file = create(&new)?;
@@ -367,24 +394,32 @@ mod tests {
         let in_hand = InHand::default();
         let all = [PayoutId(1), PayoutId(2), PayoutId(3)];
         in_hand.open(Uuid::nil(), BatchId(6), Epoch(1), Some(AttemptNo(1)), all);
-        assert!(in_hand.answers().is_empty(), "nothing was answered");
-        assert!(spool.files().unwrap().is_empty());
+        assert!(
+            in_hand.keep(None, &spool).unwrap().is_none() && spool.files().unwrap().is_empty(),
+            "nothing was answered"
+        );
         let open = in_hand.open(Uuid::nil(), BatchId(7), Epoch(2), Some(AttemptNo(3)), all);
         in_hand.answered(open, PayoutId(2), Outcome::Paid(Reference("po_1".to_owned())));
-        let file = spool.keep(in_hand.answers()).unwrap();
-        let files = spool.files().unwrap();
-        assert_eq!(files, [file]);
-        assert!(in_hand.answers().is_empty(), "it is kept once");
-        in_hand.answered(open, PayoutId(3), Outcome::NotExecuted);
-        assert!(!files.contains(&spool.keep(in_hand.answers()).unwrap()), "nothing is written over");
-        let content: Content = serde_json::from_str(&std::fs::read_to_string(&files[0]).unwrap()).unwrap();
+        let (batches, file) = in_hand.keep(None, &spool).unwrap().unwrap();
+        assert_eq!((batches, spool.files().unwrap()), (1, vec![file.clone()]));
+        let content: Content = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         let report = content.answers[0].report();
         let paid = Outcome::Paid(Reference("po_1".to_owned()));
         assert_eq!((report.batch, report.epoch, report.attempt), (BatchId(7), Epoch(2), Some(AttemptNo(3))));
         let outcomes = [(PayoutId(1), Outcome::Unknown), (PayoutId(2), paid), (PayoutId(3), Outcome::Unknown)];
         assert_eq!(report.outcomes, outcomes);
-        assert_eq!(in_hand.take(open).len(), 1);
-        assert!(in_hand.answers().is_empty(), "it is on disk, and in hand no more");
+        assert!(in_hand.keep(None, &spool).unwrap().is_none(), "it is kept once");
+        in_hand.answered(open, PayoutId(3), Outcome::NotExecuted);
+        let (_, next) = in_hand.keep(Some(open), &spool).unwrap().unwrap();
+        assert_ne!(next, file, "nothing is written over");
+        // What cannot be written is not lost by the try.
+        in_hand.answered(open, PayoutId(1), Outcome::NotExecuted);
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        assert!(in_hand.keep(None, &spool).is_err());
+        std::fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        assert!(in_hand.keep(None, &spool).unwrap().is_some(), "it is still in hand");
+        in_hand.recorded(open);
+        assert!(in_hand.lock().pages.len() == 1, "the page that nobody answered");
     }
 
     #[test]
@@ -412,8 +447,10 @@ mod tests {
         let in_hand = InHand::default();
         let no = in_hand.open(Uuid::nil(), report.batch, report.epoch, None, []);
         in_hand.complete(no, &report);
-        let text = serde_json::to_string(&in_hand.answers()[0]).unwrap();
-        let read: Kept = serde_json::from_str(&text).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (_, file) = in_hand.keep(None, &Spool::open(folder.path().to_owned(), "w").unwrap()).unwrap().unwrap();
+        let content: Content = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let read = &content.answers[0];
         assert_eq!((read.report().outcomes, read.report().refused_whole), (report.outcomes, true));
     }
 }
