@@ -32,10 +32,10 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How long to wait for the end of what is under way when everything is closed.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// What each session is set to. A ROLLBACK outside a transaction warns, and the warning is expected. A process that is stopped in the middle of a transaction
-/// would hold its rows for as long as it is stopped: the server ends such a session. Postgres compiles a query whose plan it believes to be dear, and believes that of a guard
-/// whose dear branch is hardly ever taken: 370 ms for each intent. By keepalive, user time-out and the
-/// check of the connection the server finds out soon that a client is no more, in the middle of a statement too, where it would hold its locks.
+/// What each session is set to. A ROLLBACK outside a transaction warns, and the warning is expected. Postgres compiles a query whose plan it believes to be dear,
+/// and believes that of a guard whose dear branch is hardly ever taken: 370 ms for each intent. A process that is stopped in the middle of a transaction would
+/// hold its rows for as long as it is stopped: the server ends such a session. By keepalive, user time-out and the check of the connection it finds out soon
+/// that a client is no more, in the middle of a statement too, where it would hold its locks.
 const SETTINGS: &str = "
 SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off; SET idle_in_transaction_session_timeout = '10s';
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '20s';
@@ -262,7 +262,8 @@ impl Sessions {
         let sessions = Sessions { inner: Arc::new(inner) };
         drop(sessions.acquire().await?);
         // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was given, which is found out then.
-        drop(Session::open(&options, statement).await?);
+        let other = tokio::time::timeout(ACQUIRE, Session::open(&options, statement)).await;
+        drop(other.map_err(|_| silence())??);
         drop(sessions.acquire().await?);
         tokio::spawn(look_after(Arc::downgrade(&sessions.inner), watched));
         Ok(sessions)

@@ -77,7 +77,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         if lock.is_none() {
             // Whoever sweeps now says it.
             told_of(Watched::default());
-            (counted, shortened) = (None, None);
+            (counted, shortened, looked_late) = (None, None, None);
         } else if servers_answer && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
             match process.store.watched_read().await {
                 Ok(watched) => told_of(watched),
@@ -98,8 +98,10 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         }
         // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps tells.
         if lock.is_some() && servers_answer && is_busy && looked_late.is_none_or(|at| at.elapsed() >= FOLLOWER) {
-            if let Ok(true) = process.store.work_is_late(worker.registry.names()).await {
-                worker.work_is_late.notify_one();
+            match process.store.work_is_late(worker.registry.names()).await {
+                Ok(true) => worker.work_is_late.notify_one(),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "whether work is late is not known"),
             }
             looked_late = Some(Instant::now());
         }
