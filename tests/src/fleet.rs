@@ -25,11 +25,22 @@ pub struct FleetOptions {
     pub sandbox: Vec<String>,
     /// Payouts in a batch, at most.
     pub batch_size: u32,
+    /// Settings of Postgres, as `name=value`.
+    pub postgres: &'static [&'static str],
+    /// Variables of every program.
+    pub variables: &'static [(&'static str, &'static str)],
 }
 
 impl Default for FleetOptions {
     fn default() -> Self {
-        FleetOptions { paypal: "sandbox-payout", sepa: "sandbox-payout", sandbox: Vec::new(), batch_size: 50 }
+        FleetOptions {
+            paypal: "sandbox-payout",
+            sepa: "sandbox-payout",
+            sandbox: Vec::new(),
+            batch_size: 50,
+            postgres: &[],
+            variables: &[],
+        }
     }
 }
 
@@ -95,7 +106,8 @@ impl Fleet {
     /// Servers up, schema there, sandbox up; no data, no workers.
     pub async fn start(options: FleetOptions) -> Fleet {
         bin();
-        let (postgres, redis) = (Postgres::start().await, Redis::start().await);
+        let postgres = Postgres::start_in(&std::env::temp_dir(), options.postgres).await;
+        let redis = Redis::start().await;
         // Connections of a killed server are found dead before they are used.
         let database = sqlx::postgres::PgPoolOptions::new().max_connections(4).test_before_acquire(true);
         let database = database.connect_lazy(&postgres.url("payfleet")).expect("a valid URL");
@@ -215,7 +227,8 @@ impl Fleet {
             .env("PAYFLEET_NULL_RAIL", (self.options.paypal == "null").to_string())
             .env("PAYFLEET_STATE_DIR", self.folder.path().join("state"))
             .env("PAYFLEET_LOG", "info")
-            .env("RUST_BACKTRACE", "1");
+            .env("RUST_BACKTRACE", "1")
+            .envs(self.options.variables.iter().copied());
         command
     }
 

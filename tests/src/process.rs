@@ -106,9 +106,12 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on at the moment.
+/// A port that nobody listens on at the moment, below those that the system hands out to whoever connects: a program that is started a little later may
+/// find one of those taken.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let drawn = std::iter::repeat_with(|| rand::random_range(20_000..32_000)).take(1_000);
+    drawn.into_iter().find(is_free).expect("a free port")
 }
 
 /// Waits until `ready` answers with something; panics with `what` if it does not in time.

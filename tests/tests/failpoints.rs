@@ -56,10 +56,12 @@ enum Scene {
     SlowRail,
     /// An answer of the rail that was lost.
     Unanswered,
+    /// An intent of which the database did not say that it is written down.
+    IntentUnanswered,
     /// As if five workers had died over the batch.
     Stalled,
 }
-use Scene::{Any, Forgotten, NotBegun, SlowRail, Stalled, Unanswered};
+use Scene::{Any, Forgotten, IntentUnanswered, NotBegun, SlowRail, Stalled, Unanswered};
 
 /// Where a step is broken, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +163,8 @@ const LANES: &[Lane] = &[
         name: "neither, and statements",
         rail: "sandbox-file",
         arrows: &[
+            (WorkerProgram, "intent_write", Transaction, Any),
+            (WorkerProgram, "intent_withdraw", Transaction, IntentUnanswered),
             (WorkerProgram, "submit", Exchange, Any),
             (WorkerProgram, "batch_hold", Transaction, Unanswered),
             (Reconciler, "statement", Exchange, Any),
@@ -280,7 +284,7 @@ impl Walk {
                 let output = command.env("PAYFLEET_FAILPOINTS", "runs_begin.before=crash").output().unwrap();
                 is_abort(output.status);
             }
-            Any | Forgotten | SlowRail | Unanswered | Stalled => self.plan(period),
+            Any | Forgotten | SlowRail | Unanswered | IntentUnanswered | Stalled => self.plan(period),
         }
         match scene {
             Any | NotBegun => {}
@@ -289,6 +293,7 @@ impl Walk {
                 is_abort(end(&mut reader.process).await);
             }
             SlowRail => self.fleet.faults(r#"{"latency_ms": 700}"#).await,
+            IntentUnanswered => failpoints += "; intent_write.after=error",
             Unanswered => failpoints += "; submit.after=error",
             Stalled => {
                 let stalled = sqlx::query("UPDATE batch SET stalled_leases = 5 WHERE state = 'ready'");
@@ -324,7 +329,15 @@ impl Walk {
         if scene == SlowRail {
             self.fleet.faults(r#"{"latency_ms": 0}"#).await;
         }
-        if self.is_held_when_unknown && (step, broken) == ("submit", Break { place: "before", action: "crash" }) {
+        // Nobody is left who knows that nothing was sent, or who knows it is too late to say so.
+        let is_lost = matches!(
+            (step, broken.place, broken.action),
+            ("submit", "before", "crash")
+                | ("intent_write", "after", "crash")
+                | ("intent_write", "commit", DELAY)
+                | ("intent_withdraw", "before" | "commit", "crash")
+        );
+        if self.is_held_when_unknown && is_lost {
             self.lost += AFFILIATES;
         }
     }

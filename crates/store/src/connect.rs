@@ -110,10 +110,11 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::Configuration(_) => true,
         // 57: shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled. 25P03: idle in a transaction for too
         // long. 25006: it takes no writes, being a standby, or told so. 55P03: somebody holds a lock for too long. 53: out of disk, memory or
-        // connections. 58: its system fails it. 08: connection. XX000 that ends the session: a disk that is full while one begins is no more than an
-        // "internal error" to it ("could not write init file").
+        // connections. 28: a password or a role is being changed, and whoever starts this program again gives it the new one. 58: its system fails
+        // it. 08: connection. XX000 that ends the session: a disk that is full while one begins is no more than an "internal error" to it
+        // ("could not write init file").
         sqlx::Error::Database(error) => {
-            let classes = ["57", "25P03", "25006", "55P03", "53", "58", "08"];
+            let classes = ["57", "25P03", "25006", "55P03", "53", "28", "58", "08"];
             let error = error.downcast_ref::<PgDatabaseError>();
             classes.iter().any(|class| error.code().starts_with(class))
                 || error.code() == "XX000" && matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use payfleet_domain::{AttemptNo, BatchId, KeyUnit, Outcome, PayoutId, PayoutState, Rail};
+use payfleet_domain::{AttemptNo, BatchId, KeyUnit, PayoutId, PayoutState, Rail};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
+use crate::batch::batch_lock;
 use crate::connect::{Step, Store, StoreError};
 use crate::control::controls_apply;
 use crate::generation::{Mark, Unproven, arrays, session_prove, standing_columns, standing_of};
 use crate::lease::{Lease, interval};
 use crate::order::{Order, orders_in};
-use crate::record::Report;
+use crate::record::{Report, record};
 
 /// A committed permission to submit.
 #[derive(Debug, Clone)]
@@ -103,23 +104,56 @@ impl Store {
             Tried::Missing(mark) => return Err(self.behind("worker", mark).await),
             Tried::Unproven(Unproven) => return Err(StoreError::Broken("a session was proven, and is not".to_owned())),
         };
-        if let Err(why) = memory.keep(&mark).await {
-            // Nobody would know that it was sent: it is not sent.
-            let outcomes = intent.orders.iter().map(|order| (order.payout, Outcome::NotExecuted)).collect();
-            let report = Report {
-                batch: lease.batch,
-                epoch: lease.epoch,
-                attempt: Some(intent.attempt),
-                outcomes,
-                refused_whole: false,
-                unanswered: false,
-                available_in: Duration::from_secs(5),
-                release: true,
-            };
-            self.outcomes_record(report).await?;
-            return Err(StoreError::Memory(why));
-        }
+        // Nobody would know that it was sent: it is not sent.
+        memory.keep(&mark).await.map_err(StoreError::Memory)?;
         Ok(Ok(intent))
+    }
+
+    /// Takes back what [`Store::intent_write`] may have written down when it ended with an error: no call is made for it, and only its caller knows. Without
+    /// this it counts as perhaps sent, and over a rail that cannot be asked two people would have to look. May be repeated; returns whether there was
+    /// anything.
+    ///
+    /// What the error left open is certain now: an intent commits under the lock on its batch, so one whose COMMIT is still on its way is waited for, and one
+    /// that has not got the lock yet never commits, since its caller gave up before the last word.
+    pub async fn intent_withdraw(
+        &self,
+        lease: Lease,
+        worker: &str,
+        available_in: Duration,
+    ) -> Result<bool, StoreError> {
+        let worker = worker.to_owned();
+        self.transaction("intent_withdraw", move |tx| {
+            let worker = worker.clone();
+            Box::pin(async move {
+                batch_lock(tx, lease.batch).await?;
+                // A lease is for one intent, so that nothing of this one was sent.
+                let attempts: Vec<i32> = sqlx::query_scalar(
+                    "-- attempts_withdrawn
+                     SELECT n FROM attempt WHERE batch_id = $1 AND epoch = $2 AND worker = $3 AND result IS NULL ORDER BY n",
+                )
+                .bind(lease.batch.0)
+                .bind(lease.epoch.0)
+                .bind(worker)
+                .fetch_all(&mut *tx)
+                .await
+                .step("attempts_withdrawn")?;
+                for attempt in &attempts {
+                    let report = Report {
+                        batch: lease.batch,
+                        epoch: lease.epoch,
+                        attempt: Some(AttemptNo(*attempt)),
+                        outcomes: Vec::new(),
+                        refused_whole: false,
+                        unanswered: false,
+                        available_in,
+                        release: true,
+                    };
+                    record(tx, &report).await?;
+                }
+                Ok(!attempts.is_empty())
+            })
+        })
+        .await
     }
 
     /// One try. `seen` is asked for; whether it `is_all` that was seen, so that this session is proven by it.
@@ -133,7 +167,9 @@ impl Store {
         is_all: bool,
     ) -> Result<Tried, StoreError> {
         let (worker, remembers) = (worker.to_owned(), self.memory.is_some());
-        self.transaction("intent_write", move |tx| {
+        // Of the first try over a session often nothing comes but that it has to prove itself; failpoints are for what comes then.
+        let step = if is_all { "intent_write" } else { "intent_write_proven" };
+        self.transaction(step, move |tx| {
             let (worker, seen) = (worker.clone(), seen.clone());
             Box::pin(async move {
                 // Rule `fenced_intent`.

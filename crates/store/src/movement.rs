@@ -105,6 +105,9 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     }
     moved.returned += returns.give_back(tx).await?;
     let booked: Vec<RunId> = lates.ids.iter().map(|id| PayoutId(*id).run()).collect();
+    if !booked.is_empty() {
+        intents_wait(tx, &lates.ids).await?;
+    }
     let (late, again) = lates.book_late(tx).await?;
     if late > 0 {
         runs_settle_anew(tx, booked).await?;
@@ -303,6 +306,20 @@ async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i
     .await
     .step("transfers_of")?;
     Ok(rows.into_iter().map(|(payout, kinds, fees)| (payout, Had { kinds, fees })).collect())
+}
+
+/// Locks the runs in which this money may go out again, as an intent does. Late proof and an intent at the same time would not see each other: the money is
+/// sent though the account is contested, and nobody says that it was paid again. Now either the intent is written and found, or it waits and is refused.
+async fn intents_wait(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- intents_wait
+         SELECT FROM run WHERE state = 'paying' AND tenant_id IN (SELECT tenant_id FROM payout WHERE id = ANY($1)) ORDER BY id FOR NO KEY UPDATE",
+    )
+    .bind(payouts)
+    .execute(tx)
+    .await
+    .step("intents_wait")?;
+    Ok(())
 }
 
 /// Something was learned about payments of these runs: their verdicts are not the last word. Rule `verdict_follows_news`.

@@ -81,7 +81,8 @@ impl Store {
     }
 }
 
-async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, StoreError> {
+/// See [`Store::outcomes_record`].
+pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Recorded, StoreError> {
     let batch = batch_lock(tx, report.batch).await?;
     let rail = Rail::named(&batch.rail).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
     if let Some((stray, _)) = report.outcomes.iter().find(|(id, _)| *id < batch.first || *id > batch.last) {

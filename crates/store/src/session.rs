@@ -25,6 +25,10 @@ use uuid::Uuid;
 
 /// How long to wait for a connection, be it free, cleared or made.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// Between two tries to make one, while the server is not ready for it.
+const AGAIN: Duration = Duration::from_millis(100);
+/// What nobody has used for so long is closed: many workers share the server's places, and each needs all of its own only now and then.
+const UNUSED: Duration = Duration::from_secs(10);
 /// How long a connection may take to be cleared for its next use, or to end, before another one is made.
 const CLEAR: Duration = Duration::from_secs(2);
 /// How often connections that are waited for are looked after, and how long they were waited for before that.
@@ -199,22 +203,23 @@ impl Manager {
     }
 }
 
+/// It starts, restarts, or has no place for one more now.
+fn is_not_ready(error: &Error) -> bool {
+    match error {
+        Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
+
 impl managed::Manager for Manager {
     type Type = Session;
     type Error = Error;
 
     async fn create(&self) -> Result<Session, Error> {
-        loop {
-            let opened = Session::open(&self.options, self.statement).await;
-            self.failed(opened.as_ref().err().map(ToString::to_string));
-            match opened {
-                // It starts, restarts, or has no place for one more now.
-                Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
-                Err(Error::Database(error)) if error.is_transient_in_connect_phase() => {}
-                opened => return opened,
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let opened = Session::open(&self.options, self.statement).await;
+        self.failed(opened.as_ref().err().map(ToString::to_string));
+        opened
     }
 
     /// A cancelled `begin` of sqlx 0.9.0 leaves an open transaction, and the next write without one joins it and is lost with it (sqlx #4385, #4393).
@@ -255,6 +260,8 @@ impl Sessions {
             last_error: Mutex::default(),
         })
         .max_size(max as usize)
+        // The same few are used as long as they are enough.
+        .queue_mode(managed::QueueMode::Lifo)
         .runtime(deadpool::Runtime::Tokio1)
         .build()
         .map_err(|error| Error::Configuration(error.into()))?;
@@ -262,8 +269,15 @@ impl Sessions {
         let sessions = Sessions { inner: Arc::new(inner) };
         drop(sessions.acquire().await?);
         // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was given, which is found out then.
-        let other = tokio::time::timeout(ACQUIRE, Session::open(&options, statement)).await;
-        drop(other.map_err(|_| silence())??);
+        let other = async {
+            loop {
+                match Session::open(&options, statement).await {
+                    Err(error) if is_not_ready(&error) => tokio::time::sleep(AGAIN).await,
+                    opened => return opened,
+                }
+            }
+        };
+        drop(tokio::time::timeout(ACQUIRE, other).await.map_err(|_| silence())??);
         drop(sessions.acquire().await?);
         tokio::spawn(look_after(Arc::downgrade(&sessions.inner), watched));
         Ok(sessions)
@@ -271,7 +285,16 @@ impl Sessions {
 
     /// A connection, cleared.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
-        let got = tokio::time::timeout(ACQUIRE, self.inner.pool.get()).await;
+        // While none can be made, one that is given back will do.
+        let get = async {
+            loop {
+                match self.inner.pool.get().await {
+                    Err(managed::PoolError::Backend(error)) if is_not_ready(&error) => tokio::time::sleep(AGAIN).await,
+                    got => return got,
+                }
+            }
+        };
+        let got = tokio::time::timeout(ACQUIRE, get).await;
         let got = got.map_err(|_| self.inner.pool.manager().timed_out())?;
         let session = got.map_err(|error| match error {
             managed::PoolError::Backend(error) => error,
@@ -390,6 +413,10 @@ async fn look_after(inner: Weak<Inner>, options: PgConnectOptions) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(inner) = inner.upgrade() else { return };
+        for unused in inner.pool.retain(|_, used| used.last_used() < UNUSED).removed {
+            // The server sees the end of the connection in any case.
+            tokio::spawn(tokio::time::timeout(CLEAR, unused.connection.close()));
+        }
         let waiting: Vec<(u64, InUse)> = inner
             .in_use()
             .iter()

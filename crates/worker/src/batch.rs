@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use payfleet_domain::{
     AttemptNo, BatchId, BatchKey, BatchState, HoldReason, KeyUnit, NextStep, Outcome, PayoutId, PayoutState, Rail,
     next_step, silence_step,
@@ -120,13 +121,17 @@ impl Worker {
             return self.postpone(line.batch, Duration::ZERO).await;
         }
         let intended = self.clock.now();
-        let intent = match self.record.intent_write(held.lease, &self.name, line.rail, looked_up).await? {
-            Ok(intent) => intent,
-            Err(IntentRefused::Split) => {
+        let intent = match self.record.intent_write(held.lease, &self.name, line.rail, looked_up).await {
+            Err(error) => {
+                self.withdraw(line, &error).await;
+                return Err(error);
+            }
+            Ok(Ok(intent)) => intent,
+            Ok(Err(IntentRefused::Split)) => {
                 tracing::info!(batch = %held.lease.batch, "payouts of it are under control; they are held");
                 return Ok(Worked::Split);
             }
-            Err(IntentRefused::InDoubt) => {
+            Ok(Err(IntentRefused::InDoubt)) => {
                 metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(1);
                 tracing::error!(
                     batch = %held.lease.batch,
@@ -134,7 +139,7 @@ impl Worker {
                 );
                 return Ok(Worked::Split);
             }
-            Err(refused) => {
+            Ok(Err(refused)) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
                 return self.postpone(line.batch, self.options.backoff_first).await;
             }
@@ -153,6 +158,45 @@ impl Worker {
         };
         let recorded = self.record_outcomes(line, news).await;
         Ok(Worked::Recorded(recorded?.state))
+    }
+
+    /// Takes back an intent of which the database did not say whether it is written down: nothing was sent, and that is known here alone.
+    async fn withdraw(&self, line: &Line<'_>, error: &StoreError) {
+        if !(error.may_pass() || matches!(error, StoreError::Memory(_))) {
+            return;
+        }
+        let (lease, available_in) = (line.batch.lease, self.wait_after_failure(line.batch));
+        let withdraw = || self.record.intent_withdraw(lease, &self.name, available_in);
+        match self.insist(lease.batch, "an intent without an answer cannot be taken back yet", withdraw).await {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(batch = %lease.batch, "an intent without an answer is taken back: nothing was sent");
+            }
+            Err(error) => {
+                tracing::error!(batch = %lease.batch, %error, "an intent without an answer cannot be taken back: it counts as perhaps sent");
+            }
+        }
+    }
+
+    /// Tries until the database has taken it, or cannot: for what must not be lost because the database is away. Each try is idempotent.
+    pub(crate) async fn insist<'a, T>(
+        &self,
+        batch: BatchId,
+        not_yet: &'static str,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut failures = 0;
+        loop {
+            match attempt().await {
+                Err(error) if error.may_pass() => {
+                    failures += 1;
+                    tracing::warn!(%batch, %error, "{not_yet}; trying again");
+                    let wait = self.backoff.wait(failures, self.clock.jitter());
+                    self.clock.sleep(wait.min(Duration::from_secs(2))).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of its class; nothing, if people have
@@ -270,24 +314,16 @@ impl Worker {
         });
         let page = page.unwrap_or_else(|| self.page(line, None, []));
         self.in_hand.complete(page, &report);
-        let mut failures = 0;
-        let recorded = loop {
-            match self.record.outcomes_record(report.clone()).await {
-                Ok(recorded) => break recorded,
-                Err(error) if error.may_pass() => {
-                    failures += 1;
-                    tracing::warn!(batch = %report.batch, %error, "what the rail answered cannot be recorded yet; trying again");
-                    let wait = self.backoff.wait(failures, self.clock.jitter());
-                    self.clock.sleep(wait.min(Duration::from_secs(2))).await;
+        let record = || self.record.outcomes_record(report.clone());
+        let recorded = match self.insist(report.batch, "what the rail answered cannot be recorded yet", record).await {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
+                // On disk it is out of hand; if not, it is kept with the rest when the process ends.
+                if self.keep_answers(Some(page)) {
+                    self.in_hand.recorded(page);
                 }
-                Err(error) => {
-                    tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
-                    // On disk it is out of hand; if not, it is kept with the rest when the process ends.
-                    if self.keep_answers(Some(page)) {
-                        self.in_hand.recorded(page);
-                    }
-                    return Err(error);
-                }
+                return Err(error);
             }
         };
         self.in_hand.recorded(page);

@@ -58,7 +58,7 @@ pub struct Options {
     /// How long to finish what is in flight after a signal to end. Keep it five seconds below the grace period of whatever sends the signal.
     #[arg(long, env = "PAYFLEET_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
-    /// Connections to Postgres, at most. By default four more than the batches in flight need, at most 16.
+    /// Connections to Postgres, at most; one more while it sweeps. By default two, and one for each four batches in flight, 16 at most.
     #[arg(long, env = "PAYFLEET_CONNECTIONS")]
     pub connections: Option<u32>,
     /// Where /healthz, /readyz and /metrics are served.
@@ -99,6 +99,7 @@ impl FromStr for RateLimit {
 impl Options {
     /// Connections to Postgres, at most.
     pub fn connections(&self) -> u32 {
-        self.connections.unwrap_or_else(|| (u32::from(self.concurrency) + 4).min(16)).max(2)
+        // A batch needs one while something is written, which is a small part of its time; and all workers share what the server has.
+        self.connections.unwrap_or_else(|| (u32::from(self.concurrency) / 4 + 2).clamp(3, 16)).max(2)
     }
 }

@@ -37,6 +37,7 @@ pub trait SystemOfRecord: Send + Sync {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
+    async fn intent_withdraw(&self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError>;
     async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError>;
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError>;
@@ -162,6 +163,10 @@ impl SystemOfRecord for Store {
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError> {
         self.intent_write(lease, worker, rail, looked_up).await
+    }
+
+    async fn intent_withdraw(&self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError> {
+        self.intent_withdraw(lease, worker, available_in).await
     }
 
     async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError> {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use payfleet_domain::{AttemptNo, BatchId, Epoch, Outcome, PayoutId, Reference, RefusalCode};
 use payfleet_store::Report;
 use serde::{Deserialize, Serialize};
@@ -354,30 +355,27 @@ async fn take_over_file(process: &Process, path: &Path) -> Result<usize, String>
 async fn record(process: &Process, kept: &Kept) -> Result<(), String> {
     let worker = &process.worker;
     let report = Arc::new(kept.report());
-    let mut failures = 0;
-    loop {
-        let recorded = async {
+    let record = || -> BoxFuture<'_, _> {
+        Box::pin(async {
             match process.store.batch_run_key(report.batch).await? {
                 Some((key, rail)) if key == kept.run_key => {
                     worker.record.outcomes_record(report.clone()).await.map(|recorded| Some((recorded, rail)))
                 }
                 _ => Ok(None),
             }
-        };
-        match recorded.await {
-            Ok(Some((recorded, rail))) => {
-                worker.told(&rail, report.batch, &recorded);
-                return Ok(());
-            }
-            Ok(None) => return Err(format!("batch {} is of another database", report.batch)),
-            Err(error) if error.may_pass() && !worker.shutdown.is_requested() => {
-                failures += 1;
-                tracing::warn!(batch = %report.batch, %error, "an answer that was left cannot be recorded yet; trying again");
-                let wait = worker.backoff.wait(failures, worker.clock.jitter());
-                worker.clock.sleep(wait.min(Duration::from_secs(2))).await;
-            }
-            Err(error) => return Err(error.to_string()),
+        })
+    };
+    let recorded = tokio::select! {
+        recorded = worker.insist(report.batch, "an answer that was left cannot be recorded yet", record) => recorded,
+        () = worker.shutdown.requested() => return Err("the worker ends; the file is read at the next start".to_owned()),
+    };
+    match recorded {
+        Ok(Some((recorded, rail))) => {
+            worker.told(&rail, report.batch, &recorded);
+            Ok(())
         }
+        Ok(None) => Err(format!("batch {} is of another database", report.batch)),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -39,10 +39,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let worker = &process.worker;
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
-    let mut counted: Option<Instant> = None;
-    let mut shortened: Option<Instant> = None;
-    let mut looked_late: Option<Instant> = None;
-    let (mut checked, mut swept) = (None::<Instant>, false);
+    let (mut counted, mut shortened, mut looked_late) = (Last::default(), Last::default(), Last::default());
+    let (mut checked, mut swept) = (Last::default(), false);
     // Whether something was open at the last sweep.
     let mut is_busy = true;
     while !worker.shutdown.is_requested() {
@@ -67,25 +65,27 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         });
         // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that it was recovered.
         let every = if worker.behind.why().is_some() { CHECKED_BEHIND } else { CHECKED };
-        if servers_answer && (lock.is_some() && !swept || checked.is_none_or(|at| at.elapsed() >= every)) {
+        if lock.is_some() && !swept {
+            checked = Last::default();
+        }
+        if servers_answer && checked.is_over(every) {
             let found = process.store.generation_check("worker").await;
             worker.behind.found(found.as_ref().copied());
-            checked = Some(Instant::now());
         }
         swept = lock.is_some();
         let servers_answer = servers_answer && worker.behind.why().is_none();
         if lock.is_none() {
             // Whoever sweeps now says it.
             told_of(Watched::default());
-            (counted, shortened, looked_late) = (None, None, None);
-        } else if servers_answer && counted.is_none_or(|at| at.elapsed() >= COUNTED) {
+            (counted, shortened, looked_late) = (Last::default(), Last::default(), Last::default());
+        } else if servers_answer && counted.is_over(COUNTED) {
             match process.store.watched_read().await {
                 Ok(watched) => told_of(watched),
                 Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
             }
-            counted = Some(Instant::now());
         }
-        if lock.is_some() && servers_answer && is_busy && shortened.is_none_or(|at| at.elapsed() >= SHORTENED) {
+        let may_wait = lock.is_some() && servers_answer && is_busy;
+        if may_wait && shortened.is_over(SHORTENED) {
             match process.store.waits_shorten().await {
                 Ok(0) => {}
                 Ok(batches) => tracing::warn!(
@@ -94,16 +94,14 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                 ),
                 Err(error) => tracing::warn!(%error, "whether leases count for too long is not known"),
             }
-            shortened = Some(Instant::now());
         }
         // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps tells.
-        if lock.is_some() && servers_answer && is_busy && looked_late.is_none_or(|at| at.elapsed() >= FOLLOWER) {
+        if may_wait && looked_late.is_over(FOLLOWER) {
             match process.store.work_is_late(worker.registry.names()).await {
                 Ok(true) => worker.work_is_late.notify_one(),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(%error, "whether work is late is not known"),
             }
-            looked_late = Some(Instant::now());
         }
         let (pause, wakes) = match (&lock, servers_answer) {
             (Some(_), true) => match worker.sweep_once(&mut windows).await {
@@ -125,6 +123,21 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             () = worker.hinted.notified(), if wakes => {}
             () = worker.shutdown.requested() => {}
         }
+    }
+}
+
+/// When something was done last that is done now and then.
+#[derive(Debug, Default)]
+struct Last(Option<Instant>);
+
+impl Last {
+    /// Whether it is to be done now; it counts as done from here on.
+    fn is_over(&mut self, every: Duration) -> bool {
+        let is_over = self.0.is_none_or(|at| at.elapsed() >= every);
+        if is_over {
+            self.0 = Some(Instant::now());
+        }
+        is_over
     }
 }
 

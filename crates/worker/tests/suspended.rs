@@ -144,6 +144,10 @@ impl SystemOfRecord for OneBatch {
         Ok(Ok(Intent { attempt: AttemptNo(1), expires_at: NOW + rail.request_lifetime, orders }))
     }
 
+    async fn intent_withdraw(&self, _: Lease, _: &str, _: Duration) -> Result<bool, StoreError> {
+        unreachable!("no intent fails here")
+    }
+
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         let outcomes = report.outcomes.iter().map(|(_, outcome)| outcome.clone());
         self.reported.lock().unwrap().extend(outcomes);

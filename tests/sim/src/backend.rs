@@ -138,6 +138,7 @@ pub trait Backend: Send {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
+    fn intent_withdraw(&mut self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError>;
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError>;
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;

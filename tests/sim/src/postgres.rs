@@ -351,6 +351,10 @@ impl Backend for Postgres {
         self.wait(self.store().intent_write(lease, worker, rail, looked_up))
     }
 
+    fn intent_withdraw(&mut self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError> {
+        self.wait(self.store().intent_withdraw(lease, worker, available_in))
+    }
+
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
         self.wait(self.store().orders_read(batch, states))
     }

@@ -171,6 +171,10 @@ impl payfleet_worker::ports::SystemOfRecord for SimRecord {
         self.arrow(Step::Intent, write).await
     }
 
+    async fn intent_withdraw(&self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError> {
+        self.arrow(Step::Record, |backend| backend.intent_withdraw(lease, worker, available_in)).await
+    }
+
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
         self.arrow(Step::Lease, |backend| backend.orders_read(batch, states)).await
     }

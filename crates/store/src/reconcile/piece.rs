@@ -28,6 +28,9 @@ use crate::payout::{Moved, News, Source, evidence_insert, payouts_refuse, payout
 /// The code of what a rail had accepted and refused later.
 const REJECTED: &str = "rejected";
 
+/// First key of the advisory lock under which pieces of statements are recorded.
+const PIECES_LOCK: i32 = 0x5046_0006;
+
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
 
@@ -108,6 +111,8 @@ async fn record(
     matched: &Matched,
 ) -> Result<Applied, StoreError> {
     let mut moved = Moved::default();
+    let is_alone = !matched.odd.is_empty();
+    others_wait(tx, is_alone).await?;
     let before = Standings::read(tx, matched).await?;
     let news = before.proven(matched, source);
     let mut unsent = before.unsent(matched);
@@ -156,6 +161,9 @@ async fn record(
         } else {
             odd.push(Odd::of(Some(plain.payout), plain.line.clone(), LineDiffers::default(), false));
         }
+    }
+    if !odd.is_empty() && !is_alone {
+        others_wait(tx, true).await?;
     }
     // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
     let beside = listed_beside(tx, source, &known).await?;
@@ -526,6 +534,17 @@ async fn odd_record(
     .fetch_all(&mut *tx)
     .await
     .step("movements_listed")
+}
+
+/// Pieces are recorded beside each other, of one account and of several, unless something in one is odd: a payment that another piece lists as it
+/// should be, and a second one, would not see each other, and nobody would be alarmed. Held until the end of the transaction.
+async fn others_wait(tx: &mut PgConnection, is_alone: bool) -> Result<(), StoreError> {
+    let sql = match is_alone {
+        true => "-- pieces_lock_alone\nSELECT pg_advisory_xact_lock($1, 0)",
+        false => "-- pieces_lock\nSELECT pg_advisory_xact_lock_shared($1, 0)",
+    };
+    sqlx::query(sql).bind(PIECES_LOCK).execute(tx).await.step("pieces_lock")?;
+    Ok(())
 }
 
 /// Of payments that are listed just as they should be: those that were not yet, and of which more is known. That one is listed beside another makes two of

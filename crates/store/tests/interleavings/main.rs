@@ -20,7 +20,7 @@ use lanes::Orders;
 use ops::{Op, check};
 use payfleet_domain::{BatchId, Outcome, RunId};
 use payfleet_store::{Intent, LeasedBatch, NewRun, Report};
-use support::{Db, paid, refused, report, unknown};
+use support::{Db, looked_up, paid, refused, report, unknown};
 use world::World;
 
 const RAIL: &str = "sandbox-payout";
@@ -244,6 +244,24 @@ async fn sent_by_two() {
     })
     .await;
     explore_pairs("sent by two", world, &ops).await;
+}
+
+/// Late proof of money that was due again, beside the intent of the run that has it now.
+#[tokio::test]
+async fn proven_late() {
+    let (world, ops) = World::new(async |db| {
+        let tenant = db.tenant("t", RAIL, 2).await;
+        let first = db.run(tenant, "2026-01", 2).await;
+        let batch = db.batches(first).await[0];
+        db.pay(batch, refused).await;
+        let second = db.run(tenant, "2026-02", 2).await;
+        let leased = lease(db, db.batches(second).await[0], "w1").await.lease;
+        let late = vec![(db.payouts(first).await[0], Outcome::Paid(payfleet_domain::Reference("late".into())))];
+        let late = looked_up(batch, payfleet_domain::Epoch(1), late);
+        vec![Op::Record("paid late", late), Op::Intend(leased), Op::Cancel(second), Op::Pause(second)]
+    })
+    .await;
+    explore_pairs("proven late", world, &ops).await;
 }
 
 /// A run that is being planned, beside an earlier one of the same tenant whose money may come back.

@@ -244,6 +244,7 @@ fn together(ops: &[Op; 2], order: &Order<Did>, (mine, other): (usize, usize), to
         (Op::Record(_, report), Did::Recorded(recorded), Op::Intend(_), Did::Intended(Ok(intent))) => {
             let newer = report.attempt.is_some_and(|attempt| attempt < intent.attempt);
             assert!(!newer || recorded.refused == 0, "refused while a newer request is under way, after {told}");
+            assert!(recorded.late == 0 || recorded.alarms > 0, "paid again, and nobody is told, after {told}");
         }
         (Op::Lease(..), Did::Leased(Some(_)), Op::Renew(_), Did::Renewed(true)) => {
             assert!(first(other), "a lost lease was renewed after {told}");

@@ -156,9 +156,13 @@ async fn judge(mutant: &'static Mutant, server: &str) -> Fate {
 
 /// Runs a suite until its first failure.
 async fn run(suite: &str, url: &str) -> Fate {
-    let (program_of, only) = suite.split_once('/').unwrap_or((suite, ""));
+    let (file, only) = suite.split_once('/').unwrap_or((suite, ""));
+    let (program_of, only) = match file {
+        "reconcile" | "interleavings" => (file, only.to_owned()),
+        _ => ("store", format!("{file}::{only}")),
+    };
     let mut child = tokio::process::Command::new(program(program_of))
-        .args(["--test-threads=2", only])
+        .args(["--test-threads=2", only.as_str()])
         .env("PAYFLEET_TEST_POSTGRES", url)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())

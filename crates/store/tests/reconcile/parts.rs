@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use payfleet_domain::{Movement, Outcome, PayoutId, Rail, Reference, StatementLine};
-use payfleet_store::{Intent, IntentRefused};
+use payfleet_store::{Intent, IntentRefused, StatementAccount, StatementSource};
 
 use crate::AFFILIATES;
 use crate::world::{World, pay};
@@ -58,6 +58,53 @@ async fn a_payment_and_its_double_on_one_part_raise_the_alarm() {
         .await
         .unwrap();
     assert!(paused.is_some(), "the run goes on");
+}
+
+/// The payment that we know of is on one account's statement, a second one on another's, and both are recorded at the same time: the first is held back
+/// with its mark not yet to be seen.
+#[tokio::test]
+async fn a_payment_and_its_double_on_two_statements_at_once_raise_the_alarm() {
+    let mut world = World::new(AFFILIATES).await;
+    let payout = world.payouts("paid").await[0];
+    let paid = payment_of(&world.lines, payout);
+    world.lines.retain(|line| line.key != paid.key);
+    world.read().await;
+    let mut blocker = world.raw.begin().await.unwrap();
+    sqlx::query("SELECT FROM listed WHERE run_id = $1 FOR UPDATE")
+        .bind(world.run.id.0)
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let read = |account: &str| {
+        let account = StatementAccount { rail: "sandbox-payout".into(), account: account.into(), credential: None };
+        let (store, line) = (world.store.clone(), paid.clone());
+        tokio::spawn(async move {
+            let mut reading = store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
+            reading.line_add(line).await.unwrap();
+            reading.end(None).await.unwrap().applied
+        })
+    };
+    let mut readings = Vec::new();
+    for (n, account) in ["main", "other"].into_iter().enumerate() {
+        readings.push(read(account));
+        let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                        WHERE NOT l.granted AND a.datname = current_database()";
+        while !readings[n].is_finished() {
+            // Who is there is looked up once in a transaction otherwise.
+            sqlx::query("SELECT pg_stat_clear_snapshot()").execute(&mut *blocker).await.unwrap();
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut *blocker).await.unwrap();
+            if waiting > n as i64 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    blocker.rollback().await.unwrap();
+    let mut alarms = 0;
+    for reading in readings {
+        alarms += reading.await.unwrap().alarms;
+    }
+    assert_eq!(alarms, 1);
 }
 
 /// Nobody read for longer than money may come back; what came meanwhile is read all the same, once.

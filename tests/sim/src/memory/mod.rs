@@ -17,7 +17,7 @@ use payfleet_domain::{
     AlarmKind, AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers, Money, Movement,
     PayoutId, PayoutState, Rail, RunId, RunState, TenantId,
 };
-use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, RunRow, StoreError};
+use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, Report, RunRow, StoreError};
 use time::OffsetDateTime;
 
 use crate::backend::{Scenario, SessionId};
@@ -115,6 +115,8 @@ struct Attempt {
     opened_at: OffsetDateTime,
     may_arrive_until: OffsetDateTime,
     result: Option<&'static str>,
+    /// Under which it was opened.
+    epoch: Epoch,
     /// Of a request that nobody here has made.
     is_nobodys: bool,
 }
@@ -380,8 +382,13 @@ impl Memory {
         batch.attempt += 1;
         batch.first_sent_at = batch.first_sent_at.or(Some(now));
         let attempt = AttemptNo(batch.attempt);
-        let opened =
-            Attempt { opened_at: now, may_arrive_until: now + rail.dead_after(), result: None, is_nobodys: false };
+        let opened = Attempt {
+            opened_at: now,
+            may_arrive_until: now + rail.dead_after(),
+            result: None,
+            epoch: lease.epoch,
+            is_nobodys: false,
+        };
         batch.attempts.insert(batch.attempt, opened);
         let (first, last) = (batch.first, batch.last);
         let states: &[PayoutState] = match rail.key_unit {
@@ -393,6 +400,26 @@ impl Memory {
             return Err(StoreError::Broken(format!("batch {} has nothing to send", lease.batch)));
         }
         Ok(Ok(Intent { attempt, expires_at: now + rail.request_lifetime, orders }))
+    }
+
+    /// What was opened under a lease and has no answer was not sent.
+    pub(super) fn withdraw(&mut self, lease: Lease, available_in: Duration) -> Result<bool, StoreError> {
+        let attempts = &self.batch(lease.batch)?.attempts;
+        let is_open = |(_, attempt): &(&i32, &Attempt)| attempt.epoch == lease.epoch && attempt.result.is_none();
+        let open: Vec<i32> = attempts.iter().filter(is_open).map(|(n, _)| *n).collect();
+        for n in &open {
+            self.record(&Report {
+                batch: lease.batch,
+                epoch: lease.epoch,
+                attempt: Some(AttemptNo(*n)),
+                outcomes: Vec::new(),
+                refused_whole: false,
+                unanswered: false,
+                available_in,
+                release: true,
+            })?;
+        }
+        Ok(!open.is_empty())
     }
 
     fn not_balanced() -> NotBalanced {

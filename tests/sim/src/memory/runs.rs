@@ -427,6 +427,10 @@ impl Backend for Memory {
         self.intend(lease, rail, looked_up)
     }
 
+    fn intent_withdraw(&mut self, lease: Lease, _: &str, available_in: Duration) -> Result<bool, StoreError> {
+        self.withdraw(lease, available_in)
+    }
+
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
         let (first, last) = (self.batch(batch)?.first, self.batch(batch)?.last);
         Ok(self.orders_in(first, last, states))

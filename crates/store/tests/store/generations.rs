@@ -1,0 +1,195 @@
+//! A database that lacks an intent which was confirmed to somebody: who finds it out, what is refused, and what a recovery makes of what is open.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::support::{Db, rail};
+use futures_util::future::BoxFuture;
+use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, TokenHash};
+use payfleet_store::{IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, Store, StoreError};
+
+/// What a process remembers, without its folder.
+#[derive(Debug, Default)]
+struct Remembers {
+    marks: Mutex<Vec<Mark>>,
+    cannot: bool,
+}
+
+impl Memory for Remembers {
+    fn keep<'a>(&'a self, mark: &'a Mark) -> BoxFuture<'a, Result<(), String>> {
+        if !self.cannot {
+            self.marks.lock().unwrap().push(*mark);
+        }
+        let kept = if self.cannot { Err("the disk is gone".to_owned()) } else { Ok(()) };
+        Box::pin(async move { kept })
+    }
+
+    fn own(&self) -> Vec<Mark> {
+        self.marks.lock().unwrap().clone()
+    }
+
+    fn seen(&self) -> BoxFuture<'_, Result<Vec<Mark>, String>> {
+        let marks = self.own();
+        Box::pin(async move { Ok(marks) })
+    }
+
+    fn learn<'a>(&'a self, marks: &'a [Mark]) -> BoxFuture<'a, ()> {
+        self.marks.lock().unwrap().extend(marks);
+        Box::pin(async {})
+    }
+}
+
+async fn intent(store: &Store, leased: &LeasedBatch) -> Result<Result<usize, IntentRefused>, StoreError> {
+    let intent = store.intent_write(leased.lease, "w", rail(&leased.rail), false).await?;
+    Ok(intent.map(|intent| intent.orders.len()))
+}
+
+fn is_behind<T: std::fmt::Debug>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Behind(_)))
+}
+
+/// As a restored database has it: the attempt never was.
+async fn lose(db: &Db, leased: &LeasedBatch) {
+    db.change("DELETE FROM attempt WHERE batch_id = $1", leased.lease.batch.0).await;
+    db.change(
+        "UPDATE batch SET state = 'ready', attempt = 0, first_sent_at = NULL WHERE id = $1",
+        leased.lease.batch.0,
+    )
+    .await;
+}
+
+async fn recover(db: &Db, by: [TokenHash; 2]) {
+    assert!(db.store.recovery_doubt().await.unwrap());
+    db.all_is_dead_and_listed().await;
+    sqlx::query("UPDATE recovery SET doubted_at = doubted_at - interval '1 day' WHERE closed_at IS NULL")
+        .execute(&db.sql)
+        .await
+        .unwrap();
+    let effects = [db.store.recovery_decide(by[0]).await.unwrap(), db.store.recovery_decide(by[1]).await.unwrap()];
+    assert_eq!(effects.map(|said| said.effect), [Effect::Proposes, Effect::Agrees]);
+}
+
+#[tokio::test]
+async fn whoever_misses_an_intent_stops_everybody_until_two_have_recovered() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 8).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(run).await;
+    let memory = Arc::new(Remembers::default());
+    let store = db.store.clone().remembering(memory.clone());
+    let mut leased = Vec::new();
+    for batch in batches {
+        leased.push(db.lease(batch).await);
+    }
+    assert_eq!(intent(&store, &leased[0]).await.unwrap(), Ok(2));
+    assert_eq!(intent(&store, &leased[1]).await.unwrap(), Ok(2));
+    assert_eq!(memory.own().len(), 2);
+    store.generation_check("test").await.unwrap();
+
+    // Not the newest by number: two workers' intents are not confirmed in the order in which they were counted.
+    lose(&db, &leased[0]).await;
+    assert!(is_behind(&intent(&store, &leased[2]).await));
+    // From now on also those who remember nothing know it.
+    assert!(is_behind(&intent(&db.store, &leased[2]).await));
+    assert!(is_behind(&db.store.generation_check("test").await));
+    assert_eq!(db.store.runs_begin().await.unwrap(), 0);
+    let recovery = db.store.recovery_find().await.unwrap().unwrap();
+    assert!(recovery.words.contains("attempt 1 of batch"), "{recovery:?}");
+
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    let early = db.store.recovery_decide(ann).await;
+    assert!(matches!(early, Err(RecoveryError::NotRead(_))), "{early:?}");
+    recover(&db, [ann, bob]).await;
+    assert_eq!(db.states(run).await, "unknown 8", "whatever was open was perhaps sent");
+    for leased in &leased {
+        let facts = db.scalar::<String>("SELECT string_agg(DISTINCT state, ',') FROM batch").await;
+        assert_eq!(facts, BatchState::Sending.as_str(), "{leased:?}");
+    }
+    // What was seen before counts no more, and a session proves itself anew.
+    store.generation_check("test").await.unwrap();
+    db.expire_lease(leased[2].lease.batch).await;
+    let again = db.lease(leased[2].lease.batch).await;
+    let sent = store.intent_write(again.lease, "w", rail("sandbox-lookup"), true).await.unwrap();
+    assert_eq!(sent.unwrap().orders.len(), 2, "a lookup after all are dead lets it go");
+    // The same backup once more: it has never heard of the generation in which that was.
+    let mut newer = memory.own();
+    newer.retain(|mark| mark.batch == leased[2].lease.batch);
+    newer[0].generation = uuid::Uuid::new_v4();
+    let other = db.store.clone().remembering(Arc::new(Remembers { marks: Mutex::new(newer), cannot: false }));
+    assert!(is_behind(&other.generation_check("test").await));
+    // And that it is recovered from too: of that generation there is no row, and yet it counts no more.
+    recover(&db, [ann, bob]).await;
+    other.generation_check("test").await.unwrap();
+    db.store.generation_check("test").await.unwrap();
+    db.drop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_remembered_is_not_sent() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-file", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let store = db.store.clone().remembering(Arc::new(Remembers { cannot: true, ..Remembers::default() }));
+    assert!(matches!(intent(&store, &leased).await, Err(StoreError::Memory(_))));
+    assert_eq!(db.states(run).await, "planned 2", "nothing of it is in doubt");
+    assert_eq!(db.scalar::<String>("SELECT state || ' ' || (first_sent_at IS NULL) FROM batch").await, "ready true");
+    db.drop().await;
+}
+
+/// What travels under a batch key and was paid in part was split after the backup: the rest is not sent whole.
+#[tokio::test]
+async fn what_was_paid_in_part_under_another_key_is_held() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 4).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let payouts = db.payouts(run).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    assert!(!db.store.recovery_open("test", "restored").await.unwrap(), "one at a time");
+    assert!(db.store.recovery_doubt().await.unwrap());
+    db.line_read("sandbox-batch", db.line(payouts[0], "r1").await).await;
+    recover(&db, [ann, bob]).await;
+    assert_eq!(db.states(run).await, "held 1, paid 1, unknown 2");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+/// A worker that was suspended since before the database was restored has answers to attempts that this database has never heard of, under leases that it
+/// has not given. The numbers by which it names them are not given again.
+#[tokio::test]
+async fn what_is_answered_late_to_a_lost_attempt_meets_no_other() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batch = db.batches(run).await[0];
+    let payouts = db.payouts(run).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    // Backup, and two attempts under two leases after it; all that is left of them is the report of the second.
+    let late = |outcome: Outcome| Report {
+        batch,
+        epoch: Epoch(2),
+        attempt: Some(AttemptNo(2)),
+        outcomes: payouts.iter().map(|payout| (*payout, outcome.clone())).collect(),
+        refused_whole: false,
+        unanswered: false,
+        available_in: Duration::ZERO,
+        release: true,
+    };
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    recover(&db, [ann, bob]).await;
+    db.lease(batch).await;
+    db.expire_lease(batch).await;
+    let again = db.lease(batch).await;
+    db.store.intent_write(again.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
+    for outcome in [Outcome::NotExecuted, Outcome::Refused(RefusalCode::new("account_closed"))] {
+        db.store.outcomes_record(late(outcome)).await.unwrap();
+        assert_eq!(db.states(run).await, "unknown 2", "what is under way may pay them");
+        let open = "SELECT count(*) FROM attempt WHERE result IS NULL";
+        assert_eq!(db.scalar::<i64>(open).await, 1, "the attempt that is under way is open");
+        assert!(db.scalar::<bool>("SELECT lease_until > clock_timestamp() FROM batch").await, "and its lease is held");
+    }
+    let next = db.run(tenant, "2026-02", 2).await;
+    assert!(next.0 > run.0 + 1_000, "nor is a run's number: {next}");
+    db.drop().await;
+}

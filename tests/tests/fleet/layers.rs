@@ -1,0 +1,60 @@
+//! Which crate may know which. That the coordinator cannot pay is a fact of the build; this keeps it one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// What each crate may use of ours.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("failpoint", &[]),
+    ("store", &["domain", "failpoint"]),
+    ("queue", &["domain", "failpoint", "runtime"]),
+    ("rails", &["domain", "runtime"]),
+    ("runtime", &[]),
+    ("memory", &["store", "queue", "runtime"]),
+    ("coordinator", &["domain", "memory", "store", "queue", "runtime"]),
+    ("worker", &["domain", "failpoint", "memory", "store", "queue", "rails", "runtime"]),
+    ("reconciler", &["domain", "failpoint", "memory", "store", "rails", "runtime"]),
+    ("sandbox", &["domain", "runtime"]),
+];
+
+/// Each outside system, and its heavy dependency, is confined to one crate.
+const CONFINED: &[(&str, &str)] =
+    &[("sqlx", "store"), ("deadpool-redis", "queue"), ("redis", "queue"), ("reqwest", "rails"), ("rustls", "runtime")];
+
+#[test]
+fn every_arrow_between_crates_is_an_allowed_one() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap().trim_start_matches("payfleet-").to_owned();
+        let normal =
+            package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
+        uses.insert(name, normal.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect());
+    }
+    for harness in ["tests", "sim"] {
+        uses.remove(harness);
+    }
+    assert_eq!(
+        uses.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        ALLOWED.iter().map(|(name, _)| *name).collect()
+    );
+    for (name, allowed) in ALLOWED {
+        for used in &uses[*name] {
+            if let Some(ours) = used.strip_prefix("payfleet-") {
+                assert!(allowed.contains(&ours), "{name} must not use {ours}");
+            }
+            if let Some((_, home)) = CONFINED.iter().find(|(confined, _)| confined == used) {
+                assert_eq!(name, home, "{used} is for {home} alone");
+            }
+        }
+    }
+}
