@@ -7,6 +7,7 @@
 
 pub mod bench;
 pub mod chaos;
+mod disk;
 mod fleet;
 pub mod hostile;
 pub mod oracle;
@@ -14,12 +15,13 @@ mod process;
 pub mod proxy;
 mod servers;
 
+pub use disk::Disk;
 pub use fleet::{Fleet, FleetOptions, RunReport, Worker};
 pub use process::{Process, free_port, wait_for};
 pub use servers::{Postgres, Redis};
 
 /// Of clients that speak to the harness's own servers.
-pub(crate) fn http_client() -> reqwest::ClientBuilder {
+pub fn http_client() -> reqwest::ClientBuilder {
     payfleet_runtime::tls::cryptography_set();
     reqwest::Client::builder().no_proxy()
 }

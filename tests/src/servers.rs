@@ -260,7 +260,12 @@ pub struct Redis {
 impl Redis {
     /// A fresh one.
     pub async fn start() -> Redis {
-        let folder = tempfile::Builder::new().prefix("payfleet-redis-").tempdir().expect("a temporary folder");
+        Redis::start_in(&std::env::temp_dir()).await
+    }
+
+    /// The same with its data somewhere below `place`.
+    pub async fn start_in(place: &Path) -> Redis {
+        let folder = tempfile::Builder::new().prefix("payfleet-redis-").tempdir_in(place).expect("a temporary folder");
         let mut redis = Redis { process: None, folder, port: free_port() };
         redis.restart().await;
         redis

@@ -24,11 +24,16 @@ pub async fn open_schema(cli: &Cli) -> Result<Store, Failure> {
 
 /// The same, for what plans, frees money or lets it go on: only if it is the database that the fleet knows.
 pub async fn open_to_act(cli: &Cli) -> Result<Store, Failure> {
-    let store = open_schema(cli).await?;
-    let queue = open_queue(cli, "what the fleet has seen of the database is not known here").await?;
-    let store = payfleet_memory::remembering(store, &cli.state, queue).await?;
+    let store = open_to_recover(cli).await?;
     store.generation_check("coordinator").await?;
     Ok(store)
+}
+
+/// The same, with what is remembered of it outside, and not asked whether it has all that.
+pub async fn open_to_recover(cli: &Cli) -> Result<Store, Failure> {
+    let store = open_schema(cli).await?;
+    let queue = open_queue(cli, "what the fleet has seen of the database is not known here").await?;
+    Ok(payfleet_memory::remembering(store, &cli.state, queue).await?)
 }
 
 /// What it means to a command that plans, if Redis is not there.

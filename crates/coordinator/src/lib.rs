@@ -40,7 +40,7 @@ use cli::{
     AffiliateCommand, AlarmsCommand, Command, ContestsCommand, HoldsCommand, ImportCommand, PayoutCommand,
     PeopleCommand, RailsCommand, RunArgs, StatementsCommand,
 };
-use connect::{open_schema, open_store, open_to_act};
+use connect::{open_schema, open_store, open_to_act, open_to_recover};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::telemetry;
 use payfleet_store::Store;
@@ -99,7 +99,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
             control::affiliate(&open_to_act(cli).await?, what).await
         }
         Command::Affiliate { what } => control::affiliate(&open_schema(cli).await?, what).await,
-        Command::Recover(args) => recover::recover(&open_schema(cli).await?, args).await,
+        Command::Recover(args) => recover::recover(&open_to_recover(cli).await?, args).await,
         Command::Holds(args) => match &args.what {
             Some(HoldsCommand::Decide(decide)) => holds::decide(&open_to_act(cli).await?, decide).await,
             None => holds::list(&open_schema(cli).await?, args).await,

@@ -178,7 +178,7 @@ impl Rail {
 }
 
 impl RailClass {
-    /// The class as DESIGN and the screens write it.
+    /// The class as screens and documents write it (crates/README.md, Rails).
     pub fn letter(&self) -> &'static str {
         match self {
             RailClass::Key { .. } => "K",

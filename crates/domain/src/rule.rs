@@ -14,7 +14,7 @@ pub enum Rule {
     FixedKey,
     /// That a request may go out is committed before it does, because whoever comes after a crash knows only what was
     /// written. Kept by `intent_write` (store, `intent.rs`) and `submit` (worker, `batch.rs`), which calls only with
-    /// the intent in hand.
+    /// the intent in hand; one without an answer is taken back (`intent_withdraw`), by whoever knows that none was made.
     WriteAheadIntent,
     /// An intent is written under the newest lease only, looked at under the batch's row lock, because a worker that
     /// was stopped acts on what was true before. Kept by `intent_write` (store, `intent.rs`).

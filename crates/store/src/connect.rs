@@ -98,6 +98,17 @@ impl StoreError {
     }
 }
 
+/// What the server says when it cannot serve, by the beginnings of SQLSTATEs.
+const OUTAGES: [&str; 8] = [
+    "08",    // the connection
+    "25006", // it takes no writes: a standby, or told so
+    "25P03", // idle in a transaction for too long
+    "28",    // a password or a role is being changed; whoever starts this program again gives it the new one
+    "53",    // out of disk, memory or connections
+    "55P03", // somebody holds a lock for too long
+    "58",    // its own system fails it
+    "57",    // shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled
+];
 fn is_outage(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -108,15 +119,10 @@ fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed
         // The server that the name leads to now is unfit (see `session`).
         | sqlx::Error::Configuration(_) => true,
-        // 57: shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled. 25P03: idle in a transaction for too
-        // long. 25006: it takes no writes, being a standby, or told so. 55P03: somebody holds a lock for too long. 53: out of disk, memory or
-        // connections. 28: a password or a role is being changed, and whoever starts this program again gives it the new one. 58: its system fails
-        // it. 08: connection. XX000 that ends the session: a disk that is full while one begins is no more than an "internal error" to it
-        // ("could not write init file").
         sqlx::Error::Database(error) => {
-            let classes = ["57", "25P03", "25006", "55P03", "53", "28", "58", "08"];
             let error = error.downcast_ref::<PgDatabaseError>();
-            classes.iter().any(|class| error.code().starts_with(class))
+            OUTAGES.iter().any(|class| error.code().starts_with(class))
+                // A disk that is full while a session begins is no more than an "internal error" to it ("could not write init file").
                 || error.code() == "XX000" && matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
         }
         _ => false,

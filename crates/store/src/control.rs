@@ -16,6 +16,7 @@ use crate::hold::batch_settle_held;
 use crate::intent::IntentRefused;
 use crate::movement::LATES;
 use crate::payout::payouts_cancel;
+use crate::run::runs_lock_against_intents;
 use crate::split::{Part, split_into};
 
 /// Why a control was not set or lifted.
@@ -448,6 +449,7 @@ impl Store {
         self.transaction("affiliate_hold", move |tx| {
             let (affiliate, reason) = (affiliate.clone(), reason.clone());
             Box::pin(async move {
+                runs_lock_against_intents(tx, &[tenant.0]).await?;
                 let id: Option<i64> = sqlx::query_scalar(
                     "-- affiliate_hold\nUPDATE affiliate SET on_hold = true WHERE tenant_id = $1 AND external_id = $2 RETURNING id",
                 )

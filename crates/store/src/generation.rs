@@ -165,7 +165,16 @@ impl Store {
                 StoreError::Behind(words)
             }
             Ok(_) => {
-                if let Err(error) = self.generations_lose(vec![missing.generation]).await {
+                let mut keys = vec![missing.generation];
+                // What else is remembered here of times that are lost counts no more either after the recovery, or each would need one of its own.
+                match &self.memory {
+                    None => {}
+                    Some(memory) => match memory.seen().await {
+                        Ok(seen) => keys.extend(seen.into_iter().map(|mark| mark.generation)),
+                        Err(why) => tracing::warn!(why, "what else was seen cannot be read"),
+                    },
+                }
+                if let Err(error) = self.generations_lose(keys).await {
                     tracing::warn!(%error, "of which generation it was could not be written; after the recovery it will be found again");
                 }
                 StoreError::Behind(words)

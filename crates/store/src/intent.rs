@@ -110,8 +110,8 @@ impl Store {
     }
 
     /// Takes back what [`Store::intent_write`] may have written down when it ended with an error: no call is made for it, and only its caller knows. Without
-    /// this it counts as perhaps sent, and over a rail that cannot be asked two people would have to look. May be repeated; returns whether there was
-    /// anything.
+    /// this it counts as perhaps sent, and over a rail that cannot be asked two people would have to look. `known` is the newest attempt that the caller knows
+    /// of, for which calls may have been made. May be repeated; returns whether there was anything.
     ///
     /// What the error left open is certain now: an intent commits under the lock on its batch, so one whose COMMIT is still on its way is waited for, and one
     /// that has not got the lock yet never commits, since its caller gave up before the last word.
@@ -119,6 +119,7 @@ impl Store {
         &self,
         lease: Lease,
         worker: &str,
+        known: AttemptNo,
         available_in: Duration,
     ) -> Result<bool, StoreError> {
         let worker = worker.to_owned();
@@ -126,29 +127,20 @@ impl Store {
             let worker = worker.clone();
             Box::pin(async move {
                 batch_lock(tx, lease.batch).await?;
-                // A lease is for one intent, so that nothing of this one was sent.
+                // After a database was restored an epoch may be given twice, and never to the same worker.
                 let attempts: Vec<i32> = sqlx::query_scalar(
                     "-- attempts_withdrawn
-                     SELECT n FROM attempt WHERE batch_id = $1 AND epoch = $2 AND worker = $3 AND result IS NULL ORDER BY n",
+                     SELECT n FROM attempt WHERE batch_id = $1 AND epoch = $2 AND worker = $3 AND n > $4 AND result IS NULL ORDER BY n",
                 )
                 .bind(lease.batch.0)
                 .bind(lease.epoch.0)
                 .bind(worker)
+                .bind(known.0)
                 .fetch_all(&mut *tx)
                 .await
                 .step("attempts_withdrawn")?;
                 for attempt in &attempts {
-                    let report = Report {
-                        batch: lease.batch,
-                        epoch: lease.epoch,
-                        attempt: Some(AttemptNo(*attempt)),
-                        outcomes: Vec::new(),
-                        refused_whole: false,
-                        unanswered: false,
-                        available_in,
-                        release: true,
-                    };
-                    record(tx, &report).await?;
+                    record(tx, &Report::nothing_sent(lease, AttemptNo(*attempt), available_in)).await?;
                 }
                 Ok(!attempts.is_empty())
             })

@@ -21,6 +21,7 @@ mod import;
 
 mod intent;
 mod lease;
+mod locks;
 mod movement;
 mod order;
 mod payout;

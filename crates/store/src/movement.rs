@@ -10,7 +10,7 @@ use crate::alarm::{Raised, alarms_raise};
 use crate::batch::word;
 use crate::connect::{Step, StoreError};
 use crate::payout::Moved;
-use crate::run::release_lock;
+use crate::run::{release_lock, runs_lock_against_intents};
 
 macro_rules! accounts_sql {
     () => {
@@ -106,7 +106,9 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     moved.returned += returns.give_back(tx).await?;
     let booked: Vec<RunId> = lates.ids.iter().map(|id| PayoutId(*id).run()).collect();
     if !booked.is_empty() {
-        intents_wait(tx, &lates.ids).await?;
+        // Late proof and an intent at the same time would not see each other: the money is sent again though the account is contested, and nobody says so.
+        let tenants = tenants_of(tx, &lates.ids).await?;
+        runs_lock_against_intents(tx, &tenants).await?;
     }
     let (late, again) = lates.book_late(tx).await?;
     if late > 0 {
@@ -308,18 +310,9 @@ async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i
     Ok(rows.into_iter().map(|(payout, kinds, fees)| (payout, Had { kinds, fees })).collect())
 }
 
-/// Locks the runs in which this money may go out again, as an intent does. Late proof and an intent at the same time would not see each other: the money is
-/// sent though the account is contested, and nobody says that it was paid again. Now either the intent is written and found, or it waits and is refused.
-async fn intents_wait(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- intents_wait
-         SELECT FROM run WHERE state = 'paying' AND tenant_id IN (SELECT tenant_id FROM payout WHERE id = ANY($1)) ORDER BY id FOR NO KEY UPDATE",
-    )
-    .bind(payouts)
-    .execute(tx)
-    .await
-    .step("intents_wait")?;
-    Ok(())
+async fn tenants_of(tx: &mut PgConnection, payouts: &[i64]) -> Result<Vec<i32>, StoreError> {
+    let sql = "-- tenants_of\nSELECT DISTINCT tenant_id FROM payout WHERE id = ANY($1)";
+    sqlx::query_scalar(sql).bind(payouts).fetch_all(tx).await.step("tenants_of")
 }
 
 /// Something was learned about payments of these runs: their verdicts are not the last word. Rule `verdict_follows_news`.

@@ -7,9 +7,7 @@ use time::OffsetDateTime;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
-
-/// Everybody who changes people holds this, so that there is one first and always a last administrator.
-const PEOPLE_LOCK: i64 = 0x5046_0003;
+use crate::locks::PEOPLE_LOCK;
 
 /// Why somebody has no say.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::batch::{LockedBatch, batch_halves, batch_lock};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::hold::batch_settle_held;
-use crate::lease::interval;
+use crate::lease::{Lease, interval};
 use crate::payout::{
     News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_return, payouts_settle,
 };
@@ -31,7 +31,7 @@ pub struct Report {
     pub epoch: Epoch,
     /// The attempt that was answered; `None` for a lookup or for following accepted payments.
     pub attempt: Option<AttemptNo>,
-    /// What is known now, by payout.
+    /// What is known now, by payout. Nothing of an attempt for which no call was made.
     pub outcomes: Vec<(PayoutId, Outcome)>,
     /// The rail was asked about payouts, and left some without an answer: as much a failure as an attempt that ends unknown.
     pub unanswered: bool,
@@ -41,6 +41,22 @@ pub struct Report {
     pub available_in: Duration,
     /// Whether the lessee is done with the batch. If not, only the news is recorded and the lease goes on.
     pub release: bool,
+}
+
+impl Report {
+    /// No call was made for an attempt, though it is written down. The lessee is done with the batch.
+    pub fn nothing_sent(lease: Lease, attempt: AttemptNo, available_in: Duration) -> Report {
+        Report {
+            batch: lease.batch,
+            epoch: lease.epoch,
+            attempt: Some(attempt),
+            outcomes: Vec::new(),
+            unanswered: false,
+            refused_whole: false,
+            available_in,
+            release: true,
+        }
+    }
 }
 
 /// What recording did.
@@ -308,7 +324,9 @@ async fn batch_advance(
     }
     let progressed =
         report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
-    let nothing_executed = report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted) && !progressed;
+    let is_unsent = report.attempt.is_some() && report.outcomes.is_empty();
+    let nothing_executed =
+        !progressed && (is_unsent || report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted));
     let code = refusals.words.first().map(String::as_str);
     sqlx::query(
         "-- batch_advance

@@ -19,6 +19,7 @@ use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
 use crate::reconcile::StatementAccount;
+use crate::run::runs_lock_against_intents;
 
 /// In place of the workers whose attempts are lost.
 pub(crate) const LOST: &str = "before a recovery";
@@ -217,30 +218,40 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
     }))
 }
 
-/// How far numbers go on after a recovery. A database that was restored gives numbers out again that the one before it had given: answers that come late are
-/// named by batch, attempt and lease, and must never meet another of the same name. No backup is so old that more were given since.
-const NUMBERS_GO_ON: i32 = 1_000_000;
-/// The same for runs, of which there are fewer, and fewer numbers.
+/// Seconds since 2025 began: numbers go on from there after a recovery. A database that was restored gives numbers out again that the one before it had given,
+/// or another one that was restored from the same backup: answers that come late are named by batch, attempt and lease, and must never meet another of the
+/// same name. No batch is leased or sent once a second for years, so a later time begins above all that an earlier one has given. It fits an `int` until 2093.
+macro_rules! seconds_sql {
+    () => {
+        "extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z')::int"
+    };
+}
+/// No fleet makes as many batches in a second, for long.
+const BATCHES_PER_SECOND: i64 = 1_000;
+/// Runs have a key that no other has, and numbers that people read: these go on by so many.
 const RUNS_GO_ON: i64 = 10_000;
 
-/// Has no number of the time that was lost be given again: of the leases of what may still change, and of runs and batches. Attempts go
+/// Has no number of a time that was lost be given again: of the leases of what may still change, and of runs and batches. Attempts go
 /// on by the one that stands for what was lost.
 async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query(concat!(
         "-- recovery_epochs
-         UPDATE batch SET lease_epoch = lease_epoch + $1 WHERE state IN ('ready', 'sending', 'accepted', 'held')",
-    )
-    .bind(NUMBERS_GO_ON)
+         UPDATE batch SET lease_epoch = greatest(lease_epoch + 1, ",
+        seconds_sql!(),
+        ") WHERE state IN ('ready', 'sending', 'accepted', 'held')"
+    ))
     .execute(&mut *tx)
     .await
     .step("recovery_epochs")?;
-    sqlx::query(
+    sqlx::query(concat!(
         "-- recovery_sequences
          SELECT setval(pg_get_serial_sequence('run', 'id'), nextval(pg_get_serial_sequence('run', 'id')) + $1),
-                setval(pg_get_serial_sequence('batch', 'id'), nextval(pg_get_serial_sequence('batch', 'id')) + $2)",
-    )
+                setval(pg_get_serial_sequence('batch', 'id'), greatest(nextval(pg_get_serial_sequence('batch', 'id')), ",
+        seconds_sql!(),
+        " * $2))"
+    ))
     .bind(RUNS_GO_ON)
-    .bind(i64::from(NUMBERS_GO_ON))
+    .bind(BATCHES_PER_SECOND)
     .execute(tx)
     .await
     .step("recovery_sequences")?;
@@ -258,10 +269,12 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
     .await
     .step("recovery_batches_lock")?;
     let (rails, dead_after) = dead_after();
-    sqlx::query(
+    sqlx::query(concat!(
         "-- recovery_attempts
          WITH doubted AS (
-           UPDATE batch b SET attempt = b.attempt + $5, state = CASE b.state WHEN 'ready' THEN 'sending' ELSE b.state END,
+           UPDATE batch b SET attempt = greatest(b.attempt + 1, ",
+        seconds_sql!(),
+        "), state = CASE b.state WHEN 'ready' THEN 'sending' ELSE b.state END,
                   first_sent_at = least(b.first_sent_at, r.created_at), available_at = '-infinity'
              FROM run r
             WHERE b.id = ANY($1) AND r.id = b.run_id AND r.tenant_id = b.tenant_id
@@ -269,13 +282,12 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
          INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
          SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, $4, d.created_at,
                 clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
-           FROM doubted d LEFT JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = d.rail",
-    )
+           FROM doubted d LEFT JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = d.rail"
+    ))
     .bind(&open)
     .bind(rails)
     .bind(dead_after)
     .bind(LOST)
-    .bind(NUMBERS_GO_ON)
     .execute(&mut *tx)
     .await
     .step("recovery_attempts")?;
@@ -350,12 +362,13 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
 }
 
 /// Of payments that no run knows, since the last recovery began: who may have got them, by the destination. Whoever did is due what was paid already.
+/// Rails and banks write a destination in their own way: capitals and spaces tell no two apart, as in `StatementLine::differs`.
 const STRAYS: &str = "
   SELECT DISTINCT l.id AS line, o.rail, o.account, m.affiliate_id, m.tenant_id
     FROM (SELECT opened_at FROM recovery ORDER BY id DESC LIMIT 1) AS v JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
     JOIN rail_account o ON o.id = l.account_id
     LEFT JOIN (tenant_rail t JOIN payout_method m ON m.tenant_id = t.tenant_id AND m.method = t.method)
-           ON t.rail = o.rail AND t.account = o.account AND m.destination = l.destination";
+           ON t.rail = o.rail AND t.account = o.account AND lower(replace(m.destination, ' ', '')) = lower(replace(l.destination, ' ', ''))";
 
 async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
     let read = "recovery_strays";
@@ -382,6 +395,17 @@ async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
 
 /// Whoever was paid by what no run knows is not paid before a person has looked: what they got is to be booked first.
 async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
+    let tenants: Vec<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+        "-- recovery_strays_tenants
+         WITH stray AS ({STRAYS}) SELECT DISTINCT tenant_id FROM stray WHERE tenant_id IS NOT NULL"
+    )))
+    .fetch_all(&mut *tx)
+    .await
+    .step("recovery_strays_tenants")?;
+    if tenants.is_empty() {
+        return Ok(());
+    }
+    runs_lock_against_intents(tx, &tenants).await?;
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- recovery_strays_hold
          WITH stray AS ({STRAYS}),

@@ -9,13 +9,7 @@ use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
-
-/// The advisory lock that imports share and the fixing of a cutoff takes alone; the second key is the tenant.
-pub(crate) const CUTOFF_LOCK: i32 = 0x5046_0001;
-
-/// The advisory lock that whoever makes money due again shares and the creation of a run takes alone, for moments only; the second key is the tenant.
-/// So "released before the run was created" has one answer, and it is written down (`transfer.due_in`).
-const RELEASE_LOCK: i32 = 0x5046_0004;
+use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK};
 
 /// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
 pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
@@ -29,6 +23,20 @@ pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Resu
     .execute(tx)
     .await
     .step("release_lock")?;
+    Ok(())
+}
+
+/// Locks the runs of these tenants in which money may go out, also those that begin meanwhile. An intent shares its run's row: whoever stops money by
+/// something else than that row (a control, a contest) takes this first. Then an intent is either written, and seen, or it waits, and sees.
+pub(crate) async fn runs_lock_against_intents(tx: &mut PgConnection, tenants: &[i32]) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- runs_lock_against_intents
+         SELECT FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+    )
+    .bind(tenants)
+    .execute(tx)
+    .await
+    .step("runs_lock_against_intents")?;
     Ok(())
 }
 

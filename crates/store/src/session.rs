@@ -269,15 +269,8 @@ impl Sessions {
         let sessions = Sessions { inner: Arc::new(inner) };
         drop(sessions.acquire().await?);
         // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was given, which is found out then.
-        let other = async {
-            loop {
-                match Session::open(&options, statement).await {
-                    Err(error) if is_not_ready(&error) => tokio::time::sleep(AGAIN).await,
-                    opened => return opened,
-                }
-            }
-        };
-        drop(tokio::time::timeout(ACQUIRE, other).await.map_err(|_| silence())??);
+        let manager = sessions.inner.pool.manager();
+        drop(sessions.in_time(|| managed::Manager::create(manager)).await?);
         drop(sessions.acquire().await?);
         tokio::spawn(look_after(Arc::downgrade(&sessions.inner), watched));
         Ok(sessions)
@@ -286,23 +279,17 @@ impl Sessions {
     /// A connection, cleared.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
         // While none can be made, one that is given back will do.
-        let get = async {
-            loop {
-                match self.inner.pool.get().await {
-                    Err(managed::PoolError::Backend(error)) if is_not_ready(&error) => tokio::time::sleep(AGAIN).await,
-                    got => return got,
-                }
-            }
+        let pool = &self.inner.pool;
+        let get = || async {
+            pool.get().await.map_err(|error| match error {
+                managed::PoolError::Backend(error) => error,
+                managed::PoolError::Closed => Error::PoolClosed,
+                managed::PoolError::Timeout(_)
+                | managed::PoolError::NoRuntimeSpecified
+                | managed::PoolError::PostCreateHook(_) => Error::PoolTimedOut,
+            })
         };
-        let got = tokio::time::timeout(ACQUIRE, get).await;
-        let got = got.map_err(|_| self.inner.pool.manager().timed_out())?;
-        let session = got.map_err(|error| match error {
-            managed::PoolError::Backend(error) => error,
-            managed::PoolError::Closed => Error::PoolClosed,
-            managed::PoolError::Timeout(_)
-            | managed::PoolError::NoRuntimeSpecified
-            | managed::PoolError::PostCreateHook(_) => Error::PoolTimedOut,
-        })?;
+        let session = self.in_time(get).await?;
         if self.inner.pool.manager().are_shared.load(Ordering::Relaxed) {
             return Err(no_session());
         }
@@ -312,6 +299,19 @@ impl Sessions {
             .in_use()
             .insert(number, InUse { name: session.name, since: Instant::now(), lifeline, is_told: false });
         Ok(Connection { session: Some(Held::Lent(session)), sessions: self.clone(), number })
+    }
+
+    /// Tries as long as one may wait, while the server is not ready for it.
+    async fn in_time<T, F: Future<Output = Result<T, Error>>>(&self, attempt: impl Fn() -> F) -> Result<T, Error> {
+        let tries = async {
+            loop {
+                match attempt().await {
+                    Err(error) if is_not_ready(&error) => tokio::time::sleep(AGAIN).await,
+                    done => return done,
+                }
+            }
+        };
+        tokio::time::timeout(ACQUIRE, tries).await.map_err(|_| self.inner.pool.manager().timed_out())?
     }
 
     /// Ends all connections, after the statements under way, if those end soon.

@@ -9,9 +9,7 @@ use sqlx::{Connection, Executor, Row};
 
 use crate::connect::{Step, Store, StoreError, detached, pass};
 use crate::lease::interval;
-
-/// The advisory lock under which one sweeper at a time works.
-const SWEEP_LOCK: i64 = 0x5046_0002;
+use crate::locks::SWEEP_LOCK;
 
 /// How long a sweeper may be silent. It pings before each sweep, every second as a rule. Whoever sweeps for longer loses the right, and two sweep for a while,
 /// which harms nobody.

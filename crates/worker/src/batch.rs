@@ -18,6 +18,9 @@ use crate::calls::{Line, Permission};
 use crate::leases::Held;
 use crate::spool::PageNo;
 
+/// The longest wait between two tries of what must be recorded.
+const INSISTS: Duration = Duration::from_secs(2);
+
 /// What became of a look at a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Worked {
@@ -137,7 +140,7 @@ impl Worker {
                     batch = %held.lease.batch,
                     "payments of it are known that were not made from here; what they may be of is held: see `alarms list`"
                 );
-                return Ok(Worked::Split);
+                return Ok(Worked::Held(HoldReason::StoppedInDoubt));
             }
             Ok(Err(refused)) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
@@ -156,8 +159,8 @@ impl Worker {
             unanswered: 0,
             release: true,
         };
-        let recorded = self.record_outcomes(line, news).await;
-        Ok(Worked::Recorded(recorded?.state))
+        let recorded = self.record_outcomes(line, news).await?;
+        Ok(Worked::Recorded(recorded.state))
     }
 
     /// Takes back an intent of which the database did not say whether it is written down: nothing was sent, and that is known here alone.
@@ -166,7 +169,8 @@ impl Worker {
             return;
         }
         let (lease, available_in) = (line.batch.lease, self.wait_after_failure(line.batch));
-        let withdraw = || self.record.intent_withdraw(lease, &self.name, available_in);
+        let known = line.batch.facts.attempt;
+        let withdraw = || self.record.intent_withdraw(lease, &self.name, known, available_in);
         match self.insist(lease.batch, "an intent without an answer cannot be taken back yet", withdraw).await {
             Ok(false) => {}
             Ok(true) => {
@@ -192,7 +196,7 @@ impl Worker {
                     failures += 1;
                     tracing::warn!(%batch, %error, "{not_yet}; trying again");
                     let wait = self.backoff.wait(failures, self.clock.jitter());
-                    self.clock.sleep(wait.min(Duration::from_secs(2))).await;
+                    self.clock.sleep(wait.min(INSISTS)).await;
                 }
                 done => return done,
             }

@@ -159,11 +159,11 @@ impl Line<'_> {
         }
         metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "submit")
             .record(started.elapsed());
-        self.called(answer != Answer::All(Outcome::Unknown));
+        self.called(!matches!(answer, Answer::All(Outcome::Unknown | Outcome::NotExecuted)));
         answer
     }
 
-    /// Counts calls, and whether the rail said anything that can be used.
+    /// Counts calls, and whether the rail said anything that can be used. That nothing was executed is no such thing: nobody listens, or it takes no more.
     fn called(&self, is_answered: bool) {
         let answered = if is_answered { "yes" } else { "no" };
         metrics::counter!("payfleet_calls_total", "rail" => self.rail.name, "answered" => answered).increment(1);

@@ -58,8 +58,9 @@ pub struct Options {
     /// How long to finish what is in flight after a signal to end. Keep it five seconds below the grace period of whatever sends the signal.
     #[arg(long, env = "PAYFLEET_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
-    /// Connections to Postgres, at most; one more while it sweeps. By default two, and one for each four batches in flight, 16 at most.
-    #[arg(long, env = "PAYFLEET_CONNECTIONS")]
+    /// Connections to Postgres, at most; one more while it sweeps, and one more for moments at the start. By default two, and one for each four batches in
+    /// flight, but at least 3 and at most 16.
+    #[arg(long, env = "PAYFLEET_CONNECTIONS", value_parser = clap::value_parser!(u32).range(2..=1024))]
     pub connections: Option<u32>,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "PAYFLEET_ADMIN_LISTEN", default_value = "127.0.0.1:9464")]
@@ -100,6 +101,6 @@ impl Options {
     /// Connections to Postgres, at most.
     pub fn connections(&self) -> u32 {
         // A batch needs one while something is written, which is a small part of its time; and all workers share what the server has.
-        self.connections.unwrap_or_else(|| (u32::from(self.concurrency) / 4 + 2).clamp(3, 16)).max(2)
+        self.connections.unwrap_or_else(|| (u32::from(self.concurrency) / 4 + 2).clamp(3, 16))
     }
 }

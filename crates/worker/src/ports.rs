@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId};
+use payfleet_domain::{AttemptNo, BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId};
 use payfleet_queue::{EntryId, Hint, Outstanding, Queue, QueueError};
 use payfleet_store::{
     CloseVerdict, Intent, IntentRefused, Lease, LeasedBatch, Order, Recorded, Report, RunChangeError, SplitRefused,
@@ -37,7 +37,13 @@ pub trait SystemOfRecord: Send + Sync {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
-    async fn intent_withdraw(&self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError>;
+    async fn intent_withdraw(
+        &self,
+        lease: Lease,
+        worker: &str,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError>;
     async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError>;
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError>;
@@ -165,8 +171,14 @@ impl SystemOfRecord for Store {
         self.intent_write(lease, worker, rail, looked_up).await
     }
 
-    async fn intent_withdraw(&self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError> {
-        self.intent_withdraw(lease, worker, available_in).await
+    async fn intent_withdraw(
+        &self,
+        lease: Lease,
+        worker: &str,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError> {
+        self.intent_withdraw(lease, worker, known, available_in).await
     }
 
     async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError> {

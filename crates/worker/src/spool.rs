@@ -49,7 +49,6 @@ struct Page {
     refused_whole: bool,
     /// Also of payouts without an answer: they are unknown, whatever becomes of their calls.
     outcomes: BTreeMap<PayoutId, Outcome>,
-    is_answered: bool,
     /// How often it was written into, and how often it had been when it was last kept on disk.
     changes: u64,
     kept: u64,
@@ -70,17 +69,7 @@ impl InHand {
         payouts: impl IntoIterator<Item = PayoutId>,
     ) -> PageNo {
         let outcomes = payouts.into_iter().map(|payout| (payout, Outcome::Unknown)).collect();
-        let page = Page {
-            run_key,
-            batch,
-            epoch,
-            attempt,
-            refused_whole: false,
-            outcomes,
-            is_answered: false,
-            changes: 0,
-            kept: 0,
-        };
+        let page = Page { run_key, batch, epoch, attempt, refused_whole: false, outcomes, changes: 0, kept: 0 };
         let mut pages = self.lock();
         pages.next += 1;
         let no = pages.next;
@@ -92,7 +81,6 @@ impl InHand {
     pub(crate) fn answered(&self, no: PageNo, payout: PayoutId, outcome: Outcome) {
         if let Some(page) = self.lock().pages.get_mut(&no.0) {
             page.outcomes.insert(payout, outcome);
-            page.is_answered = true;
             page.changes += 1;
         }
     }
@@ -102,7 +90,6 @@ impl InHand {
         if let Some(page) = self.lock().pages.get_mut(&no.0) {
             page.outcomes = report.outcomes.iter().cloned().collect();
             page.refused_whole = report.refused_whole;
-            page.is_answered = true;
             page.changes += 1;
         }
     }
@@ -115,9 +102,7 @@ impl InHand {
     /// Keeps on disk what would be lost if the process ended now: of all pages, or of this one. Only what is there when this returns counts as kept. Returns of
     /// how many batches, and where.
     pub(crate) fn keep(&self, only: Option<PageNo>, spool: &Spool) -> io::Result<Option<(usize, PathBuf)>> {
-        let is_lost = |(no, page): &(&u64, &Page)| {
-            page.is_answered && page.kept < page.changes && only.is_none_or(|only| only.0 == **no)
-        };
+        let is_lost = |(no, page): &(&u64, &Page)| page.kept < page.changes && only.is_none_or(|only| only.0 == **no);
         let lost: Vec<(u64, u64, Kept)> = {
             let pages = self.lock();
             pages.pages.iter().filter(is_lost).map(|(no, page)| (*no, page.changes, Kept::of(page))).collect()
@@ -306,6 +291,9 @@ async fn take_over_all(process: &Process, spool: &Spool) {
         match take_over_file(process, &path).await {
             Ok(0) => {}
             Ok(batches) => tracing::info!(%file, batches, "recorded the answers that an earlier worker had left"),
+            Err(why) if process.worker.shutdown.is_requested() => {
+                tracing::info!(%file, why, "not recorded before the end; the file stays for the next worker");
+            }
             Err(why) => {
                 metrics::counter!("payfleet_answers_left_total").increment(1);
                 tracing::error!(%file, why, "answers that an earlier worker had left are not recorded; the file stays");
@@ -367,7 +355,7 @@ async fn record(process: &Process, kept: &Kept) -> Result<(), String> {
     };
     let recorded = tokio::select! {
         recorded = worker.insist(report.batch, "an answer that was left cannot be recorded yet", record) => recorded,
-        () = worker.shutdown.requested() => return Err("the worker ends; the file is read at the next start".to_owned()),
+        () = worker.shutdown.requested() => return Err("the worker ends".to_owned()),
     };
     match recorded {
         Ok(Some((recorded, rail))) => {

@@ -31,6 +31,9 @@ const CHECKED_BEHIND: Duration = Duration::from_secs(2);
 /// How often the sweeper looks for leases and waits that count for longer than they were meant to; a new one begins with it.
 const SHORTENED: Duration = Duration::from_secs(5);
 
+/// How often the sweeper asks whether work waits that nobody was hinted at; as often as the others.
+const LOOKED_LATE: Duration = FOLLOWER;
+
 /// How often the sweeper counts what somebody should hear of.
 const COUNTED: Duration = Duration::from_secs(15);
 
@@ -39,8 +42,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let worker = &process.worker;
     let mut lock: Option<SweepLock> = None;
     let mut windows = Windows::new();
-    let (mut counted, mut shortened, mut looked_late) = (Last::default(), Last::default(), Last::default());
-    let (mut checked, mut swept) = (Last::default(), false);
+    let (mut counted, mut shortened, mut looked_late) = (Turn::default(), Turn::default(), Turn::default());
+    let (mut checked, mut swept) = (Turn::default(), false);
     // Whether something was open at the last sweep.
     let mut is_busy = true;
     while !worker.shutdown.is_requested() {
@@ -66,9 +69,9 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that it was recovered.
         let every = if worker.behind.why().is_some() { CHECKED_BEHIND } else { CHECKED };
         if lock.is_some() && !swept {
-            checked = Last::default();
+            checked = Turn::default();
         }
-        if servers_answer && checked.is_over(every) {
+        if servers_answer && checked.take(every) {
             let found = process.store.generation_check("worker").await;
             worker.behind.found(found.as_ref().copied());
         }
@@ -77,15 +80,15 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         if lock.is_none() {
             // Whoever sweeps now says it.
             told_of(Watched::default());
-            (counted, shortened, looked_late) = (Last::default(), Last::default(), Last::default());
-        } else if servers_answer && counted.is_over(COUNTED) {
+            (counted, shortened, looked_late) = (Turn::default(), Turn::default(), Turn::default());
+        } else if servers_answer && counted.take(COUNTED) {
             match process.store.watched_read().await {
                 Ok(watched) => told_of(watched),
                 Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
             }
         }
         let may_wait = lock.is_some() && servers_answer && is_busy;
-        if may_wait && shortened.is_over(SHORTENED) {
+        if may_wait && shortened.take(SHORTENED) {
             match process.store.waits_shorten().await {
                 Ok(0) => {}
                 Ok(batches) => tracing::warn!(
@@ -96,7 +99,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             }
         }
         // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps tells.
-        if may_wait && looked_late.is_over(FOLLOWER) {
+        if may_wait && looked_late.take(LOOKED_LATE) {
             match process.store.work_is_late(worker.registry.names()).await {
                 Ok(true) => worker.work_is_late.notify_one(),
                 Ok(false) => {}
@@ -126,18 +129,20 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     }
 }
 
-/// When something was done last that is done now and then.
+/// Something that is done now and then.
 #[derive(Debug, Default)]
-struct Last(Option<Instant>);
+struct Turn {
+    taken: Option<Instant>,
+}
 
-impl Last {
+impl Turn {
     /// Whether it is to be done now; it counts as done from here on.
-    fn is_over(&mut self, every: Duration) -> bool {
-        let is_over = self.0.is_none_or(|at| at.elapsed() >= every);
-        if is_over {
-            self.0 = Some(Instant::now());
+    fn take(&mut self, every: Duration) -> bool {
+        let is_due = self.taken.is_none_or(|at| at.elapsed() >= every);
+        if is_due {
+            self.taken = Some(Instant::now());
         }
-        is_over
+        is_due
     }
 }
 

@@ -144,7 +144,7 @@ impl SystemOfRecord for OneBatch {
         Ok(Ok(Intent { attempt: AttemptNo(1), expires_at: NOW + rail.request_lifetime, orders }))
     }
 
-    async fn intent_withdraw(&self, _: Lease, _: &str, _: Duration) -> Result<bool, StoreError> {
+    async fn intent_withdraw(&self, _: Lease, _: &str, _: AttemptNo, _: Duration) -> Result<bool, StoreError> {
         unreachable!("no intent fails here")
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd,
-    StatementLine, TenantId,
+    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState,
+    StatementEnd, StatementLine, TenantId,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
@@ -138,7 +138,13 @@ pub trait Backend: Send {
         rail: &'static Rail,
         looked_up: bool,
     ) -> Result<Result<Intent, IntentRefused>, StoreError>;
-    fn intent_withdraw(&mut self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError>;
+    fn intent_withdraw(
+        &mut self,
+        lease: Lease,
+        worker: &str,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError>;
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError>;
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;

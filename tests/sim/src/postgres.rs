@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, Role, RunId, StatementEnd,
+    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, Role, RunId, StatementEnd,
     StatementLine, TenantId, TokenHash,
 };
 use payfleet_store::{
@@ -351,8 +351,14 @@ impl Backend for Postgres {
         self.wait(self.store().intent_write(lease, worker, rail, looked_up))
     }
 
-    fn intent_withdraw(&mut self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError> {
-        self.wait(self.store().intent_withdraw(lease, worker, available_in))
+    fn intent_withdraw(
+        &mut self,
+        lease: Lease,
+        worker: &str,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError> {
+        self.wait(self.store().intent_withdraw(lease, worker, known, available_in))
     }
 
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {

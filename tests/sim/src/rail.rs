@@ -1,4 +1,4 @@
-//! The rails of the simulator: each class as DESIGN describes it, with a journal of what it really did.
+//! The rails of the simulator: each class as crates/README.md describes it, with a journal of what it really did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId, StatementEnd, StatementLine};
+use payfleet_domain::{
+    AttemptNo, BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId, StatementEnd, StatementLine,
+};
 use payfleet_reconciler::ports::Reading;
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
@@ -171,8 +173,14 @@ impl payfleet_worker::ports::SystemOfRecord for SimRecord {
         self.arrow(Step::Intent, write).await
     }
 
-    async fn intent_withdraw(&self, lease: Lease, worker: &str, available_in: Duration) -> Result<bool, StoreError> {
-        self.arrow(Step::Record, |backend| backend.intent_withdraw(lease, worker, available_in)).await
+    async fn intent_withdraw(
+        &self,
+        lease: Lease,
+        worker: &str,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError> {
+        self.arrow(Step::Withdraw, |backend| backend.intent_withdraw(lease, worker, known, available_in)).await
     }
 
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {

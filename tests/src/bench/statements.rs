@@ -28,6 +28,14 @@ pub async fn calls(site: &Site, database: &str) -> i64 {
     calls.bind(database).fetch_one(&site.admin).await.expect("statements are counted")
 }
 
+/// How long they took in all, in milliseconds.
+pub async fn millis(site: &Site, database: &str) -> f64 {
+    let millis = sqlx::query_scalar(
+        "SELECT coalesce(sum(total_exec_time), 0)::float8 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1",
+    );
+    millis.bind(database).fetch_one(&site.admin).await.expect("statements are counted")
+}
+
 /// Those that took the most time.
 pub async fn top(site: &Site, database: &str, case: &'static str) -> Vec<Statement> {
     let rows = sqlx::query(

@@ -9,7 +9,6 @@
 
 pub mod clock;
 mod deeds;
-mod disk;
 mod end;
 mod fault;
 mod files;

@@ -12,13 +12,13 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 use super::deeds::Deeds;
-use super::disk::Disk;
 use super::fleet::Slot;
 use super::journal::Journal;
 use super::recovery::Outages;
 use super::stops::Stops;
 use super::table::Table;
 use super::{ChaosOptions, clock};
+use crate::disk::Disk;
 use crate::fleet::bin;
 use crate::process::{Process, free_port, wait_for};
 use crate::proxy::Proxy;
@@ -95,6 +95,9 @@ pub struct Said {
 }
 
 /// Longer than a lease, and than any outage: who has not ended by then is stuck.
+/// Enough for hours of runs.
+const DISK_MIB: u32 = 1_536;
+
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the rail does when nothing else is said.
@@ -129,7 +132,7 @@ impl World {
         bin();
         let folder = tempfile::Builder::new().prefix("payfleet-chaos-").tempdir().expect("a temporary folder").keep();
         let table = Table::default();
-        let disk = Disk::mount();
+        let disk = Disk::mount(DISK_MIB);
         if disk.is_none() {
             table.note("nothing may be mounted here, so no disk was full".to_owned());
         }

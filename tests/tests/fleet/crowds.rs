@@ -6,7 +6,7 @@ use payfleet_tests::{Fleet, FleetOptions};
 
 const LONG: Duration = Duration::from_secs(180);
 
-/// Each of them may open eight connections. Whoever finds no place waits for one, and an operator gets one too.
+/// And there is a place for an operator, whatever they do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_workers_share_the_hundred_connections_of_postgres_as_it_is_shipped() {
     let options = FleetOptions { batch_size: 5, postgres: &["max_connections=100"], ..FleetOptions::default() };

@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("coordinator", &["domain", "memory", "store", "queue", "runtime"]),
     ("worker", &["domain", "failpoint", "memory", "store", "queue", "rails", "runtime"]),
     ("reconciler", &["domain", "failpoint", "memory", "store", "rails", "runtime"]),
-    ("sandbox", &["domain", "runtime"]),
+    ("sandbox", &["runtime"]),
 ];
 
 /// Each outside system, and its heavy dependency, is confined to one crate.

@@ -1,16 +1,19 @@
-//! Whole fleets: the real programs over servers of their own, each file about one kind of weather. One program: each would link the same crates again.
+//! Whole fleets: the real programs over servers of their own, each file about one kind of weather; and, beside them, what bytes and the map of the crates may be.
+//! One program: each would link the same crates again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alerts;
 mod canaries;
 mod clocks;
 mod corpus;
 mod crashes;
 mod crowds;
 mod decisions;
-mod elsewhere;
+mod disks;
 mod ends;
 mod layers;
+mod locales;
 mod logs;
 mod outages;
 mod partitions;

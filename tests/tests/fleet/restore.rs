@@ -152,3 +152,28 @@ async fn who_restores_a_database_says_so_if_nobody_remembers() {
     fleet.settled(run, LONG).await;
     fleet.assert_paid_exactly_once().await;
 }
+
+/// The same backup once more, after the fleet had gone on from it: what was sent in between is remembered outside, of a time that this database has never
+/// heard of. One recovery is enough, also if a person says it before any program finds out.
+#[tokio::test]
+async fn the_same_backup_restored_twice_is_recovered_once_each_time() {
+    let (mut fleet, run) = restored("sandbox-lookup").await;
+    for time in ["first", "second"] {
+        let begun = fleet.coordinator(&["recover", "--begin"]);
+        assert_eq!(begun.status.code(), Some(75), "{}", String::from_utf8_lossy(&begun.stderr));
+        recovered(&fleet);
+        let worker = fleet.worker(&[]);
+        fleet.settled(run, LONG).await;
+        fleet.must(&["sample", "--plain", "--affiliates", "5", "--start", "2026-01", "--tenant", "mart"]);
+        fleet.rails_set("mart");
+        let sent = fleet.run("mart", "2026-01").await;
+        fleet.settled(sent, LONG).await;
+        stop(worker).await;
+        if time == "first" {
+            fleet.postgres.restore("payfleet", &fleet.folder().join("backup")).await;
+        }
+    }
+    let mut shop = fleet.journal().await;
+    shop.retain(|movement| movement.account == "shop");
+    assert_eq!(shop.len(), PEOPLE as usize, "{shop:?}");
+}

@@ -13,7 +13,7 @@ use super::problem::{Fault, ImportError, Problems, RowProblem};
 use super::{Feed, Imported, PROBLEMS_SHOWN, copy_feed};
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError};
-use crate::run::CUTOFF_LOCK;
+use crate::locks::CUTOFF_LOCK;
 
 /// One earning, or a clawback (negative).
 #[derive(Debug, Clone, Copy)]

@@ -20,6 +20,7 @@ use payfleet_domain::{DiscrepancyKind, PayoutId};
 use sqlx::Executor;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::locks::RECONCILE_LOCK;
 use crate::run::RunRow;
 use crate::session::Connection;
 
@@ -29,9 +30,6 @@ pub use piece::{Applied, Told};
 pub use reading::{AccountRead, AccountReading, StatementSource};
 pub use summary::{OpenBatches, Summary, SummaryLine};
 pub use verdict::Verdict;
-
-/// First key of the advisory lock that a reconciliation of a run holds; the second is the run.
-const RECONCILE_LOCK: i32 = 0x5046_0003;
 
 /// An account on a rail from which payouts are paid.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use payfleet_domain::{
     AlarmKind, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, StatementLine,
 };
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection as _, PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -22,14 +22,12 @@ use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
 use crate::doubt::doubt_hold;
 use crate::hold::{batch_settle_held, payouts_doubt};
+use crate::locks::PIECES_LOCK;
 use crate::movement::{accounts_weigh, runs_have_news};
 use crate::payout::{Moved, News, Source, evidence_insert, payouts_refuse, payouts_settle};
 
 /// The code of what a rail had accepted and refused later.
 const REJECTED: &str = "rejected";
-
-/// First key of the advisory lock under which pieces of statements are recorded.
-const PIECES_LOCK: i32 = 0x5046_0006;
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -98,21 +96,33 @@ pub(super) async fn piece_record(
             let piece = piece.clone();
             Box::pin(async move {
                 let (account, source, matched) = &*piece;
-                record(tx, account, source, matched).await
+                if matched.odd.is_empty() {
+                    let mut beside = tx.begin().await.step("statement_record")?;
+                    pieces_lock(&mut beside, false).await?;
+                    if let Some(applied) = record(&mut beside, account, source, matched, false).await? {
+                        beside.commit().await.step("statement_record")?;
+                        return Ok(applied);
+                    }
+                    // With it end its locks: to wait for the others while they wait for these would be a deadlock.
+                    beside.rollback().await.step("statement_record")?;
+                }
+                pieces_lock(tx, true).await?;
+                let recorded = record(tx, account, source, matched, true).await?;
+                recorded.ok_or_else(|| StoreError::Broken("a piece that is alone is not recorded".to_owned()))
             })
         })
         .await
 }
 
+/// `None` if there is something odd in it although no line is, so that it must be recorded alone.
 async fn record(
     tx: &mut PgConnection,
     account: &Paying,
     source: &StatementSource,
     matched: &Matched,
-) -> Result<Applied, StoreError> {
+    is_alone: bool,
+) -> Result<Option<Applied>, StoreError> {
     let mut moved = Moved::default();
-    let is_alone = !matched.odd.is_empty();
-    others_wait(tx, is_alone).await?;
     let before = Standings::read(tx, matched).await?;
     let news = before.proven(matched, source);
     let mut unsent = before.unsent(matched);
@@ -163,7 +173,7 @@ async fn record(
         }
     }
     if !odd.is_empty() && !is_alone {
-        others_wait(tx, true).await?;
+        return Ok(None);
     }
     // Before anything is weighed: that the payment which we know of is listed beside another one makes two of them.
     let beside = listed_beside(tx, source, &known).await?;
@@ -186,7 +196,7 @@ async fn record(
     // The same line in another part is no news.
     unsent.retain(|id, _| news.ids.contains(&id.0) || changed.contains(&id.0) || doubted.contains(&id.0));
     moved.alarms += alarms_raise(tx, &unsent_alarms(&unsent)).await?;
-    Ok(Applied {
+    Ok(Some(Applied {
         settled: moved.paid,
         returned: moved.returned,
         late: moved.late,
@@ -197,7 +207,7 @@ async fn record(
         },
         alarms: moved.alarms,
         told,
-    })
+    }))
 }
 
 /// One alarm for each run of which a statement knows what nobody here has sent, however many payouts that are.
@@ -537,11 +547,11 @@ async fn odd_record(
 }
 
 /// Pieces are recorded beside each other, of one account and of several, unless something in one is odd: a payment that another piece lists as it
-/// should be, and a second one, would not see each other, and nobody would be alarmed. Held until the end of the transaction.
-async fn others_wait(tx: &mut PgConnection, is_alone: bool) -> Result<(), StoreError> {
+/// should be, and a second one, would not see each other, and nobody would be alarmed. Held until the end of the transaction, and taken before its rows.
+async fn pieces_lock(tx: &mut PgConnection, is_alone: bool) -> Result<(), StoreError> {
     let sql = match is_alone {
         true => "-- pieces_lock_alone\nSELECT pg_advisory_xact_lock($1, 0)",
-        false => "-- pieces_lock\nSELECT pg_advisory_xact_lock_shared($1, 0)",
+        false => "-- pieces_lock_shared\nSELECT pg_advisory_xact_lock_shared($1, 0)",
     };
     sqlx::query(sql).bind(PIECES_LOCK).execute(tx).await.step("pieces_lock")?;
     Ok(())

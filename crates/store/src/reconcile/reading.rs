@@ -15,15 +15,13 @@ use super::lines::piece_match;
 use super::piece::piece_record;
 use super::{Applied, StatementAccount};
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::locks::ACCOUNT_LOCK;
 use crate::session::Connection;
 
 /// Lines are matched and recorded in pieces of so many.
 const PIECE_LINES: usize = 2_000;
 /// So many pieces are recorded while the next is read; all that the program keeps of a statement.
 const PIECES_AHEAD: usize = 2;
-
-/// First key of the advisory lock of whoever reads an account's statement; the second is the account.
-const ACCOUNT_LOCK: i32 = 0x5046_0005;
 
 /// How long to wait for whoever reads the same account.
 const PATIENCE: &str = "SET lock_timeout = '10s'";

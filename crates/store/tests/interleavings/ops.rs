@@ -1,9 +1,10 @@
 //! The operations that meet, and what each must have done, whatever came in between.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use payfleet_domain::{BatchId, HoldReason, PayoutId, Rail, RunId};
+use payfleet_domain::{AttemptNo, BatchId, HoldReason, PayoutId, Rail, RunId, TenantId};
 use payfleet_store::{
     CloseVerdict, CommissionRow, CommissionRows, Feed, Intent, IntentRefused, Lease, LeasedBatch, NewRun, Planned,
     Recorded, Report, RunChangeError, RunCreateError, Store,
@@ -21,6 +22,8 @@ pub enum Op {
     Lease(BatchId, &'static str),
     /// G2.
     Intend(Lease),
+    /// Takes back what was intended under it.
+    Withdraw(Lease),
     /// G3 or G4, named.
     Record(&'static str, Report),
     /// G5.
@@ -35,6 +38,8 @@ pub enum Op {
     Resume(RunId),
     Cancel(RunId),
     Hold(Lease),
+    /// A person holds affiliate `a1` of this tenant.
+    HoldAffiliate(TenantId),
     Split(Lease),
     Renew(Lease),
     Release(Lease),
@@ -48,6 +53,10 @@ pub enum Did {
     Closed(CloseVerdict),
     Renewed(bool),
     Held(Option<u64>),
+    /// Of how many payouts it was said that they are not sent.
+    AffiliateHeld {
+        unsent: i64,
+    },
     /// Whether it was done; only reasons that are the caller's to expect make it `false`.
     Done(bool),
 }
@@ -60,6 +69,7 @@ impl Op {
             Op::Lease(_, worker) => format!("lease by {worker}"),
             Op::Intend(lease) => format!("intent under {}", lease.epoch.0),
             Op::Record(name, _) => (*name).to_owned(),
+            Op::Withdraw(lease) => format!("withdraw under {}", lease.epoch.0),
             Op::Hold(lease) => format!("hold under {}", lease.epoch.0),
             Op::Split(lease) => format!("split under {}", lease.epoch.0),
             Op::Renew(lease) => format!("renew {}", lease.epoch.0),
@@ -87,6 +97,10 @@ impl Op {
                 Op::Intend(lease) => {
                     Did::Intended(store.intent_write(lease, "w", Rail::named(RAIL).unwrap(), false).await.unwrap())
                 }
+                Op::Withdraw(lease) => {
+                    let withdrawn = store.intent_withdraw(lease, "w", AttemptNo(0), Duration::ZERO);
+                    Did::Done(withdrawn.await.unwrap())
+                }
                 Op::Record(_, report) => Did::Recorded(store.outcomes_record(report).await.unwrap()),
                 Op::Close(run) => Did::Closed(store.run_close(run).await.unwrap()),
                 Op::Sweep => {
@@ -111,13 +125,17 @@ impl Op {
                 Op::Resume(run) => changed(store.run_resume(run).await),
                 Op::Cancel(run) => changed(store.run_cancel(run).await.map(|_| ())),
                 Op::Hold(lease) => Did::Held(store.batch_hold(lease, HoldReason::Poison).await.unwrap()),
+                Op::HoldAffiliate(tenant) => {
+                    let set = store.affiliate_hold(tenant, "a1", "fraud").await.unwrap();
+                    Did::AffiliateHeld { unsent: set.unsent }
+                }
                 Op::Split(lease) => Did::Done(store.batch_split(lease).await.unwrap().is_ok()),
                 Op::Renew(lease) => {
                     let renewed = store.leases_renew(vec![(lease.batch, lease.epoch)], TTL).await.unwrap();
                     Did::Renewed(!renewed.is_empty())
                 }
                 Op::Release(lease) => {
-                    store.lease_release(lease, std::time::Duration::ZERO).await.unwrap();
+                    store.lease_release(lease, Duration::ZERO).await.unwrap();
                     Did::Done(true)
                 }
             }
@@ -178,6 +196,17 @@ async fn alone(world: &World, op: &Op, did: &Did, told: &str) {
                 .await
                 .unwrap();
             assert_eq!(kept, [lease.epoch.0], "a permission that is not written down after {told}");
+        }
+        (Op::Withdraw(lease), Did::Done(_)) => {
+            let results: Vec<Option<String>> =
+                sqlx::query_scalar("SELECT result FROM attempt WHERE batch_id = $1 AND epoch = $2")
+                    .bind(lease.batch.0)
+                    .bind(lease.epoch.0)
+                    .fetch_all(&world.look)
+                    .await
+                    .unwrap();
+            let is_sent = |result: &Option<String>| matches!(result.as_deref(), None | Some("unknown"));
+            assert!(!results.iter().any(is_sent), "counts as perhaps sent, {results:?}, after {told}");
         }
         (Op::Record(_, report), Did::Recorded(_)) => {
             let paid: Vec<(PayoutId, &str)> = report
@@ -251,6 +280,10 @@ fn together(ops: &[Op; 2], order: &Order<Did>, (mine, other): (usize, usize), to
         }
         (Op::Close(_), Did::Closed(CloseVerdict::Settled), Op::Close(_), Did::Closed(verdict)) => {
             assert_ne!(*verdict, CloseVerdict::Settled, "settled twice after {told}");
+        }
+        (Op::HoldAffiliate(_), Did::AffiliateHeld { unsent: 1.. }, Op::Intend(_), Did::Intended(Ok(intent))) => {
+            let is_sent = intent.orders.iter().any(|order| order.affiliate == "a1");
+            assert!(!is_sent, "sent although it was said that it is not, after {told}");
         }
         (Op::Hold(_), Did::Held(Some(_)), Op::Intend(_), Did::Intended(Ok(_))) => {
             assert!(first(other), "an intent for what is held after {told}");

@@ -1,7 +1,7 @@
 //! What is known of payments that were not made from here, and what follows at the intent, at a cancel, and when people have looked. Found by readers: each
 //! money that went out twice, was kept from its payee, or was told wrongly.
 
-use crate::support::{Db, looked_up, paid, rail, refused, unknown};
+use crate::support::{Db, TTL, looked_up, paid, rail, refused, unknown};
 use payfleet_domain::{
     AlarmKind, BatchId, Effect, Epoch, Movement, Outcome, PayoutId, Reference, Role, RunId, StatementLine, TenantId,
 };
@@ -241,6 +241,35 @@ async fn late(db: &Db, sends: bool, earns: bool) -> (RunId, Recorded) {
     }
     let news = vec![(db.payouts(first).await[0], Outcome::Paid(Reference("late".into())))];
     (run, db.store.outcomes_record(looked_up(batch, Epoch(1), news)).await.unwrap())
+}
+
+/// The run that has the money begins, and would send it, while late proof is being written: it waits, and then knows.
+#[tokio::test]
+async fn a_run_that_begins_while_late_proof_is_written_does_not_pay_again_unsaid() {
+    let db = Db::new().await;
+    let (tenant, first, batch) = sent(&db, "sandbox-payout", 1, |n| refused(PayoutId(n as i64))).await;
+    let run = db.planned(tenant, "2026-02", 1).await;
+    let (late, next) = (db.payouts(first).await[0], db.batches(run).await[0]);
+    let mut blocker = db.sql.begin().await.unwrap();
+    sqlx::query("SELECT FROM account FOR UPDATE").execute(&mut *blocker).await.unwrap();
+    let store = db.store.clone();
+    let news = looked_up(batch, Epoch(1), vec![(late, Outcome::Paid(Reference("late".into())))]);
+    let recorded = tokio::spawn(async move { store.outcomes_record(news).await.unwrap() });
+    db.until_waiting(1).await;
+    let store = db.store.clone();
+    let sent = tokio::spawn(async move {
+        store.runs_begin().await.unwrap();
+        let leased = store.lease_acquire(next, "w", TTL).await.unwrap()?;
+        store.intent_write(leased.lease, "w", rail(&leased.rail), false).await.unwrap().ok()
+    });
+    while !sent.is_finished() && db.waiting().await < 2 {
+        tokio::task::yield_now().await;
+    }
+    blocker.rollback().await.unwrap();
+    let (recorded, sent) = (recorded.await.unwrap(), sent.await.unwrap());
+    assert_eq!(recorded.late, 1);
+    assert!(sent.is_none() || recorded.alarms == 1, "sent again, and nobody is told");
+    db.drop().await;
 }
 
 /// Whether it was paid again is a matter of rows, not of the balance.

@@ -132,6 +132,8 @@ async fn what_cannot_be_remembered_is_not_sent() {
     let leased = db.lease(db.batches(run).await[0]).await;
     let store = db.store.clone().remembering(Arc::new(Remembers { cannot: true, ..Remembers::default() }));
     assert!(matches!(intent(&store, &leased).await, Err(StoreError::Memory(_))));
+    // As its worker does.
+    assert!(store.intent_withdraw(leased.lease, "w", leased.facts.attempt, Duration::ZERO).await.unwrap());
     assert_eq!(db.states(run).await, "planned 2", "nothing of it is in doubt");
     assert_eq!(db.scalar::<String>("SELECT state || ' ' || (first_sent_at IS NULL) FROM batch").await, "ready true");
     db.drop().await;
@@ -191,5 +193,67 @@ async fn what_is_answered_late_to_a_lost_attempt_meets_no_other() {
     }
     let next = db.run(tenant, "2026-02", 2).await;
     assert!(next.0 > run.0 + 1_000, "nor is a run's number: {next}");
+    db.drop().await;
+}
+
+/// Rails and banks write destinations in their own way. Whoever got a payment of a run that is lost is known by theirs all the same.
+#[tokio::test]
+async fn who_was_paid_by_a_lost_run_is_known_however_the_statement_writes_it() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    for (payout, destination) in
+        db.payouts(run).await.into_iter().zip(["A1@Example.COM", "a2 @example .com", "else@example.com"])
+    {
+        let line = db.line(payout, &format!("lost-{payout}")).await;
+        let key = format!("{}-0123456789abcdef", payout.0 + (7 << 32));
+        db.line_read("sandbox-payout", payfleet_domain::StatementLine { key, destination: destination.into(), ..line })
+            .await;
+    }
+    let strays = db.store.recovery_strays().await.unwrap();
+    assert_eq!(strays.iter().map(|stray| (stray.payments, stray.held)).collect::<Vec<_>>(), [(3, 2)]);
+    recover(&db, [ann, bob]).await;
+    let held: String =
+        db.scalar("SELECT string_agg(external_id, ' ' ORDER BY external_id) FROM affiliate WHERE on_hold").await;
+    assert_eq!(held, "a1 a2");
+    db.drop().await;
+}
+
+/// The same backup, restored and recovered twice: what one time has answered late must not be taken for an answer of the other.
+#[tokio::test]
+async fn two_recoveries_of_one_backup_give_no_number_twice() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batch = db.batches(run).await[0];
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    let mut given = Vec::new();
+    for _ in 0..2 {
+        assert!(db.store.recovery_open("test", "restored").await.unwrap());
+        recover(&db, [ann, bob]).await;
+        let leased = db.lease(batch).await;
+        let intent = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
+        let next: i64 = db.scalar("SELECT nextval(pg_get_serial_sequence('batch', 'id'))").await;
+        given.push((leased.lease.epoch.0, intent.attempt.0, next));
+        // Back to the backup, a second later.
+        for statement in [
+            "UPDATE recovery SET closed_at = clock_timestamp() WHERE closed_at IS NULL",
+            "DELETE FROM attempt",
+            "UPDATE payout SET state = 'planned'",
+            "UPDATE batch SET state = 'ready', lease_epoch = 0, lease_until = '-infinity', attempt = 0, first_sent_at = NULL",
+            "SELECT setval(pg_get_serial_sequence('batch', 'id'), 1)",
+        ] {
+            sqlx::query(statement).execute(&db.sql).await.unwrap();
+        }
+        let second = "SELECT extract(epoch FROM clock_timestamp())::bigint";
+        let now: i64 = db.scalar(second).await;
+        while db.scalar::<i64>(second).await == now {
+            tokio::task::yield_now().await;
+        }
+    }
+    let [(epoch, attempt, next), again] = given[..] else { unreachable!("there were two") };
+    assert!(again.0 > epoch && again.1 > attempt && again.2 > next, "{given:?}");
     db.drop().await;
 }

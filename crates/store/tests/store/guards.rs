@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{Db, TTL, accepted, looked_up, paid, rail, refused, report, unknown};
-use payfleet_domain::{BatchState, Effect, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
+use payfleet_domain::{AttemptNo, BatchState, Effect, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
 use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused, LeasedBatch, Report};
 
 #[tokio::test]
@@ -589,18 +589,21 @@ async fn an_intent_without_an_answer_is_taken_back_and_no_other() {
     let batch = db.batches(run).await[0];
     let lost = db.lease(batch).await;
     db.intent(&lost).await;
-    let withdraw = |leased: &LeasedBatch, worker: &'static str| {
+    let withdraw = |leased: &LeasedBatch, worker: &'static str, known| {
         let (store, lease) = (db.store.clone(), leased.lease);
-        async move { store.intent_withdraw(lease, worker, Duration::ZERO).await.unwrap() }
+        async move { store.intent_withdraw(lease, worker, AttemptNo(known), Duration::ZERO).await.unwrap() }
     };
-    assert!(!withdraw(&lost, "somebody else").await);
-    assert!(withdraw(&lost, "w").await);
-    assert!(!withdraw(&lost, "w").await, "it is taken back already");
+    assert!(!withdraw(&lost, "somebody else", 0).await);
+    assert!(!withdraw(&lost, "w", 1).await, "calls may have been made for it");
+    assert!(withdraw(&lost, "w", 0).await);
+    assert!(!withdraw(&lost, "w", 0).await, "it is taken back already");
     let next = db.lease(batch).await;
     assert_eq!(next.facts.state, BatchState::Ready);
     let intent = db.intent(&next).await;
     assert_eq!((intent.attempt.0, intent.orders.len()), (2, 3));
-    assert!(!withdraw(&lost, "w").await, "the next one is under way");
+    assert!(!withdraw(&lost, "w", 0).await, "the next one is under way");
+    let code: Option<String> = db.scalar("SELECT last_code FROM batch").await;
+    assert_eq!(code.as_deref(), Some("not_executed"));
     let results: Vec<Option<String>> =
         sqlx::query_scalar("SELECT result FROM attempt ORDER BY n").fetch_all(&db.sql).await.unwrap();
     assert_eq!(results, [Some("not_executed".to_owned()), None]);

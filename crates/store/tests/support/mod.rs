@@ -282,18 +282,25 @@ impl Db {
         sqlx::query_scalar(query).fetch_one(&self.sql).await.unwrap()
     }
 
-    /// What must hold after every test: transfers follow states, balances follow transfers, each step at most once.
-    /// Waits until so many sessions wait for a lock.
+    /// How many sessions wait for a lock.
+    pub async fn waiting(&self) -> i64 {
+        self.scalar(
+            "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+              WHERE NOT l.granted AND a.datname = current_database()",
+        )
+        .await
+    }
+
+    /// Waits until so many do.
     pub async fn until_waiting(&self, sessions: i64) {
-        let waiting = "SELECT count(DISTINCT pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                        WHERE NOT l.granted AND a.datname = current_database()";
         let since = std::time::Instant::now();
-        while self.scalar::<i64>(waiting).await < sessions {
+        while self.waiting().await < sessions {
             assert!(since.elapsed() < Duration::from_secs(30), "nobody waits");
             tokio::task::yield_now().await;
         }
     }
 
+    /// What must hold after every test: transfers follow states, balances follow transfers, each step at most once.
     pub async fn assert_ledger(&self) {
         let wrong: i64 = self
             .scalar(

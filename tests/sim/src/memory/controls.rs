@@ -176,13 +176,7 @@ impl Memory {
         batch.attempt += 1;
         batch.first_sent_at = batch.first_sent_at.map(|at| at.min(created_at)).or(Some(created_at));
         let may_arrive_until = now + batch.rail.dead_after() + Duration::from_millis(1);
-        let unknown = Attempt {
-            opened_at: created_at,
-            may_arrive_until,
-            result: Some("unknown"),
-            epoch: batch.epoch,
-            is_nobodys: true,
-        };
+        let unknown = Attempt::nobodys(created_at, may_arrive_until, batch.epoch);
         batch.attempts.insert(batch.attempt, unknown);
         let batch = batch.clone();
         self.move_all(&self.in_batch(&batch), PayoutEvent::LoseTrack);
@@ -205,13 +199,7 @@ impl Memory {
         let batch = self.batch(id)?;
         batch.attempt += 1;
         let may_arrive_until = now + batch.rail.dead_after() + Duration::from_millis(1);
-        let unknown = Attempt {
-            opened_at: created_at,
-            may_arrive_until,
-            result: Some("unknown"),
-            epoch: batch.epoch,
-            is_nobodys: true,
-        };
+        let unknown = Attempt::nobodys(created_at, may_arrive_until, batch.epoch);
         batch.attempts.insert(batch.attempt, unknown);
         Ok(())
     }

@@ -122,6 +122,11 @@ struct Attempt {
 }
 
 impl Attempt {
+    /// A request that nobody here has made, as old as its run.
+    fn nobodys(opened_at: OffsetDateTime, may_arrive_until: OffsetDateTime, epoch: Epoch) -> Attempt {
+        Attempt { opened_at, may_arrive_until, result: Some("unknown"), epoch, is_nobodys: true }
+    }
+
     fn is_alive(&self) -> bool {
         matches!(self.result, None | Some("unknown"))
     }
@@ -402,22 +407,19 @@ impl Memory {
         Ok(Ok(Intent { attempt, expires_at: now + rail.request_lifetime, orders }))
     }
 
-    /// What was opened under a lease and has no answer was not sent.
-    pub(super) fn withdraw(&mut self, lease: Lease, available_in: Duration) -> Result<bool, StoreError> {
+    /// What was opened under a lease, is new, and has no answer was not sent.
+    pub(super) fn withdraw(
+        &mut self,
+        lease: Lease,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError> {
         let attempts = &self.batch(lease.batch)?.attempts;
-        let is_open = |(_, attempt): &(&i32, &Attempt)| attempt.epoch == lease.epoch && attempt.result.is_none();
+        let is_open =
+            |(n, attempt): &(&i32, &Attempt)| **n > known.0 && attempt.epoch == lease.epoch && attempt.result.is_none();
         let open: Vec<i32> = attempts.iter().filter(is_open).map(|(n, _)| *n).collect();
         for n in &open {
-            self.record(&Report {
-                batch: lease.batch,
-                epoch: lease.epoch,
-                attempt: Some(AttemptNo(*n)),
-                outcomes: Vec::new(),
-                refused_whole: false,
-                unanswered: false,
-                available_in,
-                release: true,
-            })?;
+            self.record(&Report::nothing_sent(lease, AttemptNo(*n), available_in))?;
         }
         Ok(!open.is_empty())
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use payfleet_domain::invariant::{Total, run_adds_up};
 use payfleet_domain::{
-    BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState, StatementEnd,
-    StatementLine, TenantId,
+    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState,
+    StatementEnd, StatementLine, TenantId,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
@@ -427,8 +427,14 @@ impl Backend for Memory {
         self.intend(lease, rail, looked_up)
     }
 
-    fn intent_withdraw(&mut self, lease: Lease, _: &str, available_in: Duration) -> Result<bool, StoreError> {
-        self.withdraw(lease, available_in)
+    fn intent_withdraw(
+        &mut self,
+        lease: Lease,
+        _: &str,
+        known: AttemptNo,
+        available_in: Duration,
+    ) -> Result<bool, StoreError> {
+        self.withdraw(lease, known, available_in)
     }
 
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {

@@ -2,6 +2,7 @@
 
 use super::Bench;
 
+mod archive;
 mod beside;
 mod history;
 mod http;
@@ -25,6 +26,8 @@ pub enum Case {
     Ten,
     /// The 24th monthly run against the first
     History,
+    /// A thousand runs that are over, against none
+    Archive,
     /// 1,000,000 payouts against a statement
     Reconcile,
     /// 1,000,000 commissions from CSV against COPY
@@ -49,6 +52,7 @@ impl Case {
             Case::Workers => "workers: 1,000,000 with 1, 2 and 4",
             Case::Ten => "ten: 100,000 affiliates with ten commissions each, 2 workers",
             Case::History => "history: 24 monthly runs of the same 100,000 affiliates, 2 workers",
+            Case::Archive => "archive: 1,000 runs of 50 tenants that are over, against none",
             Case::Reconcile => "reconcile: 1,000,000 payouts against a statement of as many lines",
             Case::Import => "import: 1,000,000 commissions from CSV, against COPY",
             Case::Http => "http: the sandbox rail at 20 ms a call, 2 workers",
@@ -67,6 +71,7 @@ pub(crate) async fn measure(bench: &mut Bench, case: Case) {
         Case::Workers => workers::measure(bench).await,
         Case::Ten => ten::measure(bench).await,
         Case::History => history::measure(bench).await,
+        Case::Archive => archive::measure(bench).await,
         Case::Reconcile => reconcile::measure(bench).await,
         Case::Import => import::measure(bench).await,
         Case::Http => http::measure(bench).await,

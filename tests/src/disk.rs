@@ -1,13 +1,10 @@
-//! A small disk of its own for Postgres, so that it can be full.
+//! A small disk of its own for a server or a program, so that it can be full.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
-
-/// Enough for hours of runs; it takes memory only for what is on it.
-const SIZE: &str = "size=1536m";
 
 /// A mounted tmpfs. Unmounted when dropped.
 #[derive(Debug)]
@@ -16,11 +13,11 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `None` where nothing may be mounted.
-    pub fn mount() -> Option<Disk> {
+    /// Of so many MiB; it takes memory only for what is on it. `None` where nothing may be mounted.
+    pub fn mount(mib: u32) -> Option<Disk> {
         let folder = tempfile::Builder::new().prefix("payfleet-disk-").tempdir().expect("a temporary folder");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(folder.path());
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(folder.path());
         let mounted = mount.output().is_ok_and(|output| output.status.success());
         mounted.then_some(Disk { folder })
     }
