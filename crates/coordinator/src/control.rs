@@ -32,8 +32,9 @@ pub async fn affiliate(store: &Store, what: &AffiliateCommand) -> Result<ExitCod
             show::print(&told_set(&format!("affiliate {}", args.of.affiliate), "on hold", set));
         }
         AffiliateCommand::Release(args) => {
-            let lifted = store.affiliate_release(tenant(store, &args.tenant).await?, &args.affiliate).await?;
-            show::print(&told_lifted(&format!("affiliate {} is not on hold any more", args.affiliate), lifted));
+            let tenant = tenant(store, &args.of.tenant).await?;
+            let lifted = store.affiliate_release(tenant, &args.of.affiliate, args.booked).await?;
+            show::print(&told_lifted(&format!("affiliate {} is not on hold any more", args.of.affiliate), lifted));
         }
     }
     Ok(ExitCode::Done)

@@ -150,7 +150,8 @@ impl From<ControlError> for Failure {
             | ControlError::NoAffiliate(_)
             | ControlError::Settled { .. }
             | ControlError::NotStopped(_)
-            | ControlError::NotOnHold(_) => Failure::usage(error.to_string()),
+            | ControlError::NotOnHold(_)
+            | ControlError::Recovered { .. } => Failure::usage(error.to_string()),
         }
     }
 }

@@ -79,6 +79,16 @@ fn controls(controls: &Controls) -> String {
             }
         ));
     }
+    if controls.perhaps_sent > 0 {
+        text.push_str(&format!(
+            "{} of those who are on hold now may be on {} way; nothing more of theirs is sent\n",
+            match controls.perhaps_sent {
+                1 => "1 open payout".to_owned(),
+                many => format!("{many} open payouts"),
+            },
+            if controls.perhaps_sent == 1 { "its" } else { "their" }
+        ));
+    }
     if controls.limits_of_other_currency > 0 {
         text.push_str(&format!(
             "{} in another currency now, without limits in it: limits of other currencies do not bind; import min and max with the new currency\n",

@@ -55,7 +55,7 @@ pub async fn plan_guard(store: &Store, tenant: TenantId) -> Result<(), Failure> 
     match store.recovery_plan_guard(tenant).await? {
         None => Ok(()),
         Some(RecoveryAccount { account, wanted, .. }) => Err(Failure::busy(format!(
-            "the database was recovered, and a file of a run that it lost may still be executed: nothing is planned before the statement of {}/{} reaches past {}",
+            "the database was recovered, and a payment of a run that it lost may still be executed, or not be known: nothing is planned before the statement of {}/{} reaches past {}; `payfleet-reconciler watch` reads it",
             account.rail,
             account.account,
             show::instant(wanted)

@@ -172,6 +172,11 @@ impl Store {
         Ok(Store { pool, memory: None })
     }
 
+    /// So many processes like this one share what the server allows: from now on this one opens no more than its share, and three at least.
+    pub fn connections_share(&self, processes: u32) {
+        self.pool.share(processes);
+    }
+
     /// Ends all connections, after the statements under way, if those end within seconds.
     pub async fn close(&self) {
         self.pool.close().await;

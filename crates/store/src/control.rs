@@ -16,6 +16,7 @@ use crate::hold::batch_settle_held;
 use crate::intent::IntentRefused;
 use crate::movement::LATES;
 use crate::payout::payouts_cancel;
+use crate::recovery::{RECOVERED, strays_of};
 use crate::run::runs_lock_against_intents;
 use crate::split::{Part, split_into};
 
@@ -42,6 +43,19 @@ pub enum ControlError {
     /// There is nothing to lift.
     #[error("affiliate `{0}` is not on hold")]
     NotOnHold(String),
+    /// It was paid by what no run knows any more: to be booked first.
+    #[error(
+        "affiliate `{affiliate}` is on hold ({reason}). It got {payments}. Book that as a clawback, so that the next run pays the less, and \
+         then say so: `affiliate release --booked`"
+    )]
+    Recovered {
+        /// Who.
+        affiliate: String,
+        /// Why, all of it.
+        reason: String,
+        /// What it got, for people.
+        payments: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -351,7 +365,9 @@ pub(crate) async fn control_let_go(
     .fetch_all(&mut *tx)
     .await
     .step("payouts_lift")?;
-    let was_contested = reasons.iter().any(|reason| reason == HoldReason::Contested.code());
+    // What they are paid was paid before a recovery, or late: the next run pays what is due then.
+    let was_paid =
+        reasons.iter().any(|reason| reason == HoldReason::Contested.code()) || is_recovered(tx, batch).await?;
     // Shared, so that the run is neither closed nor cancelled in between.
     let state: String = sqlx::query_scalar("-- run_share\nSELECT state FROM run WHERE id = $1 FOR SHARE")
         .bind(batch.run)
@@ -359,7 +375,7 @@ pub(crate) async fn control_let_go(
         .await
         .step("run_share")?;
     let state: RunState = state.parse().map_err(StoreError::Broken)?;
-    if state.is_open() && !was_contested {
+    if state.is_open() && !was_paid {
         return Ok(Some(ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }));
     }
     let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
@@ -369,6 +385,23 @@ pub(crate) async fn control_let_go(
         .await
         .step("batch_cancel")?;
     Ok(Some(ControlLifted { go_on: 0, cancelled }))
+}
+
+/// Whether the last hold of a payee of this batch was by a recovery: it got what no run knows any more. What was planned for it before is no more what is due.
+async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "-- batch_recovered
+         SELECT EXISTS (
+           SELECT FROM payout p JOIN control c ON c.affiliate_id = p.affiliate_id
+            WHERE p.id BETWEEN $1 AND $2 AND c.reason LIKE '%' || $3 || '%' AND c.set_at >= (SELECT max(opened_at) FROM recovery)
+              AND p.run_id IN (SELECT id FROM run WHERE created_at < (SELECT max(closed_at) FROM recovery)))",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .bind(RECOVERED)
+    .fetch_one(tx)
+    .await
+    .step("batch_recovered")
 }
 
 impl Store {
@@ -383,13 +416,13 @@ impl Store {
                 };
                 // An intent under way is committed before, or sees this.
                 let batch = batch_lock(tx, batch).await?;
-                let state: Option<String> =
-                    sqlx::query_scalar("-- payout_state\nSELECT state FROM payout WHERE id = $1")
+                let found: Option<(String, Option<String>)> =
+                    sqlx::query_as("-- payout_state\nSELECT state, code FROM payout WHERE id = $1")
                         .bind(payout.0)
                         .fetch_optional(&mut *tx)
                         .await
                         .step("payout_state")?;
-                let Some(state) = state else { return Ok(Err(ControlError::NoPayout(payout))) };
+                let Some((state, code)) = found else { return Ok(Err(ControlError::NoPayout(payout))) };
                 let state: PayoutState = state.parse().map_err(StoreError::Broken)?;
                 if !matches!(state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held) {
                     return Ok(Err(ControlError::Settled { payout, state }));
@@ -405,7 +438,11 @@ impl Store {
                 .await
                 .step("control_payout")?
                 .rows_affected();
-                let is_sent = i64::from(batch.state != BatchState::Ready && state != PayoutState::Held);
+                // What is held in doubt was perhaps paid, whatever its batch is now.
+                let is_sent = i64::from(match state {
+                    PayoutState::Held => !code.is_some_and(|code| control_codes().contains(&code.as_str())),
+                    _ => batch.state != BatchState::Ready,
+                });
                 Ok(Ok(ControlSet { was_set: set == 0, unsent: 1 - is_sent, perhaps_sent: is_sent }))
             })
         })
@@ -446,10 +483,9 @@ impl Store {
         reason: &str,
     ) -> Result<ControlSet, ControlError> {
         let (affiliate, reason) = (affiliate.to_owned(), reason.trim().to_owned());
-        self.transaction("affiliate_hold", move |tx| {
+        let held = self.transaction("affiliate_hold", move |tx| {
             let (affiliate, reason) = (affiliate.clone(), reason.clone());
             Box::pin(async move {
-                runs_lock_against_intents(tx, &[tenant.0]).await?;
                 let id: Option<i64> = sqlx::query_scalar(
                     "-- affiliate_hold\nUPDATE affiliate SET on_hold = true WHERE tenant_id = $1 AND external_id = $2 RETURNING id",
                 )
@@ -470,26 +506,50 @@ impl Store {
                 .await
                 .step("control_affiliate")?
                 .rows_affected();
-                let (unsent, perhaps_sent): (i64, i64) = sqlx::query_as(
-                    "-- affiliate_open_payouts
-                     SELECT count(*) FILTER (WHERE b.state = 'ready'), count(*) FILTER (WHERE b.state <> 'ready')
-                       FROM run r JOIN payout p ON p.run_id = r.id AND p.affiliate_id = $2
-                       JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                      WHERE r.tenant_id = $1 AND r.state IN ('planning', 'planned', 'paying') AND p.state IN ('planned', 'unknown')",
-                )
-                .bind(tenant.0)
-                .bind(id)
-                .fetch_one(tx)
-                .await
-                .step("affiliate_open_payouts")?;
-                Ok(Ok(ControlSet { was_set: set == 0, unsent, perhaps_sent }))
+                Ok(Ok((id, set == 0)))
             })
         })
-        .await?
+        .await?;
+        let (id, was_set) = held?;
+        let (unsent, perhaps_sent) = self.holds_arrive(tenant, vec![id]).await?;
+        Ok(ControlSet { was_set, unsent, perhaps_sent })
     }
 
-    /// Takes an affiliate off hold; what was held for it and never sent goes on.
-    pub async fn affiliate_release(&self, tenant: TenantId, affiliate: &str) -> Result<ControlLifted, ControlError> {
+    /// Waits until every intent that has not seen what holds these affiliates now is written, and counts their payouts that are open: those that are not sent
+    /// any more, and those that perhaps were. Whatever begins afterwards sees it.
+    pub(crate) async fn holds_arrive(&self, tenant: TenantId, affiliates: Vec<i64>) -> Result<(i64, i64), StoreError> {
+        self.transaction("holds_arrive", move |tx| {
+            let affiliates = affiliates.clone();
+            Box::pin(async move {
+                runs_lock_against_intents(tx, &[tenant.0]).await?;
+                sqlx::query_as(
+                    "-- affiliate_open_payouts
+                     SELECT count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code = ANY($3) ELSE b.state = 'ready' END),
+                            count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code <> ALL($3) ELSE b.state <> 'ready' END)
+                       FROM run r JOIN payout p ON p.run_id = r.id AND p.affiliate_id = ANY($2)
+                       JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                      WHERE r.tenant_id = $1 AND r.state IN ('planning', 'planned', 'paying')
+                        AND p.state IN ('planned', 'unknown', 'held')",
+                )
+                .bind(tenant.0)
+                .bind(affiliates)
+                .bind(control_codes())
+                .fetch_one(tx)
+                .await
+                .step("affiliate_open_payouts")
+            })
+        })
+        .await
+    }
+
+    /// Takes an affiliate off hold; what was held for it and never sent goes on. Whoever was paid by what a recovery has lost is let go only if somebody says that
+    /// this `is_booked`, and what was planned for them before is cancelled.
+    pub async fn affiliate_release(
+        &self,
+        tenant: TenantId,
+        affiliate: &str,
+        is_booked: bool,
+    ) -> Result<ControlLifted, ControlError> {
         let name = affiliate.to_owned();
         let (was_on_hold, batches) = self
             .transaction("affiliate_release", move |tx| {
@@ -507,6 +567,24 @@ impl Store {
                     .await
                     .step("affiliate_release")?;
                     let Some((id, was_on_hold)) = found else { return Ok(Err(ControlError::NoAffiliate(name))) };
+                    let reason: Option<String> = sqlx::query_scalar(
+                        "-- control_affiliate_why\nSELECT reason FROM control WHERE affiliate_id = $1 AND lifted_at IS NULL",
+                    )
+                    .bind(id)
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .step("control_affiliate_why")?;
+                    if let Some(reason) = reason.filter(|reason| reason.contains(RECOVERED) && !is_booked) {
+                        let payments = strays_of(tx, id).await?;
+                        // Back as it was.
+                        sqlx::query("-- affiliate_release_not\nUPDATE affiliate SET on_hold = $2 WHERE id = $1")
+                            .bind(id)
+                            .bind(was_on_hold)
+                            .execute(&mut *tx)
+                            .await
+                            .step("affiliate_release_not")?;
+                        return Ok(Err(ControlError::Recovered { affiliate: name, reason, payments }));
+                    }
                     sqlx::query(
                         "-- control_affiliate_lift
                          UPDATE control SET lifted_at = clock_timestamp() WHERE affiliate_id = $1 AND lifted_at IS NULL",

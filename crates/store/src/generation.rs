@@ -121,6 +121,7 @@ impl Store {
             Some(memory) => memory.seen().await.map_err(StoreError::Memory)?,
             None => Vec::new(),
         };
+        let remembered: Vec<Uuid> = seen.iter().map(|mark| mark.generation).collect();
         let newest = self
             .transaction("generation_check", move |tx| {
                 let seen = seen.clone();
@@ -132,8 +133,12 @@ impl Store {
                     newest(tx, &standing).await.map(Ok)
                 })
             })
-            .await?;
-        match newest {
+            .await;
+        if let Err(StoreError::Behind(_)) = newest {
+            // A recovery is open already: what is remembered only here counts no more after it, or it would be found missing then.
+            self.generations_lose(remembered).await?;
+        }
+        match newest? {
             Ok(newest) => {
                 if let Some(memory) = memory {
                     memory.learn(&newest).await;

@@ -26,6 +26,7 @@ mod movement;
 mod order;
 mod payout;
 mod people;
+mod places;
 mod plan;
 
 mod reconcile;

@@ -5,7 +5,7 @@
 //! the statements are read, and tell most of it; and two people say that the fleet may go on, with what they list and nobody here knows of.
 
 use payfleet_domain::{
-    Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
+    Act, Effect, HoldReason, KeyUnit, Money, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
 };
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
@@ -166,7 +166,7 @@ impl Store {
 
     /// What a plan after a recovery needs: whoever was paid by a run that was lost is on hold, also by what statements have told since. Returns the account
     /// whose statement must reach further before anything is planned for the tenant: a bank may execute a file days after it got it, and of the
-    /// files of a run that was lost nothing is known here.
+    /// files of a run that was lost nothing is known here; and of an account that the database had forgotten nothing is known at all.
     pub async fn recovery_plan_guard(&self, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
         self.transaction("recovery_plan_guard", move |tx| {
             Box::pin(async move {
@@ -178,7 +178,7 @@ impl Store {
                     return Ok(None);
                 }
                 strays_hold(tx).await?;
-                banks_wait(tx, tenant).await
+                accounts_wait(tx, tenant).await
             })
         })
         .await
@@ -228,8 +228,8 @@ macro_rules! seconds_sql {
 }
 /// No fleet makes as many batches in a second, for long.
 const BATCHES_PER_SECOND: i64 = 1_000;
-/// Runs have a key that no other has, and numbers that people read: these go on by so many.
-const RUNS_GO_ON: i64 = 10_000;
+/// Runs begin in steps of so many seconds: their numbers are a part of those of payouts, which must stay below 2^53 to be read as numbers of JSON, for decades.
+const SECONDS_PER_RUN: i64 = 300;
 
 /// Has no number of a time that was lost be given again: of the leases of what may still change, and of runs and batches. Attempts go
 /// on by the one that stands for what was lost.
@@ -245,12 +245,14 @@ async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
     .step("recovery_epochs")?;
     sqlx::query(concat!(
         "-- recovery_sequences
-         SELECT setval(pg_get_serial_sequence('run', 'id'), nextval(pg_get_serial_sequence('run', 'id')) + $1),
+         SELECT setval(pg_get_serial_sequence('run', 'id'), greatest(nextval(pg_get_serial_sequence('run', 'id')), ",
+        seconds_sql!(),
+        " / $1)),
                 setval(pg_get_serial_sequence('batch', 'id'), greatest(nextval(pg_get_serial_sequence('batch', 'id')), ",
         seconds_sql!(),
         " * $2))"
     ))
-    .bind(RUNS_GO_ON)
+    .bind(SECONDS_PER_RUN)
     .bind(BATCHES_PER_SECOND)
     .execute(tx)
     .await
@@ -393,11 +395,47 @@ async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
         .collect()
 }
 
+/// What an affiliate got that no run knows, for people.
+pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<String, StoreError> {
+    let read = "recovery_strays_of";
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "-- recovery_strays_of
+         WITH stray AS ({STRAYS})
+         SELECT s.rail || '/' || s.account AS account, l.reference, l.amount_minor, l.currency FROM stray s JOIN statement_line l ON l.id = s.line
+          WHERE s.affiliate_id = $1 ORDER BY l.id"
+    )))
+    .bind(affiliate)
+    .fetch_all(tx)
+    .await
+    .step(read)?;
+    let mut told = Vec::new();
+    for row in &rows {
+        let (minor, currency): (i64, String) =
+            (row.try_get("amount_minor").step(read)?, row.try_get("currency").step(read)?);
+        let amount = match currency.parse() {
+            Ok(currency) => Money { minor, currency }.to_string(),
+            Err(_) => format!("{minor} minor units of {currency}"),
+        };
+        let (account, reference): (String, String) =
+            (row.try_get("account").step(read)?, row.try_get("reference").step(read)?);
+        told.push(format!("{amount} as {reference} from {account}"));
+    }
+    Ok(if told.is_empty() { "what is not known here any more".to_owned() } else { told.join(", ") })
+}
+
+/// How the reason begins, or goes on, of whoever was paid by what no run knows.
+pub(crate) const RECOVERED: &str = "recovered: ";
+
+/// Once: who was released has been looked at.
+const NOT_LOOKED_AT: &str = "s.affiliate_id IS NOT NULL
+     AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE '%recovered: %'
+                        AND (c.lifted_at IS NULL OR c.lifted_at >= (SELECT max(opened_at) FROM recovery)))";
+
 /// Whoever was paid by what no run knows is not paid before a person has looked: what they got is to be booked first.
 async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     let tenants: Vec<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
         "-- recovery_strays_tenants
-         WITH stray AS ({STRAYS}) SELECT DISTINCT tenant_id FROM stray WHERE tenant_id IS NOT NULL"
+         WITH stray AS ({STRAYS}) SELECT DISTINCT tenant_id FROM stray s WHERE {NOT_LOOKED_AT}"
     )))
     .fetch_all(&mut *tx)
     .await
@@ -406,19 +444,17 @@ async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
         return Ok(());
     }
     runs_lock_against_intents(tx, &tenants).await?;
+    // Beside what a person has said already: whoever lifts that lifts this too, and is told.
     sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- recovery_strays_hold
          WITH stray AS ({STRAYS}),
          held AS (
            INSERT INTO control (tenant_id, affiliate_id, reason)
-           SELECT tenant_id, affiliate_id,
-                  'recovered: paid by what no run knows any more (' || count(DISTINCT line) || '); book it as a clawback, then release'
-             FROM stray s WHERE affiliate_id IS NOT NULL
-              -- Once: who was released has been looked at.
-              AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE 'recovered: %'
-                                                      AND c.set_at >= (SELECT max(opened_at) FROM recovery))
-            GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
-               ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL DO NOTHING RETURNING affiliate_id)
+           SELECT tenant_id, affiliate_id, '{RECOVERED}paid by what no run knows any more (' || count(DISTINCT line) || '); book it as a clawback, then release'
+             FROM stray s WHERE {NOT_LOOKED_AT} GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
+               ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL
+               DO UPDATE SET reason = control.reason || '; ' || excluded.reason
+        RETURNING affiliate_id)
          UPDATE affiliate a SET on_hold = true FROM held WHERE a.id = held.affiliate_id AND NOT a.on_hold"
     )))
     .execute(tx)
@@ -457,11 +493,13 @@ async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn banks_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
-    let read = "recovery_banks_wait";
-    let banks = || RAILS.iter().filter(|rail| rail.has_statement && matches!(rail.class, RailClass::Neither));
+/// The first of the tenant's accounts whose statement is not read so far. Those that were known at the recovery are, but for banks; one that this database had
+/// forgotten, and was named again since, has never been read.
+async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
+    let read = "recovery_accounts_wait";
+    let listed = || RAILS.iter().filter(|rail| rail.has_statement);
     let row = sqlx::query(
-        "-- recovery_banks_wait
+        "-- recovery_accounts_wait
          SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches, o.doubted_at + known.dead_after AS wanted
            FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
            JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
@@ -470,8 +508,8 @@ async fn banks_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<Re
           WHERE t.tenant_id = $1 AND (a.reaches >= o.doubted_at + known.dead_after) IS NOT TRUE ORDER BY t.rail, t.account LIMIT 1",
     )
     .bind(tenant.0)
-    .bind(banks().map(|rail| rail.name).collect::<Vec<_>>())
-    .bind(banks().map(|rail| interval(rail.dead_after())).collect::<Vec<_>>())
+    .bind(listed().map(|rail| rail.name).collect::<Vec<_>>())
+    .bind(listed().map(|rail| interval(rail.dead_after())).collect::<Vec<_>>())
     .fetch_optional(tx)
     .await
     .step(read)?;

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,11 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::places::Places;
 
 /// How long to wait for a connection, be it free, cleared or made.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -88,6 +90,8 @@ struct Session {
     name: SessionName,
     /// What it is marked with on the server, so that it is known again.
     mark: Uuid,
+    /// How many connections the server allows to all.
+    allows: u32,
 }
 
 /// The process number alone may be another's on another server.
@@ -104,6 +108,8 @@ struct Manager {
     are_shared: AtomicBool,
     /// Why the last try to make one failed.
     last_error: Mutex<Option<String>>,
+    /// How many connections the server allows to all; 0 before the first.
+    allows: AtomicU32,
 }
 
 /// All connections of a store. Cheap to clone.
@@ -114,6 +120,7 @@ pub(crate) struct Sessions {
 
 struct Inner {
     pool: managed::Pool<Manager>,
+    places: Places,
     in_use: Mutex<HashMap<u64, InUse>>,
     next: AtomicU64,
     /// Counts connections that were lost and belong to no task that could be told.
@@ -134,6 +141,8 @@ struct InUse {
 /// A connection on loan. Given back when dropped, unless it is kept, given up, or in a transaction.
 pub(crate) struct Connection {
     session: Option<Held>,
+    /// Given back after it.
+    place: Option<OwnedSemaphorePermit>,
     sessions: Sessions,
     number: u64,
 }
@@ -159,11 +168,11 @@ impl Session {
         let mut connection = PgConnection::connect_with(options).await?;
         connection.execute(SETTINGS).await?;
         let mark = Uuid::new_v4();
-        let (pid, begun_micros, losing, takes_no_writes) = sqlx::query_as(
+        let (pid, begun_micros, losing, takes_no_writes, allows) = sqlx::query_as(
             "-- session_open
              SELECT pg_backend_pid(), (extract(epoch FROM a.backend_start) * 1000000)::bigint,
                     (SELECT string_agg(name, ' and ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'),
-                    current_setting('transaction_read_only')::bool,
+                    current_setting('transaction_read_only')::bool, current_setting('max_connections')::int,
                     set_config('statement_timeout', $1, false), set_config('payfleet.session', $2, false),
                     -- What is confirmed is on disk, whatever the server, the database or the role are set to; on the standby's too, where there is one.
                     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
@@ -175,9 +184,11 @@ impl Session {
         .persistent(false)
         .fetch_one(&mut connection)
         .await
-        .map(|(pid, begun, losing, reads, _, _, _): (i32, i64, Option<String>, bool, String, String, String)| {
-            (pid, begun, losing, reads)
-        })?;
+        .map(
+            |(pid, begun, losing, reads, allows, _, _, _): (i32, i64, Option<String>, bool, i32, String, String, String)| {
+                (pid, begun, losing, reads, allows.unsigned_abs())
+            },
+        )?;
         if let Some(settings) = losing.filter(|_| !may_lose_writes()) {
             let why = format!("it would lose what it confirmed when its machine stops: set {settings} to on");
             return Err(Error::Configuration(why.into()));
@@ -185,7 +196,7 @@ impl Session {
         if takes_no_writes {
             return Err(no_writes());
         }
-        Ok(Session { connection, name: SessionName { pid, begun_micros }, mark })
+        Ok(Session { connection, name: SessionName { pid, begun_micros }, mark, allows })
     }
 }
 
@@ -219,16 +230,20 @@ impl managed::Manager for Manager {
     async fn create(&self) -> Result<Session, Error> {
         let opened = Session::open(&self.options, self.statement).await;
         self.failed(opened.as_ref().err().map(ToString::to_string));
+        if let Ok(session) = &opened {
+            self.allows.store(session.allows, Ordering::Relaxed);
+        }
         opened
     }
 
     /// A cancelled `begin` of sqlx 0.9.0 leaves an open transaction, and the next write without one joins it and is lost with it (sqlx #4385, #4393).
-    /// Our transactions are never cancelled without their connection; the ROLLBACK before each use is the second lock on that door.
+    /// Our transactions are never cancelled without their connection; the ROLLBACK before each use is the second lock on that door. With a BEGIN before it, or the
+    /// server would write a warning into its log each time: there is no transaction.
     ///
     /// And a server may take no writes any more: a connection to it is no use, and a new one may lead to another.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
         let clear = sqlx::raw_sql(
-            "ROLLBACK; SELECT current_setting('transaction_read_only'), coalesce(current_setting('payfleet.session', true), '')",
+            "BEGIN; ROLLBACK; SELECT current_setting('transaction_read_only'), coalesce(current_setting('payfleet.session', true), '')",
         )
         .fetch_one(&mut session.connection);
         match tokio::time::timeout(CLEAR, clear).await {
@@ -258,6 +273,7 @@ impl Sessions {
             statement,
             are_shared: AtomicBool::new(false),
             last_error: Mutex::default(),
+            allows: AtomicU32::new(0),
         })
         .max_size(max as usize)
         // The same few are used as long as they are enough.
@@ -265,7 +281,13 @@ impl Sessions {
         .runtime(deadpool::Runtime::Tokio1)
         .build()
         .map_err(|error| Error::Configuration(error.into()))?;
-        let inner = Inner { pool, in_use: Mutex::default(), next: AtomicU64::new(0), lost: watch::Sender::new(0) };
+        let inner = Inner {
+            pool,
+            places: Places::new(max),
+            in_use: Mutex::default(),
+            next: AtomicU64::new(0),
+            lost: watch::Sender::new(0),
+        };
         let sessions = Sessions { inner: Arc::new(inner) };
         drop(sessions.acquire().await?);
         // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was given, which is found out then.
@@ -278,6 +300,8 @@ impl Sessions {
 
     /// A connection, cleared.
     pub(crate) async fn acquire(&self) -> Result<Connection, Error> {
+        let place = tokio::time::timeout(ACQUIRE, self.inner.places.take()).await;
+        let place = place.map_err(|_| self.inner.pool.manager().timed_out())?;
         // While none can be made, one that is given back will do.
         let pool = &self.inner.pool;
         let get = || async {
@@ -298,7 +322,15 @@ impl Sessions {
         self.inner
             .in_use()
             .insert(number, InUse { name: session.name, since: Instant::now(), lifeline, is_told: false });
-        Ok(Connection { session: Some(Held::Lent(session)), sessions: self.clone(), number })
+        Ok(Connection { session: Some(Held::Lent(session)), place, sessions: self.clone(), number })
+    }
+
+    /// So many processes share what the server allows.
+    pub(crate) fn share(&self, processes: u32) {
+        match self.inner.pool.manager().allows.load(Ordering::Relaxed) {
+            0 => {}
+            allows => self.inner.places.share(allows, processes),
+        }
     }
 
     /// Tries as long as one may wait, while the server is not ready for it.
@@ -335,6 +367,7 @@ impl Connection {
     /// nobody else's. The pool has a place for another one.
     pub(crate) fn keep(mut self) -> Connection {
         self.session = self.session.take().map(|session| Held::Kept(session.take()));
+        self.place = None;
         if let Some(in_use) = self.sessions.inner.in_use().get_mut(&self.number) {
             in_use.lifeline = None;
         }

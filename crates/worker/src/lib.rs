@@ -285,7 +285,7 @@ async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
     let worker = &process.worker;
     const EVERY: Duration = Duration::from_secs(2);
     /// Beats from one count of the workers to the next.
-    const COUNTED: u64 = 8;
+    const COUNTED: u64 = 2;
     for beats in 0_u64.. {
         let beat = WorkerBeat {
             worker: worker.name.clone(),
@@ -297,11 +297,13 @@ async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
         if let Err(error) = process.queue.heartbeat(&beat, EVERY * 3).await {
             tracing::debug!(%error, "no heartbeat");
         }
-        // For when Redis is away and each keeps to its share of a rate.
+        // For when Redis is away and each keeps to its share of a rate; and of what Postgres has for all.
         if beats % COUNTED == 0
             && let Ok(workers) = process.queue.workers().await
         {
-            worker.paces.shared_by(u32::try_from(workers.len()).unwrap_or(u32::MAX));
+            let workers = u32::try_from(workers.len()).unwrap_or(u32::MAX);
+            worker.paces.shared_by(workers);
+            process.store.connections_share(workers);
         }
         tokio::time::sleep(EVERY).await;
     }

@@ -58,8 +58,8 @@ pub struct Options {
     /// How long to finish what is in flight after a signal to end. Keep it five seconds below the grace period of whatever sends the signal.
     #[arg(long, env = "PAYFLEET_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
-    /// Connections to Postgres, at most; one more while it sweeps, and one more for moments at the start. By default two, and one for each four batches in
-    /// flight, but at least 3 and at most 16.
+    /// Connections to Postgres, at most; one more while it sweeps, and one more for moments. By default four more than the batches in flight need, at most 16. Many
+    /// workers open fewer: they share what the server allows, and leave some to others.
     #[arg(long, env = "PAYFLEET_CONNECTIONS", value_parser = clap::value_parser!(u32).range(2..=1024))]
     pub connections: Option<u32>,
     /// Where /healthz, /readyz and /metrics are served.
@@ -100,7 +100,6 @@ impl FromStr for RateLimit {
 impl Options {
     /// Connections to Postgres, at most.
     pub fn connections(&self) -> u32 {
-        // A batch needs one while something is written, which is a small part of its time; and all workers share what the server has.
-        self.connections.unwrap_or_else(|| (u32::from(self.concurrency) / 4 + 2).clamp(3, 16))
+        self.connections.unwrap_or_else(|| (u32::from(self.concurrency) + 4).min(16))
     }
 }

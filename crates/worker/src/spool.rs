@@ -201,7 +201,8 @@ impl Kept {
         Report {
             batch: BatchId(self.batch),
             epoch: Epoch(self.epoch),
-            attempt: self.attempt.map(AttemptNo),
+            // Of an attempt without outcomes it would be said that nothing was sent: no file of ours says that.
+            attempt: self.attempt.filter(|_| !self.outcomes.is_empty()).map(AttemptNo),
             outcomes: self.outcomes.iter().map(|(payout, said)| (PayoutId(*payout), outcome(said))).collect(),
             refused_whole: self.refused_whole,
             // That a lookup was not answered counts where it was asked.

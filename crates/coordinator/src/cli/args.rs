@@ -512,7 +512,18 @@ pub enum AffiliateCommand {
     /// What was not sent is held as `on_hold` when its turn comes; what was perhaps sent is never sent again. What is due stays due.
     Hold(AffiliateHoldArgs),
     /// Let an affiliate be paid again; what was held goes on, or is due again if its run is over
-    Release(AffiliateName),
+    Release(AffiliateReleaseArgs),
+}
+
+/// Which affiliate, and what was done first.
+#[derive(Debug, Args)]
+pub struct AffiliateReleaseArgs {
+    /// Which affiliate
+    #[command(flatten)]
+    pub of: AffiliateName,
+    /// What it got by payments that no run knows since a recovery is booked as a clawback
+    #[arg(long, env = "PAYFLEET_BOOKED", value_parser = FalseyValueParser::new())]
+    pub booked: bool,
 }
 
 /// An affiliate that exists.

@@ -116,9 +116,15 @@ impl Store {
         target: AffiliatesTarget,
         mut feed: mpsc::Receiver<Feed<AffiliateRows>>,
     ) -> Result<Imported, ImportError> {
-        let imported = self
+        let (mut imported, held) = self
             .import("affiliates_import", move |tx| Box::pin(async move { import(tx, target, &mut feed).await }))
             .await?;
+        if !held.is_empty()
+            && let Some(controls) = &mut imported.controls
+        {
+            let (_, perhaps_sent) = self.holds_arrive(imported.tenant, held).await?;
+            controls.perhaps_sent = perhaps_sent.unsigned_abs();
+        }
         self.import_analyze(
             imported.new + imported.updated,
             "-- import_analyze\nANALYZE affiliate, payout_method, payout_limit",
@@ -128,11 +134,12 @@ impl Store {
     }
 }
 
+/// Also returns whom it has put on hold.
 async fn import(
     tx: &mut PgConnection,
     target: AffiliatesTarget,
     feed: &mut mpsc::Receiver<Feed<AffiliateRows>>,
-) -> Result<Imported, ImportError> {
+) -> Result<(Imported, Vec<i64>), ImportError> {
     sqlx::raw_sql(
         "-- import_affiliate_create
          -- What a line does not say is absent; what it takes away is the method `none`, or a limit of 0.
@@ -183,7 +190,11 @@ async fn import(
     problems.check()?;
     run(tx, "methods_insert", METHODS_INSERT, tenant).await?;
     let (known, updated, controls) = counted(tx).await?;
-    Ok(Imported {
+    let held = sqlx::query_scalar("-- import_held\nSELECT affiliate_id FROM import_changed WHERE what = 'hold_set'")
+        .fetch_all(tx)
+        .await
+        .step("import_held")?;
+    let imported = Imported {
         tenant: TenantId(tenant),
         tenant_is_new,
         rows,
@@ -191,7 +202,8 @@ async fn import(
         updated,
         unchanged: known - new - updated,
         controls: Some(controls),
-    })
+    };
+    Ok((imported, held))
 }
 
 /// How many affiliates the file names, how many of those that were known have changed, and what was changed of what stops money.
@@ -227,6 +239,7 @@ async fn counted(tx: &mut PgConnection) -> Result<(u64, u64, Controls), StoreErr
         methods_retired: count("methods_retired")?,
         destinations_changed: count("destinations_changed")?,
         limits_of_other_currency: count("limits_of_other_currency")?,
+        perhaps_sent: 0,
     };
     Ok((count("known")?, count("updated")?, controls))
 }

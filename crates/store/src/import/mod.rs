@@ -73,6 +73,8 @@ pub struct Controls {
     pub destinations_changed: u64,
     /// Affiliates whose currency changed, and whose limits are all of other currencies: none binds what they are paid in now.
     pub limits_of_other_currency: u64,
+    /// Payouts of those who were put on hold that may be on their way already.
+    pub perhaps_sent: u64,
 }
 
 /// From this many new rows on the planner's statistics are renewed after the import: without any, joins of a few thousand rows take seconds, and

@@ -50,21 +50,31 @@ impl Store {
         detached(async move {
             let listed = RAILS.iter().filter(|rail| rail.has_statement);
             let (rails, windows): (Vec<&str>, Vec<_>) =
-                listed.map(|rail| (rail.name, interval(news_window(rail)))).unzip();
+                listed.clone().map(|rail| (rail.name, interval(news_window(rail)))).unzip();
+            let dead_after: Vec<_> = listed.map(|rail| interval(rail.dead_after())).collect();
             let rows = sqlx::query(
                 "-- accounts_to_read
-                 SELECT DISTINCT ON (b.rail, b.account) b.rail, b.account, b.credential
-                   FROM run r JOIN batch b ON b.run_id = r.id
-                   JOIN unnest($1::text[], $2::interval[]) AS known (rail, news_for) ON known.rail = b.rail
-                   LEFT JOIN rail_account a ON a.rail = b.rail AND a.account = b.account
-                  WHERE r.state NOT IN ('planning', 'planned')
-                    -- What came while nobody read is read afterwards, however late.
-                    AND (r.settled_at IS NULL OR r.settled_at > clock_timestamp() - known.news_for
-                         OR coalesce(a.reaches_to, '-infinity') < r.settled_at + known.news_for)
-                  ORDER BY b.rail, b.account, b.credential IS NULL, b.id DESC",
+                 SELECT DISTINCT ON (rail, account) rail, account, credential FROM (
+                   SELECT b.rail, b.account, b.credential, b.id
+                     FROM run r JOIN batch b ON b.run_id = r.id
+                     JOIN unnest($1::text[], $2::interval[]) AS known (rail, news_for) ON known.rail = b.rail
+                     LEFT JOIN rail_account a ON a.rail = b.rail AND a.account = b.account
+                    WHERE r.state NOT IN ('planning', 'planned')
+                      -- What came while nobody read is read afterwards, however late.
+                      AND (r.settled_at IS NULL OR r.settled_at > clock_timestamp() - known.news_for
+                           OR coalesce(a.reaches_to, '-infinity') < r.settled_at + known.news_for)
+                    UNION ALL
+                   -- And what a plan waits for after a recovery (see `recovery_plan_guard`).
+                   SELECT t.rail, t.account, t.credential, NULL
+                     FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
+                     JOIN unnest($1::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
+                     LEFT JOIN rail_account a ON a.rail = t.rail AND a.account = t.account
+                    WHERE (greatest(a.reaches_ours, a.file_reaches) >= o.doubted_at + known.dead_after) IS NOT TRUE) AS wanted
+                  ORDER BY rail, account, credential IS NULL, id DESC NULLS LAST",
             )
             .bind(rails)
             .bind(windows)
+            .bind(dead_after)
             .fetch_all(&pool)
             .await
             .step("accounts_to_read")?;

@@ -133,7 +133,7 @@ impl Store {
                         coalesce((SELECT min(r.created_at) FROM run r
                           WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail AND b.account = a.account)),
                           -- Of a run that is lost: since there was somebody to pay.
-                          (SELECT min(t.created_at) FROM tenant t WHERE EXISTS (SELECT FROM recovery WHERE closed_at IS NULL))) AS first_run
+                          (SELECT min(t.created_at) FROM tenant t WHERE EXISTS (SELECT FROM recovery))) AS first_run
                    FROM rail_account a WHERE id = $1",
             )
             .bind(id)

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::support::{Db, rail};
 use futures_util::future::BoxFuture;
-use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, TokenHash};
-use payfleet_store::{IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, Store, StoreError};
+use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, StatementEnd, TokenHash};
+use payfleet_store::{
+    IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, StatementSource, Store, StoreError, TenantRail,
+};
 
 /// What a process remembers, without its folder.
 #[derive(Debug, Default)]
@@ -255,5 +257,72 @@ async fn two_recoveries_of_one_backup_give_no_number_twice() {
     }
     let [(epoch, attempt, next), again] = given[..] else { unreachable!("there were two") };
     assert!(again.0 > epoch && again.1 > attempt && again.2 > next, "{given:?}");
+    db.drop().await;
+}
+
+/// Somebody is on hold for another reason, and got a payment that no run knows; and what was planned for them before is still open. Whoever lifts the hold is told
+/// of both, and pays nothing by it that was planned before.
+#[tokio::test]
+async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_before() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    db.store.affiliate_hold(tenant, "a1", "fraud").await.unwrap();
+    for (payout, destination) in db.payouts(run).await.into_iter().zip(["a1@example.com", "a2@example.com"]) {
+        let line = db.line(payout, &format!("lost-{payout}")).await;
+        let key = format!("{}-0123456789abcdef", payout.0 + (7 << 32));
+        let line = payfleet_domain::StatementLine { key, destination: destination.into(), ..line };
+        db.line_read("sandbox-lookup", line).await;
+    }
+    recover(&db, [ann, bob]).await;
+    let reasons: String = db.scalar("SELECT string_agg(reason, ' | ' ORDER BY affiliate_id) FROM control").await;
+    assert!(reasons.starts_with("fraud; recovered: ") && reasons.contains(" | recovered: "), "{reasons}");
+    // Of the old requests nothing is known at the rail, so that they would be sent again.
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let intent = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap();
+    assert!(intent.is_err(), "both are on hold");
+    for affiliate in ["a1", "a2"] {
+        let early = db.store.affiliate_release(tenant, affiliate, false).await.unwrap_err().to_string();
+        assert!(early.contains("It got 10.00 EUR as lost-"), "{early}");
+        let lifted = db.store.affiliate_release(tenant, affiliate, true).await.unwrap();
+        assert_eq!((lifted.go_on, lifted.cancelled), (0, 1), "{affiliate}");
+    }
+    assert_eq!(db.states(run).await, "cancelled 2");
+    // They have been looked at.
+    assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 0);
+    db.drop().await;
+}
+
+/// An account that the restored database had forgotten is named again: nothing is planned before its statement was read, which is asked for.
+#[tokio::test]
+async fn an_account_that_is_named_after_a_recovery_is_read_before_anything_is_planned() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 1).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    db.run(tenant, "2026-01", 1).await;
+    recover(&db, [ann, bob]).await;
+    assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
+    let new = TenantRail {
+        method: "paypal".into(),
+        rail: "sandbox-payout".into(),
+        account: "forgotten".into(),
+        credential: None,
+    };
+    db.store.tenant_rail_set(tenant, new).await.unwrap();
+    let waits = db.store.recovery_plan_guard(tenant).await.unwrap().expect("it has never been read");
+    assert_eq!(waits.account.account, "forgotten");
+    let wanted = db.store.accounts_to_read().await.unwrap();
+    assert!(wanted.iter().any(|account| account.account == "forgotten"), "{wanted:?}");
+    let reading = db.store.account_open(&waits.account, StatementSource::Rail).await.unwrap().unwrap();
+    let from = reading.from().expect("since there is somebody to pay");
+    let now = time::OffsetDateTime::now_utc();
+    reading.end(Some(StatementEnd { from, until: now, now, lines: 0 })).await.unwrap();
+    assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
+    let wanted = db.store.accounts_to_read().await.unwrap();
+    assert!(!wanted.iter().any(|account| account.account == "forgotten"), "{wanted:?}");
     db.drop().await;
 }

@@ -1,8 +1,8 @@
 //! Imports against the rest of the world: a run whose cutoff is being fixed, another import, a reader that gives up.
 
-use crate::support::{Db, commission_file, commission_row};
+use crate::support::{Db, commission_file, commission_row, rail};
 use payfleet_domain::TenantId;
-use payfleet_store::{CommissionRows, Feed, ImportError, NewRun};
+use payfleet_store::{AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRows, Feed, ImportError, NewRun, Said};
 use sqlx::{Connection, PgConnection};
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -152,5 +152,47 @@ async fn limits_of_before_belong_to_the_kind_of_method_and_the_strictest_count()
     .await
     .unwrap();
     assert_eq!(limits, ["1 paypal EUR 20 50", "1 sepa EUR 7 0", "2 paypal JPY 20 40"]);
+    db.drop().await;
+}
+
+/// A file puts somebody on hold whose intent is being written: the import waits for it, and says that the payout may be on its way.
+#[tokio::test]
+async fn a_hold_by_file_says_what_may_be_on_its_way() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let mut gate = gate(&db, "attempt").await;
+    let store = db.store.clone();
+    let intent =
+        tokio::spawn(async move { store.intent_write(leased.lease, "w", rail(&leased.rail), false).await.unwrap() });
+    db.until_waiting(1).await;
+    let mut rows = AffiliateRows::default();
+    rows.push(&AffiliateRow {
+        line: 2,
+        id: "a1",
+        name: "",
+        email: "",
+        country: "",
+        currency: "EUR".parse().unwrap(),
+        on_hold: Some(true),
+        method: Said::Nothing,
+        priority: 0,
+        min: Said::Nothing,
+        max: Said::Nothing,
+    });
+    let (sender, receiver) = mpsc::channel(2);
+    sender.try_send(Feed::Rows(rows)).unwrap();
+    sender.try_send(Feed::End).unwrap();
+    let store = db.store.clone();
+    let target = AffiliatesTarget { tenant: "t".to_owned(), hold_days: None };
+    let import = tokio::spawn(async move { store.affiliates_import(target, receiver).await.unwrap() });
+    while !import.is_finished() && db.waiting().await < 2 {
+        tokio::task::yield_now().await;
+    }
+    sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut gate).await.unwrap();
+    assert_eq!(intent.await.unwrap().unwrap().orders.len(), 2);
+    let controls = import.await.unwrap().controls.unwrap();
+    assert_eq!((controls.holds_set, controls.perhaps_sent), (1, 1));
     db.drop().await;
 }

@@ -198,11 +198,11 @@ async fn whoever_was_put_on_hold_after_the_plan_is_not_paid_and_the_others_are()
         let decided = db.store.hold_decide(payouts[0], Decision::NotPaid, TokenHash([0; 32])).await;
         assert!(decided.is_err(), "a control is lifted, not decided");
         // One goes on by itself; what is lifted is paid once.
-        let lifted = db.store.affiliate_release(tenant, "a4").await.unwrap();
+        let lifted = db.store.affiliate_release(tenant, "a4", false).await.unwrap();
         assert_eq!((lifted.go_on, lifted.cancelled), (1, 0), "{name}");
         assert_eq!(db.store.payout_release(payouts[4]).await.unwrap().go_on, 1);
         assert!(db.store.payout_release(payouts[4]).await.is_err(), "it is not stopped any more");
-        assert!(db.store.affiliate_release(tenant, "a4").await.is_err(), "it is not on hold any more");
+        assert!(db.store.affiliate_release(tenant, "a4", false).await.is_err(), "it is not on hold any more");
         assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "{name}: they are to be paid");
         for batch in db.batches(run).await {
             if let Some(leased) = db.try_lease(batch).await {
@@ -214,7 +214,7 @@ async fn whoever_was_put_on_hold_after_the_plan_is_not_paid_and_the_others_are()
         assert_eq!(db.states(run).await, "held 1, paid 5", "{name}");
         assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled, "{name}");
         // The run is over: its money is due again.
-        let lifted = db.store.affiliate_release(tenant, "a1").await.unwrap();
+        let lifted = db.store.affiliate_release(tenant, "a1", false).await.unwrap();
         assert_eq!((lifted.go_on, lifted.cancelled), (0, 1), "{name}");
         assert_eq!(db.states(run).await, "cancelled 1, paid 5", "{name}");
         db.assert_ledger().await;
@@ -232,7 +232,7 @@ async fn a_cancel_releases_what_controls_hold() {
     assert_eq!(db.states(run).await, "held 1, planned 2");
     assert_eq!(db.store.run_cancel(run).await.unwrap(), 3);
     assert_eq!(db.states(run).await, "cancelled 3");
-    assert_eq!(db.store.affiliate_release(tenant, "a2").await.unwrap(), ControlLifted::default());
+    assert_eq!(db.store.affiliate_release(tenant, "a2", false).await.unwrap(), ControlLifted::default());
     db.assert_ledger().await;
     db.drop().await;
 }

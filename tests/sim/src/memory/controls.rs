@@ -353,8 +353,17 @@ impl Memory {
         if !matches!(state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held) {
             return Err(ControlError::Settled { payout, state });
         }
-        let is_sent = i64::from(self.batches[&batch].state != BatchState::Ready && state != PayoutState::Held);
+        let is_sent = i64::from(self.is_perhaps_sent(payout, batch));
         Ok(ControlSet { was_set: !self.stopped.insert(payout), unsent: 1 - is_sent, perhaps_sent: is_sent })
+    }
+
+    /// What is held in doubt was perhaps paid, whatever its batch is now.
+    fn is_perhaps_sent(&self, payout: PayoutId, batch: BatchId) -> bool {
+        let payout = &self.payouts[&payout];
+        match payout.state {
+            PayoutState::Held => !HoldReason::CONTROLS.contains(&payout.held.reason),
+            _ => self.batches[&batch].state != BatchState::Ready,
+        }
     }
 
     pub(super) fn release_payout(&mut self, payout: PayoutId) -> Result<ControlLifted, ControlError> {
@@ -369,13 +378,11 @@ impl Memory {
         let mut set = ControlSet { was_set: !self.on_hold.insert(affiliate), ..ControlSet::default() };
         for (id, payout) in self.payouts.iter().filter(|(_, payout)| payout.affiliate == affiliate) {
             let is_open = self.runs[&payout.run].row.state.is_open();
-            if !is_open || !matches!(payout.state, PayoutState::Planned | PayoutState::Unknown) {
-                continue;
-            }
-            match self.batch_of(*id).map(|batch| self.batches[&batch].state) {
-                Some(BatchState::Ready) => set.unsent += 1,
-                Some(_) => set.perhaps_sent += 1,
-                None => {}
+            let is_undecided = matches!(payout.state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held);
+            let Some(batch) = self.batch_of(*id).filter(|_| is_open && is_undecided) else { continue };
+            match self.is_perhaps_sent(*id, batch) {
+                false => set.unsent += 1,
+                true => set.perhaps_sent += 1,
             }
         }
         set
