@@ -106,8 +106,8 @@ const OUTAGES: [&str; 8] = [
     "28",    // a password or a role is being changed; whoever starts this program again gives it the new one
     "53",    // out of disk, memory or connections
     "55P03", // somebody holds a lock for too long
-    "58",    // its own system fails it
     "57",    // shut down, crash, starting up, idle for too long, a statement that took too long or was cancelled
+    "58",    // its own system fails it
 ];
 fn is_outage(error: &sqlx::Error) -> bool {
     match error {

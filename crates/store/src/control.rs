@@ -387,13 +387,15 @@ pub(crate) async fn control_let_go(
     Ok(Some(ControlLifted { go_on: 0, cancelled }))
 }
 
-/// Whether the last hold of a payee of this batch was by a recovery: it got what no run knows any more. What was planned for it before is no more what is due.
+/// Whether a payee of this batch is on hold by the last recovery, or was: it got what no run knows any more. What was planned for it before is no more what is
+/// due. A control that is older than the recovery may have become its own, so its end tells, and not its beginning.
 async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "-- batch_recovered
          SELECT EXISTS (
            SELECT FROM payout p JOIN control c ON c.affiliate_id = p.affiliate_id
-            WHERE p.id BETWEEN $1 AND $2 AND c.reason LIKE '%' || $3 || '%' AND c.set_at >= (SELECT max(opened_at) FROM recovery)
+            WHERE p.id BETWEEN $1 AND $2 AND c.reason LIKE '%' || $3 || '%'
+              AND (c.lifted_at IS NULL OR c.lifted_at >= (SELECT max(opened_at) FROM recovery))
               AND p.run_id IN (SELECT id FROM run WHERE created_at < (SELECT max(closed_at) FROM recovery)))",
     )
     .bind(batch.first.0)

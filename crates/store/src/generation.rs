@@ -136,7 +136,9 @@ impl Store {
             .await;
         if let Err(StoreError::Behind(_)) = newest {
             // A recovery is open already: what is remembered only here counts no more after it, or it would be found missing then.
-            self.generations_lose(remembered).await?;
+            if let Err(error) = self.generations_lose(remembered).await {
+                tracing::warn!(%error, "which lost times are remembered here could not be written; after the recovery they will be found again");
+            }
         }
         match newest? {
             Ok(newest) => {

@@ -366,7 +366,7 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
 /// Of payments that no run knows, since the last recovery began: who may have got them, by the destination. Whoever did is due what was paid already.
 /// Rails and banks write a destination in their own way: capitals and spaces tell no two apart, as in `StatementLine::differs`.
 const STRAYS: &str = "
-  SELECT DISTINCT l.id AS line, o.rail, o.account, m.affiliate_id, m.tenant_id
+  SELECT DISTINCT l.id AS line, l.read_at, o.rail, o.account, m.affiliate_id, m.tenant_id
     FROM (SELECT opened_at FROM recovery ORDER BY id DESC LIMIT 1) AS v JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
     JOIN rail_account o ON o.id = l.account_id
     LEFT JOIN (tenant_rail t JOIN payout_method m ON m.tenant_id = t.tenant_id AND m.method = t.method)
@@ -395,14 +395,16 @@ async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
         .collect()
 }
 
-/// What an affiliate got that no run knows, for people.
+/// What an affiliate got that no run knows and nobody has booked, for people.
 pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<String, StoreError> {
     let read = "recovery_strays_of";
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- recovery_strays_of
          WITH stray AS ({STRAYS})
          SELECT s.rail || '/' || s.account AS account, l.reference, l.amount_minor, l.currency FROM stray s JOIN statement_line l ON l.id = s.line
-          WHERE s.affiliate_id = $1 ORDER BY l.id"
+          WHERE s.affiliate_id = $1
+            AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = $1 AND c.reason LIKE '%recovered: %' AND c.lifted_at >= s.read_at)
+          ORDER BY l.id"
     )))
     .bind(affiliate)
     .fetch_all(tx)
@@ -426,10 +428,10 @@ pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<S
 /// How the reason begins, or goes on, of whoever was paid by what no run knows.
 pub(crate) const RECOVERED: &str = "recovered: ";
 
-/// Once: who was released has been looked at.
+/// Once for each line: who was released has been looked at, by what was read until then.
 const NOT_LOOKED_AT: &str = "s.affiliate_id IS NOT NULL
      AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE '%recovered: %'
-                        AND (c.lifted_at IS NULL OR c.lifted_at >= (SELECT max(opened_at) FROM recovery)))";
+                        AND (c.lifted_at IS NULL OR c.lifted_at >= s.read_at))";
 
 /// Whoever was paid by what no run knows is not paid before a person has looked: what they got is to be booked first.
 async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {

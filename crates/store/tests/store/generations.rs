@@ -268,8 +268,8 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     let tenant = db.tenant("t", "sandbox-lookup", 2).await;
     let run = db.run(tenant, "2026-01", 2).await;
     let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
-    assert!(db.store.recovery_open("test", "restored").await.unwrap());
     db.store.affiliate_hold(tenant, "a1", "fraud").await.unwrap();
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
     for (payout, destination) in db.payouts(run).await.into_iter().zip(["a1@example.com", "a2@example.com"]) {
         let line = db.line(payout, &format!("lost-{payout}")).await;
         let key = format!("{}-0123456789abcdef", payout.0 + (7 << 32));
@@ -293,6 +293,13 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     // They have been looked at.
     assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 0);
+    // And one of them got more, as is read later.
+    let line = db.line(db.payouts(run).await[0], "lost-more").await;
+    let line = payfleet_domain::StatementLine { key: "77-0123456789abcdef".into(), amount_minor: 700, ..line };
+    db.line_read("sandbox-lookup", line).await;
+    assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
+    let again = db.store.affiliate_release(tenant, "a1", false).await.unwrap_err().to_string();
+    assert!(again.contains("It got 7.00 EUR as lost-more from"), "{again}");
     db.drop().await;
 }
 
