@@ -1,8 +1,8 @@
 //! Statements that wait for their turn: each operation runs over a connection of its own, on which every statement is held back until it is let go,
 //! and all orders are gone through depth-first.
 //!
-//! One step is one statement, COMMIT included. BEGIN is none: under READ COMMITTED it takes no snapshot; neither are preparing a statement and the
-//! pool's ROLLBACK.
+//! One step is one statement, COMMIT included. BEGIN is none: under READ COMMITTED it takes no snapshot; neither are preparing a statement and what the
+//! pool clears a session with, which begins with BEGIN.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -81,7 +81,7 @@ impl Session for Gate {
                         _ => {}
                     }
                 }
-                let held = step.filter(|step| now.armed && step != "BEGIN" && !step.starts_with("ROLLBACK"));
+                let held = step.filter(|step| now.armed && !step.starts_with("BEGIN"));
                 held.map(|step| {
                     let (go, turn) = oneshot::channel();
                     now.next = Some((step, go));
