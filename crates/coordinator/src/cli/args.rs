@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Subcommand, value_parser};
 use payfleet_domain::{PayoutId, Period, PersonName, Rail, Role, RunId};
+use payfleet_input::{BadMapping, FIELDS, How, Mapping, ReadArgs, decimal};
 use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
 use super::EXIT_CODES;
-use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
+use super::values::{column_value, credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
+use crate::input::{ExpectedSum, expected_sum};
 
 /// What can be imported.
 #[derive(Debug, Subcommand)]
@@ -35,7 +37,27 @@ pub enum ImportCommand {
     /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
     /// same id with anything else is an error.
     #[command(after_help = EXIT_CODES)]
-    Commissions(ImportArgs),
+    Commissions(ImportCommissionsArgs),
+    /// List the mappings that are built in, or print one, to be changed and used as a file
+    #[command(after_long_help = mapping_fields())]
+    Presets(PresetsArgs),
+}
+
+/// Which mapping.
+#[derive(Debug, Args)]
+pub struct PresetsArgs {
+    /// The one to print
+    #[arg(env = "PAYFLEET_PRESET")]
+    pub name: Option<String>,
+}
+
+fn mapping_fields() -> String {
+    let fields: Vec<String> = FIELDS.iter().map(|(field, what)| format!("  {field}\n      {what}")).collect();
+    format!(
+        "Fields of a mapping file (TOML), of which any may be left out; SECTION is commissions or affiliates:\n{}\n\nExample:\n  payfleet-coordinator import presets \
+         impact > ours.toml\n  payfleet-coordinator import commissions --tenant acme --map ours.toml export.csv",
+        fields.join("\n")
+    )
 }
 
 /// A file and its owner.
@@ -50,6 +72,41 @@ pub struct ImportArgs {
     /// The result as JSON
     #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
+    /// How it is written
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// What separates units and decimals: `.` or `,` [default: .]
+    #[arg(long, env = "PAYFLEET_DECIMAL", value_name = "MARK", value_parser = decimal)]
+    pub decimal: Option<char>,
+    /// What another system's export means in our columns: a preset (`payfleet-coordinator import presets` lists them) or a mapping file
+    #[arg(long, env = "PAYFLEET_MAP", value_name = "PRESET|FILE.toml")]
+    pub map: Option<String>,
+    /// A column of ours that has the same value in every row, and is not in the file: currency=EUR. May be repeated
+    #[arg(long, env = "PAYFLEET_SET", value_name = "COLUMN=VALUE", value_delimiter = ',', value_parser = column_value)]
+    pub set: Vec<(String, String)>,
+    /// How many rows the file must have, without the header; else nothing of it is imported
+    #[arg(long, env = "PAYFLEET_EXPECT_ROWS", value_name = "N")]
+    pub expect_rows: Option<u64>,
+}
+
+impl ImportArgs {
+    /// How the file is to be read.
+    pub fn how(&self) -> Result<How, BadMapping> {
+        let map = self.map.as_deref().map(Mapping::open).transpose()?;
+        Ok(How { decimal: self.decimal, map, set: self.set.clone(), ..self.read.how() })
+    }
+}
+
+/// Of commissions.
+#[derive(Debug, Args)]
+pub struct ImportCommissionsArgs {
+    /// The file
+    #[command(flatten)]
+    pub import: ImportArgs,
+    /// What its rows must come to, clawbacks taken off, as EUR=1234.56; else nothing of it is imported. May be repeated, once for each currency:
+    /// a currency that is not named must not occur then
+    #[arg(long, env = "PAYFLEET_EXPECT_SUM", value_name = "CURRENCY=AMOUNT", value_delimiter = ',', value_parser = expected_sum)]
+    pub expect_sum: Vec<ExpectedSum>,
 }
 
 /// Of affiliates.
