@@ -198,7 +198,7 @@ async fn finish(
 ) -> Result<(Imported, Reading), Failure> {
     // If the store has given up, the reader may wait for a pipe that says nothing.
     let read = match stored {
-        Ok(_) | Err(ImportError::Aborted) => {
+        Ok(_) | Err(ImportError::Aborted | ImportError::Problems { .. }) => {
             reader.await.map_err(|_| Failure::broken(format!("{name}: the reading thread ended abnormally")))?
         }
         Err(_) => Err(ReadError::Closed),
@@ -209,8 +209,9 @@ async fn finish(
         (Err(ReadError::Mapping(wrong)), _) => Err(Failure::usage(wrong.to_string())),
         (Err(ReadError::Io(error)), _) => Err(Failure::input(format!("{name}: cannot be read: {error}"))),
         (read, stored) => {
-            let imported = stored.map_err(|error| failure(error, name))?;
-            Ok((imported, read.unwrap_or_default())) // what was stored was read to its end
+            let reading = read.unwrap_or_default(); // what was stored was read to its end
+            let imported = stored.map_err(|error| failure(error, name, &reading))?;
+            Ok((imported, reading))
         }
     }
 }
@@ -219,14 +220,14 @@ async fn finish(
 pub const NOTHING: &str = "nothing was imported";
 
 /// What the store found wrong, in the words of the file.
-pub fn failure(error: ImportError, name: &str) -> Failure {
+pub fn failure(error: ImportError, name: &str, reading: &Reading) -> Failure {
     match error {
         ImportError::Problems { first, total } => {
             let first = first
                 .into_iter()
                 .map(|problem| Problem {
                     line: problem.line,
-                    column: problem.field.to_owned(),
+                    column: reading.title(problem.field).to_owned(),
                     what: problem.fault.to_string(),
                 })
                 .collect();

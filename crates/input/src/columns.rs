@@ -75,6 +75,11 @@ impl Columns {
         self.names.iter().enumerate().filter(|(_, name)| name.is_empty()).map(|(place, _)| place)
     }
 
+    /// What the wanted columns are called.
+    pub(crate) fn titles(&self) -> &[String] {
+        &self.titles
+    }
+
     /// What the wanted column is called.
     pub(crate) fn wanted_name(&self, wanted: usize) -> &str {
         &self.titles[wanted]
@@ -121,12 +126,12 @@ fn wrong_file(names: &[String], kind: &'static FileKind, set: &[&str]) -> Option
     if let Some(other) = other.into_iter().find(|other| other.required().iter().all(|wanted| has(&wanted))) {
         return Some(format!("the file is {}, and this takes {}; {}", other.called, kind.called, other.home));
     }
-    if kind.columns.iter().any(|wanted| has(&wanted)) {
-        return None;
-    }
     let exported = PRESETS.iter().find(|preset| preset.reads(names, kind));
     if let Some(preset) = exported {
         return Some(format!("the file is an export of {}; say --map {}", preset.of, preset.name));
+    }
+    if kind.columns.iter().any(|wanted| has(&wanted)) {
+        return None;
     }
     let header = kind.required().join(",");
     let first = shown(&names.join(","));

@@ -200,10 +200,9 @@ impl Rows {
         self.plan.as_ref().map_or(0, Plan::reversed)
     }
 
-    /// What a column of ours is called in the file.
-    pub fn title(&self, column: &'static str, kind: &'static FileKind) -> String {
-        let wanted = kind.columns.iter().position(|name| *name == column);
-        wanted.map_or(column, |wanted| self.columns.wanted_name(wanted)).to_owned()
+    /// What the columns of ours are called in the file.
+    pub fn titles(&self) -> &[String] {
+        self.columns.titles()
     }
 
     /// How many rows there were so far, right or wrong; not those that are empty.

@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable.
 
 mod args;
+mod import;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -10,11 +11,11 @@ use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
     AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
-    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand,
-    ImportCommissionsArgs, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs,
-    PeriodsArgs, PersonArgs, PlanArgs, PresetsArgs, RailsCommand, RailsListArgs, RailsSetArgs, RecoverArgs, RunArgs,
-    RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
+    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
+    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs,
+    RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
 };
+pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
 pub use values::is_method;
 
 const EXIT_CODES: &str = "\

@@ -64,6 +64,15 @@ pub struct Reading {
     pub left_out: Vec<(String, u64)>,
     /// Sales that are reversed, and came with their clawback.
     pub reversed: u64,
+    /// What our columns are called in it.
+    titles: Vec<(&'static str, String)>,
+}
+
+impl Reading {
+    /// What a column of ours is called in the file.
+    pub fn title<'a>(&'a self, column: &'a str) -> &'a str {
+        self.titles.iter().find(|(ours, _)| *ours == column).map_or(column, |(_, title)| title)
+    }
 }
 
 /// Reads a file to its end and hands its rows on. After the first problem nothing is handed on any more, but the rest is still judged. `recognised` is
@@ -117,5 +126,6 @@ pub fn read<T: Table>(
     }
     feed.map_or(Ok(()), FeedWriter::end).map_err(|FeedClosed| ReadError::Closed)?;
     let (read_as, left_out) = (rows.read_as(), rows.left_out().to_vec());
-    Ok(Reading { read_as, rows: rows.count(), left_out, reversed: rows.reversed() })
+    let titles = T::KIND.columns.iter().copied().zip(rows.titles().iter().cloned()).collect();
+    Ok(Reading { read_as, rows: rows.count(), left_out, reversed: rows.reversed(), titles })
 }

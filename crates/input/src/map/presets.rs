@@ -36,12 +36,11 @@ impl Preset {
 
     /// Whether it reads a file of this kind with these columns.
     pub(crate) fn reads(&self, names: &[String], kind: &'static FileKind) -> bool {
-        // What the export does not say is set beside it, such as the currency.
-        let set: Vec<_> = kind.keys.iter().map(|key| ((*key).to_owned(), String::new())).collect();
-        let mapping = Mapping::parse(self.name, self.text).ok();
-        let wanted = mapping.and_then(|mapping| {
-            let unset = Wanted::new(&mapping, &[], None, kind);
-            unset.or_else(|_| Wanted::new(&mapping, &set[1..], None, kind)).ok()
+        // What an export does not say is set beside it.
+        let currency = [("currency".to_owned(), String::new())];
+        let wanted = Mapping::parse(self.name, self.text).ok().and_then(|mapping| {
+            let alone = Wanted::new(&mapping, &[], None, kind);
+            alone.or_else(|_| Wanted::new(&mapping, &currency, None, kind)).ok()
         });
         wanted.is_some_and(|wanted| wanted.set().is_none() && wanted.missing(names).is_empty())
     }
