@@ -268,7 +268,7 @@ impl Rows {
 
 /// What the line `sep=;` says, which Excel writes and obeys.
 fn separator(line: &str) -> Option<u8> {
-    let line = line.trim_matches(['"', ' ', '\u{feff}']);
+    let line: String = line.chars().filter(|c| !matches!(c, '"' | ' ')).collect();
     let (word, mark) = line.split_at_checked(4)?;
     let mark = mark.as_bytes();
     // What stands behind it was added by whoever saved the file again.

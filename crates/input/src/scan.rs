@@ -162,9 +162,10 @@ impl Scan {
         let head = &self.begin[..self.begin.len().min(512)];
         let zeros = |parity: usize| head.iter().skip(parity).step_by(2).filter(|byte| **byte == 0).count();
         let (even, odd, least) = (zeros(0), zeros(1), 1 + head.len() / 4);
+        // On the other side there are few: letters such as Ā have one.
         match (even, odd) {
-            (0, odd) if odd >= least => Some(UTF_16LE),
-            (even, 0) if even >= least => Some(UTF_16BE),
+            (even, odd) if odd >= least && 8 * even <= odd => Some(UTF_16LE),
+            (even, odd) if even >= least && 8 * odd <= even => Some(UTF_16BE),
             _ => None,
         }
     }
