@@ -6,7 +6,7 @@ use payfleet_store::{ControlLifted, ControlSet, Store};
 use crate::cli::{AffiliateCommand, PayoutCommand};
 use crate::failure::Failure;
 use crate::rails::tenant;
-use crate::show;
+use crate::{life, show, who};
 
 /// `payout`.
 pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Failure> {
@@ -19,6 +19,7 @@ pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Fai
             let lifted = store.payout_release(args.payout).await?;
             show::print(&told_lifted(&format!("payout {} is not stopped any more", args.payout), lifted));
         }
+        PayoutCommand::Show(args) => return life::show(store, args).await,
     }
     Ok(ExitCode::Done)
 }
@@ -36,6 +37,7 @@ pub async fn affiliate(store: &Store, what: &AffiliateCommand) -> Result<ExitCod
             let lifted = store.affiliate_release(tenant, &args.of.affiliate, args.booked).await?;
             show::print(&told_lifted(&format!("affiliate {} is not on hold any more", args.of.affiliate), lifted));
         }
+        AffiliateCommand::Show(args) => return who::show(store, args).await,
     }
     Ok(ExitCode::Done)
 }

@@ -16,6 +16,7 @@ mod exclusion;
 mod ids;
 pub mod invariant;
 mod key;
+mod mask;
 mod money;
 mod outcome;
 mod payee;
@@ -26,6 +27,7 @@ mod rail;
 mod rule;
 mod run;
 mod statement;
+mod wait;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
@@ -39,6 +41,7 @@ pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
+pub use mask::masked;
 pub use money::{
     AmountError, Currency, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, Money, UnknownCurrency,
 };
@@ -51,3 +54,4 @@ pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
+pub use wait::{Turn, WaitFacts, WaitReason, WorkerOffer, wait_reason};
