@@ -1,4 +1,5 @@
-//! Who is paid and who is not, by name: of a run that would be made (`run --dry-run --list`) and of one that there is (`run show`).
+//! Who is paid and who is not, by name: of a run that would be made (`run --dry-run --list`) and of one that there is
+//! (`run show`).
 
 use std::collections::BTreeMap;
 

@@ -197,10 +197,13 @@ fn as_json(view: &PayoutView) -> Value {
         })
         .collect();
     json!({
-        "payout": view.payout.0, "key": view.key, "run": view.run.id.0, "tenant": view.run.tenant_name, "period": view.run.period,
-        "affiliate": view.affiliate, "name": view.name, "currency": view.amount.currency, "amount_minor": view.amount.minor,
+        "payout": view.payout.0, "key": view.key, "run": view.run.id.0, "tenant": view.run.tenant_name,
+        "period": view.run.period,
+        "affiliate": view.affiliate, "name": view.name, "currency": view.amount.currency,
+        "amount_minor": view.amount.minor,
         "carried_minor": view.carried_minor, "state": view.state, "code": view.code, "reference": view.reference,
-        "method": view.way.method, "rail": view.way.rail, "account": view.way.account, "destination": view.way.destination,
+        "method": view.way.method, "rail": view.way.rail, "account": view.way.account,
+        "destination": view.way.destination,
         "opens_after": view.run.opens_after.and_then(|at| at.format(&Rfc3339).ok()),
         "cutoff": view.run.cutoff.format(&Rfc3339).ok(), "commissions": commissions,
         "commissions_count": view.commissions_count, "on_statement": view.is_on_statement, "in_file": view.is_in_file,

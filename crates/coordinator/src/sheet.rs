@@ -1,4 +1,5 @@
-//! Lists that may be long: a table for people, CSV for spreadsheets, JSON for programs. Rows are written page by page, and none is kept.
+//! Lists that may be long: a table for people, CSV for spreadsheets, JSON for programs. Rows are written page by page,
+//! and none is kept.
 
 use std::io::{self, Write};
 

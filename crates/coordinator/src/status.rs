@@ -46,7 +46,8 @@ pub async fn status(store: &Store, cli: &Cli, args: &StatusArgs) -> Result<ExitC
     }
 }
 
-/// Whether the database is the one that the fleet knows. If not, nothing else matters; so it is said first, and the rest all the same.
+/// Whether the database is the one that the fleet knows. If not, nothing else matters; so it is said first, and the
+/// rest all the same.
 #[derive(Debug, serde::Serialize)]
 struct Standing {
     /// What the database lacks of what was seen of it, by what is remembered here and in Redis.
@@ -85,13 +86,15 @@ impl Standing {
         let mut text = String::new();
         if let Some(behind) = &self.behind {
             text.push_str(&format!(
-                "THE DATABASE IS BEHIND what was seen of it before: {behind}\n  it was restored from a backup, or a standby was promoted that lacked \
-                 the last writes; do not let it pay: deploy/RUNBOOK.md, \"A backup is restored, or a standby is promoted\"\n\n"
+                "THE DATABASE IS BEHIND what was seen of it before: {behind}\n  it was restored from a backup, or a \
+                 standby was promoted that lacked the last writes; do not let it pay: deploy/RUNBOOK.md, \
+                 \"A backup is restored, or a standby is promoted\"\n\n"
             ));
         }
         if let Some(recovery) = &self.recovery {
             text.push_str(&format!(
-                "A RECOVERY IS OPEN since {}: nothing is planned, sent or freed before two people agree that it is over: `recover`\n  found by {}: {}\n\n",
+                "A RECOVERY IS OPEN since {}: nothing is planned, sent or freed before two people agree that it is \
+                 over: `recover`\n  found by {}: {}\n\n",
                 show::instant(recovery.opened_at),
                 recovery.found_by,
                 recovery.words

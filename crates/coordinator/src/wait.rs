@@ -20,7 +20,8 @@ const QUIET_AT_WORK: Duration = Duration::from_secs(30);
 /// It is said again after so long, and at once when it is for another reason.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Waits until everybody is accounted for. A paused run is not waited for. Of a run that somebody cancels meanwhile, what was perhaps sent is waited for.
+/// Waits until everybody is accounted for. A paused run is not waited for. Of a run that somebody cancels meanwhile,
+/// what was perhaps sent is waited for.
 pub async fn until_closed(store: &Store, run: RunId, log: &LogArgs) -> Result<RunRow, Failure> {
     let bar = progress::steps(0, &format!("paying run {run}"));
     let mut every = tokio::time::interval(EVERY);

@@ -127,10 +127,11 @@ pub fn json(waits: &Waits, now: OffsetDateTime) -> Value {
         .iter()
         .map(|waiting| {
             json!({
-                "run": waiting.run.0, "reason": waiting.reason.code(), "why": why(waiting, &waits.workers), "rail": waiting.rail,
-                "account": waiting.account, "credential": waiting.credential, "batches": waiting.batches,
-                "payouts": waiting.payouts, "since": instant(waiting.since), "since_secs": open_since(waiting, now),
-                "until": instant(waiting.until), "failures": waiting.failures, "code": waiting.code,
+                "run": waiting.run.0, "reason": waiting.reason.code(), "why": why(waiting, &waits.workers),
+                "rail": waiting.rail, "account": waiting.account, "credential": waiting.credential,
+                "batches": waiting.batches, "payouts": waiting.payouts, "since": instant(waiting.since),
+                "since_secs": open_since(waiting, now), "until": instant(waiting.until), "failures": waiting.failures,
+                "code": waiting.code,
             })
         })
         .collect()

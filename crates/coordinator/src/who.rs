@@ -170,7 +170,8 @@ fn as_json(tenant: &str, view: &AffiliateView, minimum: &str) -> Value {
         .iter()
         .map(|balance| {
             json!({
-                "currency": balance.due.currency, "due_minor": balance.due.minor, "not_yet_due_minor": balance.not_yet_due_minor,
+                "currency": balance.due.currency, "due_minor": balance.due.minor,
+                "not_yet_due_minor": balance.not_yet_due_minor,
                 "reserved_minor": balance.reserved_minor, "obstacles": balance.obstacles,
             })
         })
@@ -181,8 +182,8 @@ fn as_json(tenant: &str, view: &AffiliateView, minimum: &str) -> Value {
         .map(|method| {
             let (rail, account) = method.rail.clone().unzip();
             json!({
-                "method": method.method, "destination": method.destination, "priority": method.priority, "usable": method.usable,
-                "rail": rail, "account": account,
+                "method": method.method, "destination": method.destination, "priority": method.priority,
+                "usable": method.usable, "rail": rail, "account": account,
             })
         })
         .collect();
@@ -191,7 +192,8 @@ fn as_json(tenant: &str, view: &AffiliateView, minimum: &str) -> Value {
         .iter()
         .map(|limit| {
             json!({
-                "method": limit.method, "currency": limit.currency, "min_minor": limit.min_minor, "max_minor": limit.max_minor,
+                "method": limit.method, "currency": limit.currency, "min_minor": limit.min_minor,
+                "max_minor": limit.max_minor,
             })
         })
         .collect();
@@ -210,15 +212,17 @@ fn as_json(tenant: &str, view: &AffiliateView, minimum: &str) -> Value {
         .iter()
         .map(|one| {
             json!({
-                "run": one.run.0, "period": one.period, "sequence": one.sequence, "payout": one.payout.map(|payout| payout.0),
-                "amount_minor": one.amount.minor, "currency": one.amount.currency, "state": one.state, "code": one.code,
+                "run": one.run.0, "period": one.period, "sequence": one.sequence,
+                "payout": one.payout.map(|payout| payout.0), "amount_minor": one.amount.minor,
+                "currency": one.amount.currency, "state": one.state, "code": one.code,
                 "reference": one.reference, "settled_at": one.settled_at.and_then(|at| at.format(&Rfc3339).ok()),
             })
         })
         .collect();
     json!({
-        "tenant": tenant, "affiliate": view.affiliate, "name": view.name, "country": view.country, "currency": view.currency,
-        "minimum": minimum, "recovery_open": view.is_recovering, "balances": balances, "methods": methods, "limits": limits,
+        "tenant": tenant, "affiliate": view.affiliate, "name": view.name, "country": view.country,
+        "currency": view.currency, "minimum": minimum, "recovery_open": view.is_recovering, "balances": balances,
+        "methods": methods, "limits": limits,
         "holds": holds, "runs": runs,
     })
 }

@@ -46,32 +46,41 @@ pub fn of_hold(code: &str) -> &'static str {
 
 /// What to do about a payout that stands so.
 pub fn next(state: PayoutState, code: Option<&str>, not_paid: Option<NotPaid>, is_controlled: bool) -> String {
-    let decide = "find out at the rail; two approvers say `holds decide PAYOUT --paid REFERENCE`";
-    match state {
+    let plain = match state {
         PayoutState::Planned if is_controlled => {
-            "it is not sent, and will be held when its turn comes: `payout release` or `affiliate release` lets it go on".to_owned()
+            "it is not sent, and will be held when its turn comes; `payout release` or `affiliate release` ends that"
         }
-        PayoutState::Planned => "nothing; `status RUN` says what its batch waits for".to_owned(),
-        PayoutState::Accepted => "nothing; the rail's news or its statement settles it: keep `payfleet-reconciler watch` running".to_owned(),
-        PayoutState::Paid => "nothing".to_owned(),
-        PayoutState::Refused => "mend the affiliate's data if need be; the next run pays what is due".to_owned(),
-        PayoutState::Unknown => "nothing; it is asked for under the same key until it is known".to_owned(),
-        PayoutState::Returned => "ask the affiliate whether the address is right; the next run pays it".to_owned(),
-        PayoutState::Cancelled => "nothing; the next run pays what is due".to_owned(),
-        PayoutState::Held => match (code.and_then(|code| code.parse::<HoldReason>().ok()), not_paid) {
-            (Some(HoldReason::OnHold), _) => "`affiliate release` lets it go on; one person is enough".to_owned(),
-            (Some(HoldReason::Stopped), _) => "`payout release` lets it go on; one person is enough".to_owned(),
-            (Some(HoldReason::Contested), _) => "two approvers look at the account: `contests list`, `contests clear`".to_owned(),
-            (_, Some(NotPaid::MayBeSaid)) => format!("{decide}, or, by now, `--not-paid`"),
-            (_, Some(NotPaid::NotBefore(until))) => {
-                format!("{decide}; `--not-paid` not before {}, until when a request can be executed", show::instant(until))
-            }
-            (_, Some(NotPaid::NotBeforeStatement(until))) => format!(
-                "{decide}; `--not-paid` when the account's statement is read past {}: `payfleet-reconciler watch`",
-                show::instant(until)
-            ),
-            (_, Some(NotPaid::OnStatement)) => "the rail knows it: two approvers say `--paid` with its reference".to_owned(),
-            (_, None) => format!("{decide} or `--not-paid`; `holds RUN` says from when on"),
-        },
+        PayoutState::Planned => "nothing; `status RUN` says what its batch waits for",
+        PayoutState::Accepted => {
+            "nothing; the rail's news or its statement settles it: keep `payfleet-reconciler watch` running"
+        }
+        PayoutState::Paid => "nothing",
+        PayoutState::Refused => "mend the affiliate's data if need be; the next run pays what is due",
+        PayoutState::Unknown => "nothing; it is asked for under the same key until it is known",
+        PayoutState::Returned => "ask the affiliate whether the address is right; the next run pays it",
+        PayoutState::Cancelled => "nothing; the next run pays what is due",
+        PayoutState::Held => return next_of_held(code.and_then(|code| code.parse().ok()), not_paid),
+    };
+    plain.to_owned()
+}
+
+fn next_of_held(reason: Option<HoldReason>, not_paid: Option<NotPaid>) -> String {
+    let decide = "find out at the rail; two approvers say `holds decide PAYOUT --paid REFERENCE`";
+    match (reason, not_paid) {
+        (Some(HoldReason::OnHold), _) => "`affiliate release` lets it go on; one person is enough".to_owned(),
+        (Some(HoldReason::Stopped), _) => "`payout release` lets it go on; one person is enough".to_owned(),
+        (Some(HoldReason::Contested), _) => "two approvers look: `contests list`, `contests clear`".to_owned(),
+        (_, Some(NotPaid::MayBeSaid)) => format!("{decide}, or, by now, `--not-paid`"),
+        (_, Some(NotPaid::NotBefore(until))) => {
+            format!("{decide}; `--not-paid` not before {}, until when a request can be executed", show::instant(until))
+        }
+        (_, Some(NotPaid::NotBeforeStatement(until))) => format!(
+            "{decide}; `--not-paid` when the account's statement is read past {}: `payfleet-reconciler watch`",
+            show::instant(until)
+        ),
+        (_, Some(NotPaid::OnStatement)) => {
+            "the rail knows it: two approvers say `--paid` with its reference".to_owned()
+        }
+        (_, None) => format!("{decide} or `--not-paid`; `holds RUN` says from when on"),
     }
 }

@@ -178,7 +178,8 @@ pub fn wait_reason(facts: &WaitFacts<'_>, workers: &[WorkerOffer]) -> WaitReason
         (Turn::Later, _) if facts.has_failed => WaitReason::BackOff,
         (Turn::Later, BatchState::Sending) => WaitReason::Lookup,
         (Turn::Later, _) => WaitReason::Postponed,
-        // What troubles a worker may be Redis alone, without which it works too: then it has the batch soon, and this is not seen.
+        // What troubles a worker may be Redis alone, without which it works too: then it has the batch soon, and this
+        // is not seen.
         (Turn::Due | Turn::InHand, _) if able.iter().all(|worker| worker.trouble.is_some()) => {
             WaitReason::WorkersInTrouble
         }

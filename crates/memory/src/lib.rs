@@ -62,8 +62,8 @@ pub async fn remembering(store: Store, state: &StateArgs, queue: Option<Queue>) 
     Ok(store.remembering(Arc::new(memory)))
 }
 
-/// What of all that was seen of a database it does not have, in words, as far as is known in this folder and this Redis. Only looks: keeps nothing, and stops
-/// nobody. For programs that show, and go on.
+/// What of all that was seen of a database it does not have, in words, as far as is known in this folder and this
+/// Redis. Only looks: keeps nothing, and stops nobody. For programs that show, and go on.
 pub async fn missing(store: &Store, state: &StateArgs, queue: Option<&Queue>) -> Result<Option<String>, MemoryError> {
     let installation = store.installation().await?.to_string();
     let mut lines = lines_kept(&state.dir()?.join(&installation))?;

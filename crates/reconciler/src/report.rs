@@ -118,7 +118,7 @@ fn elsewhere(applied: &Applied, run: RunId) -> String {
         Some(of) if *of == run => None,
         Some(of) => Some(format!("  {lines} of them are of payouts of run {of}, and are booked there\n")),
         None => Some(format!(
-            "  {lines} of them fit no payout of ours: their keys are no keys of this installation's, so they prove nothing\n"
+            "  {lines} of them fit no payout of ours: their keys are not of this installation, so they prove nothing\n"
         )),
     };
     // Those that fit nothing last.
@@ -404,6 +404,9 @@ async fn row_state(session: &Reconciliation) -> Result<String, ReconcileError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use payfleet_domain::RunState;
+    use payfleet_store::{Compared, Summary};
+
     use super::*;
 
     #[test]
@@ -422,6 +425,34 @@ mod tests {
         let told = "3 payouts (40.00 EUR, 2000 JPY) are held and wait for two people; \
                     1 payout (20.00 EUR) is held and waits for whoever lets it go on";
         assert_eq!(held(&lines), (4, told.to_owned()));
+    }
+
+    #[test]
+    fn lines_of_other_runs_and_of_none_are_told() {
+        let of_runs = [(None, 2), (Some(RunId(1)), 5), (Some(RunId(3)), 7)].into_iter().collect();
+        let told = elsewhere(&Applied { of_runs, ..Applied::default() }, RunId(1));
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        assert_eq!(lines.len(), 2, "those of the run itself are what was asked for: {told}");
+        assert!(lines[0].starts_with("7 of them are of payouts of run 3") && lines[1].starts_with("2 of them fit no"));
+    }
+
+    #[test]
+    fn an_alarm_is_named_in_the_same_breath() {
+        let outcome = |ended| Outcome {
+            ended,
+            applied: Applied::default(),
+            compared: Compared { discrepancies: 0, newer_than_statement: 0, summary: Summary::default() },
+            sources: Vec::new(),
+            without_statement: Vec::new(),
+        };
+        for ended in [Ended::Open(Vec::new()), Ended::Uncovered(Vec::new()), Ended::Verdict(RunState::Reconciled)] {
+            let outcome = outcome(ended);
+            assert!(!conclusion(&outcome, RunId(1), 0).contains("ALARM"));
+            let told = conclusion(&outcome, RunId(1), 1);
+            let first = told.lines().next().unwrap();
+            assert!(first.contains("no discrepancy") && first.contains("1 ALARM of it waits for an answer"), "{told}");
+            assert!(conclusion(&outcome, RunId(1), 2).contains("2 ALARMS of it wait"));
+        }
     }
 
     #[test]

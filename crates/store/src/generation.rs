@@ -151,8 +151,8 @@ impl Store {
         }
     }
 
-    /// What of all this, which was seen of the database, it does not have, in words, for a screen: nothing is written, and nobody is stopped. `None` if nothing
-    /// is missing, and while a recovery is open, which has its own words.
+    /// What of all this, which was seen of the database, it does not have, in words, for a screen: nothing is written,
+    /// and nobody is stopped. `None` if nothing is missing, and while a recovery is open, which has its own words.
     pub async fn generation_missing(&self, seen: Vec<Mark>) -> Result<Option<String>, StoreError> {
         let standing = self
             .transaction("generation_look", move |tx| {

@@ -1,5 +1,6 @@
-//! Who is paid and who is not: the one query that plans, dry runs and screens share, and the list of reasons why an account is not paid. Each reason is written
-//! once, as its code and its condition. A plan asks for the first that holds, in the order of [`Exclusion`]; a list for people asks for all.
+//! Who is paid and who is not: the one query that plans, dry runs and screens share, and the list of reasons why an
+//! account is not paid. Each reason is written once, as its code and its condition. A plan asks for the first that
+//! holds, in the order of [`Exclusion`]; a list for people asks for all.
 
 use payfleet_domain::{Currency, Exclusion, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, RAILS};
 use rust_decimal::Decimal;
@@ -77,7 +78,8 @@ pub(crate) fn bind<'q>(
     rules: &Rules,
 ) -> Query<'q, Postgres, PgArguments> {
     query
-        // Planned anew for each part: a plan that is kept forgets how many affiliates lie between $2 and $3, and takes minutes.
+        // Planned anew for each part: a plan that is kept forgets how many affiliates lie between $2 and $3, and takes
+        // minutes.
         .persistent(false)
         .bind(part.tenant)
         .bind(part.after)
@@ -97,7 +99,8 @@ pub(crate) fn bind_window<'q>(
 
 /// What is due to each account in a window: `$7` opens_after, `$8` cutoff, `$9` ordinal.
 ///
-/// The months of the window are named one by one, since only then does the index hand out each month in the order of affiliates.
+/// The months of the window are named one by one, since only then does the index hand out each month in the order of
+/// affiliates.
 pub(crate) const DUE: &str = "
   months AS MATERIALIZED (
     SELECT ARRAY(SELECT generate_series(
@@ -166,7 +169,8 @@ const OF_METHOD: [Obstacle; 5] = [
     (Exclusion::CurrencyUnsupported, "way.currencies <> '{}' AND NOT d.currency::text = ANY(way.currencies)"),
     (
         Exclusion::OutsideLimits,
-        "d.amount_minor > 0 AND (d.amount_minor < l.min_minor OR d.amount_minor > l.max_minor OR d.amount_minor > way.max_minor)",
+        "d.amount_minor > 0
+           AND (d.amount_minor < l.min_minor OR d.amount_minor > l.max_minor OR d.amount_minor > way.max_minor)",
     ),
 ];
 
@@ -190,7 +194,8 @@ pub(crate) enum Asked {
     Reasons,
 }
 
-/// Judges the accounts of `due`: `$1` tenant, `$2` and `$3` the affiliates (excluded, included), `$4` currencies, `$5` their minimums, `$6` rails.
+/// Judges the accounts of `due`: `$1` tenant, `$2` and `$3` the affiliates (excluded, included), `$4` currencies, `$5`
+/// their minimums, `$6` rails.
 pub(crate) fn judged(asked: Asked) -> String {
     let (of_method, of_account) = match asked {
         Asked::Verdict => (String::new(), String::new()),

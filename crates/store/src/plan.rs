@@ -1,9 +1,9 @@
 //! Planning: who is paid what in a run, and why the others are not. Set-based SQL over chunks of affiliates in key order, one transaction each, so
 //! that a crash loses a chunk at most and memory does not depend on how many there are. Which chunk is planned next is in `chunk`.
 //!
-//! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). What was released, came back or was
-//! proven late while the run is being planned counts in the next one, and says so (`transfer.due_in`). The query that decides is in `obstacle`; a dry run asks
-//! the same.
+//! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). What
+//! was released, came back or was proven late while the run is being planned counts in the next one, and says so
+//! (`transfer.due_in`). The query that decides is in `obstacle`; a dry run asks the same.
 
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
-//! What a worker says of itself, for screens that explain why work waits. Nothing is decided by it. In Postgres, since Redis may be what is away.
+//! What a worker says of itself, for screens that explain why work waits. Nothing is decided by it. In Postgres, since
+//! Redis may be what is away.
 
 use time::OffsetDateTime;
 
@@ -26,8 +27,9 @@ pub struct WorkerWords {
 }
 
 impl Store {
-    /// Takes down what a worker says, and forgets those that have long been silent. Returns the names of the credentials that tenants and open batches use on
-    /// its rails, and no name if some need none. One statement: an idle fleet says it all the time.
+    /// Takes down what a worker says, and forgets those that have long been silent. Returns the names of the
+    /// credentials that tenants and open batches use on its rails, and no name if some need none. One statement: an
+    /// idle fleet says it all the time.
     pub async fn worker_say(&self, words: WorkerWords) -> Result<Vec<Option<String>>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {

@@ -149,7 +149,8 @@ impl Store {
                         coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held')
                           AND b.closed_at > clock_timestamp() - interval '10 seconds'), 0)::bigint AS recent,
                         -- Since it was first sent, or could have been: a try that brought nothing makes it no younger.
-                        min(CASE WHEN b.state = 'ready' THEN r.paying_at ELSE coalesce(b.first_sent_at, r.paying_at) END)
+                        min(CASE WHEN b.state = 'ready' THEN r.paying_at
+                                 ELSE coalesce(b.first_sent_at, r.paying_at) END)
                           FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')) AS oldest,
                         coalesce(max(b.failures) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), 0) AS failures
                    FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1",

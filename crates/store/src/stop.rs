@@ -69,12 +69,16 @@ macro_rules! left_sql {
     () => {
         "CROSS JOIN LATERAL (
                      SELECT CASE WHEN b.state = 'ready' THEN p.planned
-                                 WHEN b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no THEN least(b.stop_unsent, p.planned)
+                                 WHEN b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no
+                                   THEN least(b.stop_unsent, p.planned)
                                  WHEN EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL) THEN 0
                                  ELSE p.planned END AS unsent, p.planned + p.unknown AS open,
                             b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no AS is_answering
-                       FROM (SELECT count(*) FILTER (WHERE state = 'planned') AS planned, count(*) FILTER (WHERE state = 'unknown') AS unknown
-                               FROM payout WHERE b.state IN ('ready', 'sending') AND id BETWEEN b.first_payout_id AND b.last_payout_id) AS p) AS n"
+                       FROM (SELECT count(*) FILTER (WHERE state = 'planned') AS planned,
+                                    count(*) FILTER (WHERE state = 'unknown') AS unknown
+                               FROM payout
+                              WHERE b.state IN ('ready', 'sending')
+                                AND id BETWEEN b.first_payout_id AND b.last_payout_id) AS p) AS n"
     };
 }
 
@@ -192,19 +196,22 @@ impl Store {
         .await
     }
 
-    /// How many payouts of a cancelled run are never sent: those that are cancelled, and those that will be when the calls under way have ended. Of one
-    /// moment, so that none is in both.
+    /// How many payouts of a cancelled run are never sent: those that are cancelled, and those that will be when the
+    /// calls under way have ended. Of one moment, so that none is in both.
     pub async fn cancel_counts(&self, run: RunId) -> Result<(i64, i64), StoreError> {
         let pool = self.pool.clone();
+        let (first, last) = run.payouts();
         detached(async move {
             sqlx::query_as(concat!(
                 "-- cancel_counts
-                 SELECT coalesce((SELECT sum(payouts) FROM outcome_change WHERE run_id = $1 AND state = 'cancelled'), 0)::bigint,
+                 SELECT (SELECT count(*) FROM payout WHERE id BETWEEN $2 AND $3 AND state = 'cancelled'),
                         coalesce((SELECT sum(n.unsent) FROM run r JOIN batch b ON b.run_id = r.id ",
                 left_sql!(),
                 " WHERE r.id = $1 AND b.state IN ('ready', 'sending')), 0)::bigint"
             ))
             .bind(run.0)
+            .bind(first.0)
+            .bind(last.0)
             .fetch_one(&pool)
             .await
             .step("cancel_counts")

@@ -1,4 +1,5 @@
-//! Says in Postgres what this worker can do and what it lacks, so that a screen can tell why work waits, and keeps what it lacks for its own readiness.
+//! Says in Postgres what this worker can do and what it lacks, so that a screen can tell why work waits, and keeps what
+//! it lacks for its own readiness.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use crate::Process;
 
 /// Between two looks whether there is something else to say.
 const LOOKED: Duration = Duration::from_secs(2);
-/// It is said again at least so often: a third of the time after which a silent worker counts as dead. An idle fleet asks little else of Postgres.
+/// It is said again at least so often: a third of the time after which a silent worker counts as dead. An idle fleet
+/// asks little else of Postgres.
 const SAID: Duration = Duration::from_secs(10);
 
 /// Which credentials that are used on its rails a worker cannot read.
@@ -30,7 +32,8 @@ impl Lacks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone() // it is only replaced
     }
 
-    /// What is lacking, for whoever asks whether the worker is ready: an error if it could not pay anything that is used.
+    /// What is lacking, for whoever asks whether the worker is ready: an error if it could not pay anything that is
+    /// used.
     pub(crate) fn told(&self) -> Result<Option<String>, String> {
         let Lacked { names, is_all } = self.read();
         let variables: Vec<String> = names.iter().map(|name| format!("PAYFLEET_RAIL_CREDENTIAL_{name}")).collect();
@@ -48,7 +51,8 @@ impl Lacks {
         let lacked = Lacked { is_all: !names.is_empty() && names.len() == used.len(), names };
         let mut before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if *before != lacked && !lacked.names.is_empty() {
-            tracing::warn!(credentials = ?lacked.names, "these are used, and cannot be read here; their batches are left to other workers");
+            let credentials = &lacked.names;
+            tracing::warn!(?credentials, "these are used, and cannot be read here; their batches are left to others");
         }
         *before = lacked;
     }

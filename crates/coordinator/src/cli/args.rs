@@ -280,7 +280,8 @@ pub struct HoldsArgs {
 pub enum HoldsCommand {
     /// Say what was found out about payouts; it counts when a second person says the same
     ///
-    /// Of several each is decided by itself, with every rule that it has alone: the answer counts what came of it, and names each that was refused.
+    /// Of several each is decided by itself, with every rule that it has alone: the answer counts what came of it, and
+    /// names each that was refused.
     #[command(after_help = DECIDE_HELP)]
     Decide(DecideArgs),
 }
@@ -291,7 +292,8 @@ pub struct DecideArgs {
     /// The numbers of payouts; `holds` lists them
     #[arg(env = "PAYFLEET_PAYOUT", required_unless_present_any = ["from", "run"])]
     pub payouts: Vec<PayoutId>,
-    /// A file of numbers or keys of payouts, one a line; - is the standard input. Empty lines and those that begin with # are passed over
+    /// A file of numbers or keys of payouts, one a line; - is the standard input. Empty lines and those that begin with
+    /// # are passed over
     #[arg(long, env = "PAYFLEET_FROM", value_name = "FILE", conflicts_with_all = ["payouts", "run"])]
     pub from: Option<PathBuf>,
     /// All payouts of this run that are held for the reason of --code
@@ -501,7 +503,8 @@ pub enum PayoutCommand {
     /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again. Where the rail knows a whole batch by one
     /// key, nothing of a batch that was perhaps sent is sent again then: its other payouts wait until it is known what became of them.
     ///
-    /// Numbers of payouts are shown by `run show` and `affiliate show`. Before the payouts exist, `affiliate hold` is what stops that affiliate.
+    /// Numbers of payouts are shown by `run show` and `affiliate show`. Before the payouts exist, `affiliate hold` is
+    /// what stops that affiliate.
     Stop(PayoutStopArgs),
     /// Let a stopped payout go on; if its run is over, its money is due again
     Release(PayoutNumber),

@@ -12,7 +12,8 @@ use super::args::AffiliateName;
 /// What a list looks like.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FormArgs {
-    /// As CSV, with amounts in units. Safe to open in a spreadsheet: a text that begins with =, +, -, @, a tab or a line end gets an ' in front
+    /// As CSV, with amounts in units. Safe to open in a spreadsheet: a text that begins with =, +, -, @, a tab or a
+    /// line end gets an ' in front
     #[arg(long, env = "PAYFLEET_CSV", value_parser = FalseyValueParser::new(), conflicts_with = "json")]
     pub csv: bool,
     /// Show where money goes in full, and not masked
@@ -35,8 +36,8 @@ fn show_help() -> String {
   payfleet-coordinator run show 7 --excluded                   who was not paid, why, and what stands in the way now
   payfleet-coordinator run show 7 --payouts --csv --destinations > run-7.csv
 
-An exclusion was counted under its first reason; what stands in the way now is all that would keep that amount from being paid as
-the data are at this moment.
+An exclusion was counted under its first reason; what stands in the way now is all that would keep that amount
+from being paid as the data are at this moment.
 
 {EXIT_CODES}"
     )
@@ -84,7 +85,8 @@ pub struct AffiliateShowArgs {
     #[command(flatten)]
     pub of: AffiliateName,
     /// How many of the tenant's last runs are looked through
-    #[arg(long, env = "PAYFLEET_RUNS", value_name = "N", default_value_t = 12, value_parser = value_parser!(i64).range(1..=1_000))]
+    #[arg(long, env = "PAYFLEET_RUNS", value_name = "N", default_value_t = 12,
+          value_parser = value_parser!(i64).range(1..=1_000))]
     pub runs: i64,
     /// Show where it is paid in full, and not masked
     #[arg(long, env = "PAYFLEET_DESTINATIONS", value_parser = FalseyValueParser::new())]
@@ -135,7 +137,10 @@ impl FromStr for PayoutName {
             return Ok(PayoutName::Number(number));
         }
         let key: PayoutKey = text.parse().map_err(|_| {
-            format!("`{text}` is neither the number of a payout, such as 4294967297, nor a key, such as 4294967297-75bdaf23be364a57")
+            format!(
+                "`{text}` is neither the number of a payout, such as 4294967297, nor a key, such as \
+                 4294967297-75bdaf23be364a57"
+            )
         })?;
         let payout = key.payout().map_err(|error| error.to_string())?;
         Ok(PayoutName::Key(key, payout))

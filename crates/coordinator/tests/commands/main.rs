@@ -12,3 +12,4 @@ mod people;
 mod runbook;
 mod runs;
 mod status;
+mod views;

@@ -1,4 +1,5 @@
-//! What stands between an affiliate and its money: balances, ways to be paid, who holds it, what became of it in the last runs.
+//! What stands between an affiliate and its money: balances, ways to be paid, who holds it, what became of it in the
+//! last runs.
 
 use payfleet_domain::{AffiliateId, Currency, Money, PayoutId, RunId, TenantId};
 use rust_decimal::Decimal;
@@ -133,7 +134,8 @@ pub struct InRun {
 const MONTHS_AHEAD: i32 = 24;
 
 impl Store {
-    /// An affiliate of a tenant. `minimum` is that of the run that is asked about, if one has been planned before: else of this. `runs` is how many are shown.
+    /// An affiliate of a tenant. `minimum` is that of the run that is asked about, if one has been planned before: else
+    /// of this. `runs` is how many are shown.
     pub async fn affiliate_view(
         &self,
         tenant: TenantId,
@@ -204,7 +206,8 @@ async fn balances(
                     AND c.due_at > now.at), 0)::text AS not_yet_due,
                 coalesce((SELECT sum(p.amount_minor) FROM run r
                     JOIN payout p ON p.run_id = r.id AND p.affiliate_id = $2 AND p.currency = k.currency
-                  WHERE r.tenant_id = $1 AND p.state IN ('planned', 'accepted', 'unknown', 'held')), 0)::text AS reserved
+                  WHERE r.tenant_id = $1
+                    AND p.state IN ('planned', 'accepted', 'unknown', 'held')), 0)::text AS reserved
            FROM now, account k WHERE k.tenant_id = $1 AND k.affiliate_id = $2 ORDER BY k.currency",
     )
     .bind(tenant.0)
@@ -297,7 +300,8 @@ async fn placed(
            FROM affiliate a LEFT JOIN control c ON c.affiliate_id = a.id AND c.lifted_at IS NULL
           WHERE a.tenant_id = $1 AND a.id = $2 AND a.on_hold
           UNION ALL
-         SELECT 'contest', 'payout ' || payout_id || ' was proven paid after its money was due again', opened_at, payout_id
+         SELECT 'contest', 'payout ' || payout_id || ' was proven paid after its money was due again',
+                opened_at, payout_id
            FROM contest WHERE tenant_id = $1 AND affiliate_id = $2 AND closed_at IS NULL
           UNION ALL
          SELECT 'stop', c.reason, c.set_at, c.payout_id

@@ -162,8 +162,8 @@ impl Store {
         Ok(sums.into_iter().map(line).collect())
     }
 
-    /// What a run that was planned now, up to this very moment, would decide about one affiliate: what is due to it by now in each currency, and all that
-    /// stands in the way. `minimum` is that of the run.
+    /// What a run that was planned now, up to this very moment, would decide about one affiliate: what is due to it by
+    /// now in each currency, and all that stands in the way. `minimum` is that of the run.
     pub(super) async fn decided_now(
         &self,
         tenant: TenantId,

@@ -1,5 +1,6 @@
-//! What people look at: who is paid in a run and who not, by name; the life of one payout; what stands between an affiliate and its money; why work waits.
-//! Everything here only reads. What may be long comes in pages, each of which begins behind the last row of the one before.
+//! What people look at: who is paid in a run and who not, by name; the life of one payout; what stands between an
+//! affiliate and its money; why work waits. Everything here only reads. What may be long comes in pages, each of which
+//! begins behind the last row of the one before.
 
 mod affiliate;
 mod decided;

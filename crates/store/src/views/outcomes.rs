@@ -1,5 +1,4 @@
-//! What became of a run's payouts, in counts: from what its plan counted and what was counted with each move (table `outcome_change`), so that it takes no
-//! longer for a million payouts than for ten.
+//! What became of a run's payouts, in counts.
 
 use payfleet_domain::{Currency, PayoutState, RunId};
 use sqlx::Row;
@@ -32,21 +31,19 @@ pub struct CodeCount {
 }
 
 impl Store {
-    /// What became of a run's payouts, by state and currency.
+    /// What became of a run's payouts, by state and currency. Reads each of them once: a few tenths of a second for a million.
     pub async fn run_outcomes(&self, run: RunId) -> Result<Vec<OutcomeCount>, StoreError> {
         let pool = self.pool.clone();
+        let (first, last) = run.payouts();
         detached(async move {
             let read = "run_outcomes";
             let rows = sqlx::query(
                 "-- run_outcomes
-                 SELECT state, currency, sum(payouts)::bigint AS payouts, sum(amount_minor)::text AS minor
-                   FROM (SELECT 'planned' AS state, currency, accounts AS payouts, amount_minor
-                           FROM run_plan WHERE run_id = $1 AND verdict = 'pay'
-                          UNION ALL
-                         SELECT state, currency, payouts, amount_minor FROM outcome_change WHERE run_id = $1) AS moved
-                  GROUP BY state, currency HAVING sum(payouts) <> 0 ORDER BY state, currency",
+                 SELECT state, currency, count(*) AS payouts, sum(amount_minor)::text AS minor FROM payout
+                  WHERE id BETWEEN $1 AND $2 GROUP BY state, currency ORDER BY state, currency",
             )
-            .bind(run.0)
+            .bind(first.0)
+            .bind(last.0)
             .fetch_all(&pool)
             .await
             .step(read)?;
@@ -66,7 +63,8 @@ impl Store {
         .await
     }
 
-    /// What went wrong in a run, by code, most frequent first. Looks at what was refused or is held, and into batches that are tried again.
+    /// What went wrong in a run, by code, most frequent first. Looks at what was refused or is held, and into batches
+    /// that are tried again.
     pub async fn run_codes(&self, run: RunId) -> Result<Vec<CodeCount>, StoreError> {
         let pool = self.pool.clone();
         let (first, last) = run.payouts();

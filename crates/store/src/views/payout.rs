@@ -1,4 +1,5 @@
-//! The whole life of one payout, in the order of time: what it is made of, what was tried, what was answered, what people said.
+//! The whole life of one payout, in the order of time: what it is made of, what was tried, what was answered, what
+//! people said.
 
 use payfleet_domain::{Currency, Money, NotPaid, PayoutId, PayoutKey, PayoutState};
 use serde::{Deserialize, Serialize};
@@ -170,7 +171,8 @@ const EVENTS: &str = "-- payout_events
      UNION ALL
     SELECT opened_at, 3, jsonb_build_object('what', 'attempt', 'batch', batch_id, 'n', n, 'worker', worker) FROM tried
      UNION ALL
-    SELECT closed_at, 4, jsonb_build_object('what', 'attempt_ended', 'batch', batch_id, 'n', n, 'result', result) FROM tried
+    SELECT closed_at, 4, jsonb_build_object('what', 'attempt_ended', 'batch', batch_id, 'n', n, 'result', result)
+      FROM tried
      UNION ALL
     SELECT seen_at, 5, jsonb_build_object('what', 'evidence', 'source', source, 'says', says, 'reference', reference,
                                           'code', code) FROM evidence WHERE payout_id = $1
@@ -178,8 +180,9 @@ const EVENTS: &str = "-- payout_events
     SELECT settled_at, 6, jsonb_build_object('what', 'paid', 'reference', reference) FROM payout WHERE id = $1
      UNION ALL
     SELECT l.read_at, 7, jsonb_build_object(
-             'what', 'line', 'source', l.source, 'kind', l.kind, 'reference', l.reference, 'amount_minor', l.amount_minor,
-             'fee_minor', l.fee_minor, 'currency', l.currency, 'account', r.rail || '/' || r.account,
+             'what', 'line', 'source', l.source, 'kind', l.kind, 'reference', l.reference,
+             'amount_minor', l.amount_minor, 'fee_minor', l.fee_minor, 'currency', l.currency,
+             'account', r.rail || '/' || r.account,
              'differs', array_remove(ARRAY[
                CASE WHEN differs_amount THEN 'amount' END, CASE WHEN differs_currency THEN 'currency' END,
                CASE WHEN differs_destination THEN 'destination' END, CASE WHEN differs_account THEN 'account' END,
@@ -219,7 +222,8 @@ const EVENTS: &str = "-- payout_events
     SELECT raised_at, 57, jsonb_build_object('what', 'alarm', 'alarm', id, 'kind', kind, 'words', words)
       FROM alarm WHERE run_id = $2 AND payout_id = $1
      UNION ALL
-    SELECT w.answered_at, 58, jsonb_build_object('what', 'alarm_answered', 'alarm', a.id, 'person', p.name, 'words', w.words)
+    SELECT w.answered_at, 58, jsonb_build_object('what', 'alarm_answered', 'alarm', a.id, 'person', p.name,
+                                                 'words', w.words)
       FROM alarm a JOIN alarm_answer w ON w.alarm_id = a.id JOIN person p ON p.id = w.person_id
      WHERE a.run_id = $2 AND a.payout_id = $1
      UNION ALL
@@ -239,8 +243,8 @@ impl Store {
             let mut connection = pool.acquire().await.step("payout_view")?;
             let head = sqlx::query(
                 "-- payout_view
-                 SELECT p.affiliate_id, a.external_id, a.name, p.currency, p.amount_minor, p.carried_minor, p.state, p.code,
-                        p.reference, m.method, m.destination, a.on_hold OR EXISTS (
+                 SELECT p.affiliate_id, a.external_id, a.name, p.currency, p.amount_minor, p.carried_minor, p.state,
+                        p.code, p.reference, m.method, m.destination, a.on_hold OR EXISTS (
                           SELECT FROM control c WHERE c.payout_id = p.id AND c.lifted_at IS NULL) AS is_controlled,
                         EXISTS (SELECT FROM listed l WHERE l.run_id = p.run_id
                                    AND l.block = ((p.id & 4294967295) >> 13)::int

@@ -81,8 +81,8 @@ impl Store {
             // Those with a code are found without a look at the others.
             let sql = format!(
                 "-- payouts_page
-                 SELECT p.id, a.external_id, a.name, p.currency, p.amount_minor, p.state, p.code, p.reference, p.settled_at,
-                        m.method, m.destination
+                 SELECT p.id, a.external_id, a.name, p.currency, p.amount_minor, p.state, p.code, p.reference,
+                        p.settled_at, m.method, m.destination
                    FROM (SELECT * FROM payout
                           WHERE id > $1 AND id <= $2 AND ($3::text IS NULL OR state = $3) {}
                           ORDER BY id LIMIT $4) AS p
@@ -147,7 +147,8 @@ impl Store {
         .await
     }
 
-    /// Exclusions of a run behind the affiliate that was read last, in order: of at most so many accounts, or a few more where the last affiliate has several.
+    /// Exclusions of a run behind the affiliate that was read last, in order: of at most so many accounts, or a few
+    /// more where the last affiliate has several.
     pub async fn exclusions_page(
         &self,
         run: &RunRow,

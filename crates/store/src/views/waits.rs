@@ -25,7 +25,8 @@ pub struct Waiting {
     pub batches: i64,
     /// Payouts in them; of those that are held, only the payouts that are.
     pub payouts: i64,
-    /// Since when the oldest of them has been open: since its run began to pay, or since it was first sent. Never moved by a try that brought nothing.
+    /// Since when the oldest of them has been open: since its run began to pay, or since it was first sent. Never moved
+    /// by a try that brought nothing.
     pub since: Option<OffsetDateTime>,
     /// When the next of them is looked at, if nobody may before.
     pub until: Option<OffsetDateTime>,
@@ -66,9 +67,10 @@ impl Store {
                      FROM batch b JOIN run r ON r.id = b.run_id
                     WHERE b.run_id = ANY($1) AND b.state IN ('ready', 'sending', 'accepted', 'held')
                       AND r.state <> 'planning')
-                 SELECT run_id, rail, account, credential, state, turn, is_paused, has_begun, failures > 0 AS has_failed,
-                        CASE WHEN failures > 0 THEN last_code END AS code, count(*) AS batches,
-                        sum(waiting)::bigint AS payouts, min(since) AS since, max(failures) AS failures,
+                 SELECT run_id, rail, account, credential, state, turn, is_paused, has_begun,
+                        failures > 0 AS has_failed, CASE WHEN failures > 0 THEN last_code END AS code,
+                        count(*) AS batches, sum(waiting)::bigint AS payouts,
+                        min(since) AS since, max(failures) AS failures,
                         CASE WHEN turn = 'later' THEN min(available_at) END AS until
                    FROM open
                   GROUP BY run_id, rail, account, credential, state, turn, is_paused, has_begun, failures > 0,

@@ -7,7 +7,8 @@ use sqlx::postgres::PgRow;
 use crate::connect::{Step, Store, StoreError, detached};
 
 impl Store {
-    /// What the workers that live offer, by name. One that has said nothing for half a minute is dead, or cannot reach Postgres, which is as good.
+    /// What the workers that live offer, by name. One that has said nothing for half a minute is dead, or cannot reach
+    /// Postgres, which is as good.
     pub async fn workers_alive(&self) -> Result<Vec<WorkerOffer>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
