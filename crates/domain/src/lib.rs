@@ -8,6 +8,7 @@
 
 mod account;
 mod alarm;
+mod attempt;
 mod batch;
 mod decide;
 mod decision;
@@ -31,7 +32,8 @@ mod wait;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
-pub use batch::{BatchState, IllegalBatchMove};
+pub use attempt::{AttemptResult, one_may_spoil};
+pub use batch::{BatchStanding, BatchState, IllegalBatchMove};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
     next_step, refusal_verdict, silence_step, stall_step,
@@ -50,7 +52,7 @@ pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
 pub use person::{Act, NoToken, NotAllowed, Person, PersonName, Role, TokenHash};
-pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
+pub use rail::{Follow, KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
