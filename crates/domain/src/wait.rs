@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{BatchState, Rail};
+use crate::{BatchState, Follow, Rail};
 
 /// What a worker that lives says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,8 +146,8 @@ pub fn wait_reason(facts: &WaitFacts<'_>, workers: &[WorkerOffer]) -> WaitReason
     if facts.state == BatchState::Held {
         return WaitReason::Held;
     }
-    let can_be_asked = Rail::named(facts.rail).is_ok_and(Rail::can_be_looked_up);
-    if facts.state == BatchState::Accepted && !can_be_asked {
+    let tells_by_statement = Rail::named(facts.rail).is_ok_and(|rail| rail.follow == Follow::ByStatement);
+    if facts.state == BatchState::Accepted && tells_by_statement {
         return WaitReason::Statement;
     }
     if facts.turn == Turn::InHand {

@@ -161,7 +161,8 @@ const EVENTS: &str = "-- payout_events
   subject AS (
     SELECT 'hold' AS name, id FROM hold WHERE payout_id = $1 UNION ALL
     SELECT 'movement', id FROM movement WHERE payout_id = $1 UNION ALL
-    SELECT 'contest', id FROM contest WHERE payout_id = $1)
+    SELECT 'contest', id FROM contest WHERE payout_id = $1 UNION ALL
+    SELECT 'control', id FROM control WHERE payout_id = $1 OR affiliate_id = $3)
   SELECT at, what FROM (
     SELECT created_at AS at, 0 AS place, jsonb_build_object('what', 'run_created') AS what FROM run WHERE id = $2
      UNION ALL
