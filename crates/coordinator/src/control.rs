@@ -8,7 +8,7 @@ use crate::cli::{AffiliateCommand, PayoutCommand};
 use crate::failure::Failure;
 use crate::people::who;
 use crate::rails::tenant;
-use crate::show;
+use crate::{life, show, who};
 
 /// `payout`.
 pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Failure> {
@@ -21,6 +21,7 @@ pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Fai
             let lifted = store.payout_release(args.payout).await?;
             show::print(&told_lifted(&format!("payout {} is not stopped any more", args.payout), lifted));
         }
+        PayoutCommand::Show(args) => return life::show(store, args).await,
     }
     Ok(ExitCode::Done)
 }
@@ -48,6 +49,7 @@ pub async fn affiliate(store: &Store, what: &AffiliateCommand) -> Result<ExitCod
             };
             show::print(&told_lifted(&format!("affiliate {name} is not on hold any more"), lifted));
         }
+        AffiliateCommand::Show(args) => return who::show(store, args).await,
     }
     Ok(ExitCode::Done)
 }

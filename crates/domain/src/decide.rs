@@ -92,6 +92,20 @@ impl HoldReason {
 }
 
 impl HoldReason {
+    /// All reasons.
+    pub const ALL: [HoldReason; 10] = [
+        HoldReason::NoWayToKnow,
+        HoldReason::HorizonExpired,
+        HoldReason::BudgetExhausted,
+        HoldReason::Poison,
+        HoldReason::StoppedInDoubt,
+        HoldReason::NoNews,
+        HoldReason::RejectedByFile,
+        HoldReason::OnHold,
+        HoldReason::Stopped,
+        HoldReason::Contested,
+    ];
+
     /// The controls: nothing is in doubt about what they hold. One person lifts a hold or a stop; a contest ends by two.
     pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
 
@@ -108,6 +122,18 @@ impl HoldReason {
             | HoldReason::Stopped
             | HoldReason::Contested => PayoutEvent::Hold,
         }
+    }
+}
+
+impl std::str::FromStr for HoldReason {
+    type Err = String;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|reason| reason.code() == code);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(HoldReason::code).collect();
+            format!("`{code}` is no reason for a hold; there are {}", known.join(", "))
+        })
     }
 }
 

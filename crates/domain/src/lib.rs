@@ -17,6 +17,7 @@ mod exclusion;
 mod ids;
 pub mod invariant;
 mod key;
+mod mask;
 mod money;
 mod outcome;
 mod payee;
@@ -27,6 +28,7 @@ mod rail;
 mod rule;
 mod run;
 mod statement;
+mod wait;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
@@ -41,6 +43,7 @@ pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
+pub use mask::masked;
 pub use money::{
     AmountError, Currency, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, Money, UnknownCurrency,
 };
@@ -53,3 +56,4 @@ pub use rail::{Follow, KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
+pub use wait::{Turn, WaitFacts, WaitReason, WorkerOffer, wait_reason};

@@ -142,7 +142,7 @@ pub enum HoldError {
 }
 
 /// Whether a hold has this reason because somebody wants it so, and not for want of knowledge.
-fn is_control(reason: &str) -> bool {
+pub(crate) fn is_control(reason: &str) -> bool {
     HoldReason::CONTROLS.iter().any(|control| control.code() == reason)
 }
 
@@ -380,6 +380,18 @@ async fn not_paid_refused(
             Some(HoldError::OnStatement { payout, known })
         }
     })
+}
+
+/// What is known of a payout of this batch that is held for want of knowledge.
+pub(crate) async fn held_facts(
+    connection: &mut PgConnection,
+    payout: PayoutId,
+    batch: BatchId,
+) -> Result<HoldFacts, StoreError> {
+    let sent = sent_read(connection, &[payout.run().0], Some(batch.0)).await?;
+    let known = known_read(connection, &[payout.0]).await?;
+    let sent = sent.first().ok_or_else(|| StoreError::Broken(format!("payout {payout} is held, and in no batch")))?;
+    Ok(sent.facts(known.contains_key(&payout.0)))
 }
 
 async fn hold_carry_out(

@@ -48,6 +48,8 @@ pub struct Applied {
     pub alarms: u64,
     /// Where money came back, or was proven paid late: the payouts of each run, the first of them by their numbers.
     pub told: BTreeMap<RunId, Told>,
+    /// How many lines are of payouts of which run; without a run, of none of ours.
+    pub of_runs: BTreeMap<Option<RunId>, u64>,
 }
 
 /// What is told of one run.
@@ -79,6 +81,7 @@ impl std::ops::AddAssign for Applied {
         self.rejected_otherwise += more.rejected_otherwise;
         self.alarms += more.alarms;
         more.told.into_iter().for_each(|(run, told)| *self.told.entry(run).or_default() += told);
+        more.of_runs.into_iter().for_each(|(run, lines)| *self.of_runs.entry(run).or_default() += lines);
     }
 }
 
@@ -206,6 +209,7 @@ async fn record(
         },
         alarms: moved.alarms,
         told,
+        of_runs: matched.of_runs.clone(),
     }))
 }
 

@@ -60,6 +60,7 @@ async fn a_run_of_the_first_release_goes_on_to_its_end() {
     assert_eq!(db.store.schema_state().await.unwrap(), SchemaState::Current);
 
     let run = RunId(1);
+    crate::views::assert_outcomes(&db, run).await;
     let [_, sent, ready, taken] = db.batches(run).await[..] else { panic!("four batches") };
     let again = db.lease(sent).await;
     assert_eq!(next_step(rail(&again.rail), &again.facts), NextStep::Submit, "under the same key");
@@ -75,6 +76,7 @@ async fn a_run_of_the_first_release_goes_on_to_its_end() {
         db.line_read("sandbox-file", db.line(*payout, &format!("bank-{n}")).await).await;
     }
     assert_eq!(db.states(run).await, "paid 8");
+    crate::views::assert_outcomes(&db, run).await;
     assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
     db.assert_ledger().await;
     db.drop().await;
