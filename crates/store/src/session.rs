@@ -7,28 +7,28 @@
 //! sqlx's own pool is no help here: it asks a connection that is given back whether it still answers, and waits for that without an end.
 
 mod connection;
-mod watch;
+mod silence;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::places::Places;
 pub(crate) use connection::Connection;
 use connection::Held;
-use watch::{look_after, silences};
+use silence::{look_after, silences};
 
 /// How long to wait for a connection, be it free, cleared or made.
 const ACQUIRE: Duration = Duration::from_secs(5);

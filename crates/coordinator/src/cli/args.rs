@@ -8,9 +8,9 @@ use payfleet_domain::{HoldReason, PayoutId, Period, PersonName, Rail, Role, RunI
 use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
+use super::DECIDE_HELP;
 use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
 use super::views::{AffiliateShowArgs, FormArgs, PayoutShowArgs, RunCommand};
-use super::{DECIDE_HELP, EXIT_CODES};
 
 /// What a sample is like.
 #[derive(Debug, Args)]
