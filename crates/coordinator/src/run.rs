@@ -39,6 +39,9 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
     let (Some(name), Some(period)) = (&args.tenant, args.period) else {
         return Err(Failure::usage("`run` needs --tenant and --period"));
     };
+    if args.form.csv && !args.list {
+        return Err(Failure::usage("--csv is of a list: --dry-run --list, or `run show RUN`"));
+    }
     let new = NewRun {
         tenant: tenant(store, name).await?,
         period,

@@ -242,13 +242,13 @@ pub struct DecideArgs {
     pub payouts: Vec<PayoutId>,
     /// A file of numbers or keys of payouts, one a line; - is the standard input. Empty lines and those that begin with
     /// # are passed over
-    #[arg(long, env = "PAYFLEET_FROM", value_name = "FILE", conflicts_with_all = ["payouts", "run"])]
+    #[arg(long, env = "PAYFLEET_HOLDS_FROM", value_name = "FILE", conflicts_with_all = ["payouts", "run"])]
     pub from: Option<PathBuf>,
     /// All payouts of this run that are held for the reason of --code
-    #[arg(long, env = "PAYFLEET_RUN", requires = "code", conflicts_with_all = ["payouts", "from"])]
+    #[arg(long, env = "PAYFLEET_HOLDS_RUN", requires = "code", conflicts_with_all = ["payouts", "from"])]
     pub run: Option<RunId>,
     /// The reason for which they are held, as `holds` shows it
-    #[arg(long, env = "PAYFLEET_CODE", value_name = "REASON", requires = "run")]
+    #[arg(long, env = "PAYFLEET_HOLDS_CODE", value_name = "REASON", requires = "run")]
     pub code: Option<HoldReason>,
     /// What was found out
     #[command(flatten)]

@@ -65,16 +65,16 @@ pub struct RunShowArgs {
 #[group(multiple = false)]
 pub struct WhichArgs {
     /// Only payouts
-    #[arg(long)]
+    #[arg(long, env = "PAYFLEET_SHOW_PAYOUTS", value_parser = FalseyValueParser::new())]
     pub payouts: bool,
     /// Only who was excluded
-    #[arg(long)]
+    #[arg(long, env = "PAYFLEET_SHOW_EXCLUDED", value_parser = FalseyValueParser::new())]
     pub excluded: bool,
     /// Only payouts that were refused
-    #[arg(long)]
+    #[arg(long, env = "PAYFLEET_SHOW_REFUSED", value_parser = FalseyValueParser::new())]
     pub refused: bool,
     /// Only payouts that are held
-    #[arg(long)]
+    #[arg(long, env = "PAYFLEET_SHOW_HELD", value_parser = FalseyValueParser::new())]
     pub held: bool,
 }
 

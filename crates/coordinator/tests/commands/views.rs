@@ -55,7 +55,7 @@ fn everybody_is_named_before_and_after_with_all_that_stands_in_the_way() {
     let json = place.run(&[&JANUARY[..], &["--dry-run", "--list", "--json", "--destinations"]].concat()).json();
     assert_eq!(json["accounts"][0]["destination"], "ann@example.com");
     assert_eq!((&json["accounts"][0]["amount_minor"], json["plan"].as_array().unwrap().len()), (&2500.into(), 3));
-    for wrong in [&["--list"][..], &["--dry-run", "--csv", "--json", "--list"]] {
+    for wrong in [&["--list"][..], &["--dry-run", "--csv", "--json", "--list"], &["--dry-run", "--csv"]] {
         assert_eq!(place.run(&[&JANUARY[..], wrong].concat()).code, 64, "{wrong:?}");
     }
 
