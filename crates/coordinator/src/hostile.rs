@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 /// Reads a file of affiliates: whether it would be handed to the store, or what is said to its author.
 pub fn affiliates(file: Vec<u8>) -> Result<(), String> {
-    judged(Affiliates, file)
+    judged(Affiliates::default(), file)
 }
 
 /// The same for a file of commissions.

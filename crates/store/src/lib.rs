@@ -22,6 +22,7 @@ mod import;
 mod intent;
 mod lease;
 mod locks;
+mod method;
 mod movement;
 mod order;
 mod payout;
@@ -38,6 +39,7 @@ mod session;
 mod split;
 mod status;
 mod stop;
+mod stray;
 mod sweep;
 mod tenant;
 mod watched;
@@ -57,6 +59,7 @@ pub use import::{
 
 pub use intent::{Intent, IntentRefused};
 pub use lease::{Lease, LeasedBatch};
+pub use method::{KindSaid, MethodUse};
 pub use order::Order;
 pub use plan::{PlanLine, PlanProgress, Planned};
 
@@ -74,5 +77,5 @@ pub use split::SplitRefused;
 pub use status::{BatchProgress, CodeCount, OutcomeCount, ReturnedPayout, RunAside, RunStatus};
 pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
 pub use sweep::{SweepLock, Sweeper};
-pub use tenant::TenantRail;
+pub use tenant::{RailRemoved, TenantRail};
 pub use watched::Watched;

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand, value_parser};
-use payfleet_domain::{PayoutId, Period, PersonName, Rail, Role, RunId};
+use payfleet_domain::{PayoutId, Period, PersonName, Role, RunId};
 use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
 use super::EXIT_CODES;
-use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
+use super::values::{minimum, reason, reference, tenant_name};
 
 /// What can be imported.
 #[derive(Debug, Subcommand)]
@@ -18,7 +18,9 @@ pub enum ImportCommand {
     ///
     /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
     /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
-    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned keep theirs.
+    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned
+    /// keep theirs. What a destination is follows from its method (`rails set --help`); it is checked as that, and sent
+    /// as it is written. country is two letters of ISO 3166, or empty.
     ///
     /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
     /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
@@ -32,7 +34,8 @@ pub enum ImportCommand {
     /// Commissions and clawbacks of affiliates that are known
     ///
     /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
-    /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
+    /// the currency has), currency (ISO 4217, one that there was at that time), earned_at (RFC 3339), kind (sale: above
+    /// zero; clawback: below). A commission never changes: the
     /// same id with anything else is an error.
     #[command(after_help = EXIT_CODES)]
     Commissions(ImportArgs),
@@ -95,51 +98,6 @@ pub struct SampleArgs {
     /// Import into this tenant, which is made if it is new
     #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
     pub tenant: Option<String>,
-}
-
-/// About rails.
-#[derive(Debug, Subcommand)]
-pub enum RailsCommand {
-    /// Pay a method over this rail from now on; runs that are planned keep theirs
-    #[command(after_help = "Example:
-  payfleet-coordinator rails set --tenant acme --method paypal --rail sandbox-batch --account main --credential ACME_SANDBOX")]
-    Set(RailsSetArgs),
-    /// List the rails that tenants use, and with their classes those there are
-    List(RailsListArgs),
-}
-
-/// Which rail.
-#[derive(Debug, Args)]
-pub struct RailsSetArgs {
-    /// Whose
-    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
-    pub tenant: String,
-    /// The method, as in the affiliates' data
-    #[arg(long, env = "PAYFLEET_METHOD", value_parser = method_name)]
-    pub method: String,
-    /// The rail; `rails list` shows which there are
-    #[arg(long, env = "PAYFLEET_RAIL", value_parser = rail_name)]
-    pub rail: &'static Rail,
-    /// The account there that pays
-    #[arg(long, env = "PAYFLEET_ACCOUNT", default_value = "default", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    pub account: String,
-    /// Say that you know what the rail `null` does: it marks everybody paid and pays nobody; for measuring
-    #[arg(long, env = "PAYFLEET_NULL_RAIL", value_parser = FalseyValueParser::new())]
-    pub null_rail: bool,
-    /// The name under which the workers find the credential; never the credential itself
-    #[arg(long, env = "PAYFLEET_CREDENTIAL", value_name = "NAME", value_parser = credential_name)]
-    pub credential: Option<String>,
-}
-
-/// Whose rails.
-#[derive(Debug, Args)]
-pub struct RailsListArgs {
-    /// Only this tenant's
-    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
-    pub tenant: Option<String>,
-    /// The result as JSON
-    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
-    pub json: bool,
 }
 
 /// Whose months.

@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable.
 
 mod args;
+mod rails;
 mod values;
 
 use clap::{Parser, Subcommand};
@@ -12,9 +13,9 @@ pub use args::{
     AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
     ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs,
     PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs,
-    RailsCommand, RailsListArgs, RailsSetArgs, RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand,
-    StatusArgs, WaitingArgs,
+    RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
 };
+pub use rails::{RailsCommand, RailsListArgs, RailsRemoveArgs, RailsSetArgs};
 pub use values::is_method;
 
 const EXIT_CODES: &str = "\

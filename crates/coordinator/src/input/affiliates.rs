@@ -1,7 +1,10 @@
 //! Files of affiliates: one row is an affiliate with one of its payout methods, or with none. What a row does not say stays as it is: a column that
 //! is not there and an empty field are the same. Something is taken away by the word `none`.
 
-use payfleet_domain::{Currency, Destination, normalise_destination};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use payfleet_domain::{Country, Currency, Destination, DestinationError, DestinationKind, MethodKinds, visible};
 use payfleet_store::{AffiliateRow, AffiliateRows, Said};
 
 use super::commissions::currency;
@@ -21,7 +24,14 @@ const MAX: usize = 10;
 
 /// A file of affiliates.
 #[derive(Debug, Default)]
-pub struct Affiliates;
+pub struct Affiliates {
+    /// Whose.
+    pub tenant: String,
+    /// What the destinations of its methods are.
+    pub kinds: MethodKinds,
+    /// Rows that name a country in words.
+    pub named_countries: Arc<AtomicU64>,
+}
 
 impl Table for Affiliates {
     type Chunk = AffiliateRows;
@@ -43,7 +53,11 @@ impl Table for Affiliates {
     fn row(&mut self, row: &Row<'_>, chunk: &mut AffiliateRows) -> Result<(), Problem> {
         let id = row.id(ID)?;
         let currency = currency(row, CURRENCY)?;
-        let destination = destination(row)?;
+        let country = country(row)?;
+        if country.is_name {
+            self.named_countries.fetch_add(1, Ordering::Relaxed);
+        }
+        let destination = self.destination(row)?;
         let (min, max) = (limit(row, MIN, currency)?, limit(row, MAX, currency)?);
         if let (Said::Is(min), Said::Is(max)) = (min, max)
             && min > max
@@ -72,11 +86,11 @@ impl Table for Affiliates {
             id,
             name: row.text(NAME).trim(),
             email: row.text(EMAIL).trim(),
-            country: row.text(COUNTRY).trim(),
+            country: &country.text,
             currency,
             on_hold,
             method: match &destination {
-                Said::Is((method, destination)) => Said::Is((method, destination.as_str())),
+                Said::Is((method, destination)) => Said::Is((method, destination)),
                 Said::Gone => Said::Gone,
                 Said::Nothing => Said::Nothing,
             },
@@ -91,24 +105,46 @@ impl Table for Affiliates {
 /// What takes something away.
 const NONE: &str = "none";
 
-/// Method and destination: both, or neither.
-fn destination<'a>(row: &Row<'a>) -> Result<Said<(&'a str, Destination)>, Problem> {
-    match (row.text(METHOD), row.text(DESTINATION)) {
-        ("", "") => Ok(Said::Nothing),
-        (NONE, "" | NONE) => Ok(Said::Gone),
-        (NONE, _) => {
-            Err(row.problem(DESTINATION, "is not empty and `method` is none; leave it empty or name the method"))
+impl Affiliates {
+    /// Method and destination: both, or neither.
+    fn destination<'a>(&self, row: &Row<'a>) -> Result<Said<(&'a str, Destination)>, Problem> {
+        match (row.text(METHOD), row.text(DESTINATION)) {
+            ("", "") => Ok(Said::Nothing),
+            (NONE, "" | NONE) => Ok(Said::Gone),
+            (NONE, _) => {
+                Err(row.problem(DESTINATION, "is not empty and `method` is none; leave it empty or name the method"))
+            }
+            ("", _) => Err(row.problem(METHOD, "is empty and `destination` is not; fill both or neither")),
+            (_, "") => Err(row.problem(DESTINATION, "is empty and `method` is not; fill both or neither")),
+            (method, _) if !crate::cli::is_method(method) => Err(row.problem(
+                METHOD,
+                format!("`{method}` is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa"),
+            )),
+            (method, text) => {
+                let checked = self.kinds.of(method).check(text);
+                checked.map(|destination| Said::Is((method, destination))).map_err(|error| {
+                    let way = self.another_kind(method, text, &error).unwrap_or_default();
+                    row.problem(DESTINATION, format!("`{}`: {error}{way}", visible(text)))
+                })
+            }
         }
-        ("", _) => Err(row.problem(METHOD, "is empty and `destination` is not; fill both or neither")),
-        (_, "") => Err(row.problem(DESTINATION, "is empty and `method` is not; fill both or neither")),
-        (method, _) if !crate::cli::is_method(method) => Err(row.problem(
-            METHOD,
-            format!("`{method}` is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa"),
-        )),
-        (method, text) => normalise_destination(method, text)
-            .map(|destination| Said::Is((method, destination)))
-            .map_err(|error| row.problem(DESTINATION, format!("`{text}`: {error}; correct it"))),
     }
+
+    /// What to do if not the destination is wrong, but what its method is taken for.
+    fn another_kind(&self, method: &str, text: &str, error: &DestinationError) -> Option<String> {
+        let is_form = matches!(error, DestinationError::Form { .. } | DestinationError::NotAllowed { .. });
+        let fits = |kind: &DestinationKind| *kind != DestinationKind::Opaque && kind.check(text).is_ok();
+        let kind = DestinationKind::ALL.into_iter().find(|kind| is_form && fits(kind))?;
+        let tenant = &self.tenant;
+        Some(format!(
+            "; if those of `{method}` are of kind {kind}, say so: `rails set --tenant {tenant} --method {method} \
+             --kind {kind}`"
+        ))
+    }
+}
+
+fn country<'a>(row: &Row<'a>) -> Result<Country<'a>, Problem> {
+    Country::read(row.text(COUNTRY)).map_err(|error| row.problem(COUNTRY, error.to_string()))
 }
 
 fn limit(row: &Row<'_>, column: usize, currency: Currency) -> Result<Said<i64>, Problem> {

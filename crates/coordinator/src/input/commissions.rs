@@ -33,6 +33,7 @@ impl Table for Commissions {
             .parse_amount(row.text(AMOUNT))
             .map_err(|error| row.problem(AMOUNT, format!("{error}; correct the amount")))?;
         let earned_at = earned_at(row.text(EARNED_AT)).map_err(|what| row.problem(EARNED_AT, what))?;
+        currency.exists_on(earned_at.date()).map_err(|ended| row.problem(CURRENCY, ended.to_string()))?;
         match (row.text(KIND), amount.minor.signum()) {
             ("sale", 1) | ("clawback", -1) => {}
             ("sale" | "clawback", 0) => {
