@@ -19,7 +19,8 @@ pub enum Exclusion {
     Contested,
     /// The affiliate has no payout method.
     NoMethod,
-    /// The affiliate's methods are all marked as unusable.
+    /// A rail has refused the affiliate's destination for ever, as of a closed account, and no other method can be
+    /// used.
     MethodUnusable,
     /// The tenant has no rail for any of the affiliate's methods.
     NoRail,
