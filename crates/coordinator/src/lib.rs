@@ -29,6 +29,7 @@ mod report;
 mod run;
 mod sample;
 mod show;
+mod since;
 mod status;
 mod tick;
 mod wait;

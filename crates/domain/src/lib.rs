@@ -8,7 +8,9 @@
 
 mod account;
 mod alarm;
+mod alike;
 mod batch;
+mod dates;
 mod decide;
 mod decision;
 mod discrepancy;
@@ -29,7 +31,9 @@ mod statement;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
+pub use alike::{look, look_key};
 pub use batch::{BatchState, IllegalBatchMove};
+pub use dates::{Believed, believed};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
     next_step, refusal_verdict, silence_step, stall_step,

@@ -20,6 +20,7 @@ mod hold;
 mod import;
 
 mod intent;
+mod late;
 mod lease;
 mod locks;
 mod movement;
@@ -51,11 +52,13 @@ pub use decision::WordRow;
 pub use generation::{Mark, Memory, NoMark};
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{
-    AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Controls, Fault, Feed, ImportError,
-    Imported, PROBLEMS_SHOWN, RowProblem, Said,
+    AffiliateRow, AffiliateRows, AffiliatesTarget, Change, Changes, CommissionRow, CommissionRows, Controls, Fault,
+    Feed, ImportError, Imported, LateRow, PROBLEMS_SHOWN, RowProblem, Said, Suspicion, SuspicionKind, Suspicions,
+    Terms,
 };
 
 pub use intent::{Intent, IntentRefused};
+pub use late::{CancelledRun, DueSince, MonthCount};
 pub use lease::{Lease, LeasedBatch};
 pub use order::Order;
 pub use plan::{PlanLine, PlanProgress, Planned};

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::late::months_unrun;
 use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK};
 
 /// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
@@ -106,6 +107,21 @@ pub enum RunCreateError {
         /// The tenant's newest.
         last_period: String,
     },
+    /// Months before it have money due and were never run: their money would be paid with it.
+    #[error(
+        "before {period}, {} never run and {} money due; a run of {period} closes {} and pays that money too: \
+         run {} first, or say --skip-months",
+        if months.len() == 1 { format!("{} was", months[0]) } else { format!("{} were", months.join(", ")) },
+        if months.len() == 1 { "has" } else { "have" },
+        if months.len() == 1 { "it" } else { "them" },
+        months[0],
+    )]
+    SkipsMonths {
+        /// The asked one.
+        period: String,
+        /// Those that it would close, in order.
+        months: Vec<String>,
+    },
     /// A further run of a period needs the one before it.
     #[error("run {sequence} of period {period} needs run {before} of it first", before = sequence - 1)]
     SequenceGap {
@@ -201,8 +217,18 @@ async fn run_where(
 
 impl Store {
     /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
-    /// that commit later belong to the next window, whatever their dates. Returns whether it is new.
+    /// that commit later belong to the next window, whatever their dates. Returns whether it is new. What is due of months
+    /// before it that were never run is in its window.
     pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.run_make(new, true).await
+    }
+
+    /// The same, but no run that closes months before it which were never run.
+    pub async fn run_create_in_order(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.run_make(new, false).await
+    }
+
+    async fn run_make(&self, new: NewRun, may_skip: bool) -> Result<(RunRow, bool), RunCreateError> {
         self.transaction("run_create", move |tx| {
                 Box::pin(async move {
                     sqlx::query("-- cutoff_lock\nSELECT pg_advisory_xact_lock($1, $2)")
@@ -245,6 +271,10 @@ impl Store {
                     let before = last.as_ref().filter(|last| last.cutoff == cutoff).map_or(0, |last| last.sequence);
                     if new.sequence != before + 1 {
                         return Ok(Err(RunCreateError::SequenceGap { period, sequence: new.sequence }));
+                    }
+                    let months = if may_skip { Vec::new() } else { months_unrun(tx, new.tenant.0, cutoff).await? };
+                    if !months.is_empty() {
+                        return Ok(Err(RunCreateError::SkipsMonths { period, months }));
                     }
                     let id: i64 = sqlx::query_scalar(
                         "-- run_insert

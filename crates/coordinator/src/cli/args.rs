@@ -34,8 +34,12 @@ pub enum ImportCommand {
     /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
     /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
     /// same id with anything else is an error.
+    ///
+    /// A sale is due after the hold period. A clawback is due at once; one with the order_ref of a sale of the same
+    /// affiliate that no run has counted yet and that is due later, is due together with it. What is of a month that was
+    /// run already is paid by the tenant's next run; the answer says so.
     #[command(after_help = EXIT_CODES)]
-    Commissions(ImportArgs),
+    Commissions(ImportCommissionsArgs),
 }
 
 /// A file and its owner.
@@ -47,9 +51,31 @@ pub struct ImportArgs {
     /// The CSV file; - is the standard input
     #[arg(env = "PAYFLEET_FILE")]
     pub file: PathBuf,
+    /// Only show what would be done, by name; nothing is written
+    #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub dry_run: bool,
+    /// Take nothing of a file with rows that may be the same sale or the same payee twice: equal in all but the id, with
+    /// ids that look alike, or with a destination that another affiliate has or had; without it they are told
+    #[arg(long, env = "PAYFLEET_STRICT", value_parser = FalseyValueParser::new())]
+    pub strict: bool,
+    /// How much is told by name, of each kind [default: 10; of a dry run 100]
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", value_parser = value_parser!(i64).range(1..=1_000_000))]
+    pub limit: Option<i64>,
     /// The result as JSON
     #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
+}
+
+/// Of commissions.
+#[derive(Debug, Args)]
+pub struct ImportCommissionsArgs {
+    /// The file
+    #[command(flatten)]
+    pub import: ImportArgs,
+    /// Say that dates are meant which are more than a day ahead, 20 years ago, or 3 years before the last of the file;
+    /// without it they refuse the file
+    #[arg(long, env = "PAYFLEET_ALLOW_DATES", value_parser = FalseyValueParser::new())]
+    pub allow_dates: bool,
 }
 
 /// Of affiliates.
@@ -182,6 +208,9 @@ pub struct RunArgs {
     /// The least that is paid, in units of each currency [default: 10.00]
     #[arg(long, env = "PAYFLEET_MINIMUM", value_name = "AMOUNT", value_parser = minimum)]
     pub minimum: Option<Decimal>,
+    /// Say that months before it which were never run are meant to be paid with it, and closed by it
+    #[arg(long, env = "PAYFLEET_SKIP_MONTHS", value_parser = FalseyValueParser::new())]
+    pub skip_months: bool,
     /// Only show what would be decided: counts and sums, by currency and reason, without names
     #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
