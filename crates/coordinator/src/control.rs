@@ -1,10 +1,12 @@
 //! `payout` and `affiliate`: what one person may stop, and let go on.
 
+use payfleet_domain::Effect;
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{ControlLifted, ControlSet, Store};
+use payfleet_store::{ControlLifted, ControlSet, Heard, Store};
 
 use crate::cli::{AffiliateCommand, PayoutCommand};
 use crate::failure::Failure;
+use crate::people::who;
 use crate::rails::tenant;
 use crate::show;
 
@@ -33,8 +35,18 @@ pub async fn affiliate(store: &Store, what: &AffiliateCommand) -> Result<ExitCod
         }
         AffiliateCommand::Release(args) => {
             let tenant = tenant(store, &args.of.tenant).await?;
-            let lifted = store.affiliate_release(tenant, &args.of.affiliate, args.booked).await?;
-            show::print(&told_lifted(&format!("affiliate {} is not on hold any more", args.of.affiliate), lifted));
+            let name = &args.of.affiliate;
+            let lifted = match args.booked {
+                false => store.affiliate_release(tenant, name).await?,
+                true => match store.affiliate_booked(tenant, name, who(&args.who)?).await? {
+                    (Heard { effect: Effect::Agrees, .. }, lifted) => lifted,
+                    (heard, _) => {
+                        show::print(&told_booked(name, &heard));
+                        return Ok(ExitCode::Done);
+                    }
+                },
+            };
+            show::print(&told_lifted(&format!("affiliate {name} is not on hold any more"), lifted));
         }
     }
     Ok(ExitCode::Done)
@@ -54,6 +66,17 @@ fn told_set(of: &str, what: &str, set: ControlSet) -> String {
         );
     }
     told
+}
+
+fn told_booked(affiliate: &str, heard: &Heard) -> String {
+    let by = &heard.by;
+    match heard.effect {
+        Effect::Contradicts => format!(
+            "affiliate {affiliate}: more payments are known than when it was said that they are booked; both words are kept, and {by} and a second \
+             person must say it anew\n"
+        ),
+        _ => format!("affiliate {affiliate}: {by} says that it is booked; a second person must say the same\n"),
+    }
 }
 
 fn told_lifted(done: &str, lifted: ControlLifted) -> String {

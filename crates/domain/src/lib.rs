@@ -9,6 +9,7 @@
 mod account;
 mod alarm;
 mod alike;
+mod attempt;
 mod batch;
 mod dates;
 mod decide;
@@ -32,7 +33,8 @@ mod statement;
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
 pub use alike::{look, look_key};
-pub use batch::{BatchState, IllegalBatchMove};
+pub use attempt::{AttemptResult, one_may_spoil};
+pub use batch::{BatchStanding, BatchState, IllegalBatchMove};
 pub use dates::{Believed, believed};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
@@ -51,7 +53,7 @@ pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
 pub use person::{Act, NoToken, NotAllowed, Person, PersonName, Role, TokenHash};
-pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
+pub use rail::{Follow, KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};

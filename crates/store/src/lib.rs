@@ -34,6 +34,7 @@ mod reconcile;
 mod record;
 mod recovery;
 mod run;
+mod run_errors;
 mod schema;
 mod session;
 mod split;
@@ -71,7 +72,8 @@ pub use reconcile::{
 };
 pub use record::{Recorded, Report};
 pub use recovery::{Recovery, RecoveryAccount, RecoveryError, RecoverySaid, Stray};
-pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
+pub use run::{NewRun, RunRow};
+pub use run_errors::{RunChangeError, RunCreateError};
 pub use schema::SchemaState;
 pub use split::SplitRefused;
 pub use status::{BatchProgress, CodeCount, OutcomeCount, ReturnedPayout, RunAside, RunStatus};

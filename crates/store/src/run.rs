@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::late::months_unrun;
-use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK};
+use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK, TURN_LOCK};
+use crate::run_errors::{RunChangeError, RunCreateError};
 
 /// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
 pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
@@ -38,6 +39,32 @@ pub(crate) async fn runs_lock_against_intents(tx: &mut PgConnection, tenants: &[
     .execute(tx)
     .await
     .step("runs_lock_against_intents")?;
+    Ok(())
+}
+
+/// Waits for the intents of a run that are being written, and keeps later ones waiting.
+async fn stop_turn(tx: &mut PgConnection, run: RunId) -> Result<(), StoreError> {
+    sqlx::query("-- stop_turn\nSELECT pg_advisory_xact_lock($1, $2::bigint::int)")
+        .bind(TURN_LOCK)
+        .bind(run.0)
+        .execute(tx)
+        .await
+        .step("stop_turn")?;
+    Ok(())
+}
+
+/// The same for all open runs of a tenant. For who has locked nothing yet: an intent that has its turn may wait for a row.
+pub(crate) async fn stop_turns(tx: &mut PgConnection, tenant: TenantId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- stop_turns
+         SELECT pg_advisory_xact_lock($1, r.id::int) FROM (
+           SELECT id FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = $2 ORDER BY id) AS r",
+    )
+    .bind(TURN_LOCK)
+    .bind(tenant.0)
+    .execute(tx)
+    .await
+    .step("stop_turns")?;
     Ok(())
 }
 
@@ -91,80 +118,6 @@ pub struct RunRow {
     pub paying_at: Option<OffsetDateTime>,
     /// When everybody was accounted for.
     pub settled_at: Option<OffsetDateTime>,
-}
-
-/// Why a run cannot be created.
-#[derive(Debug, thiserror::Error)]
-pub enum RunCreateError {
-    /// Its window would end before the last one did.
-    #[error(
-        "period {period} ended before the last cutoff, that of {last_period}: what was due then belongs to later runs; \
-         runs are created in the order of their periods"
-    )]
-    OutOfOrder {
-        /// The asked one.
-        period: String,
-        /// The tenant's newest.
-        last_period: String,
-    },
-    /// Months before it have money due and were never run: their money would be paid with it.
-    #[error(
-        "before {period}, {} never run and {} money due; a run of {period} closes {} and pays that money too: \
-         run {} first, or say --skip-months",
-        if months.len() == 1 { format!("{} was", months[0]) } else { format!("{} were", months.join(", ")) },
-        if months.len() == 1 { "has" } else { "have" },
-        if months.len() == 1 { "it" } else { "them" },
-        months[0],
-    )]
-    SkipsMonths {
-        /// The asked one.
-        period: String,
-        /// Those that it would close, in order.
-        months: Vec<String>,
-    },
-    /// A further run of a period needs the one before it.
-    #[error("run {sequence} of period {period} needs run {before} of it first", before = sequence - 1)]
-    SequenceGap {
-        /// The asked period.
-        period: String,
-        /// The asked sequence.
-        sequence: i16,
-    },
-    /// The tenant's last run is still being planned.
-    #[error("run {0} of this tenant is still being planned; `tick` goes on with it, try again after that")]
-    StillPlanning(RunId),
-    /// The period has not ended.
-    #[error("period {0} has not ended yet; its cutoff is its last instant in UTC")]
-    NotOver(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a run's state was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RunChangeError {
-    /// No such run.
-    #[error("there is no run {0}; `status` lists them")]
-    Unknown(RunId),
-    /// Its state does not allow it.
-    #[error("run {run} is {state} and cannot be {wanted}")]
-    Illegal {
-        /// The run.
-        run: RunId,
-        /// Where it stands.
-        state: RunState,
-        /// What was asked.
-        wanted: &'static str,
-    },
-    /// An alarm of it waits for a person.
-    #[error(
-        "run {0} has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can be resumed"
-    )]
-    Alarmed(RunId),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 const COLUMNS: &str = "r.id, r.tenant_id, t.name AS tenant_name, r.key, r.period, r.sequence, r.ordinal, r.opens_after, r.cutoff, r.minimum,
@@ -339,6 +292,7 @@ impl Store {
             .transaction("run_pause", move |tx| {
                 let reason = reason.clone();
                 Box::pin(async move {
+                    stop_turn(tx, run).await?;
                     sqlx::query(
                         "-- run_pause
                          UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2), stop_no = stop_no + 1
@@ -410,6 +364,7 @@ impl Store {
         let changed = self
             .transaction("run_cancel", move |tx| {
                 Box::pin(async move {
+                    stop_turn(tx, run).await?;
                     sqlx::query(
                         "-- run_cancel
                          UPDATE run SET state = 'cancelled', paused_at = NULL, pause_reason = NULL,

@@ -550,9 +550,12 @@ pub struct AffiliateReleaseArgs {
     /// Which affiliate
     #[command(flatten)]
     pub of: AffiliateName,
-    /// What it got by payments that no run knows since a recovery is booked as a clawback
+    /// What it got by payments that no run knows since a recovery is booked as a clawback; counts when a second person says the same
     #[arg(long, env = "PAYFLEET_BOOKED", value_parser = FalseyValueParser::new())]
     pub booked: bool,
+    /// Who says so; needed with --booked alone
+    #[command(flatten)]
+    pub who: TokenArgs,
 }
 
 /// An affiliate that exists.

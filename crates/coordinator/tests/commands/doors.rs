@@ -154,7 +154,8 @@ fn a_run_that_was_cancelled_unsent_gives_its_month_back() {
     commissions(&place, "c1,a1,o,10,EUR,2026-01-05T00:00:00Z,sale\nc2,a2,o,20,EUR,2026-01-05T00:00:00Z,sale\n", &[])
         .ok();
     let first = json(run(&place, "2026-01", &["--json"]), 0);
-    place.run(&["cancel", "1"]).ok();
+    let cancelled = place.run(&["cancel", "1"]).ok();
+    assert!(cancelled.ends_with("the next `run --period 2026-01` plans the month anew, also that of cron\n"), "{cancelled}");
     let dry = json(run(&place, "2026-01", &["--dry-run", "--json"]), 0);
     assert_eq!((&dry["plan"], &dry["replaces"]), (&first["plan"], &1.into()));
     assert_eq!(place.run(&["periods", "--tenant", "acme"]).ok(), "2026-01 --sequence 2\n");
@@ -183,7 +184,7 @@ fn a_run_that_was_cancelled_unsent_gives_its_month_back() {
     place.execute(
         "INSERT INTO attempt SELECT id, 1, tenant_id, 1, 'w', now(), now() + interval '1 minute', now(), 'not_executed' FROM batch WHERE run_id = 2",
     );
-    place.run(&["cancel", "2"]).ok();
+    assert!(!place.run(&["cancel", "2"]).ok().contains("anew"));
     let told = run(&place, "2026-01", &[]);
     assert_eq!(told.code, 3);
     assert!(

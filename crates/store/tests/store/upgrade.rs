@@ -67,7 +67,9 @@ async fn a_run_of_the_first_release_goes_on_to_its_end() {
     assert_eq!(db.record(&again, &intent, paid).await.state, BatchState::Done);
     assert_eq!(db.pay(ready, paid).await.state, BatchState::Done);
     let waits = db.lease(taken).await;
-    let NextStep::WaitUntil(until) = next_step(rail(&waits.rail), &waits.facts) else { panic!("{:?}", waits.facts) };
+    let NextStep::AwaitStatement(until) = next_step(rail(&waits.rail), &waits.facts) else {
+        panic!("{:?}", waits.facts)
+    };
     assert_eq!(until, waits.facts.first_sent_at.unwrap() + rail("sandbox-file").news_within);
     for (n, payout) in db.payouts(run).await[6..].iter().enumerate() {
         db.line_read("sandbox-file", db.line(*payout, &format!("bank-{n}")).await).await;
