@@ -68,6 +68,12 @@ pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failur
         told += &line(payouts, &what);
     }
     told += &line(held, "are held for people; see `holds`");
+    if store.run_unsent(run).await? {
+        let period = find(store, run).await?.period;
+        told += &format!(
+            "  nothing of it was ever sent: the next `run --period {period}` plans the month anew, also that of cron\n"
+        );
+    }
     show::print(&told);
     Ok(ExitCode::Done)
 }

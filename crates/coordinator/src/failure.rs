@@ -116,9 +116,10 @@ impl From<RunCreateError> for Failure {
         match error {
             RunCreateError::Store(error) => error.into(),
             busy @ RunCreateError::StillPlanning(_) => Failure::busy(busy.to_string()),
-            RunCreateError::OutOfOrder { .. } | RunCreateError::SequenceGap { .. } | RunCreateError::NotOver(_) => {
-                Failure::usage(error.to_string())
-            }
+            RunCreateError::OutOfOrder { .. }
+            | RunCreateError::SkipsMonths { .. }
+            | RunCreateError::SequenceGap { .. }
+            | RunCreateError::NotOver(_) => Failure::usage(error.to_string()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `import`: a thread reads and judges the file, the store takes its rows; all of them or none.
 
+mod told;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::sync::atomic::Ordering;
 use indicatif::ProgressBar;
 use payfleet_input::{PRESETS, Preset, Problem, Problems, Source};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{AffiliatesTarget, Controls, Feed, ImportError, Imported, Store};
+use payfleet_store::{AffiliatesTarget, Controls, Feed, ImportError, Imported, Store, Terms};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::{ImportAffiliatesArgs, ImportArgs, ImportCommissionsArgs, PresetsArgs};
@@ -16,6 +18,7 @@ use crate::failure::Failure;
 use crate::input::affiliates::Affiliates;
 use crate::input::commissions::Commissions;
 use crate::input::{Expected, FeedWriter, ReadError, Reading, Table, read};
+use crate::since::Next;
 use crate::{progress, show};
 
 /// `import affiliates`.
@@ -25,9 +28,10 @@ pub async fn affiliates(store: Store, args: &ImportAffiliatesArgs) -> Result<Exi
         AffiliatesTarget { tenant: args.import.tenant.clone(), hold_days: args.hold_days, kinds: kinds.clone() };
     let table = Affiliates { tenant: args.import.tenant.clone(), kinds, ..Affiliates::default() };
     let named_countries = Arc::clone(&table.named_countries);
+    let terms = terms(&args.import, false);
     let expected = Expected { rows: args.import.expect_rows, sums: Vec::new() };
     let (imported, reading) =
-        import(&args.import, expected, table, |rows| store.affiliates_import(target, rows)).await?;
+        import(&args.import, expected, table, |rows| store.affiliates_import_on(target, terms, rows)).await?;
     match named_countries.load(Ordering::Relaxed) {
         0 => {}
         rows => eprintln!(
@@ -36,28 +40,52 @@ pub async fn affiliates(store: Store, args: &ImportAffiliatesArgs) -> Result<Exi
             imported.rows
         ),
     }
-    tell(&args.import, "affiliates", imported, &reading)
+    tell(&args.import, "affiliates", &imported, &reading)
 }
 
 /// `import commissions`.
 pub async fn commissions(store: Store, args: &ImportCommissionsArgs) -> Result<ExitCode, Failure> {
+    let terms = terms(&args.import, args.allow_dates);
     let expected = Expected { rows: args.import.expect_rows, sums: args.expect_sum.clone() };
     let args = &args.import;
     let table = Commissions::default();
     let (imported, reading) =
-        import(args, expected, table, |rows| store.commissions_import(&args.tenant, rows)).await?;
-    tell(args, "commissions", imported, &reading)
+        import(args, expected, table, |rows| store.commissions_import_on(&args.tenant, terms, rows)).await?;
+    tell(args, "commissions", &imported, &reading)
+}
+
+/// Of what is told by name in a dry run, which is there to be read.
+const NAMED_DRY: i64 = 100;
+
+fn terms(args: &ImportArgs, allow_dates: bool) -> Terms {
+    let named = if args.dry_run { NAMED_DRY } else { Terms::default().named };
+    Terms { dry_run: args.dry_run, strict: args.strict, allow_dates, named: args.limit.unwrap_or(named) }
 }
 
 /// Says what an import did.
-fn tell(args: &ImportArgs, what: &str, imported: Imported, reading: &Reading) -> Result<ExitCode, Failure> {
+fn tell(args: &ImportArgs, what: &str, imported: &Imported, reading: &Reading) -> Result<ExitCode, Failure> {
+    let next = imported.newest.as_ref().map(|(period, sequence)| Next::further(period, *sequence));
     if args.json {
         let mut answer = serde_json::json!({
             "tenant": args.tenant, "tenant_is_new": imported.tenant_is_new, "rows": imported.rows,
             "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged, "read_as": reading.read_as,
+            "dry_run": args.dry_run, "suspicions": told::suspicion_fields(&imported.suspicions),
         });
-        if let (Some(controls), Some(fields)) = (imported.controls, answer.as_object_mut()) {
-            fields.insert("controls".to_owned(), serde_json::json!(controls));
+        if let Some(fields) = answer.as_object_mut() {
+            if let Some(controls) = imported.controls {
+                fields.insert("controls".to_owned(), serde_json::json!(controls));
+            }
+            if !imported.late.is_empty() {
+                fields.insert("late".to_owned(), serde_json::json!({ "months": imported.late, "next": next }));
+            }
+            if args.dry_run && what == "affiliates" {
+                let changes = &imported.changes;
+                let changes = serde_json::json!({ "total": changes.total, "first": changes.first });
+                fields.insert("changes".to_owned(), changes);
+            }
+            if args.dry_run && what == "commissions" {
+                fields.insert("late_rows".to_owned(), serde_json::json!(imported.late_rows));
+            }
         }
         if args.map.is_some()
             && let Some(fields) = answer.as_object_mut()
@@ -71,18 +99,24 @@ fn tell(args: &ImportArgs, what: &str, imported: Imported, reading: &Reading) ->
         show::print_json(&answer)?;
         return Ok(ExitCode::Done);
     }
+    if args.dry_run {
+        show::print("dry run: nothing was written\n");
+    }
     if imported.tenant_is_new {
         show::print(&format!("tenant {} is new\n", args.tenant));
     }
+    let Imported { rows, new, updated, unchanged, .. } = imported;
     show::print(&format!(
-        "{what}: {} rows, {} new, {} updated, {} unchanged\n{}",
-        imported.rows,
-        imported.new,
-        imported.updated,
-        imported.unchanged,
+        "{what}: {rows} rows, {new} new, {updated} updated, {unchanged} unchanged\n{}",
         imported.controls.as_ref().map(controls).unwrap_or_default()
     ));
     show::print(&mapped(reading));
+    if let Some(next) = next.filter(|_| !imported.late.is_empty()) {
+        show::print(&told::late(&imported.late, &next, &args.tenant));
+    }
+    show::print(&told::late_rows(&imported.late_rows, &imported.late));
+    show::print(&told::changes(&imported.changes));
+    show::print(&told::suspicions(&imported.suspicions));
     Ok(ExitCode::Done)
 }
 
@@ -247,6 +281,7 @@ pub fn failure(error: ImportError, name: &str, reading: &Reading) -> Failure {
                 .collect();
             Failure::input(Problems::of(first, total).report(name, NOTHING))
         }
+        ImportError::Suspicious(suspicions) => Failure::input(told::refused(suspicions).report(name, NOTHING)),
         ImportError::UnknownTenant(_) => Failure::usage(error.to_string()),
         ImportError::KindsChanged => Failure::busy(error.to_string()),
         ImportError::Aborted => Failure::broken(format!("{name}: {error}")),

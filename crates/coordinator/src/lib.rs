@@ -32,6 +32,7 @@ mod run;
 mod sample;
 mod sheet;
 mod show;
+mod since;
 mod status;
 mod tick;
 mod wait;

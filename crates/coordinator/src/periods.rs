@@ -1,6 +1,5 @@
-//! `periods`: the months that wait for a run.
+//! `periods`: what waits for a run. Each line is what `run` takes after `--period`.
 
-use payfleet_domain::Period;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_store::Store;
 use time::OffsetDateTime;
@@ -9,24 +8,22 @@ use crate::cli::PeriodsArgs;
 use crate::failure::Failure;
 use crate::rails::tenant;
 use crate::show;
+use crate::since::Since;
 
-/// `periods`. Months that the newest run's window covers are done: what becomes known of them later is in the next run. A month that is not over
-/// cannot be run yet.
+/// `periods`. A month that is not over cannot be run yet. What became due of months that were run comes first: another
+/// run of the newest of them pays it.
 pub async fn list(store: &Store, args: &PeriodsArgs) -> Result<ExitCode, Failure> {
     let tenant = tenant(store, &args.tenant).await?;
-    let last = store.runs_list(Some(tenant), 1).await?.first().map(|run| run.cutoff);
-    let now = OffsetDateTime::now_utc();
-    let mut open = Vec::new();
-    for month in store.tenant_months(tenant).await? {
-        let period: Period =
-            month.parse().map_err(|error| Failure::broken(format!("a month of the database: {error}")))?;
-        if last.is_none_or(|last| period.cutoff() > last) && period.cutoff() < now {
-            open.push(month);
-        }
+    let since = Since::find(store, tenant, None).await?;
+    let months = store.months_unrun(tenant, OffsetDateTime::now_utc()).await?;
+    if args.json {
+        show::print_json(&serde_json::json!({ "tenant": args.tenant, "periods": months, "due_since": since }))?;
+        return Ok(ExitCode::Done);
     }
-    match args.json {
-        true => show::print_json(&serde_json::json!({ "tenant": args.tenant, "periods": open }))?,
-        false => show::print(&open.iter().map(|month| format!("{month}\n")).collect::<String>()),
+    if let Some(since) = &since {
+        eprint!("{}", since.told(&args.tenant));
+        show::print(&format!("{}\n", since.next.arguments()));
     }
+    show::print(&months.iter().map(|month| format!("{month}\n")).collect::<String>());
     Ok(ExitCode::Done)
 }

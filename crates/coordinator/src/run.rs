@@ -1,8 +1,8 @@
 //! `run`: finds or creates the run, plans it, lets the fleet begin, and waits if asked to.
 
-use payfleet_domain::RunState;
+use payfleet_domain::{RunId, RunState};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{NewRun, OutcomeCount, PlanLine, RunCreateError, RunRow, Store};
+use payfleet_store::{NewRun, PlanLine, RunCreateError, RunRow, Store};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::plan::{OnPause, Planning, complete, find, paused};
 use crate::rails::tenant;
 use crate::recover::plan_guard;
 use crate::report::{OutcomeFields, RunFields, exit_code, headline, outcome_fields, outcome_table, plan_table};
+use crate::since::Since;
 use crate::{hints, show, wait};
 
 /// The least that is paid where nobody says otherwise: 10.00.
@@ -29,6 +30,23 @@ struct Answer<'a> {
     /// Absent until the run is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<Vec<OutcomeFields>>,
+    /// The run of the month that was cancelled before anything of it was sent, and in whose place this one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<i64>,
+    /// Absent if nothing of this month or those before it became due since they were run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_since: Option<&'a Since>,
+}
+
+/// What is asked for, once it is known which run of the month that is.
+struct Asked {
+    new: NewRun,
+    /// It takes the place of this one.
+    replaces: Option<RunId>,
+    /// It exists.
+    found: Option<RunRow>,
+    /// The tenant's newest.
+    newest: Option<RunRow>,
 }
 
 /// `run`.
@@ -48,18 +66,27 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
         sequence: args.sequence,
         minimum: args.minimum.unwrap_or(MINIMUM),
     };
+    let asked = asked(store, new).await?;
     if args.dry_run {
-        return dry_run(store, args, name, new).await;
+        return dry_run(store, args, name, asked).await;
     }
-    if let Err(wait) = plan_guard(store, new.tenant).await {
-        let period = new.period.to_string();
-        let is_planned =
-            |run: &RunRow| run.period == period && run.sequence == new.sequence && run.state != RunState::Planning;
-        if !store.runs_list(Some(new.tenant), i64::MAX).await?.iter().any(is_planned) {
-            return Err(wait);
+    let new = asked.new;
+    if let Err(wait) = plan_guard(store, new.tenant).await
+        && asked.found.as_ref().is_none_or(|found| found.state == RunState::Planning)
+    {
+        return Err(wait);
+    }
+    let (found, is_new) = match (asked.replaces, args.skip_months) {
+        (Some(cancelled), _) => {
+            // Finishes a cancel that was cut off, or the new plan would be without what that has not freed.
+            if asked.found.is_none() {
+                store.run_cancel(cancelled).await?;
+            }
+            store.run_create(new).await?
         }
-    }
-    let (found, is_new) = store.run_create(new).await?;
+        (None, true) => store.run_create(new).await?,
+        (None, false) => store.run_create_in_order(new).await?,
+    };
     same_minimum(args, &found)?;
     if found.state == RunState::Planning
         && complete(store, found.id, args.plan, OnPause::Stop).await? == Planning::Paused
@@ -75,7 +102,7 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
     }
     let plan = store.plan_lines(row.id).await?;
     if !args.json {
-        tell_plan(&row, is_new, &plan);
+        tell_plan(&row, is_new, asked.replaces, &plan);
     }
     let row = if args.wait { wait::until_closed(store, row.id, &cli.log).await? } else { row };
     let outcomes = match row.state.is_open() {
@@ -87,13 +114,51 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
         (_, RunState::Cancelled) => ExitCode::Refused,
         (outcomes, _) => outcomes.map_or(ExitCode::Done, exit_code),
     };
-    match (args.json, &outcomes) {
-        (true, _) => tell_json(Some(&row), is_new, &plan, outcomes.as_deref())?,
-        (false, Some(outcomes)) => show::print(&format!("\n{}\n{}\n", headline(&row), outcome_table(outcomes))),
-        (false, None) => show::print(&format!("`status {} --watch` shows how it is paid\n", row.id)),
+    let since = Since::find(store, new.tenant, Some(&new.period.to_string())).await?;
+    if args.json {
+        show::print_json(&Answer {
+            dry_run: false,
+            new: is_new,
+            run: Some(RunFields::from(&row)),
+            plan: &plan,
+            outcomes: outcomes.as_deref().map(outcome_fields),
+            replaces: asked.replaces.map(|run| run.0),
+            due_since: since.as_ref(),
+        })?;
+    } else {
+        match &outcomes {
+            Some(outcomes) => show::print(&format!("\n{}\n{}\n", headline(&row), outcome_table(outcomes))),
+            None => show::print(&format!("`status {} --watch` shows how it is paid\n", row.id)),
+        }
+        tell_since(since.as_ref(), name);
     }
-    // Who only asks whether a run was triggered wants to know just that; the outcome's code is for who waits for it.
-    Ok(if args.wait { code } else { ExitCode::Done })
+    // Who only asks whether a run was triggered wants to know just that, and whether all of the month was; the outcome's
+    // code is for who waits for it.
+    Ok(match &since {
+        Some(_) => ExitCode::Refused,
+        None if args.wait => code,
+        None => ExitCode::Done,
+    })
+}
+
+/// Finds which run is asked for: in the place of one that was cancelled before anything of it was sent is the next of
+/// its month, which exists or is made, unless a later month was run since and has counted its money.
+async fn asked(store: &Store, mut new: NewRun) -> Result<Asked, Failure> {
+    let runs = store.runs_list(Some(new.tenant), i64::MAX).await?;
+    let newest = runs.first().cloned();
+    let period = new.period.to_string();
+    let of = |sequence: i16| runs.iter().find(|run| run.period == period && run.sequence == sequence);
+    let mut replaces = None;
+    while let Some(run) = of(new.sequence) {
+        let Some(next) = new.sequence.checked_add(1) else { break };
+        let has_next = of(next).is_some() || newest.as_ref().is_some_and(|newest| newest.id == run.id);
+        if !has_next || run.state != RunState::Cancelled || !store.run_unsent(run.id).await? {
+            break;
+        }
+        replaces = Some(run.id);
+        new.sequence = next;
+    }
+    Ok(Asked { new, replaces, found: of(new.sequence).cloned(), newest })
 }
 
 /// Asking for the same run with another minimum is a mistake that must not pass for "done already".
@@ -111,45 +176,75 @@ fn same_minimum(args: &RunArgs, run: &RunRow) -> Result<(), Failure> {
     }
 }
 
-fn tell_plan(run: &RunRow, is_new: bool, plan: &[PlanLine]) {
+fn tell_plan(run: &RunRow, is_new: bool, replaces: Option<RunId>, plan: &[PlanLine]) {
+    let replaced = replaces.map_or_else(String::new, |cancelled| {
+        format!("run {cancelled} was cancelled before anything of it was sent; run {} is in its place\n", run.id)
+    });
     let exists = if is_new { String::new() } else { format!("run {} exists\n", run.id) };
-    show::print(&format!("{exists}{}\n{}\n", headline(run), plan_table(plan)));
+    show::print(&format!("{replaced}{exists}{}\n{}\n", headline(run), plan_table(plan)));
 }
 
-fn tell_json(
-    run: Option<&RunRow>,
-    is_new: bool,
-    plan: &[PlanLine],
-    outcomes: Option<&[OutcomeCount]>,
-) -> Result<(), Failure> {
-    show::print_json(&Answer {
-        dry_run: run.is_none(),
-        new: is_new,
-        run: run.map(RunFields::from),
-        plan,
-        outcomes: outcomes.map(outcome_fields),
-    })
-}
-
-/// What a run would decide. Refuses what `run` would refuse, except that the month may not be over yet: then it is a forecast.
-async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, new: NewRun) -> Result<ExitCode, Failure> {
-    let look = Look::of(args.form, args.json);
-    let runs = store.runs_list(Some(new.tenant), i64::MAX).await?;
-    let period = new.period.to_string();
-    if let Some(run) = runs.iter().find(|run| run.period == period && run.sequence == new.sequence) {
-        same_minimum(args, run)?;
-        if args.list {
-            return by_name::show_run(store, run, WhichArgs::default(), look).await;
-        }
-        let plan = store.plan_lines(run.id).await?;
-        match args.json {
-            true => tell_json(Some(run), false, &plan, None)?,
-            false => tell_plan(run, false, &plan),
-        }
-        return Ok(ExitCode::Done);
+fn tell_since(since: Option<&Since>, tenant: &str) {
+    if let Some(since) = since {
+        show::print(&since.told(tenant));
     }
-    if let Some(last) = runs.first() {
-        let cutoff = new.period.cutoff();
+}
+
+/// What a run would decide. Refuses what `run` would refuse, except that the month may not be over yet: then it is a
+/// forecast.
+async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, asked: Asked) -> Result<ExitCode, Failure> {
+    let Asked { new, replaces, found, newest } = asked;
+    let period = new.period.to_string();
+    match &found {
+        Some(run) => same_minimum(args, run)?,
+        None => may_create(store, args, &new, newest.as_ref()).await?,
+    }
+    if args.list {
+        let look = Look::of(args.form, args.json);
+        return match &found {
+            Some(run) => by_name::show_run(store, run, WhichArgs::default(), look).await,
+            None => by_name::dry_run(store, new, tenant, args.plan.chunk, look).await,
+        };
+    }
+    let plan = match &found {
+        Some(run) => store.plan_lines(run.id).await?,
+        None => store.plan_dry(new, args.plan.chunk).await?,
+    };
+    // What a run that does not exist would pay is in its plan.
+    let since = match &found {
+        Some(_) => Since::find(store, new.tenant, Some(&period)).await?,
+        None => None,
+    };
+    if args.json {
+        show::print_json(&Answer {
+            dry_run: found.is_none(),
+            new: false,
+            run: found.as_ref().map(RunFields::from),
+            plan: &plan,
+            outcomes: None,
+            replaces: replaces.map(|run| run.0),
+            due_since: since.as_ref(),
+        })?;
+    } else {
+        match &found {
+            Some(run) => tell_plan(run, false, replaces, &plan),
+            None => show::print(&format!(
+                "dry run: {} {period}{}, minimum {}; nothing was written\n{}\n",
+                tenant,
+                replaces.map_or_else(String::new, |run| format!(", in the place of run {run}, which was cancelled")),
+                show::units(new.minimum),
+                plan_table(&plan)
+            )),
+        }
+        tell_since(since.as_ref(), tenant);
+    }
+    Ok(if since.is_some() { ExitCode::Refused } else { ExitCode::Done })
+}
+
+/// Why `run` would not make it.
+async fn may_create(store: &Store, args: &RunArgs, new: &NewRun, newest: Option<&RunRow>) -> Result<(), Failure> {
+    let (period, cutoff) = (new.period.to_string(), new.period.cutoff());
+    if let Some(last) = newest {
         if last.cutoff > cutoff || (last.cutoff == cutoff && last.sequence >= new.sequence) {
             return Err(RunCreateError::OutOfOrder { period, last_period: last.period.clone() }.into());
         }
@@ -157,21 +252,15 @@ async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, new: NewRun) -> Re
             return Err(RunCreateError::StillPlanning(last.id).into());
         }
     }
-    let before = runs.first().filter(|last| last.period == period).map_or(0, |last| last.sequence);
+    let before = newest.filter(|last| last.period == period).map_or(0, |last| last.sequence);
     if new.sequence != before + 1 {
         return Err(RunCreateError::SequenceGap { period, sequence: new.sequence }.into());
     }
-    if args.list {
-        return by_name::dry_run(store, new, tenant, args.plan.chunk, look).await;
+    if !args.skip_months {
+        let months = store.months_unrun(new.tenant, cutoff).await?;
+        if !months.is_empty() {
+            return Err(RunCreateError::SkipsMonths { period, months }.into());
+        }
     }
-    let plan = store.plan_dry(new, args.plan.chunk).await?;
-    match args.json {
-        true => tell_json(None, false, &plan, None)?,
-        false => show::print(&format!(
-            "dry run: {tenant} {period}, minimum {}; nothing was written\n{}\n",
-            show::units(new.minimum),
-            plan_table(&plan)
-        )),
-    }
-    Ok(ExitCode::Done)
+    Ok(())
 }

@@ -8,9 +8,11 @@
 
 mod account;
 mod alarm;
+mod alike;
 mod attempt;
 mod batch;
 mod country;
+mod dates;
 mod decide;
 mod decision;
 mod destination;
@@ -33,9 +35,11 @@ mod wait;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
+pub use alike::{look, look_key};
 pub use attempt::{AttemptResult, one_may_spoil};
 pub use batch::{BatchStanding, BatchState, IllegalBatchMove};
 pub use country::{Country, UnknownCountry};
+pub use dates::{Believed, believed};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
     next_step, refusal_verdict, silence_step, stall_step,

@@ -20,6 +20,7 @@ mod hold;
 mod import;
 
 mod intent;
+mod late;
 mod lease;
 mod locks;
 mod method;
@@ -36,6 +37,7 @@ mod reconcile;
 mod record;
 mod recovery;
 mod run;
+mod run_errors;
 mod schema;
 mod session;
 mod split;
@@ -56,11 +58,13 @@ pub use decision::WordRow;
 pub use generation::{Mark, Memory, NoMark};
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{
-    AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Controls, Fault, Feed, ImportError,
-    Imported, PROBLEMS_SHOWN, RowProblem, Said,
+    AffiliateRow, AffiliateRows, AffiliatesTarget, Change, Changes, CommissionRow, CommissionRows, Controls, Fault,
+    Feed, ImportError, Imported, LateRow, PROBLEMS_SHOWN, RowProblem, Said, Suspicion, SuspicionKind, Suspicions,
+    Terms,
 };
 
 pub use intent::{Intent, IntentRefused};
+pub use late::{CancelledRun, DueSince, MonthCount};
 pub use lease::{Lease, LeasedBatch};
 pub use method::{KindSaid, MethodUse};
 pub use order::Order;
@@ -75,7 +79,8 @@ pub use reconcile::{
 };
 pub use record::{Recorded, Report};
 pub use recovery::{Recovery, RecoveryAccount, RecoveryError, RecoverySaid, Stray};
-pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
+pub use run::{NewRun, RunRow};
+pub use run_errors::{RunChangeError, RunCreateError};
 pub use schema::SchemaState;
 pub use split::SplitRefused;
 pub use status::{BatchProgress, ReturnedPayout, RunAside, RunStatus};

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::late::months_unrun;
 use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK, TURN_LOCK};
+use crate::run_errors::{RunChangeError, RunCreateError};
 
 /// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
 pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
@@ -118,65 +120,6 @@ pub struct RunRow {
     pub settled_at: Option<OffsetDateTime>,
 }
 
-/// Why a run cannot be created.
-#[derive(Debug, thiserror::Error)]
-pub enum RunCreateError {
-    /// Its window would end before the last one did.
-    #[error(
-        "period {period} ended before the last cutoff, that of {last_period}: what was due then belongs to later runs; \
-         runs are created in the order of their periods"
-    )]
-    OutOfOrder {
-        /// The asked one.
-        period: String,
-        /// The tenant's newest.
-        last_period: String,
-    },
-    /// A further run of a period needs the one before it.
-    #[error("run {sequence} of period {period} needs run {before} of it first", before = sequence - 1)]
-    SequenceGap {
-        /// The asked period.
-        period: String,
-        /// The asked sequence.
-        sequence: i16,
-    },
-    /// The tenant's last run is still being planned.
-    #[error("run {0} of this tenant is still being planned; `tick` goes on with it, try again after that")]
-    StillPlanning(RunId),
-    /// The period has not ended.
-    #[error("period {0} has not ended yet; its cutoff is its last instant in UTC")]
-    NotOver(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a run's state was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RunChangeError {
-    /// No such run.
-    #[error("there is no run {0}; `status` lists them")]
-    Unknown(RunId),
-    /// Its state does not allow it.
-    #[error("run {run} is {state} and cannot be {wanted}")]
-    Illegal {
-        /// The run.
-        run: RunId,
-        /// Where it stands.
-        state: RunState,
-        /// What was asked.
-        wanted: &'static str,
-    },
-    /// An alarm of it waits for a person.
-    #[error(
-        "run {0} has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can be resumed"
-    )]
-    Alarmed(RunId),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 const COLUMNS: &str = "r.id, r.tenant_id, t.name AS tenant_name, r.key, r.period, r.sequence, r.ordinal, r.opens_after, r.cutoff, r.minimum,
     r.state, r.verdict, r.pause_reason, r.payouts, r.created_at, r.paying_at, r.settled_at";
 
@@ -227,8 +170,18 @@ async fn run_where(
 
 impl Store {
     /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
-    /// that commit later belong to the next window, whatever their dates. Returns whether it is new.
+    /// that commit later belong to the next window, whatever their dates. Returns whether it is new. What is due of months
+    /// before it that were never run is in its window.
     pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.run_make(new, true).await
+    }
+
+    /// The same, but no run that closes months before it which were never run.
+    pub async fn run_create_in_order(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
+        self.run_make(new, false).await
+    }
+
+    async fn run_make(&self, new: NewRun, may_skip: bool) -> Result<(RunRow, bool), RunCreateError> {
         self.transaction("run_create", move |tx| {
                 Box::pin(async move {
                     sqlx::query("-- cutoff_lock\nSELECT pg_advisory_xact_lock($1, $2)")
@@ -271,6 +224,10 @@ impl Store {
                     let before = last.as_ref().filter(|last| last.cutoff == cutoff).map_or(0, |last| last.sequence);
                     if new.sequence != before + 1 {
                         return Ok(Err(RunCreateError::SequenceGap { period, sequence: new.sequence }));
+                    }
+                    let months = if may_skip { Vec::new() } else { months_unrun(tx, new.tenant.0, cutoff).await? };
+                    if !months.is_empty() {
+                        return Ok(Err(RunCreateError::SkipsMonths { period, months }));
                     }
                     let id: i64 = sqlx::query_scalar(
                         "-- run_insert

@@ -156,25 +156,4 @@ impl Store {
         })
         .await
     }
-
-    /// The calendar months in which commissions of a tenant became due, as `2011-11`, in order.
-    pub async fn tenant_months(&self, tenant: TenantId) -> Result<Vec<String>, StoreError> {
-        let pool = self.pool.clone();
-        detached(async move {
-            sqlx::query_scalar(
-                "-- tenant_months
-                 WITH RECURSIVE month (m) AS (
-                   SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL
-                   UNION ALL
-                   SELECT (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL AND due_month > m)
-                     FROM month WHERE m IS NOT NULL)
-                 SELECT to_char(m / 12, 'FM0000') || '-' || to_char(m % 12 + 1, 'FM00') FROM month WHERE m IS NOT NULL ORDER BY m",
-            )
-            .bind(tenant.0)
-            .fetch_all(&pool)
-            .await
-            .step("tenant_months")
-        })
-        .await
-    }
 }

@@ -109,7 +109,8 @@ async fn once_more(world: &Arc<World>) -> Result<(), sqlx::Error> {
             let sequence = (sequence + 1).to_string();
             let arguments = ["run", "--tenant", &tenant, "--period", &period, "--sequence", &sequence];
             let said = world.say("payfleet-coordinator", None, &arguments, None).await;
-            world.expect(&said, &[0]);
+            // 3: of a run that was cancelled more has come back unsent since.
+            world.expect(&said, &[0, 3]);
         });
     }
     runs.join_all().await;

@@ -93,7 +93,8 @@ async fn keep_one_busy(world: Arc<World>, rail: &'static str, mut generator: Pcg
         }
         let mut coordinator = world.start_program("payfleet-coordinator", &arguments);
         match coordinator.ends_within(Duration::from_secs(60)).await.map(|status| status.code()) {
-            Some(Some(0)) => (month, begun) = (month + 1, false),
+            // 3: what was not sent of a run that was cancelled is due again; the next month's run pays it.
+            Some(Some(0 | 3)) => (month, begun) = (month + 1, false),
             Some(Some(69 | 75)) => tokio::time::sleep(Duration::from_millis(300)).await,
             ended => {
                 world

@@ -90,6 +90,9 @@ pub struct RunArgs {
     /// The least that is paid, in units of each currency [default: 10.00]
     #[arg(long, env = "PAYFLEET_MINIMUM", value_name = "AMOUNT", value_parser = minimum)]
     pub minimum: Option<Decimal>,
+    /// Say that months before it which were never run are meant to be paid with it, and closed by it
+    #[arg(long, env = "PAYFLEET_SKIP_MONTHS", value_parser = FalseyValueParser::new())]
+    pub skip_months: bool,
     /// Only show what would be decided: counts and sums, by currency and reason, without names
     #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,

@@ -17,7 +17,9 @@ pub enum ImportCommand {
     ///
     /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
     /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
-    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned keep theirs.
+    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned
+    /// keep theirs. What a destination is follows from its method (`rails set --help`); it is checked as that, and sent
+    /// as it is written. country is two letters of ISO 3166, or empty.
     ///
     /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
     /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
@@ -31,8 +33,12 @@ pub enum ImportCommand {
     /// Commissions and clawbacks of affiliates that are known
     ///
     /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
-    /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
-    /// same id with anything else is an error.
+    /// the currency has), currency (ISO 4217, one that there was at that time), earned_at (RFC 3339), kind (sale: above
+    /// zero; clawback: below). A commission never changes: the same id with anything else is an error.
+    ///
+    /// A sale is due after the hold period. A clawback is due at once; one with the order_ref of a sale of the same
+    /// affiliate that no run has counted yet and that is due later, is due together with it. What is of a month that was
+    /// run already is paid by the tenant's next run; the answer says so.
     #[command(after_help = EXIT_CODES)]
     Commissions(ImportCommissionsArgs),
     /// List the mappings that are built in, or print one, to be changed and used as a file
@@ -66,6 +72,16 @@ pub struct ImportArgs {
     /// The CSV file; - is the standard input
     #[arg(env = "PAYFLEET_FILE")]
     pub file: PathBuf,
+    /// Only show what would be done, by name; nothing is written
+    #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
+    pub dry_run: bool,
+    /// Take nothing of a file with rows that may be the same sale or the same payee twice: equal in all but the id, with
+    /// ids that look alike, or with a destination that another affiliate has or had; without it they are told
+    #[arg(long, env = "PAYFLEET_STRICT", value_parser = FalseyValueParser::new())]
+    pub strict: bool,
+    /// How much is told by name, of each kind [default: 10; of a dry run 100]
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", value_parser = value_parser!(i64).range(1..=1_000_000))]
+    pub limit: Option<i64>,
     /// The result as JSON
     #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
@@ -109,6 +125,10 @@ pub struct ImportCommissionsArgs {
     /// a currency that is not named must not occur then
     #[arg(long, env = "PAYFLEET_EXPECT_SUM", value_name = "CURRENCY=AMOUNT", value_delimiter = ',', value_parser = expected_sum)]
     pub expect_sum: Vec<ExpectedSum>,
+    /// Say that dates are meant which are more than a day ahead, 20 years ago, or 3 years before the last of the file;
+    /// without it they refuse the file
+    #[arg(long, env = "PAYFLEET_ALLOW_DATES", value_parser = FalseyValueParser::new())]
+    pub allow_dates: bool,
 }
 
 /// Of affiliates.

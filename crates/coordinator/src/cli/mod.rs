@@ -25,7 +25,7 @@ pub use views::{AffiliateShowArgs, FormArgs, PayoutName, PayoutShowArgs, RunComm
 const EXIT_CODES: &str = "\
 Exit codes:
    0  done, or done already
-   3  done, but some payouts were refused, held, returned or cancelled
+   3  done, but some payouts were refused, held, returned or cancelled, or money of a month that was run is due since
   64  the command line is wrong, or names what does not exist
   65  the input is wrong; nothing of it was taken
   69  a server cannot be reached, its schema and this program do not go together, or the database is behind what was seen of it before
@@ -97,7 +97,7 @@ pub enum Command {
     /// A file begins with a header; columns are found by name, whatever their order and case. UTF-8, UTF-16 and Windows-1252 are recognised, with or without
     /// byte order mark, and so are commas, semicolons, tabs and vertical bars, and a first line such as `sep=;`; if it is not UTF-8 with commas, it is said
     /// how the file was read. A row that was imported before is passed over; what is wrong is told as FILE:LINE:COLUMN, the first 100 errors and how many
-    /// there are, and then nothing of the file is imported.
+    /// there are, and then nothing of the file is imported. `--dry-run` shows what an import would do.
     Import {
         /// What the file is of
         #[command(subcommand)]
@@ -115,14 +115,24 @@ pub enum Command {
         what: RailsCommand,
     },
     /// List the months that are over, have commissions due and were not run yet, in order
+    ///
+    /// Each line is what `run` takes after --period. What became due of months that were run comes first, as one more
+    /// run of the newest of them: commissions that became known late, and what was not sent of a cancelled run. Which
+    /// months it is of is said on stderr.
     #[command(after_help = "Example, all months one after the other:
-  for period in $(payfleet-coordinator periods --tenant acme); do
-    payfleet-coordinator run --tenant acme --period $period --wait || break
+  payfleet-coordinator periods --tenant acme | while read -r period; do
+    payfleet-coordinator run --tenant acme --period $period --wait </dev/null || break
   done")]
     Periods(PeriodsArgs),
     /// Plan a tenant's payouts for a month and let the fleet pay them; or show a run by name
     ///
-    /// Asked for twice, at once or later, there is one run: the second call reports it, and goes on with its plan if that was interrupted.
+    /// Asked for twice, at once or later, there is one run: the second call reports it, and goes on with its plan if that
+    /// was interrupted. If money of the month or one before it became due since (a file came late, or the run was
+    /// cancelled), the answer says so and how it is paid, and the exit code is 3.
+    ///
+    /// A run that was cancelled before anything of it was sent gives its month back: asked for again, the month is
+    /// planned anew, by the run of the next sequence. A run that would close months before it which have money due and
+    /// were never run is refused; --skip-months says that it is meant.
     #[command(after_help = run_help())]
     Run(RunArgs),
     /// Go on with whatever was left half-way; for cron, each minute
@@ -144,7 +154,9 @@ pub enum Command {
     Resume(RunNumber),
     /// Cancel a run: what was not sent is never sent, and its money is due again in the next run
     ///
-    /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything being sent.
+    /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything
+    /// being sent. If nothing of it was sent, the next `run` of its month plans it anew, also from cron: whoever must not
+    /// be paid is put on hold, and a run that may go on later is paused.
     Cancel(CancelArgs),
     /// Stop one payout, let it go on, or show its life
     Payout {

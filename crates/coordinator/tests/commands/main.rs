@@ -7,6 +7,7 @@ mod bad_input;
 mod bounds;
 mod controls;
 mod destinations;
+mod doors;
 mod files;
 mod harness;
 mod import;

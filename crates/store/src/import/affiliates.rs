@@ -1,14 +1,14 @@
 //! Affiliates and where they can be paid: new ones are inserted, changed ones updated. A payout method never changes its destination: another
 //! one is another row, and the old one is retired. What a row does not say stays as it is, and what is taken away is counted.
 
-use payfleet_domain::{Currency, Destination, MethodKinds, TenantId};
+use payfleet_domain::{Currency, Destination, MethodKinds, TenantId, look_key};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 
 use super::copy::CopyRows;
 use super::problem::{ImportError, Problems};
-use super::{Controls, Feed, Imported, contradiction, copy_feed, limit};
+use super::{Changes, Controls, Feed, Imported, Terms, change, contradiction, copy_feed, limit, payees};
 use crate::connect::{Step, Store, StoreError};
 use crate::method::kinds_read;
 
@@ -89,17 +89,12 @@ impl AffiliateRows {
                 Said::Nothing => rows.null(),
             };
         }
+        rows.bigint(look_key(row.id));
     }
 
     /// How large they are; to bound what is in memory.
     pub fn size(&self) -> usize {
         self.0.bytes().len()
-    }
-}
-
-impl From<AffiliateRows> for CopyRows {
-    fn from(rows: AffiliateRows) -> CopyRows {
-        rows.0
     }
 }
 
@@ -119,11 +114,26 @@ impl Store {
     pub async fn affiliates_import(
         &self,
         target: AffiliatesTarget,
+        feed: mpsc::Receiver<Feed<AffiliateRows>>,
+    ) -> Result<Imported, ImportError> {
+        self.affiliates_import_on(target, Terms::default(), feed).await
+    }
+
+    /// The same on these terms.
+    pub async fn affiliates_import_on(
+        &self,
+        target: AffiliatesTarget,
+        terms: Terms,
         mut feed: mpsc::Receiver<Feed<AffiliateRows>>,
     ) -> Result<Imported, ImportError> {
         let (mut imported, held) = self
-            .import("affiliates_import", move |tx| Box::pin(async move { import(tx, target, &mut feed).await }))
+            .import("affiliates_import", terms, move |tx| {
+                Box::pin(async move { import(tx, target, terms, &mut feed).await })
+            })
             .await?;
+        if terms.dry_run {
+            return Ok(imported);
+        }
         if !held.is_empty()
             && let Some(controls) = &mut imported.controls
         {
@@ -143,6 +153,7 @@ impl Store {
 async fn import(
     tx: &mut PgConnection,
     target: AffiliatesTarget,
+    terms: Terms,
     feed: &mut mpsc::Receiver<Feed<AffiliateRows>>,
 ) -> Result<(Imported, Vec<i64>), ImportError> {
     sqlx::raw_sql(
@@ -151,20 +162,18 @@ async fn import(
          CREATE TEMP TABLE import_affiliate (
            line bigint NOT NULL, external_id text NOT NULL, name text, email text, country text, currency char(3) NOT NULL, on_hold boolean,
            method text, destination text, compared text, priority smallint NOT NULL, min_minor bigint,
-           max_minor bigint) ON COMMIT DROP;
+           max_minor bigint, id_key bigint NOT NULL) ON COMMIT DROP;
          CREATE TEMP TABLE import_new (affiliate_id bigint NOT NULL, on_hold boolean NOT NULL) ON COMMIT DROP;
-         CREATE TEMP TABLE import_changed (affiliate_id bigint NOT NULL, what text NOT NULL) ON COMMIT DROP",
+         -- What was changed; of which method or limit, from what to what (of a limit in minor units of the currency).
+         CREATE TEMP TABLE import_changed (
+           affiliate_id bigint NOT NULL, what text NOT NULL, of_what text, was text, becomes text,
+           currency char(3)) ON COMMIT DROP",
     )
     .execute(&mut *tx)
     .await
     .step("import_affiliate_create")?;
-    let rows = copy_feed(
-        tx,
-        "import_affiliate_copy",
-        "-- import_affiliate_copy\nCOPY import_affiliate FROM STDIN WITH (FORMAT binary)",
-        feed,
-    )
-    .await?;
+    let copy = "-- import_affiliate_copy\nCOPY import_affiliate FROM STDIN WITH (FORMAT binary)";
+    let rows = copy_feed(tx, "import_affiliate_copy", copy, feed, |chunk: AffiliateRows| chunk.0).await?;
     sqlx::query("-- import_affiliate_analyze\nANALYZE import_affiliate (external_id)")
         .execute(&mut *tx)
         .await
@@ -188,6 +197,7 @@ async fn import(
     let mut problems = Problems::default();
     contradiction::between_lines(tx, &mut problems).await?;
     problems.check()?;
+    payees::looks_complete(tx, tenant).await?;
     let new = run(tx, "affiliates_insert", AFFILIATES_INSERT, tenant).await?;
     // Before methods are retired: the limits of a line without a method are those of the method that is there.
     limit::limits_write(tx, tenant).await?;
@@ -198,6 +208,9 @@ async fn import(
     contradiction::destinations_twice(tx, tenant, &mut problems).await?;
     problems.check()?;
     run(tx, "methods_insert", METHODS_INSERT, tenant).await?;
+    let suspicions = payees::payees_alike(tx, tenant, terms.named).await?;
+    terms.refuse_if_strict(&suspicions)?;
+    let changes = if terms.dry_run { change::changes_read(tx, tenant, terms.named).await? } else { Changes::default() };
     let (known, updated, controls) = counted(tx).await?;
     let held = sqlx::query_scalar("-- import_held\nSELECT affiliate_id FROM import_changed WHERE what = 'hold_set'")
         .fetch_all(tx)
@@ -211,6 +224,11 @@ async fn import(
         updated,
         unchanged: known - new - updated,
         controls: Some(controls),
+        late: Vec::new(),
+        newest: None,
+        suspicions,
+        changes,
+        late_rows: Vec::new(),
     };
     Ok((imported, held))
 }
@@ -224,15 +242,15 @@ async fn counted(tx: &mut PgConnection) -> Result<(u64, u64, Controls), StoreErr
                 (SELECT count(DISTINCT c.affiliate_id) FROM import_changed c
                   WHERE what <> 'hold_kept' AND NOT EXISTS (SELECT FROM import_new n WHERE n.affiliate_id = c.affiliate_id)) AS updated,
                 (SELECT count(*) FROM import_changed c JOIN affiliate a ON a.id = c.affiliate_id
-                  WHERE c.what = 'currency' AND EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id)
+                  WHERE c.what = 'currency_changed' AND EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id)
                     AND NOT EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id AND l.currency = a.currency)) AS limits_of_other_currency,
                 count(*) FILTER (WHERE what = 'hold_set') + (SELECT count(*) FROM import_new WHERE on_hold) AS holds_set,
                 count(*) FILTER (WHERE what = 'hold_lifted') AS holds_lifted,
                 count(*) FILTER (WHERE what = 'hold_kept') AS holds_kept,
                 count(*) FILTER (WHERE what = 'limit_changed') AS limits_changed,
                 count(*) FILTER (WHERE what = 'limit_removed') AS limits_removed,
-                count(*) FILTER (WHERE what = 'retired') AS methods_retired,
-                count(*) FILTER (WHERE what = 'destination') AS destinations_changed
+                count(*) FILTER (WHERE what = 'method_retired') AS methods_retired,
+                count(*) FILTER (WHERE what = 'destination_changed') AS destinations_changed
            FROM import_changed",
     )
     .fetch_one(tx)
@@ -266,8 +284,9 @@ async fn run(
 /// In the order of the file, so that the numbers of affiliates follow it.
 const AFFILIATES_INSERT: &str = "-- affiliates_insert
   WITH inserted AS (
-    INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency, on_hold)
-    SELECT $1, i.external_id, coalesce(i.name, ''), coalesce(i.email, ''), coalesce(i.country, ''), i.currency, coalesce(i.on_hold, false)
+    INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency, on_hold, id_key)
+    SELECT $1, i.external_id, coalesce(i.name, ''), coalesce(i.email, ''), coalesce(i.country, ''), i.currency,
+           coalesce(i.on_hold, false), i.id_key
       FROM import_affiliate i
      WHERE NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = $1 AND a.external_id = i.external_id)
      ORDER BY i.line
@@ -286,11 +305,16 @@ const AFFILIATES_UPDATE: &str = "-- affiliates_update
     UPDATE affiliate a
        SET name = s.name, email = s.email, country = s.country, currency = s.currency, on_hold = coalesce(s.on_hold, a.on_hold)
       FROM said s WHERE a.tenant_id = $1 AND a.id = s.id
- RETURNING a.id, a.on_hold, s.was_on_hold, a.currency <> s.was_currency AS moved)
-  INSERT INTO import_changed
-  SELECT id, what FROM changed, LATERAL (VALUES
-    (CASE WHEN on_hold AND NOT was_on_hold THEN 'hold_set' WHEN was_on_hold AND NOT on_hold THEN 'hold_lifted' ELSE 'affiliate' END),
-    (CASE WHEN moved THEN 'currency' END)) AS w (what) WHERE what IS NOT NULL";
+ RETURNING a.id, a.on_hold, s.was_on_hold, a.currency, s.was_currency)
+  INSERT INTO import_changed (affiliate_id, what, was, becomes)
+  SELECT id, what, was, becomes FROM changed, LATERAL (VALUES
+    (CASE WHEN on_hold AND NOT was_on_hold THEN 'hold_set'
+          WHEN was_on_hold AND NOT on_hold THEN 'hold_lifted' ELSE 'affiliate' END,
+     CASE WHEN was_on_hold THEN 'on hold' ELSE 'not on hold' END,
+     CASE WHEN on_hold THEN 'on hold' ELSE 'not on hold' END),
+    (CASE WHEN currency <> was_currency THEN 'currency_changed' END,
+     was_currency::text, currency::text)) AS w (what, was, becomes)
+   WHERE what IS NOT NULL";
 
 /// A file is exported in the belief that nobody is on hold as easily as in the knowledge of it, so it does not overrule a person. A statement of its
 /// own, which sees a hold that was placed while this import waited for its row.
@@ -300,7 +324,8 @@ const HOLDS_KEEP: &str = "-- holds_keep
       FROM control c, import_affiliate i
      WHERE a.tenant_id = $1 AND NOT a.on_hold AND c.affiliate_id = a.id AND c.lifted_at IS NULL AND i.external_id = a.external_id
  RETURNING a.id)
-  UPDATE import_changed c SET what = 'hold_kept' FROM kept WHERE c.affiliate_id = kept.id AND c.what = 'hold_lifted'";
+  UPDATE import_changed c SET what = 'hold_kept', becomes = 'on hold' FROM kept
+   WHERE c.affiliate_id = kept.id AND c.what = 'hold_lifted'";
 
 const METHODS_RETIRE: &str = "-- methods_retire
   WITH changed AS (
@@ -309,8 +334,11 @@ const METHODS_RETIRE: &str = "-- methods_retire
      WHERE m.tenant_id = $1 AND m.affiliate_id = a.id AND m.priority = i.priority AND m.retired_at IS NULL
        AND i.method IS NOT NULL
        AND (m.method, coalesce(m.compared, m.destination)) IS DISTINCT FROM (i.method, i.compared)
- RETURNING m.affiliate_id, i.method)
-  INSERT INTO import_changed SELECT affiliate_id, CASE method WHEN 'none' THEN 'retired' ELSE 'destination' END FROM changed";
+ RETURNING m.affiliate_id, m.priority, m.method AS old_method, m.destination AS old_destination,
+           i.method, i.destination)
+  INSERT INTO import_changed
+  SELECT affiliate_id, CASE method WHEN 'none' THEN 'method_retired' ELSE 'destination_changed' END,
+         'priority ' || priority, old_method || ' ' || old_destination, method || ' ' || destination FROM changed";
 
 const METHODS_INSERT: &str = "-- methods_insert
   WITH changed AS (
@@ -323,5 +351,6 @@ const METHODS_INSERT: &str = "-- methods_insert
      WHERE NOT EXISTS (SELECT FROM payout_method m
                         WHERE m.tenant_id = $1 AND m.affiliate_id = i.id AND m.priority = i.priority AND m.retired_at IS NULL)
      ORDER BY i.id, i.priority
- RETURNING affiliate_id)
-  INSERT INTO import_changed SELECT affiliate_id, 'method' FROM changed";
+ RETURNING affiliate_id, priority, method, destination)
+  INSERT INTO import_changed
+  SELECT affiliate_id, 'method_added', 'priority ' || priority, NULL, method || ' ' || destination FROM changed";

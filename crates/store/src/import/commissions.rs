@@ -1,16 +1,20 @@
 //! Commissions: new ones are inserted, known ones must be what they were.
 
-use payfleet_domain::{MAX_BALANCE_MINOR, Money, TenantId};
+use payfleet_domain::{MAX_BALANCE_MINOR, Money, TenantId, look, look_key};
 use rust_decimal::Decimal;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
+use super::change::Changes;
 use super::copy::CopyRows;
+use super::differing::differing;
+use super::due::LastRun;
 use super::problem::{Fault, ImportError, Problems, RowProblem};
-use super::{Feed, Imported, PROBLEMS_SHOWN, copy_feed};
+use super::same::{Scope, same_find};
+use super::suspicion::{Repeats, Suspicions, number_of};
+use super::{Feed, Imported, PROBLEMS_SHOWN, Terms, change, copy_feed, dates, due};
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError};
 use crate::locks::CUTOFF_LOCK;
@@ -34,31 +38,53 @@ pub struct CommissionRow<'a> {
 
 /// Some commissions, ready to be sent.
 #[derive(Debug, Default)]
-pub struct CommissionRows(CopyRows);
+pub struct CommissionRows {
+    rows: CopyRows,
+    traits: Traits,
+}
+
+/// What is known of rows without looking at them once more.
+#[derive(Debug, Default)]
+struct Traits {
+    /// Whether there is a clawback that names an order.
+    has_clawbacks: bool,
+    /// The first and the last.
+    earned: Option<(OffsetDateTime, OffsetDateTime)>,
+    /// Of each: its line, what it says but for its id, and what its id looks like.
+    looks: Vec<(i64, i64, i64)>,
+}
+
+impl Traits {
+    fn see(&mut self, first: OffsetDateTime, last: OffsetDateTime) {
+        let (earliest, latest) = self.earned.unwrap_or((first, last));
+        self.earned = Some((earliest.min(first), latest.max(last)));
+    }
+}
 
 impl CommissionRows {
     /// Adds one.
     pub fn push(&mut self, row: &CommissionRow<'_>) {
-        self.0
-            .row(7)
-            .bigint(row.line.cast_signed())
+        let (line, id_key) = (row.line.cast_signed(), look_key(row.id));
+        let money = (row.amount.currency.code(), row.amount.minor);
+        let same = number_of((look(row.affiliate), row.order_ref, money, row.earned_at.unix_timestamp_nanos()));
+        self.traits.has_clawbacks |= row.amount.minor < 0 && !row.order_ref.is_empty();
+        self.traits.see(row.earned_at, row.earned_at);
+        self.traits.looks.push((line, same, id_key));
+        self.rows
+            .row(8)
+            .bigint(line)
             .text(row.id)
             .text(row.affiliate)
             .text(row.order_ref)
             .text(row.amount.currency.code())
             .bigint(row.amount.minor)
-            .timestamptz(row.earned_at);
+            .timestamptz(row.earned_at)
+            .bigint(id_key);
     }
 
     /// How large they are; to bound what is in memory.
     pub fn size(&self) -> usize {
-        self.0.bytes().len()
-    }
-}
-
-impl From<CommissionRows> for CopyRows {
-    fn from(rows: CommissionRows) -> CopyRows {
-        rows.0
+        self.rows.bytes().len()
     }
 }
 
@@ -67,13 +93,27 @@ impl Store {
     pub async fn commissions_import(
         &self,
         tenant: &str,
+        feed: mpsc::Receiver<Feed<CommissionRows>>,
+    ) -> Result<Imported, ImportError> {
+        self.commissions_import_on(tenant, Terms::default(), feed).await
+    }
+
+    /// The same on these terms.
+    pub async fn commissions_import_on(
+        &self,
+        tenant: &str,
+        terms: Terms,
         mut feed: mpsc::Receiver<Feed<CommissionRows>>,
     ) -> Result<Imported, ImportError> {
         let tenant = tenant.to_owned();
         let imported = self
-            .import("commissions_import", move |tx| Box::pin(async move { import(tx, tenant, &mut feed).await }))
+            .import("commissions_import", terms, move |tx| {
+                Box::pin(async move { import(tx, tenant, terms, &mut feed).await })
+            })
             .await?;
-        self.import_analyze(imported.new, "-- import_analyze\nANALYZE commission, account").await;
+        if !terms.dry_run {
+            self.import_analyze(imported.new, "-- import_analyze\nANALYZE commission, account").await;
+        }
         Ok(imported)
     }
 }
@@ -81,28 +121,40 @@ impl Store {
 async fn import(
     tx: &mut PgConnection,
     tenant: String,
+    terms: Terms,
     feed: &mut mpsc::Receiver<Feed<CommissionRows>>,
 ) -> Result<Imported, ImportError> {
     sqlx::query(
         r#"-- import_commission_create
          CREATE TEMP TABLE import_commission (
            line bigint NOT NULL, external_id text COLLATE "C" NOT NULL, affiliate text NOT NULL, order_ref text NOT NULL,
-           currency char(3) NOT NULL, amount_minor bigint NOT NULL, earned_at timestamptz NOT NULL) ON COMMIT DROP"#,
+           currency char(3) NOT NULL, amount_minor bigint NOT NULL, earned_at timestamptz NOT NULL,
+           id_key bigint NOT NULL) ON COMMIT DROP"#,
     )
     .execute(&mut *tx)
     .await
     .step("import_commission_create")?;
-    let rows = copy_feed(
-        tx,
-        "import_commission_copy",
-        "-- import_commission_copy\nCOPY import_commission FROM STDIN WITH (FORMAT binary)",
-        feed,
-    )
+    let (mut traits, mut same, mut alike_ids) = (Traits::default(), Repeats::new(), Repeats::new());
+    let copy = "-- import_commission_copy\nCOPY import_commission FROM STDIN WITH (FORMAT binary)";
+    let rows = copy_feed(tx, "import_commission_copy", copy, feed, |chunk: CommissionRows| {
+        traits.has_clawbacks |= chunk.traits.has_clawbacks;
+        if let Some((first, last)) = chunk.traits.earned {
+            traits.see(first, last);
+        }
+        for (line, says, id_key) in chunk.traits.looks {
+            same.pass(says, line);
+            alike_ids.pass(id_key, id_key);
+        }
+        chunk.rows
+    })
     .await?;
     sqlx::query("-- import_commission_analyze\nANALYZE import_commission (external_id, affiliate)")
         .execute(&mut *tx)
         .await
         .step("import_commission_analyze")?;
+    if let Some(earned) = traits.earned.filter(|_| !terms.allow_dates) {
+        dates::far_refuse(tx, earned).await?;
+    }
 
     // Only now the locks: a slow pipe must keep neither another import nor the fixing of a cutoff waiting. The tenant's row makes imports of one
     // tenant take turns, so that what is known cannot change between here and the end.
@@ -119,17 +171,26 @@ async fn import(
         .execute(&mut *tx)
         .await
         .step("import_cutoff_lock")?;
-    // A statement of its own, after the lock: a run whose creation we waited for must be seen.
-    let last: Option<(i32, OffsetDateTime)> = sqlx::query_as(
-        "-- import_last_run\nSELECT ordinal, cutoff FROM run WHERE tenant_id = $1 ORDER BY ordinal DESC LIMIT 1",
-    )
-    .bind(id)
-    .fetch_optional(&mut *tx)
-    .await
-    .step("import_last_run")?;
+    let last = due::last_run(tx, id).await?;
+    let last = last.as_ref();
 
     volume_begin(tx, id).await?;
+    let suspicions = match traits.earned {
+        Some(earned) => {
+            let scope = Scope { tenant: id, hold_days, last, earned, named: terms.named };
+            same_find(tx, &scope, same, alike_ids).await?
+        }
+        None => Suspicions::default(),
+    };
+    let late = due::late_now(tx, id, last).await?;
+    if terms.dry_run {
+        change::late_rows_begin(tx, id, last).await?;
+    }
+    let clawbacks_may_move = due::orders_find(tx, id, last, traits.has_clawbacks).await?;
     let inserted = insert(tx, Target { tenant: id, hold_days, last }).await?;
+    if clawbacks_may_move {
+        due::clawbacks_meet(tx, id, last).await?;
+    }
     let new = inserted.iter().map(|one| one.rows).sum::<i64>().unsigned_abs();
     // Every row of a file that is new throughout was inserted; only if some were not is there anything to find out.
     if new != rows {
@@ -139,6 +200,8 @@ async fn import(
         problems.check()?;
     }
     balances_bound(tx, id, &inserted).await?;
+    terms.refuse_if_strict(&suspicions)?;
+    let late_rows = if terms.dry_run { change::late_rows(tx, id, last, terms.named).await? } else { Vec::new() };
     Ok(Imported {
         tenant: TenantId(id),
         tenant_is_new: false,
@@ -147,15 +210,20 @@ async fn import(
         updated: 0,
         unchanged: rows - new,
         controls: None,
+        late: due::late_more(&late, due::late_now(tx, id, last).await?),
+        newest: last.map(|last| (last.period.clone(), last.sequence)),
+        suspicions,
+        changes: Changes::default(),
+        late_rows,
     })
 }
 
 /// Where commissions go: whose, their hold period, and the newest run.
 #[derive(Clone, Copy)]
-struct Target {
+struct Target<'a> {
     tenant: i32,
     hold_days: i32,
-    last: Option<(i32, OffsetDateTime)>,
+    last: Option<&'a LastRun>,
 }
 
 /// What was inserted in one currency.
@@ -171,7 +239,7 @@ struct Inserted {
 ///
 /// Most files are new throughout, and looking up every id before inserting it takes a third longer. So that is done only after the first id that
 /// is known, or there twice, was met without it.
-async fn insert(tx: &mut PgConnection, target: Target) -> Result<Vec<Inserted>, StoreError> {
+async fn insert(tx: &mut PgConnection, target: Target<'_>) -> Result<Vec<Inserted>, StoreError> {
     sqlx::query("-- import_savepoint\nSAVEPOINT import_insert").execute(&mut *tx).await.step("import_savepoint")?;
     match insert_new(tx, target, "").await {
         Err(error) if error.sqlstate().is_some_and(|code| code == UNIQUE_VIOLATION) => {
@@ -190,17 +258,22 @@ const UNIQUE_VIOLATION: &str = "23505";
 /// In the order in which plans read them, with the accounts that they need. Nobody else makes accounts of this tenant meanwhile: its row is locked.
 async fn insert_new(
     tx: &mut PgConnection,
-    target: Target,
+    target: Target<'_>,
     on_conflict: &'static str,
 ) -> Result<Vec<Inserted>, StoreError> {
     let sql = format!(
         "-- commissions_insert
          WITH inserted AS (
-           INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind, order_ref)
-           SELECT $1, c.external_id, a.id, c.currency, c.amount_minor, c.earned_at, c.earned_at + make_interval(days => $2),
-                  CASE WHEN c.earned_at + make_interval(days => $2) <= $4 THEN $3 + 1 END,
-                  CASE WHEN c.amount_minor < 0 THEN 'clawback' ELSE 'sale' END, c.order_ref
-             FROM import_commission c JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = c.affiliate
+           INSERT INTO commission
+             (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind, order_ref,
+              id_key)
+           SELECT $1, c.external_id, a.id, c.currency, c.amount_minor, c.earned_at, c.due_at,
+                  CASE WHEN c.due_at <= $4 THEN $3 + 1 END,
+                  CASE WHEN c.amount_minor < 0 THEN 'clawback' ELSE 'sale' END, c.order_ref, c.id_key
+             FROM (SELECT *, CASE WHEN amount_minor < 0 THEN earned_at
+                                  ELSE earned_at + make_interval(days => $2) END AS due_at
+                     FROM import_commission) AS c
+             JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = c.affiliate
             ORDER BY a.id, c.earned_at, c.external_id
            {on_conflict}
         RETURNING affiliate_id, currency, amount_minor),
@@ -214,8 +287,8 @@ async fn insert_new(
     sqlx::query_as(sqlx::AssertSqlSafe(sql)) // only constants of this file
         .bind(target.tenant)
         .bind(target.hold_days)
-        .bind(target.last.map(|(ordinal, _)| ordinal))
-        .bind(target.last.map(|(_, cutoff)| cutoff))
+        .bind(target.last.map(|last| last.ordinal))
+        .bind(target.last.map(|last| last.cutoff))
         .fetch_all(tx)
         .await
         .step("commissions_insert")
@@ -326,79 +399,7 @@ async fn unknown_affiliates(tx: &mut PgConnection, tenant: i32, problems: &mut P
     Ok(())
 }
 
-/// Rows that are not what is stored under their id. What is stored may be an earlier line of this very file: then that line is named.
-async fn differing(tx: &mut PgConnection, tenant: i32, problems: &mut Problems) -> Result<(), StoreError> {
-    let rows = sqlx::query(
-        "-- import_differing
-         WITH differs AS MATERIALIZED (
-           SELECT DISTINCT i.external_id FROM import_commission i
-             JOIN commission c ON c.tenant_id = $1 AND c.external_id = i.external_id
-             JOIN affiliate a ON a.tenant_id = $1 AND a.id = c.affiliate_id
-            WHERE (a.external_id, c.currency, c.amount_minor, c.earned_at, c.order_ref)
-               IS DISTINCT FROM (i.affiliate, i.currency, i.amount_minor, i.earned_at, i.order_ref)),
-         said AS MATERIALIZED (
-           SELECT i.*, first_value(i.line) OVER (PARTITION BY external_id ORDER BY i.line) AS first_line
-             FROM import_commission i JOIN differs USING (external_id)),
-         -- Against the first line of the same id, if the file contradicts itself.
-         within AS (
-           SELECT s.*, f.line AS other_line, f.affiliate AS other_affiliate, f.currency AS other_currency, f.amount_minor AS other_minor,
-                  f.earned_at AS other_earned_at, f.order_ref AS other_order_ref
-             FROM said s JOIN said f ON f.external_id = s.external_id AND f.line = s.first_line
-            WHERE s.line <> f.line AND (s.affiliate, s.currency, s.amount_minor, s.earned_at, s.order_ref)
-                   IS DISTINCT FROM (f.affiliate, f.currency, f.amount_minor, f.earned_at, f.order_ref)),
-         before AS (
-           SELECT s.*, NULL::bigint AS other_line, a.external_id AS other_affiliate, c.currency AS other_currency, c.amount_minor AS other_minor,
-                  c.earned_at AS other_earned_at, c.order_ref AS other_order_ref
-             FROM said s
-             JOIN commission c ON c.tenant_id = $1 AND c.external_id = s.external_id
-             JOIN affiliate a ON a.tenant_id = $1 AND a.id = c.affiliate_id
-            WHERE NOT EXISTS (SELECT FROM within w WHERE w.external_id = s.external_id)
-              AND (a.external_id, c.currency, c.amount_minor, c.earned_at, c.order_ref)
-               IS DISTINCT FROM (s.affiliate, s.currency, s.amount_minor, s.earned_at, s.order_ref))
-         SELECT *, count(*) OVER () AS total FROM (SELECT * FROM within UNION ALL SELECT * FROM before) AS found
-          ORDER BY line LIMIT $2",
-    )
-    .bind(tenant)
-    .bind(PROBLEMS_SHOWN as i64)
-    .fetch_all(tx)
-    .await
-    .step("import_differing")?;
-    problems.add(rows.iter().map(difference).collect::<Result<_, _>>()?, total(&rows)?);
-    Ok(())
-}
-
 pub(super) fn total(rows: &[PgRow]) -> Result<u64, StoreError> {
     let total = rows.first().map(|row| row.try_get::<i64, _>("total")).transpose().step("import_total")?;
     Ok(total.unwrap_or(0).unsigned_abs())
-}
-
-/// The first field in which a row and the other one differ.
-fn difference(row: &PgRow) -> Result<RowProblem, StoreError> {
-    let step = "import_differing";
-    let text = |column: &str| row.try_get::<String, _>(column).step(step);
-    let money = |minor: &str, code: &str| {
-        Ok::<_, StoreError>(Money { minor: row.try_get(minor).step(step)?, currency: currency(row, code)? }.to_string())
-    };
-    let instant = |column: &str| {
-        let at: OffsetDateTime = row.try_get(column).step(step)?;
-        at.format(&Rfc3339).map_err(|error| StoreError::Broken(format!("{at}: {error}")))
-    };
-    let fields = [
-        ("affiliate_id", text("affiliate")?, text("other_affiliate")?),
-        ("currency", text("currency")?, text("other_currency")?),
-        ("amount", money("amount_minor", "currency")?, money("other_minor", "other_currency")?),
-        ("earned_at", instant("earned_at")?, instant("other_earned_at")?),
-        ("order_ref", text("order_ref")?, text("other_order_ref")?),
-    ];
-    let (field, given, other) = fields
-        .into_iter()
-        .find(|(_, given, other)| given != other)
-        .ok_or_else(|| StoreError::Broken("two rows that differ are the same".into()))?;
-    let id = text("external_id")?;
-    let other_line: Option<i64> = row.try_get("other_line").step(step)?;
-    let fault = match other_line {
-        Some(line) => Fault::DiffersFromLine { id, line: line.unsigned_abs(), other, given },
-        None => Fault::DiffersFromStored { id, stored: other, given },
-    };
-    Ok(RowProblem { line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(), field, fault })
 }

@@ -79,8 +79,10 @@ const LIMITS_WRITE: &str = "-- limits_write
      ORDER BY affiliate_id, method, currency
         ON CONFLICT (affiliate_id, method, currency) DO UPDATE SET min_minor = excluded.min_minor, max_minor = excluded.max_minor)
   INSERT INTO import_changed
-  SELECT affiliate_id, CASE WHEN new IS NULL THEN 'limit_removed' ELSE 'limit_changed' END
-    FROM next, LATERAL (VALUES (old_min, new_min), (old_max, new_max)) AS bound (old, new) WHERE old IS DISTINCT FROM new";
+  SELECT affiliate_id, CASE WHEN new IS NULL THEN 'limit_removed' ELSE 'limit_changed' END,
+         method || ' ' || bound, old::text, new::text, currency
+    FROM next, LATERAL (VALUES ('min', old_min, new_min), ('max', old_max, new_max)) AS b (bound, old, new)
+   WHERE old IS DISTINCT FROM new";
 
 /// A limit of a method that is not there.
 async fn without_method(tx: &mut PgConnection, problems: &mut Problems) -> Result<(), StoreError> {

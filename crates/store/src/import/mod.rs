@@ -5,15 +5,24 @@
 //! in chunks through a bounded channel, so that memory does not depend on the file.
 
 mod affiliates;
+mod change;
 mod commissions;
 mod contradiction;
 mod copy;
+mod dates;
+mod differing;
+mod due;
 mod limit;
+mod payees;
 mod problem;
+mod same;
+mod suspicion;
 
 pub use affiliates::{AffiliateRow, AffiliateRows, AffiliatesTarget, Said};
+pub use change::{Change, Changes, LateRow};
 pub use commissions::{CommissionRow, CommissionRows};
 pub use problem::{Fault, ImportError, RowProblem};
+pub use suspicion::{Suspicion, SuspicionKind, Suspicions};
 
 use futures_util::future::BoxFuture;
 use payfleet_domain::TenantId;
@@ -21,10 +30,40 @@ use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::late::MonthCount;
 use copy::CopyRows;
 
 /// Problems that are reported one by one; of the rest only the number is told.
 pub const PROBLEMS_SHOWN: usize = 100;
+
+/// On which terms a file is taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Everything is done, told, and undone: the answer cannot differ from what the import would do.
+    pub dry_run: bool,
+    /// Nothing is taken if something in it is suspicious.
+    pub strict: bool,
+    /// Dates that are far from now are meant.
+    pub allow_dates: bool,
+    /// How many of what is told by name, of each kind.
+    pub named: i64,
+}
+
+impl Default for Terms {
+    /// As for rows that a program has made.
+    fn default() -> Terms {
+        Terms { dry_run: false, strict: false, allow_dates: true, named: PROBLEMS_SHOWN as i64 }
+    }
+}
+
+impl Terms {
+    fn refuse_if_strict(&self, suspicions: &Suspicions) -> Result<(), ImportError> {
+        match self.strict && !suspicions.is_empty() {
+            true => Err(ImportError::Suspicious(suspicions.clone())),
+            false => Ok(()),
+        }
+    }
+}
 
 /// What the reader of a file says next. A channel that closes without [`Feed::End`] means that the reader gave up: nothing is imported.
 #[derive(Debug)]
@@ -36,7 +75,7 @@ pub enum Feed<R> {
 }
 
 /// What an import did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
     /// Whose.
     pub tenant: TenantId,
@@ -52,6 +91,16 @@ pub struct Imported {
     pub unchanged: u64,
     /// What a file of affiliates changed of what stops money or says where it goes; commissions change nothing of it.
     pub controls: Option<Controls>,
+    /// Commissions that are new and of months that were run already, by month: the next run pays them.
+    pub late: Vec<MonthCount>,
+    /// Month and sequence of the tenant's newest run, if they are commissions and there is one.
+    pub newest: Option<(String, i16)>,
+    /// What is right, and should be looked at all the same.
+    pub suspicions: Suspicions,
+    /// Of a dry run of affiliates: what would change, by name.
+    pub changes: Changes,
+    /// Of a dry run of commissions: those that are in `late`, the first of them.
+    pub late_rows: Vec<LateRow>,
 }
 
 /// What an import changed of what stops money or says where it goes: counted, so that nothing is taken away in silence.
@@ -83,7 +132,7 @@ const ANALYZE_FROM: u64 = 500;
 
 impl Store {
     /// Runs an import in one transaction, as a task that the caller cannot cancel half-way. Never repeated: the rows are gone once they were read.
-    async fn import<T, F>(&self, step: &'static str, work: F) -> Result<T, ImportError>
+    async fn import<T, F>(&self, step: &'static str, terms: Terms, work: F) -> Result<T, ImportError>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, Result<T, ImportError>> + Send + 'static,
@@ -99,7 +148,10 @@ impl Store {
                 .step("import_memory")?;
             match work(&mut transaction).await {
                 Ok(done) => {
-                    transaction.commit().await.step(step)?;
+                    match terms.dry_run {
+                        true => transaction.rollback().await.step(step)?,
+                        false => transaction.commit().await.step(step)?,
+                    }
                     Ok(Ok(done))
                 }
                 Err(error) => {
@@ -129,12 +181,13 @@ impl Store {
     }
 }
 
-/// Copies what the reader sends into a temporary table. Returns the number of rows.
-async fn copy_feed<R: Into<CopyRows>>(
+/// Copies what the reader sends into a temporary table; `take` looks at each chunk on its way. Returns the number of rows.
+async fn copy_feed<R>(
     tx: &mut PgConnection,
     step: &'static str,
     statement: &str,
     feed: &mut mpsc::Receiver<Feed<R>>,
+    mut take: impl FnMut(R) -> CopyRows,
 ) -> Result<u64, ImportError> {
     let mut copy = tx.copy_in_raw(statement).await.step(step)?;
     copy.send(copy::HEADER).await.step(step)?;
@@ -142,7 +195,7 @@ async fn copy_feed<R: Into<CopyRows>>(
     loop {
         match feed.recv().await {
             Some(Feed::Rows(chunk)) => {
-                let chunk: CopyRows = chunk.into();
+                let chunk = take(chunk);
                 rows += chunk.rows();
                 copy.send(chunk.bytes()).await.step(step)?;
             }

@@ -1,5 +1,6 @@
 //! What can be wrong with the rows of an import.
 
+use super::suspicion::Suspicions;
 use crate::connect::StoreError;
 
 /// What is wrong with one row, and where. The way out is part of the text.
@@ -64,6 +65,28 @@ pub enum Fault {
         /// The largest balance.
         most: String,
     },
+    /// Nobody has earned that yet.
+    #[error(
+        "`{id}` is earned at {at}, which is more than a day from now; correct the date, or say --allow-dates if it is \
+         meant"
+    )]
+    EarnedAhead {
+        /// The commission.
+        id: String,
+        /// When.
+        at: String,
+    },
+    /// Long ago, or long before the rest of the file.
+    #[error(
+        "`{id}` is earned at {at}, which is 20 years ago, or 3 years before the last of this file; correct the date, or \
+         say --allow-dates if it is meant"
+    )]
+    EarnedLongAgo {
+        /// The commission.
+        id: String,
+        /// When.
+        at: String,
+    },
     /// A limit without a method that it could belong to.
     #[error("`{id}` has no method of this priority that a limit could belong to; name its method and destination")]
     LimitOfNothing {
@@ -95,6 +118,9 @@ pub enum ImportError {
         /// How many there are.
         total: u64,
     },
+    /// The rows may be the same sale, or the same payee, twice; and such rows are not wanted.
+    #[error("rows are suspicious")]
+    Suspicious(Suspicions),
     /// There is no tenant of this name.
     #[error("there is no tenant `{0}`; importing its affiliates makes it")]
     UnknownTenant(String),

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::decided::{Decided, Obstacle};
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError, detached};
-use crate::recovery::RECOVERED;
+use crate::stray::RECOVERED;
 
 /// An affiliate, as it is shown.
 #[derive(Debug, Clone)]

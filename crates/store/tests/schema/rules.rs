@@ -112,6 +112,7 @@ macro_rules! transfer {
 pub const RULES: &[(&str, &[&str])] = &[
     ("account_currency_check", &["UPDATE account SET currency = 'eur' WHERE affiliate_id = 1"]),
     ("account_pkey", &["UPDATE account SET affiliate_id = 1 WHERE affiliate_id = 2"]),
+    ("affiliate_alike_of_first", &["UPDATE affiliate SET alike_of = 2 WHERE id = 1"]),
     ("affiliate_currency_check", &["UPDATE affiliate SET currency = 'EU1' WHERE id = 2"]),
     (
         "affiliate_external_id_check",
@@ -203,6 +204,7 @@ pub const RULES: &[(&str, &[&str])] = &[
     ),
     ("batch_state_check", &["UPDATE batch SET state = 'x' WHERE id = 1"]),
     ("batch_tenant_id_run_id_fkey", &["UPDATE batch SET tenant_id = 2 WHERE id = 2"]),
+    ("affiliate_tenant_id_alike_of_fkey", &["UPDATE affiliate SET alike_of = 0 WHERE id = 2"]),
     (
         "commission_amount_minor_check",
         &[
@@ -689,8 +691,8 @@ pub const IMPLIED: &[(&str, &str)] = &[
 ];
 
 /// Everything else is NOT NULL.
-pub const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result batch.available_in batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
-  batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
+pub const MAY_BE_NULL: &str = "affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
+  batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
   evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
   payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.compared payout_method.max_minor payout_method.min_minor payout_method.retired_at payout_method.unusable_code run.opens_after
   run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential

@@ -54,8 +54,11 @@ struct Commission {
     currency: usize,
     minor: i64,
     earned_at: OffsetDateTime,
-    /// Before which run it becomes known.
-    known_for: usize,
+    /// The affiliate's order that it names; 0 is none.
+    order: usize,
+    /// When it becomes known: by the first or second file before run n (2n), or while that is being planned (2n + 1).
+    stage: usize,
+    file: usize,
 }
 
 /// How one run is planned, and what becomes of its payouts.
@@ -93,7 +96,7 @@ fn world() -> impl Strategy<Value = World> {
     let edge = (0..3_usize, -2_i64..3).prop_map(|(end, micros)| ENDS[end] + Duration::microseconds(micros));
     let day = (0_i64..100, 0_i64..86_400)
         .prop_map(|(day, second)| datetime!(2024-12-28 0:00 UTC) + Duration::days(day) + Duration::seconds(second));
-    let minor = prop_oneof![4 => 1_i64..6_000, 1 => -5_000_i64..0, 1 => prop_oneof![Just(1000_i64), Just(-1000)]];
+    let minor = prop_oneof![4 => 1_i64..6_000, 2 => -5_000_i64..0, 1 => prop_oneof![Just(1000_i64), Just(-1000)]];
     let handling = (
         prop_oneof![2_i64..6, Just(1000)],
         prop_oneof![2_u32..5, Just(1000)],
@@ -112,13 +115,16 @@ fn world() -> impl Strategy<Value = World> {
         });
     (1_usize..10).prop_flat_map(move |count| {
         let earned = prop_oneof![edge.clone(), day.clone()];
-        let commission = (0..count, 0..CURRENCIES.len(), minor.clone(), earned, 0..PERIODS.len()).prop_map(
-            |(affiliate, currency, minor, earned_at, known_for)| Commission {
+        let known = (0..2 * PERIODS.len(), 0..2_usize);
+        let commission = (0..count, 0..CURRENCIES.len(), minor.clone(), earned, 0..4_usize, known).prop_map(
+            |(affiliate, currency, minor, earned_at, order, (stage, file))| Commission {
                 affiliate,
                 currency,
                 minor,
                 earned_at,
-                known_for,
+                order,
+                stage,
+                file,
             },
         );
         (
@@ -147,13 +153,48 @@ struct Decision {
 /// Affiliate and currency.
 type Account = (usize, usize);
 
-/// The reference: balances, and which commissions are taken.
+/// The reference: balances, when each commission that is known is due, and the run whose window it is in.
+#[derive(Clone, Default)]
 struct Books {
     carried: BTreeMap<Account, i64>,
-    taken: Vec<bool>,
+    due: BTreeMap<usize, OffsetDateTime>,
+    window: BTreeMap<usize, usize>,
 }
 
 impl Books {
+    fn new() -> Books {
+        Books::default()
+    }
+
+    /// A file becomes known. A sale is due after the hold period; a clawback at once, or with the first sale of its order that is due later and that no
+    /// run has counted.
+    fn learn(&mut self, world: &World, stage: usize, file: usize) {
+        let of = |at: &usize| &world.commissions[*at];
+        for (at, commission) in world.commissions.iter().enumerate() {
+            if (commission.stage, commission.file) == (stage, file) {
+                let hold = if commission.minor > 0 { world.hold_days } else { 0 };
+                self.due.insert(at, commission.earned_at + Duration::days(hold.into()));
+            }
+        }
+        let uncounted: Vec<usize> = self.due.keys().filter(|at| !self.window.contains_key(at)).copied().collect();
+        for clawback in uncounted.iter().filter(|at| of(at).minor < 0 && of(at).order > 0) {
+            let (affiliate, order) = (of(clawback).affiliate, of(clawback).order);
+            let sales = uncounted.iter().filter(|at| of(at).minor > 0);
+            let same = sales.filter(|at| (of(at).affiliate, of(at).order) == (affiliate, order));
+            let later = same.map(|at| self.due[at]).filter(|due| *due > of(clawback).earned_at).min();
+            self.due.insert(*clawback, later.unwrap_or(of(clawback).earned_at));
+        }
+    }
+
+    /// A run's cutoff is fixed: what is known and due by then, and in no run's window, is in its window.
+    fn fix(&mut self, run: usize) {
+        for (at, due) in &self.due {
+            if *due < ENDS[run] {
+                self.window.entry(*at).or_insert(run);
+            }
+        }
+    }
+
     /// Decides about one affiliate in a run, and moves the balances.
     fn decide(&mut self, world: &World, run: usize, affiliate: usize) -> Vec<(Account, Decision)> {
         let mut decided = Vec::new();
@@ -162,10 +203,8 @@ impl Books {
             let carried = self.carried.get(&account).copied().unwrap_or(0);
             let mut amount = carried;
             for (at, commission) in world.commissions.iter().enumerate() {
-                let due_at = commission.earned_at + Duration::days(world.hold_days.into());
                 let mine = (commission.affiliate, commission.currency) == account;
-                if mine && !self.taken[at] && commission.known_for <= run && due_at < ENDS[run] {
-                    self.taken[at] = true;
+                if mine && self.window.get(&at) == Some(&run) {
                     amount += commission.minor;
                 }
             }
@@ -361,25 +400,30 @@ impl Tenant<'_> {
         Tenant { db, id, name: name.to_owned(), numbers }
     }
 
-    /// What becomes known before a run.
-    async fn learn(&self, world: &World, run: usize) {
-        let mut rows = CommissionRows::default();
-        let mut any = false;
-        for (at, commission) in
-            world.commissions.iter().enumerate().filter(|(_, commission)| commission.known_for == run)
-        {
-            any = true;
-            rows.push(&CommissionRow {
-                line: 1,
-                id: &format!("c{at}"),
-                affiliate: &format!("a{}", commission.affiliate),
-                order_ref: "",
-                amount: Money { minor: commission.minor, currency: CURRENCIES[commission.currency].0.parse().unwrap() },
-                earned_at: commission.earned_at,
-            });
-        }
-        if any {
-            self.db.store.commissions_import(&self.name, feed(rows).await).await.unwrap();
+    /// What becomes known at a stage.
+    async fn learn(&self, world: &World, stage: usize, books: &mut Books) {
+        for file in 0..2 {
+            let mut rows = CommissionRows::default();
+            let said = world.commissions.iter().enumerate().filter(|(_, one)| (one.stage, one.file) == (stage, file));
+            let mut any = false;
+            for (at, commission) in said {
+                any = true;
+                rows.push(&CommissionRow {
+                    line: 1,
+                    id: &format!("c{at}"),
+                    affiliate: &format!("a{}", commission.affiliate),
+                    order_ref: &if commission.order > 0 { format!("o{}", commission.order) } else { String::new() },
+                    amount: Money {
+                        minor: commission.minor,
+                        currency: CURRENCIES[commission.currency].0.parse().unwrap(),
+                    },
+                    earned_at: commission.earned_at,
+                });
+            }
+            if any {
+                self.db.store.commissions_import(&self.name, feed(rows).await).await.unwrap();
+            }
+            books.learn(world, stage, file);
         }
     }
 
@@ -590,11 +634,11 @@ fn grouped(decisions: &BTreeMap<Account, Decision>) -> Vec<PlanLine> {
 
 async fn follow(db: &Db, name: &str, world: &World) {
     let tenant = Tenant::new(db, name, world).await;
-    let mut books = Books { carried: BTreeMap::new(), taken: vec![false; world.commissions.len()] };
+    let mut books = Books::new();
     let mut unsettled: Option<(RunId, &[u8])> = None;
     let mut paid = 0_i64;
     for (at, handling) in world.runs.iter().enumerate() {
-        tenant.learn(world, at).await;
+        tenant.learn(world, 2 * at, &mut books).await;
         let new =
             NewRun { tenant: tenant.id, period: PERIODS[at].parse().unwrap(), sequence: 1, minimum: handling.minimum };
         let dry = db.store.plan_dry(new, handling.chunk).await.unwrap();
@@ -602,18 +646,19 @@ async fn follow(db: &Db, name: &str, world: &World) {
         let (run, fresh) = db.store.run_create(new).await.unwrap();
         assert!(fresh);
         let run = run.id;
+        books.fix(at);
         // The first chunk; then what happens in between meets affiliates of which some are planned and the others are not.
         let cursor = match db.store.plan_chunk(run, handling.chunk, handling.batch_size).await.unwrap() {
             Planned::Chunk(progress) => progress.affiliates.1,
             _ => 0,
         };
         let mut decided = BTreeMap::new();
-        let mut foreseeing = Books { carried: books.carried.clone(), taken: books.taken.clone() };
+        let mut foreseeing = books.clone();
         let (before, after): (Vec<usize>, Vec<usize>) =
             (0..world.affiliates.len()).partition(|affiliate| tenant.numbers[*affiliate] <= cursor);
         before.iter().for_each(|affiliate| decided.extend(books.decide(world, at, *affiliate)));
         // What becomes due again while a run is being planned is the next one's, wherever the plan is.
-        let mut due_again = Books { carried: BTreeMap::new(), taken: Vec::new() };
+        let mut due_again = Books::new();
         if let Some((previous, outcomes)) = unsettled.take() {
             tenant.settle(previous, outcomes, &mut due_again).await;
         }
@@ -621,6 +666,8 @@ async fn follow(db: &Db, name: &str, world: &World) {
             let (again, fresh) = db.store.run_create(new).await.unwrap();
             assert!(again.id == run && !fresh, "a second trigger finds the run");
         }
+        // So does what becomes known.
+        tenant.learn(world, 2 * at + 1, &mut books).await;
         if handling.raced {
             tokio::join!(plan_to_end(&db.store, run, handling), plan_to_end(&db.store, run, handling));
         } else {
@@ -658,8 +705,7 @@ async fn follow(db: &Db, name: &str, world: &World) {
         }
     }
     // Nothing appears or vanishes: what was taken is with the payees, reserved, or carried over; what came back counts once more.
-    let taken: i64 =
-        world.commissions.iter().zip(&books.taken).filter(|(_, taken)| **taken).map(|(c, _)| c.minor).sum();
+    let taken: i64 = books.window.keys().map(|at| world.commissions[*at].minor).sum();
     let back: i64 = sqlx::query_scalar(
         "SELECT coalesce(sum(amount_minor), 0)::bigint FROM transfer WHERE tenant_id = $1 AND kind IN (3, 4)",
     )
