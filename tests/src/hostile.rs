@@ -5,8 +5,8 @@ use std::path::Path;
 
 use futures_util::{FutureExt, StreamExt};
 use payfleet_domain::{
-    BatchKey, Currency, Money, Movement, Outcome, PayoutId, PayoutKey, Period, Reference, RefusalCode, StatementLine,
-    normalise_destination,
+    BatchKey, Country, Currency, DestinationKind, Money, Movement, Outcome, PayoutId, PayoutKey, Period, Reference,
+    RefusalCode, StatementLine, visible,
 };
 use payfleet_input::{CsvError, CsvReader, How, Mapping, Source};
 use payfleet_queue::Hint;
@@ -347,10 +347,18 @@ pub fn words(bytes: &[u8]) {
             assert_eq!(currency.parse_amount(&money.to_decimal().to_string()), Ok(money));
         }
     }
-    for method in ["paypal", "sepa", "other"] {
-        if let Ok(destination) = normalise_destination(method, text) {
-            assert_eq!(normalise_destination(method, destination.as_str()), Ok(destination));
+    for kind in DestinationKind::ALL {
+        match kind.check(text) {
+            Ok(destination) => {
+                assert_eq!((destination.as_str(), destination.compared()), (text.trim(), &*kind.compared(text)));
+                assert_eq!(kind.compared(destination.compared()), destination.compared());
+                assert_eq!(kind.check(destination.as_str()), Ok(destination));
+            }
+            Err(wrong) => assert_eq!(visible(&wrong.to_string()), wrong.to_string(), "a message of which all is seen"),
         }
+    }
+    if let Ok(country) = Country::read(text) {
+        assert_eq!(visible(&country.text), country.text);
     }
     assert!(RefusalCode::new(text).as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
 }

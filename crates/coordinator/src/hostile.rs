@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 /// Reads a file of affiliates: whether it would be handed to the store, or what is said to its author.
 pub fn affiliates(file: Vec<u8>, how: &How) -> Result<(), String> {
-    judged(Affiliates, file, how)
+    judged(Affiliates::default(), file, how)
 }
 
 /// The same for a file of commissions.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use indicatif::ProgressBar;
 use payfleet_input::{PRESETS, Preset, Problem, Problems, Source};
@@ -18,10 +20,22 @@ use crate::{progress, show};
 
 /// `import affiliates`.
 pub async fn affiliates(store: Store, args: &ImportAffiliatesArgs) -> Result<ExitCode, Failure> {
-    let target = AffiliatesTarget { tenant: args.import.tenant.clone(), hold_days: args.hold_days };
+    let kinds = store.method_kinds(&args.import.tenant).await?;
+    let target =
+        AffiliatesTarget { tenant: args.import.tenant.clone(), hold_days: args.hold_days, kinds: kinds.clone() };
+    let table = Affiliates { tenant: args.import.tenant.clone(), kinds, ..Affiliates::default() };
+    let named_countries = Arc::clone(&table.named_countries);
     let expected = Expected { rows: args.import.expect_rows, sums: Vec::new() };
     let (imported, reading) =
-        import(&args.import, expected, Affiliates, |rows| store.affiliates_import(target, rows)).await?;
+        import(&args.import, expected, table, |rows| store.affiliates_import(target, rows)).await?;
+    match named_countries.load(Ordering::Relaxed) {
+        0 => {}
+        rows => eprintln!(
+            "warning: {rows} of {} rows name the country in words; write the two letters of ISO 3166, such as DE: \
+             rails that ask for the country take nothing else",
+            imported.rows
+        ),
+    }
     tell(&args.import, "affiliates", imported, &reading)
 }
 
@@ -234,6 +248,7 @@ pub fn failure(error: ImportError, name: &str, reading: &Reading) -> Failure {
             Failure::input(Problems::of(first, total).report(name, NOTHING))
         }
         ImportError::UnknownTenant(_) => Failure::usage(error.to_string()),
+        ImportError::KindsChanged => Failure::busy(error.to_string()),
         ImportError::Aborted => Failure::broken(format!("{name}: {error}")),
         ImportError::Store(error) => error.into(),
     }

@@ -19,7 +19,8 @@ pub enum Exclusion {
     Contested,
     /// The affiliate has no payout method.
     NoMethod,
-    /// The affiliate's methods are all marked as unusable.
+    /// A rail has refused the affiliate's destination for ever, as of a closed account, and no other method can be
+    /// used.
     MethodUnusable,
     /// The tenant has no rail for any of the affiliate's methods.
     NoRail,
@@ -69,7 +70,7 @@ impl Exclusion {
             Exclusion::OnHold => "the affiliate is on hold",
             Exclusion::Contested => "a payment was proven too late; two people must look",
             Exclusion::NoMethod => "nobody has said where to pay",
-            Exclusion::MethodUnusable => "the method is marked as unusable",
+            Exclusion::MethodUnusable => "a rail has refused the destination for ever, as of a closed account",
             Exclusion::NoRail => "the tenant has no rail for the method",
             Exclusion::CurrencyUnsupported => "the method's rail does not pay this currency",
             Exclusion::OutsideLimits => "the amount is outside the limits of the method or its rail",

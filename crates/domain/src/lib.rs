@@ -10,8 +10,10 @@ mod account;
 mod alarm;
 mod attempt;
 mod batch;
+mod country;
 mod decide;
 mod decision;
+mod destination;
 mod discrepancy;
 mod exclusion;
 mod ids;
@@ -20,7 +22,6 @@ mod key;
 mod mask;
 mod money;
 mod outcome;
-mod payee;
 mod payout;
 mod period;
 mod person;
@@ -34,21 +35,23 @@ pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
 pub use attempt::{AttemptResult, one_may_spoil};
 pub use batch::{BatchStanding, BatchState, IllegalBatchMove};
+pub use country::{Country, UnknownCountry};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
     next_step, refusal_verdict, silence_step, stall_step,
 };
 pub use decision::{Effect, HoldFacts, NotPaid, SamePerson, Word, hear};
+pub use destination::{Destination, DestinationError, DestinationKind, MethodKinds, UnknownKind, visible};
 pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
 pub use mask::masked;
 pub use money::{
-    AmountError, Currency, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, Money, UnknownCurrency,
+    AmountError, Currency, CurrencyEnded, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, Money,
+    UnknownCurrency,
 };
 pub use outcome::{Outcome, Reference, RefusalCode, RefusalKind};
-pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
 pub use person::{Act, NoToken, NotAllowed, Person, PersonName, Role, TokenHash};

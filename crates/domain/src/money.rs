@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
+use time::Date;
+use time::macros::date;
 
 /// The largest amount of one commission or payout, in minor units, either sign: ten trillion units of a currency with two
 /// decimals. Far above any real payment and low enough that nine thousand of them fit in an `i64`.
@@ -28,7 +30,39 @@ pub struct Currency([u8; 3]);
 #[error("`{0}` is not a currency code of ISO 4217, such as EUR or JPY")]
 pub struct UnknownCurrency(pub String);
 
+/// Codes that ISO 4217 has withdrawn ("List three: codes for historic denominations of currencies and funds") and that
+/// the list of active ones here still has: the first day on which each was no money any more, and what took its place.
+/// Amendments 175 (SLL) and 177 (ZWL) name the days; Croatia (HRK) and Bulgaria (BGN) joined the euro, and Cuba took
+/// the convertible peso (CUC) out of use, on those of the others.
+const ENDED: [(&str, Date, &str); 5] = [
+    ("BGN", date!(2026 - 01 - 01), "EUR"),
+    ("CUC", date!(2021 - 07 - 01), "CUP"),
+    ("HRK", date!(2023 - 01 - 01), "EUR"),
+    ("SLL", date!(2024 - 01 - 01), "SLE"),
+    ("ZWL", date!(2024 - 09 - 01), "ZWG"),
+];
+
+/// A currency that was no money any more on a day.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{currency} ended on {since}, and {successor} took its place; give what was earned since in {successor}")]
+pub struct CurrencyEnded {
+    /// Which.
+    pub currency: Currency,
+    /// The first day without it.
+    pub since: Date,
+    /// What took its place.
+    pub successor: &'static str,
+}
+
 impl Currency {
+    /// Whether there was the currency on this day. When one began is not asked: whoever has its code has heard of it.
+    pub fn exists_on(&self, day: Date) -> Result<(), CurrencyEnded> {
+        match ENDED.iter().find(|(code, since, _)| *code == self.code() && day >= *since) {
+            Some(&(_, since, successor)) => Err(CurrencyEnded { currency: *self, since, successor }),
+            None => Ok(()),
+        }
+    }
+
     /// The three letters, in capitals.
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("???") // always ASCII: made only from a code of iso_currency
@@ -183,6 +217,7 @@ impl fmt::Display for Money {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use iso_currency::IntoEnumIterator;
 
     fn currency(code: &str) -> Currency {
         code.parse().expect("a code of ISO 4217")
@@ -196,6 +231,26 @@ mod tests {
         for code in ["eur", "XXX", "XTS", "XAU", "EURO", ""] {
             assert_eq!(code.parse::<Currency>(), Err(UnknownCurrency(code.to_owned())));
         }
+    }
+
+    #[test]
+    fn a_currency_that_ended_is_none_from_that_day_on() {
+        assert_eq!(currency("HRK").exists_on(date!(2022 - 12 - 31)), Ok(()));
+        let ended = currency("HRK").exists_on(date!(2023 - 01 - 01)).map_err(|ended| ended.to_string());
+        let told = "HRK ended on 2023-01-01, and EUR took its place; give what was earned since in EUR";
+        assert_eq!(ended, Err(told.to_owned()));
+        for (code, since, successor) in ENDED {
+            assert!(
+                currency(code).exists_on(since).is_err()
+                    && currency(code).exists_on(since - time::Duration::DAY).is_ok()
+            );
+            assert_eq!(currency(successor).exists_on(date!(2999 - 01 - 01)), Ok(()), "{successor}");
+        }
+        // Those that the library knows to be superseded; of the bolívar it means another name for the same money.
+        let known: Vec<&str> =
+            iso_currency::Currency::iter().filter(|one| one.is_superseded().is_some()).map(|one| one.code()).collect();
+        let listed: Vec<&str> = known.into_iter().filter(|code| *code != "VES").collect();
+        assert_eq!(listed, ENDED.map(|(code, ..)| code));
     }
 
     #[test]

@@ -66,6 +66,12 @@ impl RefusalCode {
             _ => RefusalKind::Policy,
         }
     }
+
+    /// Whether the destination will never be paid, whatever anybody does but giving another one: its account is closed,
+    /// or there is none. Who is only not registered yet, or has another name there, can mend that at the rail.
+    pub fn is_for_ever(&self) -> bool {
+        matches!(self.0.as_str(), "account_closed" | "invalid_destination")
+    }
 }
 
 impl fmt::Display for Reference {
@@ -101,5 +107,16 @@ mod tests {
             assert_eq!(RefusalCode::new(code).kind(), RefusalKind::Payer, "{code}");
         }
         assert_eq!(RefusalCode::new("never heard of").kind(), RefusalKind::Policy);
+    }
+
+    #[test]
+    fn only_what_the_payee_alone_can_change_is_for_ever() {
+        for code in ["Account closed", "invalid_destination"] {
+            let code = RefusalCode::new(code);
+            assert!(code.is_for_ever() && code.kind() == RefusalKind::Payee, "{code}");
+        }
+        for code in ["receiver_unregistered", "name_mismatch", "invalid_item", "insufficient_funds", "never heard of"] {
+            assert!(!RefusalCode::new(code).is_for_ever(), "{code}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Currency;
+use crate::{Currency, DestinationKind};
 
 /// What a rail offers to find out whether a request was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct Rail {
     pub pins_refusals: bool,
     /// Currencies that it pays; empty is all.
     pub currencies: &'static [&'static str],
+    /// Kinds of destinations that it can pay; empty is all.
+    pub kinds: &'static [DestinationKind],
     /// The largest single payment in minor units, if there is a limit.
     pub max_minor: Option<i64>,
     /// So long after it was sent an accepted payment is paid, or refused, or its rail cannot be waited for: people look.
@@ -94,6 +96,7 @@ pub const RAILS: &[Rail] = &[
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
+        kinds: &[],
         max_minor: None,
         news_within: days(7),
         return_window: days(5),
@@ -110,6 +113,7 @@ pub const RAILS: &[Rail] = &[
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
+        kinds: &[],
         max_minor: None,
         news_within: days(45),
         return_window: days(30),
@@ -126,6 +130,7 @@ pub const RAILS: &[Rail] = &[
         request_lifetime: Duration::from_secs(5),
         pins_refusals: false,
         currencies: &[],
+        kinds: &[],
         max_minor: None,
         news_within: days(7),
         return_window: days(5),
@@ -142,6 +147,7 @@ pub const RAILS: &[Rail] = &[
         request_lifetime: days(3),
         pins_refusals: false,
         currencies: &[],
+        kinds: &[],
         max_minor: None,
         news_within: days(14),
         return_window: days(56),
@@ -158,6 +164,7 @@ pub const RAILS: &[Rail] = &[
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
+        kinds: &[],
         max_minor: None,
         news_within: days(1),
         return_window: days(0),
@@ -191,6 +198,11 @@ impl Rail {
     pub fn pays(&self, currency: Currency) -> bool {
         self.currencies.is_empty() || self.currencies.contains(&currency.code())
     }
+
+    /// Whether it can pay destinations of this kind.
+    pub fn reaches(&self, kind: DestinationKind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
 }
 
 impl RailClass {
@@ -222,6 +234,20 @@ mod tests {
         let euros = Rail { currencies: &["EUR"], ..RAILS[0] };
         assert!(euros.pays(eur) && !euros.pays(jpy));
         assert!(RAILS[0].pays(jpy), "none named is all");
+    }
+
+    #[test]
+    fn a_rail_that_names_kinds_reaches_no_others() {
+        let addresses = Rail { kinds: &[DestinationKind::Email, DestinationKind::PaypalId], ..RAILS[0] };
+        let reached: Vec<_> = DestinationKind::ALL.into_iter().filter(|kind| addresses.reaches(*kind)).collect();
+        assert_eq!(reached, [DestinationKind::Email, DestinationKind::PaypalId]);
+        for rail in RAILS {
+            assert!(
+                DestinationKind::ALL.into_iter().all(|kind| rail.reaches(kind)),
+                "{}: none named is all",
+                rail.name
+            );
+        }
     }
 
     #[test]

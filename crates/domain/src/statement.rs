@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::Money;
+use crate::{DestinationKind, Money};
 
 /// What a statement line reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -114,20 +114,15 @@ impl LineDiffers {
 }
 
 impl StatementLine {
-    /// Holds the line against the plan. Rails write codes of currencies in small letters too, and destinations with other
-    /// capitals and spaces than they were given.
-    pub fn differs(&self, planned: Money, destination: &str) -> LineDiffers {
+    /// Holds the line against the plan. Rails write codes of currencies in small letters too, and destinations as their
+    /// kind allows it.
+    pub fn differs(&self, planned: Money, destination: &str, kind: DestinationKind) -> LineDiffers {
         LineDiffers {
             amount: self.amount_minor != planned.minor,
             currency: !self.currency.eq_ignore_ascii_case(planned.currency.code()),
-            destination: self.destination != destination && !bare(&self.destination).eq(bare(destination)),
+            destination: !kind.is_same(&self.destination, destination),
         }
     }
-}
-
-/// A destination without what rails change in it.
-fn bare(destination: &str) -> impl Iterator<Item = char> + '_ {
-    destination.chars().filter(|letter| *letter != ' ').flat_map(char::to_lowercase)
 }
 
 impl Movement {
@@ -188,13 +183,13 @@ mod tests {
             reference: String::new(),
             amount_minor: 500,
             currency: "eur".to_owned(),
-            destination: "de00 1234 Añn".to_owned(),
+            destination: "de00 1234 5abc".to_owned(),
             fee_minor: 0,
             movement: Movement::Paid,
             at: None,
             of: None,
         };
-        let differs = |line: &StatementLine| line.differs(planned, "DE001234AÑN");
+        let differs = |line: &StatementLine| line.differs(planned, "DE0012345ABC", DestinationKind::Iban);
         assert_eq!(differs(&line), LineDiffers::default());
         assert!(!differs(&line).in_something());
         for (wrong, what) in [
@@ -207,12 +202,14 @@ mod tests {
                 LineDiffers { currency: true, ..LineDiffers::default() },
             ),
             (
-                StatementLine { destination: "DE001235AÑN".to_owned(), ..line.clone() },
+                StatementLine { destination: "DE0012346ABC".to_owned(), ..line.clone() },
                 LineDiffers { destination: true, ..LineDiffers::default() },
             ),
         ] {
             assert_eq!(differs(&wrong), what);
             assert!(differs(&wrong).in_something());
         }
+        // Another kind counts the same letters otherwise.
+        assert!(line.differs(planned, "DE0012345ABC", DestinationKind::Opaque).destination);
     }
 }

@@ -1,8 +1,8 @@
 //! Rules that must hold for every input, tried on many.
 
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchState, Currency, KeyUnit, Money, NextStep, PayoutEvent, PayoutId, PayoutKey,
-    PayoutState, RAILS, Rail, RailClass, RunState, next_step, normalise_destination,
+    AttemptNo, BatchFacts, BatchState, Currency, DestinationKind, KeyUnit, Money, NextStep, PayoutEvent, PayoutId,
+    PayoutKey, PayoutState, RAILS, Rail, RailClass, RunState, next_step, visible,
 };
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
@@ -103,10 +103,22 @@ proptest! {
     }
 
     #[test]
-    fn a_destination_in_normal_form_stays_as_it_is(text in ".{0,60}", method in "(paypal|sepa|other)") {
-        if let Ok(first) = normalise_destination(&method, &text) {
-            let again = normalise_destination(&method, first.as_str()).expect("a normal form is valid");
-            prop_assert_eq!(first, again);
+    fn a_destination_is_sent_as_written_and_its_compared_form_is_final(
+        text in "(\\PC{0,30}|[a-zA-Zéжα0-9+_.:@ -]{0,30}|[a-zé.]{1,8}@[a-zß-]{1,8}\\.[a-zA-Z]{2,4}|[A-Z]{2}[0-9]{13,20})",
+        kind in proptest::sample::select(DestinationKind::ALL.to_vec()),
+    ) {
+        let form = kind.compared(&text);
+        let again = kind.compared(&form);
+        prop_assert_eq!(again.as_ref(), form.as_ref());
+        prop_assert!(kind.is_same(&text, &form) && kind.is_same(&form, &text));
+        match kind.check(&text) {
+            Ok(destination) => {
+                prop_assert_eq!(destination.as_str(), text.trim());
+                prop_assert_eq!(destination.compared(), form.as_ref());
+                prop_assert_eq!(visible(destination.as_str()), destination.as_str());
+                prop_assert_eq!(kind.check(destination.as_str()), Ok(destination));
+            }
+            Err(wrong) => prop_assert!(!wrong.to_string().is_empty()),
         }
     }
 

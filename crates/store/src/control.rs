@@ -17,8 +17,8 @@ use crate::intent::IntentRefused;
 use crate::movement::LATES;
 use crate::payout::payouts_cancel;
 use crate::people::WhoError;
-use crate::recovery::RECOVERED;
 use crate::split::{Part, split_into};
+use crate::stray::RECOVERED;
 
 /// Why a control was not set or lifted.
 #[derive(Debug, thiserror::Error)]

@@ -22,6 +22,7 @@ mod import;
 mod intent;
 mod lease;
 mod locks;
+mod method;
 mod movement;
 mod obstacle;
 mod order;
@@ -40,6 +41,7 @@ mod session;
 mod split;
 mod status;
 mod stop;
+mod stray;
 mod sweep;
 mod tenant;
 mod views;
@@ -60,6 +62,7 @@ pub use import::{
 
 pub use intent::{Intent, IntentRefused};
 pub use lease::{Lease, LeasedBatch};
+pub use method::{KindSaid, MethodUse};
 pub use order::Order;
 pub use plan::{PlanLine, PlanProgress, Planned};
 
@@ -78,7 +81,7 @@ pub use split::SplitRefused;
 pub use status::{BatchProgress, ReturnedPayout, RunAside, RunStatus};
 pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
 pub use sweep::{SweepLock, Sweeper};
-pub use tenant::TenantRail;
+pub use tenant::{RailRemoved, TenantRail};
 pub use views::{
     AffiliateView, Balance, CodeCount, Decided, DryPlan, Earned, Event, Excluded, InRun, LimitView, MethodView,
     Obstacle, OutcomeCount, PayoutFilter, PayoutRow, PayoutView, Placed, Waiting, Waits, Way, What, WhoPlaced,

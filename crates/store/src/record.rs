@@ -17,6 +17,7 @@ use crate::batch::{LockedBatch, batch_halves, batch_lock, batch_standing};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::hold::batch_settle_held;
 use crate::lease::{Lease, interval};
+use crate::method::methods_close;
 use crate::payout::{
     News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_return, payouts_settle,
 };
@@ -151,7 +152,13 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
         let may_spoil = one_may_spoil(batch.state, batch.payouts, codes);
         match refusal_is_final(tx, &batch, rail, report).await? {
             RefusalVerdict::Final if report.refused_whole && may_spoil => split = true,
-            RefusalVerdict::Final => refused = payouts_refuse(tx, &refusals, source, report.attempt).await?,
+            RefusalVerdict::Final => {
+                refused = payouts_refuse(tx, &refusals, source, report.attempt).await?;
+                // One code for all of a request says nothing of each destination in it.
+                if !report.refused_whole || batch.payouts == 1 {
+                    methods_close(tx, &refusals).await?;
+                }
+            }
             RefusalVerdict::StillUnknown => lost_track.ids.extend(&refusals.ids),
         }
     }

@@ -5,7 +5,7 @@
 //! the statements are read, and tell most of it; and two people say that the fleet may go on, with what they list and nobody here knows of.
 
 use payfleet_domain::{
-    Act, Effect, HoldReason, KeyUnit, Money, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
+    Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
 };
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
@@ -19,7 +19,7 @@ use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
 use crate::reconcile::StatementAccount;
-use crate::run::runs_lock_against_intents;
+use crate::stray::{strays, strays_hold};
 
 /// In place of the workers whose attempts are lost.
 pub(crate) const LOST: &str = "before a recovery";
@@ -361,108 +361,6 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
             })
         })
         .collect()
-}
-
-/// Of payments that no run knows, since the last recovery began: who may have got them, by the destination. Whoever did is due what was paid already.
-/// Rails and banks write a destination in their own way: capitals and spaces tell no two apart, as in `StatementLine::differs`.
-const STRAYS: &str = "
-  SELECT DISTINCT l.id AS line, l.read_at, o.rail, o.account, m.affiliate_id, m.tenant_id
-    FROM (SELECT opened_at FROM recovery ORDER BY id DESC LIMIT 1) AS v JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
-    JOIN rail_account o ON o.id = l.account_id
-    LEFT JOIN (tenant_rail t JOIN payout_method m ON m.tenant_id = t.tenant_id AND m.method = t.method)
-           ON t.rail = o.rail AND t.account = o.account AND lower(replace(m.destination, ' ', '')) = lower(replace(l.destination, ' ', ''))";
-
-async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreError> {
-    let read = "recovery_strays";
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- recovery_strays
-         WITH stray AS ({STRAYS})
-         SELECT rail, account, count(DISTINCT line) AS payments, count(DISTINCT line) FILTER (WHERE affiliate_id IS NOT NULL) AS held
-           FROM stray GROUP BY rail, account ORDER BY rail, account"
-    )))
-    .fetch_all(tx)
-    .await
-    .step(read)?;
-    rows.iter()
-        .map(|row| {
-            Ok(Stray {
-                rail: row.try_get("rail").step(read)?,
-                account: row.try_get("account").step(read)?,
-                payments: row.try_get("payments").step(read)?,
-                held: row.try_get("held").step(read)?,
-            })
-        })
-        .collect()
-}
-
-/// What an affiliate got that no run knows and nobody has booked, for people.
-pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<String, StoreError> {
-    let read = "recovery_strays_of";
-    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- recovery_strays_of
-         WITH stray AS ({STRAYS})
-         SELECT s.rail || '/' || s.account AS account, l.reference, l.amount_minor, l.currency FROM stray s JOIN statement_line l ON l.id = s.line
-          WHERE s.affiliate_id = $1
-            AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = $1 AND c.reason LIKE '%recovered: %' AND c.lifted_at >= s.read_at)
-          ORDER BY l.id"
-    )))
-    .bind(affiliate)
-    .fetch_all(tx)
-    .await
-    .step(read)?;
-    let mut told = Vec::new();
-    for row in &rows {
-        let (minor, currency): (i64, String) =
-            (row.try_get("amount_minor").step(read)?, row.try_get("currency").step(read)?);
-        let amount = match currency.parse() {
-            Ok(currency) => Money { minor, currency }.to_string(),
-            Err(_) => format!("{minor} minor units of {currency}"),
-        };
-        let (account, reference): (String, String) =
-            (row.try_get("account").step(read)?, row.try_get("reference").step(read)?);
-        told.push(format!("{amount} as {reference} from {account}"));
-    }
-    Ok(if told.is_empty() { "what is not known here any more".to_owned() } else { told.join(", ") })
-}
-
-/// How the reason begins, or goes on, of whoever was paid by what no run knows.
-pub(crate) const RECOVERED: &str = "recovered: ";
-
-/// Once for each line: who was released has been looked at, by what was read until then.
-const NOT_LOOKED_AT: &str = "s.affiliate_id IS NOT NULL
-     AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE '%recovered: %'
-                        AND (c.lifted_at IS NULL OR c.lifted_at >= s.read_at))";
-
-/// Whoever was paid by what no run knows is not paid before a person has looked: what they got is to be booked first.
-async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
-    let tenants: Vec<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-        "-- recovery_strays_tenants
-         WITH stray AS ({STRAYS}) SELECT DISTINCT tenant_id FROM stray s WHERE {NOT_LOOKED_AT}"
-    )))
-    .fetch_all(&mut *tx)
-    .await
-    .step("recovery_strays_tenants")?;
-    if tenants.is_empty() {
-        return Ok(());
-    }
-    runs_lock_against_intents(tx, &tenants).await?;
-    // Beside what a person has said already: whoever lifts that lifts this too, and is told.
-    sqlx::query(sqlx::AssertSqlSafe(format!(
-        "-- recovery_strays_hold
-         WITH stray AS ({STRAYS}),
-         held AS (
-           INSERT INTO control (tenant_id, affiliate_id, reason)
-           SELECT tenant_id, affiliate_id, '{RECOVERED}paid by what no run knows any more (' || count(DISTINCT line) || '); book it as a clawback, then release'
-             FROM stray s WHERE {NOT_LOOKED_AT} GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
-               ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL
-               DO UPDATE SET reason = control.reason || '; ' || excluded.reason
-        RETURNING affiliate_id)
-         UPDATE affiliate a SET on_hold = true FROM held WHERE a.id = held.affiliate_id AND NOT a.on_hold"
-    )))
-    .execute(tx)
-    .await
-    .step("recovery_strays_hold")?;
-    Ok(())
 }
 
 /// What travels under a batch key is paid whole. If a part was, the batch was lost as it had been split, and under which keys the rest went nobody knows.

@@ -17,6 +17,15 @@ pub struct TenantRail {
     pub credential: Option<String>,
 }
 
+/// Whom the end of a method concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RailRemoved {
+    /// Affiliates that have a destination of it.
+    pub affiliates: i64,
+    /// Those of them who have no other way to be paid.
+    pub without: i64,
+}
+
 impl Store {
     /// The tenant of this name, if there is one.
     pub async fn tenant_find(&self, name: &str) -> Result<Option<TenantId>, StoreError> {
@@ -87,6 +96,43 @@ impl Store {
                 .await
                 .step("tenant_rail_set")?;
                 Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Takes the rail of a method away from plans that are made from now on. `None` if the method has none.
+    pub async fn tenant_rail_remove(&self, tenant: TenantId, method: &str) -> Result<Option<RailRemoved>, StoreError> {
+        let method = method.to_owned();
+        self.transaction("tenant_rail_remove", move |tx| {
+            let method = method.clone();
+            Box::pin(async move {
+                let removed =
+                    sqlx::query("-- tenant_rail_remove\nDELETE FROM tenant_rail WHERE tenant_id = $1 AND method = $2")
+                        .bind(tenant.0)
+                        .bind(&method)
+                        .execute(&mut *tx)
+                        .await
+                        .step("tenant_rail_remove")?;
+                if removed.rows_affected() == 0 {
+                    return Ok(None);
+                }
+                let (affiliates, without): (i64, i64) = sqlx::query_as(
+                    "-- tenant_rail_removed
+                     SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (
+                              SELECT FROM payout_method o
+                                JOIN tenant_rail t ON t.tenant_id = o.tenant_id AND t.method = o.method
+                               WHERE o.tenant_id = $1 AND o.affiliate_id = m.affiliate_id
+                                 AND o.retired_at IS NULL AND o.usable))
+                       FROM (SELECT DISTINCT affiliate_id FROM payout_method
+                              WHERE tenant_id = $1 AND method = $2 AND retired_at IS NULL) AS m",
+                )
+                .bind(tenant.0)
+                .bind(&method)
+                .fetch_one(tx)
+                .await
+                .step("tenant_rail_removed")?;
+                Ok(Some(RailRemoved { affiliates, without }))
             })
         })
         .await

@@ -105,7 +105,7 @@ impl Rails {
         let Some((slot, place, one)) = self.one_of(scheduler, accepted) else { return false };
         scheduler.note(|| format!("the rail goes on: {:?} is refused after all", one.key.payout()));
         if let Some(payment) = self.payments.get_mut(&slot).and_then(|payments| payments.get_mut(place)) {
-            payment.outcome = Outcome::Refused(RefusalCode::new("account_closed"));
+            payment.outcome = Outcome::Refused(RefusalCode::new("receiver_unregistered"));
         }
         true
     }

@@ -146,7 +146,7 @@ impl Rails {
         let is_closed = one.destination.starts_with("closed") || one.destination.starts_with("spoiled");
         let outcome = match (rail.class, is_closed, lot) {
             (RailClass::Neither, _, _) => Outcome::Accepted(self.reference()),
-            (_, true, _) => Outcome::Refused(RefusalCode::new("account_closed")),
+            (_, true, _) => Outcome::Refused(RefusalCode::new("receiver_unregistered")),
             (_, _, 0..6) => Outcome::Refused(RefusalCode::new("insufficient_funds")),
             (RailClass::KeyAndLookup { .. }, _, 6..60) => Outcome::Accepted(self.reference()),
             (RailClass::Key { .. }, _, 6..9) => Outcome::Accepted(self.reference()),
@@ -225,7 +225,7 @@ impl Rails {
             let next = match payment.outcome {
                 // A file's rejects come as money that comes back; where the rail can be asked, it says so.
                 Outcome::Accepted(_) if lot < 8 && rail.can_be_looked_up() => {
-                    Outcome::Refused(RefusalCode::new("account_closed"))
+                    Outcome::Refused(RefusalCode::new("receiver_unregistered"))
                 }
                 Outcome::Accepted(reference) => {
                     rails.enter(scheduler, rail.name, &one, &reference, Movement::Paid, None);

@@ -122,7 +122,7 @@ async fn class_n_pays_nobody_twice_and_holds_what_cannot_be_known() {
 
 #[tokio::test]
 async fn refused_payouts_are_refused_with_their_code_and_due_again_in_the_next_run() {
-    let faults = r#"{"refuse": {"account_closed": 0.1}}"#;
+    let faults = r#"{"refuse": {"receiver_unregistered": 0.1}}"#;
     for rail in ["sandbox-payout", "sandbox-batch", "sandbox-lookup"] {
         let (fleet, run, _workers) = on(rail, 400, faults).await;
         fleet.settled(run, LONG).await;
@@ -135,7 +135,7 @@ async fn refused_payouts_are_refused_with_their_code_and_due_again_in_the_next_r
         fleet.assert_reconciled(run).await;
         let again = fleet.coordinator(&["run", "--tenant", "shop", "--period", "2026-01", "--wait"]);
         assert_eq!(again.status.code(), Some(3), "{rail}: some were refused, and the exit code says so");
-        fleet.faults(r#"{"refuse": {"account_closed": 0}}"#).await;
+        fleet.faults(r#"{"refuse": {"receiver_unregistered": 0}}"#).await;
         let next = fleet.run("shop", "2026-02").await;
         fleet.settled(next, LONG).await;
         let again = fleet.payout_states(next).await;

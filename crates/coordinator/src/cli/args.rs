@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand, value_parser};
-use payfleet_domain::{HoldReason, PayoutId, Period, PersonName, Rail, Role, RunId};
+use payfleet_domain::{HoldReason, PayoutId, Period, PersonName, Role, RunId};
 use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
 use super::DECIDE_HELP;
-use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
+use super::values::{minimum, reason, reference, tenant_name};
 use super::views::{AffiliateShowArgs, FormArgs, PayoutShowArgs, RunCommand};
 
 /// What a sample is like.
@@ -44,51 +44,6 @@ pub struct SampleArgs {
     /// Import into this tenant, which is made if it is new
     #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
     pub tenant: Option<String>,
-}
-
-/// About rails.
-#[derive(Debug, Subcommand)]
-pub enum RailsCommand {
-    /// Pay a method over this rail from now on; runs that are planned keep theirs
-    #[command(after_help = "Example:
-  payfleet-coordinator rails set --tenant acme --method paypal --rail sandbox-batch --account main --credential ACME_SANDBOX")]
-    Set(RailsSetArgs),
-    /// List the rails that tenants use, and with their classes those there are
-    List(RailsListArgs),
-}
-
-/// Which rail.
-#[derive(Debug, Args)]
-pub struct RailsSetArgs {
-    /// Whose
-    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
-    pub tenant: String,
-    /// The method, as in the affiliates' data
-    #[arg(long, env = "PAYFLEET_METHOD", value_parser = method_name)]
-    pub method: String,
-    /// The rail; `rails list` shows which there are
-    #[arg(long, env = "PAYFLEET_RAIL", value_parser = rail_name)]
-    pub rail: &'static Rail,
-    /// The account there that pays
-    #[arg(long, env = "PAYFLEET_ACCOUNT", default_value = "default", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    pub account: String,
-    /// Say that you know what the rail `null` does: it marks everybody paid and pays nobody; for measuring
-    #[arg(long, env = "PAYFLEET_NULL_RAIL", value_parser = FalseyValueParser::new())]
-    pub null_rail: bool,
-    /// The name under which the workers find the credential; never the credential itself
-    #[arg(long, env = "PAYFLEET_CREDENTIAL", value_name = "NAME", value_parser = credential_name)]
-    pub credential: Option<String>,
-}
-
-/// Whose rails.
-#[derive(Debug, Args)]
-pub struct RailsListArgs {
-    /// Only this tenant's
-    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
-    pub tenant: Option<String>,
-    /// The result as JSON
-    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
-    pub json: bool,
 }
 
 /// Whose months.

@@ -17,7 +17,9 @@ pub enum ImportCommand {
     ///
     /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
     /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
-    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned keep theirs.
+    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned
+    /// keep theirs. What a destination is follows from its method (`rails set --help`); it is checked as that, and sent
+    /// as it is written. country is two letters of ISO 3166, or empty.
     ///
     /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
     /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
@@ -31,8 +33,8 @@ pub enum ImportCommand {
     /// Commissions and clawbacks of affiliates that are known
     ///
     /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
-    /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
-    /// same id with anything else is an error.
+    /// the currency has), currency (ISO 4217, one that there was at that time), earned_at (RFC 3339), kind (sale: above
+    /// zero; clawback: below). A commission never changes: the same id with anything else is an error.
     #[command(after_help = EXIT_CODES)]
     Commissions(ImportCommissionsArgs),
     /// List the mappings that are built in, or print one, to be changed and used as a file

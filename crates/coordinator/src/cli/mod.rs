@@ -2,6 +2,7 @@
 
 mod args;
 mod import;
+mod rails;
 mod values;
 mod views;
 
@@ -13,10 +14,11 @@ use payfleet_runtime::telemetry::LogArgs;
 pub use args::{
     AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
     ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
-    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs,
-    RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
+    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RecoverArgs, RunArgs, RunNumber, SampleArgs,
+    StatementsCommand, StatusArgs, WaitingArgs,
 };
 pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
+pub use rails::{RailsCommand, RailsListArgs, RailsRemoveArgs, RailsSetArgs};
 pub use values::is_method;
 pub use views::{AffiliateShowArgs, FormArgs, PayoutName, PayoutShowArgs, RunCommand, RunShowArgs, WhichArgs};
 

@@ -1,6 +1,6 @@
 //! What the values of options may be. The schema says the same again.
 
-use payfleet_domain::Rail;
+use payfleet_domain::{DestinationKind, Rail};
 use rust_decimal::Decimal;
 
 /// Whether a text can be a method's name; the schema says the same. `none` is none: it takes a method away.
@@ -45,6 +45,11 @@ pub fn method_name(text: &str) -> Result<String, String> {
 /// For clap.
 pub fn rail_name(text: &str) -> Result<&'static Rail, String> {
     Rail::named(text).map_err(|error| error.to_string())
+}
+
+/// For clap.
+pub fn kind_name(text: &str) -> Result<DestinationKind, String> {
+    text.parse().map_err(|unknown: payfleet_domain::UnknownKind| unknown.to_string())
 }
 
 /// For clap.

@@ -1,7 +1,10 @@
 //! Files of affiliates: one row is an affiliate with one of its payout methods, or with none. What a row does not say stays as it is: a column that
 //! is not there and an empty field are the same. Something is taken away by the word `none`.
 
-use payfleet_domain::{Currency, Destination, normalise_destination};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use payfleet_domain::{Country, Currency, Destination, DestinationError, DestinationKind, MethodKinds};
 use payfleet_input::{AFFILIATES, Faults, FileKind, Problem, Row, shown};
 use payfleet_store::{AffiliateRow, AffiliateRows, Said};
 
@@ -22,7 +25,14 @@ const MAX: usize = 10;
 
 /// A file of affiliates.
 #[derive(Debug, Default)]
-pub struct Affiliates;
+pub struct Affiliates {
+    /// Whose.
+    pub tenant: String,
+    /// What the destinations of its methods are.
+    pub kinds: MethodKinds,
+    /// Rows that name a country in words.
+    pub named_countries: Arc<AtomicU64>,
+}
 
 impl Table for Affiliates {
     type Chunk = AffiliateRows;
@@ -32,7 +42,8 @@ impl Table for Affiliates {
         let mut faults = Faults::default();
         let id = faults.keep(row.id(ID));
         let currency = faults.keep(currency(row, CURRENCY));
-        let destination = faults.keep(destination(row));
+        let country = faults.keep(country(row));
+        let destination = faults.keep(self.destination(row));
         let limits = currency.map(|currency| [MIN, MAX].map(|column| faults.keep(limit(row, column, currency))));
         let is_gone = destination == Some(Said::Gone);
         if let Some([min, max]) = limits {
@@ -55,16 +66,21 @@ impl Table for Affiliates {
             return faults.verdict();
         };
         faults.verdict()?;
+        // It is there: what is no country is a fault.
+        let country = country.unwrap_or_default();
+        if country.is_name {
+            self.named_countries.fetch_add(1, Ordering::Relaxed);
+        }
         chunk.push(&AffiliateRow {
             line: row.line,
             id,
             name: row.text(NAME).trim(),
             email: row.text(EMAIL).trim(),
-            country: row.text(COUNTRY).trim(),
+            country: &country.text,
             currency,
             on_hold,
             method: match &destination {
-                Said::Is((method, destination)) => Said::Is((method, destination.as_str())),
+                Said::Is((method, destination)) => Said::Is((method, destination)),
                 Said::Gone => Said::Gone,
                 Said::Nothing => Said::Nothing,
             },
@@ -97,27 +113,49 @@ fn on_hold(row: &Row<'_>) -> Result<Option<bool>, Problem> {
 /// What takes something away.
 const NONE: &str = "none";
 
-/// Method and destination: both, or neither.
-fn destination<'a>(row: &Row<'a>) -> Result<Said<(&'a str, Destination)>, Problem> {
-    match (row.text(METHOD), row.text(DESTINATION)) {
-        ("", "") => Ok(Said::Nothing),
-        (NONE, "" | NONE) => Ok(Said::Gone),
-        (NONE, _) => {
-            Err(row.problem(DESTINATION, "is not empty and `method` is none; leave it empty or name the method"))
+impl Affiliates {
+    /// Method and destination: both, or neither.
+    fn destination<'a>(&self, row: &Row<'a>) -> Result<Said<(&'a str, Destination)>, Problem> {
+        match (row.text(METHOD), row.text(DESTINATION)) {
+            ("", "") => Ok(Said::Nothing),
+            (NONE, "" | NONE) => Ok(Said::Gone),
+            (NONE, _) => {
+                Err(row.problem(DESTINATION, "is not empty and `method` is none; leave it empty or name the method"))
+            }
+            ("", _) => Err(row.problem(METHOD, "is empty and `destination` is not; fill both or neither")),
+            (_, "") => Err(row.problem(DESTINATION, "is empty and `method` is not; fill both or neither")),
+            (method, _) if !crate::cli::is_method(method) => Err(row.problem(
+                METHOD,
+                format!(
+                    "{} is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa",
+                    shown(method)
+                ),
+            )),
+            (method, text) => {
+                let checked = self.kinds.of(method).check(text);
+                checked.map(|destination| Said::Is((method, destination))).map_err(|error| {
+                    let way = self.another_kind(method, text, &error).unwrap_or_default();
+                    row.problem(DESTINATION, format!("{}: {error}{way}", shown(text)))
+                })
+            }
         }
-        ("", _) => Err(row.problem(METHOD, "is empty and `destination` is not; fill both or neither")),
-        (_, "") => Err(row.problem(DESTINATION, "is empty and `method` is not; fill both or neither")),
-        (method, _) if !crate::cli::is_method(method) => Err(row.problem(
-            METHOD,
-            format!(
-                "{} is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa",
-                shown(method)
-            ),
-        )),
-        (method, text) => normalise_destination(method, text)
-            .map(|destination| Said::Is((method, destination)))
-            .map_err(|error| row.problem(DESTINATION, format!("{}: {error}; correct it", shown(text)))),
     }
+
+    /// What to do if not the destination is wrong, but what its method is taken for.
+    fn another_kind(&self, method: &str, text: &str, error: &DestinationError) -> Option<String> {
+        let is_form = matches!(error, DestinationError::Form { .. } | DestinationError::NotAllowed { .. });
+        let fits = |kind: &DestinationKind| *kind != DestinationKind::Opaque && kind.check(text).is_ok();
+        let kind = DestinationKind::ALL.into_iter().find(|kind| is_form && fits(kind))?;
+        let tenant = &self.tenant;
+        Some(format!(
+            "; if those of `{method}` are of kind {kind}, say so: `rails set --tenant {tenant} --method {method} \
+             --kind {kind}`"
+        ))
+    }
+}
+
+fn country<'a>(row: &Row<'a>) -> Result<Country<'a>, Problem> {
+    Country::read(row.text(COUNTRY)).map_err(|error| row.problem(COUNTRY, error.to_string()))
 }
 
 fn limit(row: &Row<'_>, column: usize, currency: Currency) -> Result<Said<i64>, Problem> {

@@ -33,6 +33,10 @@ impl Table for Commissions {
         let amount = faults.keep(currency(row, CURRENCY)).and_then(|currency| faults.keep(amount(row, currency)));
         let earned_at = row.short(EARNED_AT);
         let earned_at = faults.keep(self::earned_at(&earned_at).map_err(|what| row.problem(EARNED_AT, what)));
+        if let (Some(amount), Some(earned_at)) = (amount, earned_at) {
+            let exists = amount.currency.exists_on(earned_at.date());
+            faults.keep(exists.map_err(|ended| row.problem(CURRENCY, ended.to_string())));
+        }
         faults.keep(kind(row, amount));
         let (Some(id), Some(affiliate), Some(amount), Some(earned_at)) = (id, affiliate, amount, earned_at) else {
             return faults.verdict();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
+use payfleet_domain::MethodKinds;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_store::{AffiliateRow, AffiliatesTarget, CommissionRow, Imported, Said, Store};
 
@@ -20,7 +21,14 @@ pub async fn import(store: Store, recipe: Recipe, tenant: &str) -> Result<ExitCo
     let recipe = Arc::new(recipe);
     let (feed, rows) = FeedWriter::new();
     let bar = spawn(&recipe, "affiliates", feed, affiliate);
-    let target = AffiliatesTarget { tenant: tenant.to_owned(), hold_days: None };
+    let kinds = store.method_kinds(tenant).await?;
+    if kinds != MethodKinds::default() {
+        return Err(Failure::usage(format!(
+            "`{tenant}` has said of what kinds its methods are, and a sample has e-mail addresses and IBANs; import \
+             it into another tenant"
+        )));
+    }
+    let target = AffiliatesTarget { tenant: tenant.to_owned(), hold_days: None, kinds };
     let affiliates = store.affiliates_import(target, rows).await;
     bar.finish_and_clear();
     let affiliates = affiliates.map_err(|error| failure(error, "sample affiliates", &Reading::default()))?;
@@ -77,7 +85,7 @@ fn affiliate(recipe: &Recipe, number: u64, line: &mut u64, rows: &mut payfleet_s
         currency: one.currency,
         on_hold: Some(one.on_hold),
         method: match &one.method {
-            Some((method, destination)) => Said::Is((method, destination.as_str())),
+            Some((method, destination)) => Said::Is((method, destination)),
             None => Said::Nothing,
         },
         priority: 0,

@@ -36,7 +36,8 @@ fn write_both(recipe: &Recipe, folder: &Path) -> io::Result<u64> {
     let mut count = 0;
     for number in 1..=recipe.affiliates {
         let one = recipe.affiliate(number);
-        let (method, destination) = one.method.as_ref().map_or(("", ""), |(method, destination)| (method, destination));
+        let (method, destination) =
+            one.method.as_ref().map_or(("", ""), |(method, destination)| (method, destination.as_str()));
         writeln!(
             affiliates,
             "{},{},{},{},{},{method},{destination},{}",

@@ -39,8 +39,8 @@ mod tests {
         let mut random = Random::new(7, 0, 0);
         for _ in 0..1_000 {
             let iban = iban(&mut random);
-            let normal = payfleet_domain::normalise_destination("sepa", &iban).map(|normal| normal.as_str().to_owned());
-            assert_eq!(normal.as_deref(), Ok(iban.as_str()));
+            let checked = payfleet_domain::DestinationKind::Iban.check(&iban);
+            assert_eq!(checked.as_ref().map(|destination| destination.as_str()), Ok(iban.as_str()));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use payfleet_domain::{Currency, Money};
+use payfleet_domain::{Currency, Destination, DestinationKind, Money};
 use time::{Date, Duration, Month, OffsetDateTime};
 
 use super::iban::iban;
@@ -53,7 +53,7 @@ pub struct Affiliate {
     /// What it earns in.
     pub currency: Currency,
     /// Where it is paid.
-    pub method: Option<(&'static str, String)>,
+    pub method: Option<(&'static str, Destination)>,
     /// Whether it is on hold.
     pub on_hold: bool,
 }
@@ -128,6 +128,9 @@ impl Recipe {
             () if by_bank => Some(("sepa", iban(&mut random))),
             () => Some(("paypal", email.clone())),
         };
+        // What is made here is right for its method; else it would be somebody without one.
+        let method =
+            method.and_then(|(method, text)| Some((method, DestinationKind::of_method(method).check(&text).ok()?)));
         Affiliate {
             id: affiliate_id(number),
             name: format!("{first} {last}"),

@@ -151,36 +151,36 @@ fn headers_that_are_wrong() {
 fn rows_of_affiliates_that_are_wrong() {
     let place = Place::with_affiliates();
     let cases = [
-        ("b1,N,e,X,EUR,paypal,\n", "destination: is empty and `method` is not; fill both or neither"),
-        ("b1,N,e,X,EUR,,x@example.com\n", "method: is empty and `destination` is not; fill both or neither"),
-        ("b1,N,e,X,EUR,paypal,ann\n", "destination: `ann`: the destination is not an e-mail address; correct it"),
+        ("b1,N,e,NL,EUR,paypal,\n", "destination: is empty and `method` is not; fill both or neither"),
+        ("b1,N,e,NL,EUR,,x@example.com\n", "method: is empty and `destination` is not; fill both or neither"),
+        ("b1,N,e,NL,EUR,paypal,ann\n", "destination: `ann`: is not an e-mail address: it has no @"),
         (
-            "b1,N,e,X,EUR,Pay Pal,ann@example.com\n",
+            "b1,N,e,NL,EUR,Pay Pal,ann@example.com\n",
             "method: `Pay Pal` is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa",
         ),
         (
-            "b1,N,e,X,eur,,\n",
+            "b1,N,e,NL,eur,,\n",
             "currency: `eur` is not a currency code of ISO 4217, such as EUR or JPY; correct the code",
         ),
         (
-            "b0,Other,e,X,EUR,,\n",
+            "b0,Other,e,NL,EUR,,\n",
             "name: `b0` is on line 2 too, with `N` there and `Other` here; keep the line that is right",
         ),
         (
-            "b0,N,e,X,EUR,none,\n",
+            "b0,N,e,NL,EUR,none,\n",
             "method: `b0` is on line 2 too, with `paypal` there and `none` here; keep the line that is right",
         ),
         (
-            "b0,N,e,X,EUR,paypal,y@example.com\n",
+            "b0,N,e,NL,EUR,paypal,y@example.com\n",
             "destination: `b0` is on line 2 too, with `x@example.com` there and `y@example.com` here; keep the line that is right",
         ),
         (
-            "b1,N,e,X,EUR,none,x@example.com\n",
+            "b1,N,e,NL,EUR,none,x@example.com\n",
             "destination: is not empty and `method` is none; leave it empty or name the method",
         ),
     ];
     for (row, message) in cases {
-        let content = format!("{AFFILIATES}b0,N,e,X,EUR,paypal,x@example.com\n{row}");
+        let content = format!("{AFFILIATES}b0,N,e,NL,EUR,paypal,x@example.com\n{row}");
         let message = format!("f.csv:3:{message}\nnothing was imported: 1 error");
         each_is_refused(&place, "affiliates", &[(content.as_bytes(), &message)]);
     }
@@ -192,18 +192,18 @@ fn rows_of_affiliates_that_are_wrong() {
         ("0,,0,\n", "min: `0` is not above zero; write `none` for no limit"),
     ];
     for (rest, message) in cases {
-        let content = format!("{limits}b0,N,e,X,EUR,paypal,x@example.com,{rest}");
+        let content = format!("{limits}b0,N,e,NL,EUR,paypal,x@example.com,{rest}");
         let message = format!("f.csv:2:{message}\nnothing was imported: 1 error");
         each_is_refused(&place, "affiliates", &[(content.as_bytes(), &message)]);
     }
     let cases = [
-        ("b0,N,e,X,EUR,none,,0,,5,\n", "2:min: is a limit of a method that the row takes away; leave it empty"),
+        ("b0,N,e,NL,EUR,none,,0,,5,\n", "2:min: is a limit of a method that the row takes away; leave it empty"),
         (
-            "b0,N,e,X,EUR,,,0,,,5\n",
+            "b0,N,e,NL,EUR,,,0,,,5\n",
             "2:max: `b0` has no method of this priority that a limit could belong to; name its method and destination",
         ),
         (
-            "b0,N,e,X,KWD,paypal,x@example.com,0,,5.001,\nb0,N,e,X,KWD,paypal,y@example.com,1,,none,\n",
+            "b0,N,e,NL,KWD,paypal,x@example.com,0,,5.001,\nb0,N,e,NL,KWD,paypal,y@example.com,1,,none,\n",
             "3:min: `b0` is on line 2 too, with 5.001 KWD there and `none` here; keep the line that is right",
         ),
     ];

@@ -7,9 +7,9 @@ const HEADER: &str = "affiliate_id,name,email,country,currency,method,destinatio
 /// A tenant whose rail pays everybody.
 fn place() -> Place {
     let place = Place::new();
-    place.file("none.csv", format!("{HEADER}\nnobody,N,e,X,EUR,paypal,n@example.org\n"));
+    place.file("none.csv", format!("{HEADER}\nnobody,N,e,NL,EUR,paypal,n@example.org\n"));
     place.run(&["import", "affiliates", "--tenant", "acme", "none.csv"]).ok();
-    for method in ["paypal", "wise"] {
+    for method in ["paypal", "venmo"] {
         place.run(&["rails", "set", "--tenant", "acme", "--method", method, "--rail", "sandbox-payout"]).ok();
     }
     place
@@ -139,7 +139,7 @@ fn absent_and_empty_are_unchanged_and_none_takes_away() {
     step(",max", "none,,none", "controls: 1 limit removed, 1 method retired\n", "(f,,,)");
     step("", "none,none", "", "(f,,,)");
     step("", ",", "", "(f,,,)");
-    step("", "wise,c@x.org", "", "(f,,,c@x.org)");
+    step("", "venmo,c@x.org", "", "(f,,,c@x.org)");
 
     // One limit that does not go with the other, which stays.
     import(&place, ",max", &["a,N,e,HU,HUF,,,40.00"]);
@@ -160,7 +160,7 @@ fn absent_and_empty_are_unchanged_and_none_takes_away() {
 #[test]
 fn each_of_several_methods_has_limits_of_its_own() {
     let place = place();
-    let two = ["m,N,e,NL,EUR,paypal,m@x.org,0,,60.00", "m,N,e,NL,EUR,wise,m@x.org,1,60.01,90.00"];
+    let two = ["m,N,e,NL,EUR,paypal,m@x.org,0,,60.00", "m,N,e,NL,EUR,venmo,m@x.org,1,60.01,90.00"];
     assert_eq!(import(&place, ",priority,min,max", &two), "controls: 3 limits changed\n");
     sales(&place, &["m 61.00 EUR"]);
     assert_eq!(decided(&place), ["EUR pay 1 6100"]);

@@ -41,12 +41,12 @@ fn a_tenant_is_made_only_by_a_file_that_is_right() {
     let place = Place::new();
     place.file(
         "a.csv",
-        format!("{AFFILIATES}a1,Ann,e,X,EUR,paypal,a@example.com\na1,Bob,e,X,EUR,paypal,a@example.com\n"),
+        format!("{AFFILIATES}a1,Ann,e,NL,EUR,paypal,a@example.com\na1,Bob,e,NL,EUR,paypal,a@example.com\n"),
     );
     let args = &["import", "affiliates", "--tenant", "acme", "--hold-days", "3", "a.csv"];
     assert_eq!(place.run(args).code, 65);
     assert_eq!(place.number("SELECT count(*) FROM tenant"), 0);
-    place.file("a.csv", format!("{AFFILIATES}a1,Ann,e,X,EUR,paypal,a@example.com\n"));
+    place.file("a.csv", format!("{AFFILIATES}a1,Ann,e,NL,EUR,paypal,a@example.com\n"));
     place.run(args).ok();
     place.commissions("c1,a1,o,5,EUR,2011-11-29T12:00:00Z,sale\n").ok();
     assert_eq!(place.texts("SELECT due_at, due_month FROM commission"), ["(\"2011-12-02 12:00:00+00\",24143)"]);
@@ -64,29 +64,29 @@ fn another_destination_is_another_row() {
     let methods = || {
         place.texts("SELECT id, method, destination, retired_at IS NOT NULL AS retired FROM payout_method ORDER BY id")
     };
-    import("a1,Ann,e,X,EUR,paypal,ann@example.com");
+    import("a1,Ann,e,NL,EUR,paypal,ann@example.com");
     // Letter case and space make no other payee.
-    assert!(import("a1,Ann,e,X,EUR,paypal, Ann@Example.COM ").ends_with("0 new, 0 updated, 1 unchanged\n"));
+    assert!(import("a1,Ann,e,NL,EUR,paypal, Ann@Example.COM ").ends_with("0 new, 0 updated, 1 unchanged\n"));
     assert_eq!(methods(), ["(1,paypal,ann@example.com,f)"]);
-    assert!(import("a1,Ann,e,X,EUR,paypal,other@example.com").ends_with(REPLACED));
+    assert!(import("a1,Ann,e,NL,EUR,paypal,other@example.com").ends_with(REPLACED));
     assert_eq!(methods(), ["(1,paypal,ann@example.com,t)", "(2,paypal,other@example.com,f)"]);
-    assert!(import("a1,Ann,e,X,EUR,sepa,DE44 5001 0517 5407 3249 31").ends_with(REPLACED));
+    assert!(import("a1,Ann,e,NL,EUR,sepa,DE44 5001 0517 5407 3249 31").ends_with(REPLACED));
     // Back to the first: a new row, since the old one was retired.
-    import("a1,Ann,e,X,EUR,paypal,ann@example.com");
+    import("a1,Ann,e,NL,EUR,paypal,ann@example.com");
     // Nothing said, nothing changed.
-    assert!(import("a1,Ann,e,X,EUR,,").ends_with("0 new, 0 updated, 1 unchanged\n"));
-    assert!(import("a1,Ann,e,X,EUR,none,").ends_with("1 updated, 0 unchanged\ncontrols: 1 method retired\n"));
+    assert!(import("a1,Ann,e,NL,EUR,,").ends_with("0 new, 0 updated, 1 unchanged\n"));
+    assert!(import("a1,Ann,e,NL,EUR,none,").ends_with("1 updated, 0 unchanged\ncontrols: 1 method retired\n"));
     assert_eq!(
         methods(),
         [
             "(1,paypal,ann@example.com,t)",
             "(2,paypal,other@example.com,t)",
-            "(3,sepa,DE44500105175407324931,t)",
+            "(3,sepa,\"DE44 5001 0517 5407 3249 31\",t)",
             "(4,paypal,ann@example.com,t)"
         ]
     );
     assert!(import("a1,Anna,,,EUR,,").ends_with("0 new, 1 updated, 0 unchanged\n"));
-    assert_eq!(place.texts("SELECT name, email, country, currency FROM affiliate"), ["(Anna,e,X,EUR)"]);
+    assert_eq!(place.texts("SELECT name, email, country, currency FROM affiliate"), ["(Anna,e,NL,EUR)"]);
 }
 
 #[test]
@@ -102,26 +102,27 @@ fn an_affiliate_may_have_several_methods() {
             .texts("SELECT priority, method, destination FROM payout_method WHERE retired_at IS NULL ORDER BY priority")
     };
     let limits = || place.texts("SELECT method, currency, min_minor, max_minor FROM payout_limit ORDER BY method");
-    let both = "a1,Ann,e,X,EUR,paypal,one@example.com,0,true,,50.00\na1,Ann,e,X,EUR,wise,two@example.com,1,,50.01,\n";
+    let both =
+        "a1,Ann,e,NL,EUR,paypal,one@example.com,0,true,,50.00\na1,Ann,e,NL,EUR,venmo,two@example.com,1,,50.01,\n";
     assert!(
         import(both).ok().ends_with("2 rows, 1 new, 0 updated, 0 unchanged\ncontrols: 1 hold set, 2 limits changed\n")
     );
-    assert_eq!(live(), ["(0,paypal,one@example.com)", "(1,wise,two@example.com)"]);
-    assert_eq!(limits(), ["(paypal,EUR,,5000)", "(wise,EUR,5001,)"]);
+    assert_eq!(live(), ["(0,paypal,one@example.com)", "(1,venmo,two@example.com)"]);
+    assert_eq!(limits(), ["(paypal,EUR,,5000)", "(venmo,EUR,5001,)"]);
     assert_eq!(place.number("SELECT count(*) FROM affiliate WHERE on_hold"), 1);
     assert!(import(both).ok().ends_with("0 new, 0 updated, 1 unchanged\n"));
     // Other limits are no other destination.
-    import("a1,Ann,e,X,EUR,paypal,one@example.com,0,false,,60.00\n").ok();
-    assert_eq!(limits(), ["(paypal,EUR,,6000)", "(wise,EUR,5001,)"]);
+    import("a1,Ann,e,NL,EUR,paypal,one@example.com,0,false,,60.00\n").ok();
+    assert_eq!(limits(), ["(paypal,EUR,,6000)", "(venmo,EUR,5001,)"]);
     assert_eq!(place.number("SELECT count(*) FROM payout_method"), 2);
-    import("a1,Ann,e,X,EUR,wise,two@example.com,0,false,,\n").failed(
+    import("a1,Ann,e,NL,EUR,venmo,two@example.com,0,false,,\n").failed(
         65,
         "a.csv:2:destination: `a1` has this destination already, with priority 1; give each destination of an affiliate one priority, and name \
          both in the file to swap them\nnothing was imported: 1 error",
     );
-    import("a1,Ann,e,X,EUR,wise,two@example.com,0,false,,\na1,Ann,e,X,EUR,paypal,one@example.com,1,false,,\n").ok();
-    assert_eq!(live(), ["(0,wise,two@example.com)", "(1,paypal,one@example.com)"]);
-    assert_eq!(limits(), ["(paypal,EUR,,6000)", "(wise,EUR,5001,)"]);
+    import("a1,Ann,e,NL,EUR,venmo,two@example.com,0,false,,\na1,Ann,e,NL,EUR,paypal,one@example.com,1,false,,\n").ok();
+    assert_eq!(live(), ["(0,venmo,two@example.com)", "(1,paypal,one@example.com)"]);
+    assert_eq!(limits(), ["(paypal,EUR,,6000)", "(venmo,EUR,5001,)"]);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::confirm::Heard;
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, word_say};
 use crate::people::person_decides;
-use crate::recovery::{RECOVERED, strays_of};
 use crate::run::{runs_lock_against_intents, stop_turns};
+use crate::stray::{RECOVERED, strays_of};
 
 impl Store {
     /// Stops one payout: nothing of it is sent any more, whatever becomes of its run.

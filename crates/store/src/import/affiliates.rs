@@ -1,7 +1,7 @@
 //! Affiliates and where they can be paid: new ones are inserted, changed ones updated. A payout method never changes its destination: another
 //! one is another row, and the old one is retired. What a row does not say stays as it is, and what is taken away is counted.
 
-use payfleet_domain::{Currency, TenantId};
+use payfleet_domain::{Currency, Destination, MethodKinds, TenantId};
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use super::copy::CopyRows;
 use super::problem::{ImportError, Problems};
 use super::{Controls, Feed, Imported, contradiction, copy_feed, limit};
 use crate::connect::{Step, Store, StoreError};
+use crate::method::kinds_read;
 
 /// What a row says of something that may be there or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,8 +41,8 @@ pub struct AffiliateRow<'a> {
     pub currency: Currency,
     /// Whether it is not to be paid for now; `None` leaves that as it is.
     pub on_hold: Option<bool>,
-    /// The method of this priority and its destination in normal form.
-    pub method: Said<(&'a str, &'a str)>,
+    /// The method of this priority and its destination.
+    pub method: Said<(&'a str, &'a Destination)>,
     /// Methods are tried from the lowest up.
     pub priority: i16,
     /// The least that the kind of method is used for, in minor units of the affiliate's currency. Of that kind of method, whatever the address.
@@ -61,7 +62,7 @@ impl AffiliateRows {
     /// Adds one.
     pub fn push(&mut self, row: &AffiliateRow<'_>) {
         let rows = &mut self.0;
-        rows.row(12).bigint(row.line.cast_signed()).text(row.id);
+        rows.row(13).bigint(row.line.cast_signed()).text(row.id);
         for text in [row.name, row.email, row.country] {
             match text {
                 "" => rows.null(),
@@ -74,9 +75,11 @@ impl AffiliateRows {
             None => rows.null(),
         };
         match row.method {
-            Said::Is((method, destination)) => rows.text(method).text(destination),
-            Said::Gone => rows.text(NO_METHOD).null(),
-            Said::Nothing => rows.null().null(),
+            Said::Is((method, destination)) => {
+                rows.text(method).text(destination.as_str()).text(destination.compared())
+            }
+            Said::Gone => rows.text(NO_METHOD).null().null(),
+            Said::Nothing => rows.null().null().null(),
         };
         rows.smallint(row.priority);
         for limit in [row.min, row.max] {
@@ -107,6 +110,8 @@ pub struct AffiliatesTarget {
     pub tenant: String,
     /// Days until a commission is due, from now on; `None` leaves that as it is.
     pub hold_days: Option<i32>,
+    /// The kinds of the tenant's methods by which the destinations were checked.
+    pub kinds: MethodKinds,
 }
 
 impl Store {
@@ -145,7 +150,8 @@ async fn import(
          -- What a line does not say is absent; what it takes away is the method `none`, or a limit of 0.
          CREATE TEMP TABLE import_affiliate (
            line bigint NOT NULL, external_id text NOT NULL, name text, email text, country text, currency char(3) NOT NULL, on_hold boolean,
-           method text, destination text, priority smallint NOT NULL, min_minor bigint, max_minor bigint) ON COMMIT DROP;
+           method text, destination text, compared text, priority smallint NOT NULL, min_minor bigint,
+           max_minor bigint) ON COMMIT DROP;
          CREATE TEMP TABLE import_new (affiliate_id bigint NOT NULL, on_hold boolean NOT NULL) ON COMMIT DROP;
          CREATE TEMP TABLE import_changed (affiliate_id bigint NOT NULL, what text NOT NULL) ON COMMIT DROP",
     )
@@ -175,6 +181,9 @@ async fn import(
     .fetch_one(&mut *tx)
     .await
     .step("import_tenant_ensure")?;
+    if kinds_read(tx, tenant).await? != target.kinds {
+        return Err(ImportError::KindsChanged);
+    }
 
     let mut problems = Problems::default();
     contradiction::between_lines(tx, &mut problems).await?;
@@ -298,17 +307,19 @@ const METHODS_RETIRE: &str = "-- methods_retire
     UPDATE payout_method m SET retired_at = clock_timestamp()
       FROM import_affiliate i JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.external_id
      WHERE m.tenant_id = $1 AND m.affiliate_id = a.id AND m.priority = i.priority AND m.retired_at IS NULL
-       AND i.method IS NOT NULL AND (m.method, m.destination) IS DISTINCT FROM (i.method, i.destination)
+       AND i.method IS NOT NULL
+       AND (m.method, coalesce(m.compared, m.destination)) IS DISTINCT FROM (i.method, i.compared)
  RETURNING m.affiliate_id, i.method)
   INSERT INTO import_changed SELECT affiliate_id, CASE method WHEN 'none' THEN 'retired' ELSE 'destination' END FROM changed";
 
 const METHODS_INSERT: &str = "-- methods_insert
   WITH changed AS (
-    INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
-    SELECT $1, i.id, i.method, i.destination, i.priority
-      FROM (SELECT DISTINCT a.id, i.method, i.destination, i.priority
+    INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, compared, priority)
+    SELECT $1, i.id, i.method, i.destination, nullif(i.compared, i.destination), i.priority
+           -- As the first line that says it writes it.
+      FROM (SELECT DISTINCT ON (a.id, i.priority) a.id, i.method, i.destination, i.compared, i.priority
               FROM import_affiliate i JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.external_id
-             WHERE i.destination IS NOT NULL) AS i
+             WHERE i.destination IS NOT NULL ORDER BY a.id, i.priority, i.line) AS i
      WHERE NOT EXISTS (SELECT FROM payout_method m
                         WHERE m.tenant_id = $1 AND m.affiliate_id = i.id AND m.priority = i.priority AND m.retired_at IS NULL)
      ORDER BY i.id, i.priority

@@ -21,8 +21,13 @@ const ONCE: [Once; 4] = [
     Once { within: "external_id, priority", columns: &["method"], of: "true" },
     Once { within: "external_id, priority, method", columns: &["destination"], of: "true" },
     // One destination under two priorities of the file: which one counts?
-    Once { within: "external_id, method, destination", columns: &["priority"], of: "destination IS NOT NULL" },
+    Once { within: "external_id, method, compared", columns: &["priority"], of: "destination IS NOT NULL" },
 ];
+
+/// What decides whether two lines say the same of a column: a destination may be written in several ways.
+fn decides(column: &'static str) -> &'static str {
+    if column == "destination" { "compared" } else { column }
+}
 
 /// Finds lines of one affiliate that say different things; if there are none, makes them say the same.
 pub(super) async fn between_lines(tx: &mut PgConnection, problems: &mut Problems) -> Result<(), StoreError> {
@@ -48,8 +53,9 @@ pub(super) async fn between_lines(tx: &mut PgConnection, problems: &mut Problems
                    FROM import_affiliate GROUP BY external_id HAVING count(*) > 1) AS s
           WHERE i.external_id = s.external_id
             AND (i.name, i.email, i.country, i.on_hold) IS DISTINCT FROM (s.name, s.email, s.country, s.on_hold);
-         UPDATE import_affiliate i SET method = s.method, destination = s.destination
-           FROM (SELECT external_id, priority, max(method) AS method, max(destination) AS destination
+         UPDATE import_affiliate i SET method = s.method, destination = s.destination, compared = s.compared
+           FROM (SELECT external_id, priority, max(method) AS method, max(destination) AS destination,
+                        max(compared) AS compared
                    FROM import_affiliate GROUP BY external_id, priority HAVING count(*) > 1) AS s
           WHERE i.external_id = s.external_id AND i.priority = s.priority AND i.method IS DISTINCT FROM s.method",
     )
@@ -61,12 +67,13 @@ pub(super) async fn between_lines(tx: &mut PgConnection, problems: &mut Problems
 
 /// The columns of which lines say different things: in one pass, since almost always there are none.
 async fn contradicted(tx: &mut PgConnection, once: &Once) -> Result<Vec<&'static str>, StoreError> {
-    let each = |text: &dyn Fn(&str) -> String| once.columns.iter().map(|c| text(c)).collect::<Vec<_>>().join(", ");
+    let each =
+        |text: &dyn Fn(&'static str) -> String| once.columns.iter().map(|c| text(c)).collect::<Vec<_>>().join(", ");
     let sql = format!(
         "-- import_contradicted
          SELECT ARRAY[{}] FROM (SELECT {} FROM import_affiliate WHERE {} GROUP BY {} HAVING count(*) > 1) AS s",
         each(&|column| format!("coalesce(bool_or({column}), false)")),
-        each(&|column| format!("min({column}::text) <> max({column}::text) AS {column}")),
+        each(&|column| format!("min({0}::text) <> max({0}::text) AS {column}", decides(column))),
         once.of,
         once.within,
     );
@@ -86,12 +93,15 @@ async fn contradicting(
 ) -> Result<(), StoreError> {
     let step = "import_contradicting";
     let Once { within, of, .. } = once;
+    let decides = decides(column);
     let sql = format!(
         "-- import_contradicting
          WITH said AS (
-           SELECT line, external_id, {column}::text AS given, first_value({column}::text) OVER first AS other, first_value(line) OVER first AS other_line
+           SELECT line, external_id, {column}::text AS given, first_value({column}::text) OVER first AS other,
+                  first_value(line) OVER first AS other_line,
+                  {decides}::text <> first_value({decides}::text) OVER first AS differs
              FROM import_affiliate WHERE {column} IS NOT NULL AND {of} WINDOW first AS (PARTITION BY {within} ORDER BY line))
-         SELECT *, count(*) OVER () AS total FROM said WHERE given <> other ORDER BY line LIMIT $1"
+         SELECT *, count(*) OVER () AS total FROM said WHERE differs ORDER BY line LIMIT $1"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)) // only constants of this file
         .bind(PROBLEMS_SHOWN as i64)
@@ -131,7 +141,8 @@ pub(super) async fn destinations_twice(
          SELECT i.line, i.external_id, m.priority, count(*) OVER () AS total
            FROM import_affiliate i
            JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.external_id
-           JOIN payout_method m ON m.tenant_id = $1 AND m.affiliate_id = a.id AND m.method = i.method AND m.destination = i.destination
+           JOIN payout_method m ON m.tenant_id = $1 AND m.affiliate_id = a.id AND m.method = i.method
+                               AND coalesce(m.compared, m.destination) = i.compared
                                AND m.priority <> i.priority AND m.retired_at IS NULL
           ORDER BY i.line LIMIT $2",
     )

@@ -98,6 +98,9 @@ pub enum ImportError {
     /// There is no tenant of this name.
     #[error("there is no tenant `{0}`; importing its affiliates makes it")]
     UnknownTenant(String),
+    /// What the destinations of a method are was said otherwise while the file was read.
+    #[error("the kind of a method was changed while the file was read; nothing was imported: import it again")]
+    KindsChanged,
     /// The reader gave up.
     #[error("the rows ended before their end was told; nothing was imported")]
     Aborted,

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use payfleet_domain::{Currency, LineDiffers, Money, Movement, PayoutId, PayoutKey, RunId, StatementLine};
+use payfleet_domain::{
+    Currency, DestinationKind, LineDiffers, Money, Movement, PayoutId, PayoutKey, RunId, StatementLine,
+};
 use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::reading::Paying;
 use crate::connect::{Step, StoreError};
+use crate::method::kinds_of;
 use crate::order::{destinations_of, names_of, range};
 use crate::session::Sessions;
 
@@ -62,6 +65,7 @@ struct Planned {
     run_key: Uuid,
     affiliate: String,
     amount: Money,
+    method: i64,
     destination: Option<String>,
 }
 
@@ -86,6 +90,12 @@ pub(super) async fn piece_match(
     let mut connection = pool.acquire().await.step("statement_payouts")?;
     let planned = planned_read(&mut connection, &ids).await?;
     let ways = ways_read(&mut connection, account, planned.keys().map(|payout| payout.0)).await?;
+    // What is written as it was sent is the same whatever it is, and most of it is.
+    let written_otherwise = piece.iter().filter_map(|line| {
+        let planned = planned.get(&claimed(line)?)?;
+        (planned.destination.as_ref() != Some(&line.destination)).then_some(planned.method)
+    });
+    let kinds = kinds_of(&mut connection, &written_otherwise.collect::<Vec<_>>()).await?;
     let mut matched = Matched::default();
     // By payout: under which names, and when.
     let mut paid = HashMap::<PayoutId, Vec<(String, Option<OffsetDateTime>)>>::new();
@@ -109,7 +119,8 @@ pub(super) async fn piece_match(
         let line = line.named();
         let way = ways.range(..=payout.0).next_back().map(|(_, way)| way).filter(|way| payout.0 <= way.last);
         let differs_account = way.is_none_or(|way| !way.is_ours);
-        let mut differs = line.differs(planned.amount, planned.destination.as_deref().unwrap_or_default());
+        let kind = kinds.get(&planned.method).copied().unwrap_or(DestinationKind::Opaque);
+        let mut differs = line.differs(planned.amount, planned.destination.as_deref().unwrap_or_default(), kind);
         differs.destination |= planned.destination.is_none();
         match line.movement {
             Movement::Paid if !differs.in_something() && !differs_account => {
@@ -180,7 +191,7 @@ async fn planned_read(connection: &mut PgConnection, ids: &[i64]) -> Result<Hash
             let Some(name) = names.get(&affiliate) else { continue };
             let destination = destinations.get(&(method, affiliate)).cloned();
             let amount = Money { minor, currency };
-            planned.insert(PayoutId(payout), Planned { run_key, affiliate: name.clone(), amount, destination });
+            planned.insert(PayoutId(payout), Planned { run_key, affiliate: name.clone(), amount, method, destination });
         }
     }
     Ok(planned)

@@ -13,7 +13,7 @@ use crate::support::Db;
 
 /// What no operation here changes.
 const FIXED: [&str; 7] =
-    ["_sqlx_migrations", "transfer_kind", "tenant", "tenant_rail", "payout_method", "reconciliation", "discrepancy"];
+    ["_sqlx_migrations", "transfer_kind", "tenant", "tenant_rail", "tenant_method", "reconciliation", "discrepancy"];
 
 /// Found before the one of pg_catalog, which is last in the search path.
 const CLOCK: &str = "

@@ -14,7 +14,7 @@ fn paid(_: &str, payout: PayoutId) -> Outcome {
 /// Half of them is refused, the others are paid.
 fn every_other(rail: &str, payout: PayoutId) -> Outcome {
     match payout.0 % 2 {
-        0 => Outcome::Refused(RefusalCode::new("account_closed")),
+        0 => Outcome::Refused(RefusalCode::new("receiver_unregistered")),
         _ => paid(rail, payout),
     }
 }

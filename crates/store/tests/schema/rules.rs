@@ -4,6 +4,7 @@
 pub const ROWS: &str = "
   INSERT INTO tenant (name) VALUES ('t'), ('u');
   INSERT INTO tenant_rail VALUES (1, 'paypal', 'null', 'a', NULL);
+  INSERT INTO tenant_method VALUES (1, 'paypal', 'email');
   INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
   SELECT 1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, 2) AS n;
   INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority) VALUES (1, 1, 'paypal', 'x', 0), (1, 1, 'sepa', 'y', 1);
@@ -459,7 +460,15 @@ pub const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("payout_method_limits_moved", &["UPDATE payout_method SET min_minor = 1 WHERE id = 1", "UPDATE payout_method SET max_minor = 1 WHERE id = 1"]),
-    ("payout_method_once", &["UPDATE payout_method SET method = 'paypal', destination = 'x' WHERE id = 2"]),
+    (
+        "payout_method_once",
+        &[
+            "UPDATE payout_method SET method = 'paypal', destination = 'x' WHERE id = 2",
+            "UPDATE payout_method SET method = 'paypal', destination = 'X', compared = 'x' WHERE id = 2",
+        ],
+    ),
+    ("payout_method_compared_check", &["UPDATE payout_method SET compared = '' WHERE id = 1"]),
+    ("payout_method_unusable", &["UPDATE payout_method SET unusable_code = 'account_closed' WHERE id = 1"]),
     (
         "payout_method_pkey",
         &["INSERT INTO payout_method (id, tenant_id, affiliate_id, method, destination) OVERRIDING SYSTEM VALUE VALUES (1, 1, 2, 'sepa', 'z')"],
@@ -614,6 +623,10 @@ pub const RULES: &[(&str, &[&str])] = &[
     ),
     ("statement_part_source_check", &[part!("(1, 'x', 'p', sha256('q'), 1, NULL, NULL)")]),
     ("tenant_hold_days_check", &["UPDATE tenant SET hold_days = -1", "UPDATE tenant SET hold_days = 366"]),
+    ("tenant_method_kind_check", &["UPDATE tenant_method SET kind = 'e-mail'"]),
+    ("tenant_method_method_check", &["UPDATE tenant_method SET method = 'PayPal'"]),
+    ("tenant_method_pkey", &["INSERT INTO tenant_method SELECT * FROM tenant_method"]),
+    ("tenant_method_tenant_id_fkey", &["UPDATE tenant_method SET tenant_id = 99"]),
     ("tenant_name_check", &["UPDATE tenant SET name = 'T' WHERE id = 1"]),
     ("tenant_name_key", &["UPDATE tenant SET name = 't' WHERE id = 2"]),
     ("tenant_pkey", &["INSERT INTO tenant (id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'v')"]),
@@ -679,7 +692,7 @@ pub const IMPLIED: &[(&str, &str)] = &[
 pub const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result batch.available_in batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
   evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
-  payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.max_minor payout_method.min_minor payout_method.retired_at run.opens_after
+  payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.compared payout_method.max_minor payout_method.min_minor payout_method.retired_at payout_method.unusable_code run.opens_after
   run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
   hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id
   contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at recovery.closed_at recovery.decided_by recovery.doubted_at recovery.generation run.judged_at run.verdict

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{Db, TTL, paid, refused, report};
 use crate::wire::{Message, Proxy, Session};
 use futures_util::future::BoxFuture;
-use payfleet_domain::{HoldReason, Outcome, PayoutId, Rail};
+use payfleet_domain::{DestinationKind, HoldReason, Outcome, PayoutId, Rail};
 use payfleet_store::{
     AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Decision, Feed, NewRun, Planned,
     Report, Said, Store, TenantRail,
@@ -251,7 +251,7 @@ async fn world(db: &Db) -> Vec<(&'static str, Write)> {
         (
             "affiliates_import",
             write(|s| async move {
-                let target = AffiliatesTarget { tenant: "t".into(), hold_days: None };
+                let target = AffiliatesTarget { tenant: "t".into(), hold_days: None, kinds: Default::default() };
                 s.affiliates_import(target, feed(affiliate())).await.map(drop).unwrap();
             }),
         ),
@@ -268,7 +268,7 @@ fn affiliate() -> AffiliateRows {
         country: "DE",
         currency: "EUR".parse().unwrap(),
         on_hold: None,
-        method: Said::Is(("paypal", "ann@example.com")),
+        method: Said::Is(("paypal", &DestinationKind::Email.check("ann@example.com").unwrap())),
         priority: 0,
         min: Said::Nothing,
         max: Said::Nothing,

@@ -185,7 +185,7 @@ async fn a_hold_by_file_says_what_may_be_on_its_way() {
     sender.try_send(Feed::Rows(rows)).unwrap();
     sender.try_send(Feed::End).unwrap();
     let store = db.store.clone();
-    let target = AffiliatesTarget { tenant: "t".to_owned(), hold_days: None };
+    let target = AffiliatesTarget { tenant: "t".to_owned(), hold_days: None, kinds: Default::default() };
     let import = tokio::spawn(async move { store.affiliates_import(target, receiver).await.unwrap() });
     while !import.is_finished() && db.waiting().await < 2 {
         tokio::task::yield_now().await;

@@ -12,6 +12,7 @@ mod fences;
 mod generations;
 mod guards;
 mod import;
+mod methods;
 mod notices;
 mod people;
 mod planning;

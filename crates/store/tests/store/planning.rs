@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::support::{Db, TTL};
-use payfleet_domain::{BatchId, Currency, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
+use payfleet_domain::{
+    BatchId, Currency, DestinationKind, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId,
+};
 use payfleet_store::{
-    AffiliateRow, AffiliateRows, CommissionRow, CommissionRows, Feed, NewRun, Obstacle, PayoutFilter, PlanLine,
-    Planned, Report, Said, Store, TenantRail, Way,
+    AffiliateRow, AffiliateRows, AffiliatesTarget, CommissionRow, CommissionRows, Feed, NewRun, Obstacle, PayoutFilter,
+    PlanLine, Planned, Report, Said, Store, TenantRail, Way,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -318,11 +320,12 @@ impl Tenant<'_> {
             for (priority, method) in affiliate.methods.iter().enumerate() {
                 let destination = format!("{id}-{priority}@example.com");
                 let priority = i16::try_from(priority * 3).unwrap();
-                let method = Said::Is((METHODS[method.kind].0, destination.as_str()));
+                let destination = DestinationKind::Opaque.check(&destination).unwrap();
+                let method = Said::Is((METHODS[method.kind].0, &destination));
                 rows.push(&AffiliateRow { method, priority, ..row });
             }
         }
-        let target = payfleet_store::AffiliatesTarget { tenant: name.to_owned(), hold_days: None };
+        let target = AffiliatesTarget { tenant: name.to_owned(), hold_days: None, kinds: Default::default() };
         db.store.affiliates_import(target, feed(rows).await).await.unwrap();
         let numbers: Vec<i64> =
             sqlx::query_scalar("SELECT id FROM affiliate WHERE tenant_id = $1 ORDER BY substr(external_id, 2)::int")
@@ -542,7 +545,8 @@ impl Tenant<'_> {
                 let reference = Reference(format!("ref-{payout}"));
                 match outcomes[usize::try_from(payout.0 & 0xffff_ffff).unwrap() % outcomes.len()] {
                     0 | 1 => Outcome::Paid(reference),
-                    2 => Outcome::Refused(RefusalCode::new("account_closed")),
+                    // The same may be tried again: no method is closed by it, of which `methods` tells.
+                    2 => Outcome::Refused(RefusalCode::new("receiver_unregistered")),
                     _ => Outcome::Returned(reference),
                 }
             };

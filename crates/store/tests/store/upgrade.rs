@@ -82,6 +82,47 @@ async fn a_run_of_the_first_release_goes_on_to_its_end() {
     db.drop().await;
 }
 
+/// What a version wrote that kept destinations in small letters is compared as the kind of its method says, and sent as
+/// it is.
+#[tokio::test]
+async fn destinations_that_are_there_are_compared_by_kind() {
+    let db = Db::empty().await;
+    let mut migrations = sqlx::migrate!("./migrations");
+    migrations.migrations = ALL.iter().filter(|one| one.version < 16).cloned().collect::<Vec<_>>().into();
+    migrations.run(&db.sql).await.unwrap();
+    sqlx::raw_sql(
+        "INSERT INTO tenant (name) VALUES ('t');
+         INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
+         SELECT 1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, 4) AS n;
+         INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority) VALUES
+         (1, 1, 'iban', 'nl91 abna 0417 1643 00', 0), (1, 2, 'bank', 'de44500105175407324931', 0),
+         -- One account twice, which no version has seen before.
+         (1, 2, 'bank', 'de44 5001 0517 5407 3249 31', 1),
+         (1, 3, 'sepa', 'DE44500105175407324931', 0), (1, 4, 'btc', '1mixedcase', 0)",
+    )
+    .execute(&db.sql)
+    .await
+    .unwrap();
+    assert!(db.store.schema_migrate().await.unwrap());
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT destination, coalesce(compared, destination) FROM payout_method ORDER BY id")
+            .fetch_all(&db.sql)
+            .await
+            .unwrap();
+    let rows: Vec<(&str, &str)> = rows.iter().map(|(sent, compared)| (sent.as_str(), compared.as_str())).collect();
+    assert_eq!(
+        rows,
+        [
+            ("nl91 abna 0417 1643 00", "NL91ABNA0417164300"),
+            ("de44500105175407324931", "DE44500105175407324931"),
+            ("de44 5001 0517 5407 3249 31", "de44 5001 0517 5407 3249 31"),
+            ("DE44500105175407324931", "DE44500105175407324931"),
+            ("1mixedcase", "1mixedcase"),
+        ]
+    );
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn programs_go_on_on_a_newer_schema_that_serves_them_and_on_no_other() {
     let db = Db::new().await;

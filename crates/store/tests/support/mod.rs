@@ -378,7 +378,13 @@ pub fn paid(payout: PayoutId) -> Outcome {
     Outcome::Paid(Reference(format!("ref-{payout}")))
 }
 
+/// By what the payee can mend at the rail: the same destination may be tried again.
 pub fn refused(_: PayoutId) -> Outcome {
+    Outcome::Refused(RefusalCode::new("receiver_unregistered"))
+}
+
+/// For ever.
+pub fn closed(_: PayoutId) -> Outcome {
     Outcome::Refused(RefusalCode::new("account_closed"))
 }
 
