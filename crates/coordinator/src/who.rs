@@ -110,7 +110,11 @@ fn methods(view: &AffiliateView) -> String {
                 method.rail.as_ref().map_or("none".to_owned(), |(rail, account)| format!("{rail}/{account}")),
             ),
             comfy_table::Cell::new(if limits.is_empty() { "-".to_owned() } else { limits.join("\n") }),
-            comfy_table::Cell::new(if method.usable { "yes" } else { "no" }),
+            comfy_table::Cell::new(match (method.usable, &method.unusable_code) {
+                (true, _) => "yes",
+                (false, Some(code)) => code,
+                (false, None) => "no",
+            }),
         ]);
     }
     format!("\nMethods\n{table}\n")
@@ -183,7 +187,7 @@ fn as_json(tenant: &str, view: &AffiliateView, minimum: &str) -> Value {
             let (rail, account) = method.rail.clone().unzip();
             json!({
                 "method": method.method, "destination": method.destination, "priority": method.priority,
-                "usable": method.usable, "rail": rail, "account": account,
+                "usable": method.usable, "unusable_code": method.unusable_code, "rail": rail, "account": account,
             })
         })
         .collect();

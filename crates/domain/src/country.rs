@@ -7,7 +7,7 @@ use std::borrow::Cow;
 const ASSIGNED_BY_USERS: [&str; 1] = ["XK"];
 
 /// A country as it is written down.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Country<'a> {
     /// Two letters in capitals; or what stands there in words; or nothing.
     pub text: Cow<'a, str>,

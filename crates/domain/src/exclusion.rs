@@ -70,7 +70,7 @@ impl Exclusion {
             Exclusion::OnHold => "the affiliate is on hold",
             Exclusion::Contested => "a payment was proven too late; two people must look",
             Exclusion::NoMethod => "nobody has said where to pay",
-            Exclusion::MethodUnusable => "the method is marked as unusable",
+            Exclusion::MethodUnusable => "a rail has refused the destination for ever, as of a closed account",
             Exclusion::NoRail => "the tenant has no rail for the method",
             Exclusion::CurrencyUnsupported => "the method's rail does not pay this currency",
             Exclusion::OutsideLimits => "the amount is outside the limits of the method or its rail",

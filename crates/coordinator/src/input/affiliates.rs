@@ -43,9 +43,6 @@ impl Table for Affiliates {
         let id = faults.keep(row.id(ID));
         let currency = faults.keep(currency(row, CURRENCY));
         let country = faults.keep(country(row));
-        if country.as_ref().is_some_and(|country| country.is_name) {
-            self.named_countries.fetch_add(1, Ordering::Relaxed);
-        }
         let destination = faults.keep(self.destination(row));
         let limits = currency.map(|currency| [MIN, MAX].map(|column| faults.keep(limit(row, column, currency))));
         let is_gone = destination == Some(Said::Gone);
@@ -70,6 +67,11 @@ impl Table for Affiliates {
             return faults.verdict();
         };
         faults.verdict()?;
+        // It is there: what is no country is a fault.
+        let country = country.unwrap_or_default();
+        if country.is_name {
+            self.named_countries.fetch_add(1, Ordering::Relaxed);
+        }
         chunk.push(&AffiliateRow {
             line: row.line,
             id,

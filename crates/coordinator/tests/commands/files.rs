@@ -65,7 +65,7 @@ fn whatever_a_spreadsheet_writes_is_recognised_and_said() {
 #[test]
 fn what_is_no_table_or_another_one_is_named_with_the_way_out() {
     let place = Place::with_affiliates();
-    let affiliates = format!("{AFFILIATES}b1,N,e,X,EUR,paypal,x@example.com\n");
+    let affiliates = format!("{AFFILIATES}b1,N,e,NL,EUR,paypal,x@example.com\n");
     let commissions = format!("{COMMISSIONS}c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\n");
     let statement = "key,reference,amount_minor,currency,destination,status,at\nk,r,1,EUR,d,paid,\n";
     let mixed =

@@ -18,7 +18,7 @@ fn place() -> Place {
             "a1,Ann,e,NL,EUR,paypal,ann@example.com,0,false,\n\
              a2,\"=HYPERLINK(\"\"x\"\")\",e,NL,EUR,paypal,bob@example.com,0,true,\n\
              a3,Cid,e,NL,EUR,paypal,cid@example.com,0,false,400.00\n\
-             a3,Cid,e,NL,EUR,wise,cid-wise@example.com,1,false,\n"
+             a3,Cid,e,NL,EUR,venmo,cid-wise@example.com,1,false,\n"
         ),
     );
     place.run(&["import", "affiliates", "--tenant", "acme", "affiliates.csv"]).ok();
@@ -47,11 +47,11 @@ fn everybody_is_named_before_and_after_with_all_that_stands_in_the_way() {
     );
     assert_eq!(
         (rows[3][4].as_str(), rows[3][6].as_str()),
-        ("outside_limits", "outside_limits (paypal); no_rail (wise)")
+        ("outside_limits", "outside_limits (paypal); no_rail (venmo)")
     );
     assert_eq!(place.number("SELECT count(*) FROM run"), 0);
     let text = place.run(&[&JANUARY[..], &["--dry-run", "--list"]].concat()).ok();
-    assert!(text.contains("outside_limits (paypal); no_rail (wise)") && text.contains("│ EUR"), "{text}");
+    assert!(text.contains("outside_limits (paypal); no_rail (venmo)") && text.contains("│ EUR"), "{text}");
     let json = place.run(&[&JANUARY[..], &["--dry-run", "--list", "--json", "--destinations"]].concat()).json();
     assert_eq!(json["accounts"][0]["destination"], "ann@example.com");
     assert_eq!((&json["accounts"][0]["amount_minor"], json["plan"].as_array().unwrap().len()), (&2500.into(), 3));
@@ -99,7 +99,7 @@ fn an_affiliate_and_a_payout_are_shown_by_themselves() {
     assert_eq!((&json["runs"][0]["state"], &json["runs"][0]["code"]), (&"excluded".into(), &"below_minimum".into()));
     let text = affiliate(&["a3"]).ok();
     for told in
-        ["outside_limits (paypal): ", "no_rail (wise): ", "from 400.00 EUR", "ci***om", "sandbox-payout/default"]
+        ["outside_limits (paypal): ", "no_rail (venmo): ", "from 400.00 EUR", "ci***om", "sandbox-payout/default"]
     {
         assert!(text.contains(told), "{told}: {text}");
     }

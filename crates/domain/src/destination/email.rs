@@ -17,29 +17,26 @@ const LABELS: [&str; 5] = ["mailto:", "email:", "e-mail:", "mail:", "paypal:"];
 pub(super) fn check(text: &str) -> Result<(), DestinationError> {
     let kind = DestinationKind::Email;
     let form = |what: &'static str| DestinationError::Form { kind, what: what.into() };
-    let begins_with = |label: &&&str| text.get(..label.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(label));
-    if let Some(label) = LABELS.iter().find(begins_with) {
+    let has = |wanted: fn(u8) -> bool| text.bytes().any(wanted);
+    if has(|byte| byte == b':')
+        && let Some(label) = LABELS.iter().find(|label| is_begun_by(text, label))
+    {
         return Err(DestinationError::Label { label: text[..label.len()].to_owned() });
     }
-    if text.contains(['<', '>']) {
+    if has(|byte| matches!(byte, b'<' | b'>')) {
         return Err(form("it has angle brackets; write only what is between them"));
     }
-    let last = text.chars().next_back();
-    if let Some(letter @ (',' | ';' | ':' | '.')) = last {
+    if let Some(letter @ (',' | ';' | ':' | '.')) = text.chars().next_back() {
         return Err(DestinationError::NotAllowed { at: text.chars().count(), letter, kind });
     }
-    if text.matches('@').count() > 1 {
+    if text.bytes().filter(|byte| *byte == b'@').count() > 1 {
         return Err(DestinationError::Several);
     }
-    for (at, letter) in counted(text) {
-        match letter {
-            ' ' => return Err(DestinationError::Space { at, letter }),
-            '@' | '.' | '-' => {}
-            _ if letter.is_ascii_alphanumeric() || !letter.is_ascii() && is_plain(letter) => {}
-            // RFC 5322, section 3.2.3: what a word outside of quotes may have.
-            _ if b"!#$%&'*+/=?^_`{|}~".contains(&u8::try_from(letter).unwrap_or(0)) => {}
-            _ => return Err(DestinationError::NotAllowed { at, letter, kind }),
-        }
+    if let Some((at, letter)) = counted(text).find(|(_, letter)| !is_in_address(*letter)) {
+        return Err(match letter {
+            ' ' => DestinationError::Space { at, letter },
+            _ => DestinationError::NotAllowed { at, letter, kind },
+        });
     }
     let Some((local, domain)) = text.split_once('@') else {
         return Err(form(match bank::is_like_iban(text) {
@@ -53,13 +50,16 @@ pub(super) fn check(text: &str) -> Result<(), DestinationError> {
     if local.len() > LOCAL_MAX || domain.len() > DOMAIN_MAX {
         return Err(form("more than 64 bytes stand before the @, or more than 253 after it"));
     }
-    if text.contains("..") {
+    if text.bytes().zip(text.bytes().skip(1)).any(|pair| pair == (b'.', b'.')) {
         return Err(form("it has two dots in a row"));
     }
     if local.starts_with('.') || local.ends_with('.') {
         return Err(form("a dot begins or ends what stands before the @"));
     }
     domain_check(domain).map_err(form)?;
+    if text.is_ascii() {
+        return Ok(());
+    }
     let has_latin = text.bytes().any(|byte| byte.is_ascii_alphabetic());
     let mut from = 1;
     for word in text.split(['@', '.']) {
@@ -69,15 +69,25 @@ pub(super) fn check(text: &str) -> Result<(), DestinationError> {
     Ok(())
 }
 
+fn is_begun_by(text: &str, label: &str) -> bool {
+    text.get(..label.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(label))
+}
+
+/// RFC 5322, section 3.2.3: what a word outside of quotes may have; and @ and the dots between words. Beyond ASCII, what
+/// names are written with (RFC 6532).
+fn is_in_address(letter: char) -> bool {
+    match letter {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '@' | '.' => true,
+        '!' | '#'..='\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^'..='`' | '{'..='~' => true,
+        _ => !letter.is_ascii() && is_plain(letter),
+    }
+}
+
 /// Labels of letters, digits and hyphens (RFC 5321, section 4.1.2; RFC 1123, section 2.1), of which the last is no
 /// number.
 fn domain_check(domain: &str) -> Result<(), &'static str> {
-    let labels: Vec<&str> = domain.split('.').collect();
-    let [.., top] = &labels[..] else { return Err("nothing stands after the @") };
-    if labels.len() < 2 {
-        return Err("what stands after the @ has no dot");
-    }
-    for label in &labels {
+    let Some((_, top)) = domain.rsplit_once('.') else { return Err("what stands after the @ has no dot") };
+    for label in domain.split('.') {
         if label.is_empty() {
             return Err("a dot begins or ends what stands after the @");
         }

@@ -61,6 +61,8 @@ pub struct MethodView {
     pub priority: i16,
     /// Whether it may be used.
     pub usable: bool,
+    /// The rail's code of the refusal after which it is not.
+    pub unusable_code: Option<String>,
     /// The rail and the account there that the tenant uses for it, if any.
     pub rail: Option<(String, String)>,
 }
@@ -239,7 +241,7 @@ async fn methods(
     let read = "affiliate_methods";
     let rows = sqlx::query(
         "-- affiliate_methods
-         SELECT m.method, m.destination, m.priority, m.usable, t.rail, t.account
+         SELECT m.method, m.destination, m.priority, m.usable, m.unusable_code, t.rail, t.account
            FROM payout_method m LEFT JOIN tenant_rail t ON t.tenant_id = m.tenant_id AND t.method = m.method
           WHERE m.tenant_id = $1 AND m.affiliate_id = $2 AND m.retired_at IS NULL ORDER BY m.priority",
     )
@@ -255,6 +257,7 @@ async fn methods(
             destination: row.try_get("destination").step(read)?,
             priority: row.try_get("priority").step(read)?,
             usable: row.try_get("usable").step(read)?,
+            unusable_code: row.try_get("unusable_code").step(read)?,
             rail: rail.zip(row.try_get("account").step(read)?),
         })
     };
