@@ -5,6 +5,7 @@
 //! reads `"1"0.00` as 10.00, and of a quote that is never closed it makes one field of the rest of the file. It has no switch for either.
 
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
 /// The longest row, in bytes, that is read. Far above any real one; an open quote must not swallow the rest of a file into memory.
 const ROW_MAX: usize = 64 * 1024;
@@ -28,9 +29,21 @@ impl<'a> Record<'a> {
 
     /// A field; empty beyond the last.
     pub fn field(&self, at: usize) -> &'a [u8] {
-        let Some(&end) = self.ends.get(at) else { return &[] };
+        &self.text[self.span(at)]
+    }
+
+    /// Where in the text a field is.
+    pub(crate) fn span(&self, at: usize) -> Range<usize> {
+        let Some(&end) = self.ends.get(at) else { return 0..0 };
         let begin = if at == 0 { 0 } else { self.ends[at - 1] + self.gap };
-        &self.text[begin..end]
+        begin..end
+    }
+
+    /// The text of all fields, if it is of nothing but what is seen in ASCII: as almost all rows are, which are judged at once then.
+    pub(crate) fn plain(&self) -> Option<&'a str> {
+        let text = &self.text[..self.ends.last().copied().unwrap_or(0)];
+        let is_plain = text.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~'));
+        if is_plain { std::str::from_utf8(text).ok() } else { None }
     }
 
     /// All fields.

@@ -74,4 +74,4 @@ pub static STATEMENT: FileKind = FileKind {
 pub(crate) static KINDS: [&FileKind; 3] = [&AFFILIATES, &COMMISSIONS, &STATEMENT];
 
 /// No kind has more columns.
-pub(crate) const COLUMNS_MAX: usize = 16;
+pub(crate) const COLUMNS_MAX: usize = 12;

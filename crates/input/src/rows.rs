@@ -235,21 +235,29 @@ impl Rows {
     /// The texts of the wanted columns.
     fn judge<'a>(&self, record: &Record<'a>) -> Result<[Option<&'a str>; COLUMNS_MAX], Faults> {
         fields(record, &self.columns, self.delimiter)?;
+        let mut values = [None; COLUMNS_MAX];
+        if let Some(line) = record.plain().filter(|_| self.columns.nameless().is_empty()) {
+            for (value, place) in values.iter_mut().zip(self.columns.places()) {
+                *value = place.and_then(|place| line.get(record.span(place)));
+            }
+            return Ok(values);
+        }
         let problem =
             |place: usize, what: String| Problem { line: record.line, column: self.columns.name(place), what };
         let mut faults = Faults::default();
-        let mut values = [None; COLUMNS_MAX];
         for (value, place) in values.iter_mut().zip(self.columns.places()) {
             if let Some(place) = *place {
-                *value = faults.keep(text(record.field(place), self.writing).map_err(|what| problem(place, what)));
+                let found = text(record.field(place), self.writing).map_err(|what| problem(place, what));
+                *value = faults.keep(found);
             }
         }
-        for place in self.columns.nameless().filter(|place| !record.field(*place).trim_ascii().is_empty()) {
-            let what = format!(
-                "{} stands in a column that the header has no name for; name it, or remove it",
-                shown(&String::from_utf8_lossy(record.field(place)))
-            );
-            faults.add(problem(place, what));
+        for &place in self.columns.nameless() {
+            let field = record.field(place);
+            if !field.trim_ascii().is_empty() {
+                let value = shown(&String::from_utf8_lossy(field));
+                let what = format!("{value} stands in a column that the header has no name for; name it, or remove it");
+                faults.add(problem(place, what));
+            }
         }
         faults.verdict().map(|()| values)
     }
