@@ -18,7 +18,8 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
-    /// Finds the columns, or says everything that is wrong with the header. Columns that are set have their value from elsewhere.
+    /// Finds the columns, or says everything that is wrong with the header. Columns that are set have their value from
+    /// elsewhere.
     pub(crate) fn find(header: &Record<'_>, kind: &'static FileKind, set: &[&str]) -> Result<Columns, Problems> {
         let names = names(header);
         if let Some(what) = wrong_file(&names, kind, set) {

@@ -1,13 +1,15 @@
-//! A strict CSV reader (RFC 4180): what is not well-formed is an error with its line and field, where a lenient reader would guess, and guess
-//! at money. It reads bytes and knows nothing of columns.
+//! A strict CSV reader (RFC 4180): what is not well-formed is an error with its line and field, where a lenient reader
+//! would guess, and guess at money. It reads bytes and knows nothing of columns.
 //!
-//! The splitting is ours for that reason alone: the `csv` crate, which is right for data that one has written oneself, takes any bytes for a table. It
-//! reads `"1"0.00` as 10.00, and of a quote that is never closed it makes one field of the rest of the file. It has no switch for either.
+//! The splitting is ours for that reason alone: the `csv` crate, which is right for data that one has written oneself,
+//! takes any bytes for a table. It reads `"1"0.00` as 10.00, and of a quote that is never closed it makes one field of
+//! the rest of the file. It has no switch for either.
 
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
-/// The longest row, in bytes, that is read. Far above any real one; an open quote must not swallow the rest of a file into memory.
+/// The longest row, in bytes, that is read. Far above any real one; an open quote must not swallow the rest of a file
+/// into memory.
 const ROW_MAX: usize = 64 * 1024;
 
 /// A row: its fields, unquoted.
@@ -39,7 +41,8 @@ impl<'a> Record<'a> {
         begin..end
     }
 
-    /// The text of all fields, if it is of nothing but what is seen in ASCII: as almost all rows are, which are judged at once then.
+    /// The text of all fields, if it is of nothing but what is seen in ASCII: as almost all rows are, which are judged
+    /// at once then.
     pub(crate) fn plain(&self) -> Option<&'a str> {
         let text = &self.text[..self.ends.last().copied().unwrap_or(0)];
         let is_plain = text.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~'));
@@ -152,7 +155,8 @@ impl<R: BufRead> CsvReader<R> {
             } else {
                 while let Some(&byte) = self.raw.get(at).filter(|byte| **byte != self.delimiter && **byte != b'\n') {
                     if byte == b'"' {
-                        let what = "a quote inside a field that does not begin with one; put the field in quotes and double those inside";
+                        let what = "a quote inside a field that does not begin with one; put the field in quotes and \
+                             double those inside";
                         return Err(malformed(self.ends.len(), what, false));
                     }
                     self.text.push(byte);
@@ -179,7 +183,8 @@ impl<R: BufRead> CsvReader<R> {
         }
     }
 
-    /// Reads a field from behind its opening quote, over several lines if need be. Returns the place behind its closing quote.
+    /// Reads a field from behind its opening quote, over several lines if need be. Returns the place behind its closing
+    /// quote.
     fn quoted_field(&mut self, line: u64, mut at: usize) -> Result<usize, CsvError> {
         loop {
             match self.raw.get(at..).unwrap_or(&[]) {

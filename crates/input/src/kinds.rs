@@ -1,4 +1,5 @@
-//! The kinds of files that people hand in, and their columns: so that a file of one kind that is given for another is told by its name.
+//! The kinds of files that people hand in, and their columns: so that a file of one kind that is given for another is
+//! told by its name.
 
 /// A kind of file.
 #[derive(Debug)]

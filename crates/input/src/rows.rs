@@ -146,7 +146,8 @@ impl Rows {
         Ok(Rows { csv, columns, plan, marks, writing, delimiter, rows: 0 })
     }
 
-    /// What comes next, if anything does. Rows of which every field is empty are passed over, as spreadsheets write them.
+    /// What comes next, if anything does. Rows of which every field is empty are passed over, as spreadsheets write
+    /// them.
     #[allow(clippy::should_implement_trait)] // a lending one that can fail
     pub fn next(&mut self) -> Result<Option<Row<'_>>, RowError> {
         let wrong = |faults| RowError::Wrong { faults, is_fatal: false };
@@ -267,7 +268,8 @@ impl Rows {
         if !error.get_ref().is_some_and(|inner| inner.is::<Surprise>()) {
             return RowError::Io(error);
         }
-        let what = "the input is UTF-8 from here on, and its beginning is not; name the file instead of a pipe, or say how it is written, such as \
+        let what = "the input is UTF-8 from here on, and its beginning is not; name the file instead of a pipe, or \
+             say how it is written, such as \
                     --encoding windows-1252";
         let problem = Problem { line: self.csv.line() + 1, column: "file".to_owned(), what: what.to_owned() };
         RowError::Wrong { faults: problem.into(), is_fatal: true }
@@ -366,7 +368,8 @@ fn fields(record: &Record<'_>, columns: &Columns, delimiter: u8) -> Result<(), P
     }
     let (mark, sense) = (separated_by(delimiter), if found < expected { "few" } else { "many" });
     let what = format!(
-        "the row has {found} fields and the header {expected}; look for {mark}, one too {sense}, or for a text with {mark} that is not in quotes"
+        "the row has {found} fields and the header {expected}; look for {mark}, one too {sense}, or for a text with \
+         {mark} that is not in quotes"
     );
     Err(Problem { line: record.line, column: columns.name(found.min(expected)), what })
 }

@@ -15,24 +15,26 @@ use crate::input::{ExpectedSum, expected_sum};
 pub enum ImportCommand {
     /// Affiliates and where they are paid; makes the tenant if it is new
     ///
-    /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
-    /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
-    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned keep theirs.
+    /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may
+    /// be left out: priority (0 is tried first; one row for each), on_hold (true or false), min and max (limits of the
+    /// method, in units of the row's currency). In every row affiliate_id and currency must be filled. Another
+    /// destination replaces the one before; payouts that are planned keep theirs.
     ///
-    /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
-    /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
-    /// release` alone); none in min or max removes that limit; none in method retires the method of this priority. The answer counts what was
-    /// changed so.
+    /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is
+    /// 0. What is to be taken away is said: on_hold false lifts a hold that a file has set (one that a person placed
+    /// with `affiliate hold` is lifted by `affiliate release` alone); none in min or max removes that limit; none in
+    /// method retires the method of this priority. The answer counts what was changed so.
     ///
-    /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency. Who is moved to another
-    /// currency keeps the limits of the one before, for that one; limits of the new one are given with it.
+    /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency.
+    /// Who is moved to another currency keeps the limits of the one before, for that one; limits of the new one are
+    /// given with it.
     #[command(after_help = EXIT_CODES)]
     Affiliates(ImportAffiliatesArgs),
     /// Commissions and clawbacks of affiliates that are known
     ///
-    /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
-    /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
-    /// same id with anything else is an error.
+    /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at
+    /// most as many decimals as the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero;
+    /// clawback: below). A commission never changes: the same id with anything else is an error.
     #[command(after_help = EXIT_CODES)]
     Commissions(ImportCommissionsArgs),
     /// List the mappings that are built in, or print one, to be changed and used as a file
@@ -51,7 +53,8 @@ pub struct PresetsArgs {
 fn mapping_fields() -> String {
     let fields: Vec<String> = FIELDS.iter().map(|(field, what)| format!("  {field}\n      {what}")).collect();
     format!(
-        "Fields of a mapping file (TOML), of which any may be left out; SECTION is commissions or affiliates:\n{}\n\nExample:\n  payfleet-coordinator import presets \
+        "Fields of a mapping file (TOML), of which any may be left out; SECTION is commissions or \
+         affiliates:\n{}\n\nExample:\n  payfleet-coordinator import presets \
          impact > ours.toml\n  payfleet-coordinator import commissions --tenant acme --map ours.toml export.csv",
         fields.join("\n")
     )
@@ -77,10 +80,11 @@ pub struct ImportArgs {
     /// Marks between thousands are read only where a mapping file names them, as in grouping = "."
     #[arg(long, env = "PAYFLEET_DECIMAL", value_name = "MARK", value_parser = decimal)]
     pub decimal: Option<char>,
-    /// What another system's export means in our columns: a mapping file, or a preset: awin, cj, impact, post-affiliate-pro, rewardful, tapfiliate
+    /// What another system's export means in our columns: a mapping file, or a preset: awin, cj, impact,
+    /// post-affiliate-pro, rewardful, tapfiliate
     ///
-    /// Only the columns that a mapping names are read. `payfleet-coordinator import presets NAME` prints a preset, to be changed and used as a file;
-    /// `import presets --help` says what a mapping file is made of.
+    /// Only the columns that a mapping names are read. `payfleet-coordinator import presets NAME` prints a preset, to
+    /// be changed and used as a file; `import presets --help` says what a mapping file is made of.
     #[arg(long, env = "PAYFLEET_MAP", value_name = "PRESET|FILE.toml")]
     pub map: Option<String>,
     /// A column of ours that has the same value in every row, and is not in the file: currency=EUR. May be repeated
@@ -105,8 +109,8 @@ pub struct ImportCommissionsArgs {
     /// The file
     #[command(flatten)]
     pub import: ImportArgs,
-    /// What its rows must come to, clawbacks taken off, as EUR=1234.56; else nothing of it is imported. May be repeated, once for each currency:
-    /// a currency that is not named must not occur then
+    /// What its rows must come to, clawbacks taken off, as EUR=1234.56; else nothing of it is imported. May be
+    /// repeated, once for each currency: a currency that is not named must not occur then
     #[arg(long, env = "PAYFLEET_EXPECT_SUM", value_name = "CURRENCY=AMOUNT", value_delimiter = ',', value_parser = expected_sum)]
     pub expect_sum: Vec<ExpectedSum>,
 }
