@@ -223,6 +223,7 @@ impl Order {
             key: format!("{}-0123456789abcdef", (1_i64 << 32) + number).parse().expect("a key's form"),
             amount: Money { minor: 1000 + number, currency: "EUR".parse().expect("a currency") },
             destination: "ann@example.com".to_owned(),
+            reference: None,
         });
         Order {
             account: Account { name: "main".to_owned(), credential: Some(Credential::new("s3cret")) },

@@ -47,16 +47,18 @@ pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failur
         store.run_pause(run, "is being cancelled").await?;
         complete(store, run, args.plan, OnPause::GoOn).await?;
     }
-    let mut cancelled = store.run_cancel(run).await?.cast_signed();
+    store.run_cancel(run).await?;
     arrived(store, run).await?;
     // What its workers have given back since.
-    cancelled += store.run_cancel(run).await?.cast_signed();
+    store.run_cancel(run).await?;
     let left = Left::of(&store.stop_counts(run).await?);
-    let outcomes = store.run_status(run).await?.outcomes;
+    // Whoever cancelled them: workers do it too, and so did this command if it is repeated.
+    let (cancelled, unsent) = store.cancel_counts(run).await?;
+    let outcomes = store.run_outcomes(run).await?;
     let held: i64 = outcomes.iter().filter(|line| line.state == PayoutState::Held).map(|line| line.payouts).sum();
     let mut told = format!("run {run} is cancelled: nothing more of it is sent\n{}", calls(left.total.calls));
-    told += &line(cancelled, "were not sent: cancelled, and their money is due again");
-    told += &line(left.total.unsent, "more were not sent, and are cancelled when the calls under way have ended");
+    told += &line(cancelled + unsent, "are never sent, and their money is due again in the next run");
+    told += &line(unsent, "of these are cancelled only when the calls under way have ended");
     told += &line(left.total.answering, "were sent, and their answers are coming in");
     told += &line(left.asked, "were perhaps sent: the rail is asked, and what it does not know is cancelled");
     for (rail, class, payouts) in left.no_way {

@@ -1,12 +1,14 @@
 //! `payout` and `affiliate`: what one person may stop, and let go on.
 
+use payfleet_domain::Effect;
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{ControlLifted, ControlSet, Store};
+use payfleet_store::{ControlLifted, ControlSet, Heard, Store};
 
 use crate::cli::{AffiliateCommand, PayoutCommand};
 use crate::failure::Failure;
+use crate::people::who;
 use crate::rails::tenant;
-use crate::show;
+use crate::{life, show, who};
 
 /// `payout`.
 pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Failure> {
@@ -19,6 +21,7 @@ pub async fn payout(store: &Store, what: &PayoutCommand) -> Result<ExitCode, Fai
             let lifted = store.payout_release(args.payout).await?;
             show::print(&told_lifted(&format!("payout {} is not stopped any more", args.payout), lifted));
         }
+        PayoutCommand::Show(args) => return life::show(store, args).await,
     }
     Ok(ExitCode::Done)
 }
@@ -33,9 +36,20 @@ pub async fn affiliate(store: &Store, what: &AffiliateCommand) -> Result<ExitCod
         }
         AffiliateCommand::Release(args) => {
             let tenant = tenant(store, &args.of.tenant).await?;
-            let lifted = store.affiliate_release(tenant, &args.of.affiliate, args.booked).await?;
-            show::print(&told_lifted(&format!("affiliate {} is not on hold any more", args.of.affiliate), lifted));
+            let name = &args.of.affiliate;
+            let lifted = match args.booked {
+                false => store.affiliate_release(tenant, name).await?,
+                true => match store.affiliate_booked(tenant, name, who(&args.who)?).await? {
+                    (Heard { effect: Effect::Agrees, .. }, lifted) => lifted,
+                    (heard, _) => {
+                        show::print(&told_booked(name, &heard));
+                        return Ok(ExitCode::Done);
+                    }
+                },
+            };
+            show::print(&told_lifted(&format!("affiliate {name} is not on hold any more"), lifted));
         }
+        AffiliateCommand::Show(args) => return who::show(store, args).await,
     }
     Ok(ExitCode::Done)
 }
@@ -54,6 +68,17 @@ fn told_set(of: &str, what: &str, set: ControlSet) -> String {
         );
     }
     told
+}
+
+fn told_booked(affiliate: &str, heard: &Heard) -> String {
+    let by = &heard.by;
+    match heard.effect {
+        Effect::Contradicts => format!(
+            "affiliate {affiliate}: more payments are known than when it was said that they are booked; both words are kept, and {by} and a second \
+             person must say it anew\n"
+        ),
+        _ => format!("affiliate {affiliate}: {by} says that it is booked; a second person must say the same\n"),
+    }
 }
 
 fn told_lifted(done: &str, lifted: ControlLifted) -> String {

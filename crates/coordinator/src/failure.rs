@@ -151,7 +151,10 @@ impl From<ControlError> for Failure {
             | ControlError::Settled { .. }
             | ControlError::NotStopped(_)
             | ControlError::NotOnHold(_)
-            | ControlError::Recovered { .. } => Failure::usage(error.to_string()),
+            | ControlError::Recovered { .. }
+            | ControlError::NotRecovered(_)
+            | ControlError::Who(_)
+            | ControlError::SamePerson(_) => Failure::usage(error.to_string()),
         }
     }
 }

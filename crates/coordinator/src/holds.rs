@@ -1,11 +1,13 @@
 //! `holds`: payouts that only two people may decide, and those that a control holds.
 
-use payfleet_domain::{Effect, NotPaid, PayoutId};
+use std::path::Path;
+
+use payfleet_domain::{Effect, HoldReason, NotPaid, PayoutId, RunId, TokenHash};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{Decision, HoldRow, HoldSaid, Store, WordRow};
+use payfleet_store::{Decision, HoldError, HoldRow, HoldSaid, Store, WordRow};
 use time::format_description::well_known::Rfc3339;
 
-use crate::cli::{DecideArgs, HoldsArgs};
+use crate::cli::{DecideArgs, HoldsArgs, PayoutName};
 use crate::failure::Failure;
 use crate::people::who;
 use crate::show;
@@ -102,12 +104,41 @@ pub fn words_text(words: &[WordRow]) -> String {
 /// `holds decide`.
 pub async fn decide(store: &Store, args: &DecideArgs) -> Result<ExitCode, Failure> {
     let by = who(&args.who)?;
-    let payout = args.payout;
     let (decision, word) = match &args.finding.paid {
         Some(reference) => (Decision::Paid(reference.clone()), "paid"),
         None => (Decision::NotPaid, "not paid"),
     };
-    let said = store.hold_decide(payout, decision, by).await?;
+    if let [payout] = args.payouts[..] {
+        let said = store.hold_decide(payout, decision, by).await?;
+        warn(payout, &said);
+        show::print(&match said.effect {
+            Effect::Agrees => format!("payout {payout} counts as {word}\n"),
+            Effect::Proposes => {
+                format!("payout {payout}: {} proposes {word}; a second person must say the same\n", said.by)
+            }
+            Effect::Contradicts => contradicted(payout, &said, word),
+        });
+        return Ok(ExitCode::Done);
+    }
+    if args.finding.paid.is_some() {
+        return Err(Failure::usage(
+            "--paid names one payment, and one payment is of one payout: say it of each payout alone",
+        ));
+    }
+    let mut many = Many::default();
+    let decided = match (&args.from, args.run.zip(args.code)) {
+        (Some(file), _) => many.decide_all(store, &numbers(file)?, by).await,
+        (None, Some((run, code))) => many.decide_held(store, run, code, by).await,
+        (None, None) => many.decide_all(store, &args.payouts, by).await,
+    };
+    // Also when it broke off: what was said stands.
+    show::print(&many.told());
+    decided?;
+    Ok(many.exit_code())
+}
+
+/// What else the rail has told.
+fn warn(payout: PayoutId, said: &HoldSaid) {
     if !said.known.is_empty() {
         eprintln!("warning: the rail has told something else of payout {payout}: {}", said.known.join(", "));
     }
@@ -118,14 +149,95 @@ pub async fn decide(store: &Store, args: &DecideArgs) -> Result<ExitCode, Failur
             others.join(", ")
         );
     }
-    show::print(&match said.effect {
-        Effect::Agrees => format!("payout {payout} counts as {word}\n"),
-        Effect::Proposes => {
-            format!("payout {payout}: {} proposes {word}; a second person must say the same\n", said.by)
+}
+
+/// Payouts that are held are read so many at a time.
+const PAGE: i64 = 500;
+
+/// The numbers in a file, one a line.
+fn numbers(file: &Path) -> Result<Vec<PayoutId>, Failure> {
+    let name = file.display();
+    let read = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = read.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let named = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    named
+        .map(|(n, line)| match line.parse::<PayoutName>() {
+            Ok(payout) => Ok(payout.number()),
+            Err(why) => Err(Failure::input(format!("{name}:{}: {why}; nothing was decided", n + 1))),
+        })
+        .collect()
+}
+
+/// What came of saying of many payouts that they were not paid.
+#[derive(Debug, Default)]
+struct Many {
+    counts: u64,
+    proposed: u64,
+    ended: u64,
+    refused: u64,
+    /// Some of those can be decided later.
+    is_early: bool,
+}
+
+impl Many {
+    async fn decide_held(&mut self, store: &Store, run: RunId, code: HoldReason, by: TokenHash) -> Result<(), Failure> {
+        crate::plan::find(store, run).await?;
+        let mut after = None;
+        loop {
+            let page = store.held_page(run, code, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            self.decide_all(store, &page, by).await?;
         }
-        Effect::Contradicts => contradicted(payout, &said, word),
-    });
-    Ok(ExitCode::Done)
+    }
+
+    async fn decide_all(&mut self, store: &Store, payouts: &[PayoutId], by: TokenHash) -> Result<(), Failure> {
+        for payout in payouts {
+            match store.hold_decide(*payout, Decision::NotPaid, by).await {
+                Ok(said) => {
+                    warn(*payout, &said);
+                    match said.effect {
+                        Effect::Agrees => self.counts += 1,
+                        Effect::Proposes => self.proposed += 1,
+                        Effect::Contradicts => {
+                            self.ended += 1;
+                            show::print(&contradicted(*payout, &said, "not paid"));
+                        }
+                    }
+                }
+                // Who has no say about one has none about the others either.
+                Err(error @ (HoldError::Who(_) | HoldError::Store(_))) => return Err(error.into()),
+                Err(error) => {
+                    let why = Failure::from(error);
+                    self.refused += 1;
+                    self.is_early |= why.code() == ExitCode::Busy;
+                    show::print(&format!("payout {payout}: refused: {why}\n"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn told(&self) -> String {
+        let line = |count: u64, what: &str| if count > 0 { format!("{count} payouts {what}\n") } else { String::new() };
+        let told = line(self.counts, "count as not paid")
+            + &line(self.proposed, "are proposed as not paid; a second person must say the same")
+            + &line(self.ended, "had another proposal, which has ended; two people must agree anew")
+            + &line(self.refused, "were refused; each is named above");
+        if told.is_empty() { "there is nothing to decide\n".to_owned() } else { told }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match (self.refused, self.is_early) {
+            (0, _) => ExitCode::Done,
+            (_, true) => ExitCode::Busy,
+            (_, false) => ExitCode::Usage,
+        }
+    }
 }
 
 /// What becomes of a proposal that somebody has contradicted, be it their own.

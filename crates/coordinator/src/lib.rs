@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod alarms;
+mod by_name;
 mod cancel;
 mod cli;
 mod confirm;
@@ -18,6 +19,7 @@ mod holds;
 pub mod hostile;
 mod import;
 mod input;
+mod life;
 mod people;
 mod periods;
 pub mod plan;
@@ -28,10 +30,14 @@ mod recover;
 mod report;
 mod run;
 mod sample;
+mod sheet;
 mod show;
 mod status;
 mod tick;
 mod wait;
+mod waits;
+mod who;
+mod words;
 
 pub use cli::{Cli, PlanArgs};
 pub use failure::Failure;
@@ -65,7 +71,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 /// To look at what a run would be, nothing need be certain.
 async fn open_run(cli: &Cli, args: &RunArgs) -> Result<Store, Failure> {
-    if args.dry_run { open_schema(cli).await } else { open_to_act(cli).await }
+    if args.dry_run || args.what.is_some() { open_schema(cli).await } else { open_to_act(cli).await }
 }
 
 async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {

@@ -6,7 +6,8 @@ use payfleet_store::{NewRun, OutcomeCount, PlanLine, RunCreateError, RunRow, Sto
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::cli::{Cli, RunArgs};
+use crate::by_name::{self, Look};
+use crate::cli::{Cli, RunArgs, RunCommand, WhichArgs};
 use crate::connect::{SWEEPER_WILL, open_queue};
 use crate::failure::Failure;
 use crate::plan::{OnPause, Planning, complete, find, paused};
@@ -16,7 +17,7 @@ use crate::report::{OutcomeFields, RunFields, exit_code, headline, outcome_field
 use crate::{hints, show, wait};
 
 /// The least that is paid where nobody says otherwise: 10.00.
-const MINIMUM: Decimal = Decimal::from_parts(1_000, 0, 0, false, 2);
+pub const MINIMUM: Decimal = Decimal::from_parts(1_000, 0, 0, false, 2);
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -32,14 +33,20 @@ struct Answer<'a> {
 
 /// `run`.
 pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, Failure> {
+    if let Some(RunCommand::Show(args)) = &args.what {
+        return by_name::run_show(store, args).await;
+    }
+    let (Some(name), Some(period)) = (&args.tenant, args.period) else {
+        return Err(Failure::usage("`run` needs --tenant and --period"));
+    };
     let new = NewRun {
-        tenant: tenant(store, &args.tenant).await?,
-        period: args.period,
+        tenant: tenant(store, name).await?,
+        period,
         sequence: args.sequence,
         minimum: args.minimum.unwrap_or(MINIMUM),
     };
     if args.dry_run {
-        return dry_run(store, args, new).await;
+        return dry_run(store, args, name, new).await;
     }
     if let Err(wait) = plan_guard(store, new.tenant).await {
         let period = new.period.to_string();
@@ -67,12 +74,16 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
     if !args.json {
         tell_plan(&row, is_new, &plan);
     }
-    let row = if args.wait { wait::until_closed(store, row.id).await? } else { row };
+    let row = if args.wait { wait::until_closed(store, row.id, &cli.log).await? } else { row };
     let outcomes = match row.state.is_open() {
         true => None,
-        false => Some(store.run_status(row.id).await?.outcomes),
+        false => Some(store.run_outcomes(row.id).await?),
     };
-    let code = outcomes.as_deref().map_or(ExitCode::Done, exit_code);
+    let code = match (outcomes.as_deref(), row.state) {
+        // Also if all of it had been paid by then, or nothing was due: somebody did not want it.
+        (_, RunState::Cancelled) => ExitCode::Refused,
+        (outcomes, _) => outcomes.map_or(ExitCode::Done, exit_code),
+    };
     match (args.json, &outcomes) {
         (true, _) => tell_json(Some(&row), is_new, &plan, outcomes.as_deref())?,
         (false, Some(outcomes)) => show::print(&format!("\n{}\n{}\n", headline(&row), outcome_table(outcomes))),
@@ -118,11 +129,15 @@ fn tell_json(
 }
 
 /// What a run would decide. Refuses what `run` would refuse, except that the month may not be over yet: then it is a forecast.
-async fn dry_run(store: &Store, args: &RunArgs, new: NewRun) -> Result<ExitCode, Failure> {
+async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, new: NewRun) -> Result<ExitCode, Failure> {
+    let look = Look::of(args.form, args.json);
     let runs = store.runs_list(Some(new.tenant), i64::MAX).await?;
     let period = new.period.to_string();
     if let Some(run) = runs.iter().find(|run| run.period == period && run.sequence == new.sequence) {
         same_minimum(args, run)?;
+        if args.list {
+            return by_name::show_run(store, run, WhichArgs::default(), look).await;
+        }
         let plan = store.plan_lines(run.id).await?;
         match args.json {
             true => tell_json(Some(run), false, &plan, None)?,
@@ -143,12 +158,14 @@ async fn dry_run(store: &Store, args: &RunArgs, new: NewRun) -> Result<ExitCode,
     if new.sequence != before + 1 {
         return Err(RunCreateError::SequenceGap { period, sequence: new.sequence }.into());
     }
+    if args.list {
+        return by_name::dry_run(store, new, tenant, args.plan.chunk, look).await;
+    }
     let plan = store.plan_dry(new, args.plan.chunk).await?;
     match args.json {
         true => tell_json(None, false, &plan, None)?,
         false => show::print(&format!(
-            "dry run: {} {period}, minimum {}; nothing was written\n{}\n",
-            args.tenant,
+            "dry run: {tenant} {period}, minimum {}; nothing was written\n{}\n",
             show::units(new.minimum),
             plan_table(&plan)
         )),

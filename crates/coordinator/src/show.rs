@@ -50,6 +50,12 @@ pub fn table(columns: &[&str]) -> Table {
     table
 }
 
+/// What others wrote must not steer a terminal, nor turn a line around.
+pub fn printable(text: &str) -> String {
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// A number, to the right.
 pub fn number(text: impl ToString) -> Cell {
     Cell::new(text.to_string()).set_alignment(CellAlignment::Right)

@@ -6,16 +6,17 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use payfleet_domain::RunId;
+use payfleet_memory::MemoryError;
 use payfleet_queue::{Queue, WorkerBeat};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{RunAside, RunRow, Store};
+use payfleet_store::{RunAside, RunRow, Store, Waits};
 
 use crate::cli::{Cli, StatusArgs};
 use crate::connect::open_queue;
 use crate::failure::{Failure, chain};
 use crate::rails::tenant;
 use crate::report::{RunFields, other_verdict};
-use crate::{plan, show};
+use crate::{plan, show, waits};
 
 /// How often the screen is drawn again.
 const EVERY: Duration = Duration::from_secs(2);
@@ -27,16 +28,14 @@ pub async fn status(store: &Store, cli: &Cli, args: &StatusArgs) -> Result<ExitC
     loop {
         every.tick().await;
         let workers = workers(queue.as_ref()).await;
-        let (mut text, is_open) = match args.run {
+        let standing = Standing::of(store, cli, queue.as_ref()).await?;
+        let (text, is_open) = match args.run {
             Some(run) => {
                 let row = plan::find(store, run).await?;
-                (one::show(store, &row, workers.as_deref(), args.json).await?, row.state.is_open())
+                (one::show(store, &row, workers.as_deref(), &standing, args.json).await?, row.state.is_open())
             }
-            None => (list(store, args, workers.as_deref()).await?, true),
+            None => (list(store, args, workers.as_deref(), &standing).await?, true),
         };
-        if !args.json {
-            text.push_str(&recovery(store).await?);
-        }
         if args.watch && !args.json && std::io::stdout().is_terminal() {
             show::print("\x1b[H\x1b[2J"); // to the top, and clear
         }
@@ -47,15 +46,62 @@ pub async fn status(store: &Store, cli: &Cli, args: &StatusArgs) -> Result<ExitC
     }
 }
 
-/// That the database is behind what was seen of it, if so: then nothing else matters.
-async fn recovery(store: &Store) -> Result<String, Failure> {
-    let Some(recovery) = store.recovery_find().await? else { return Ok(String::new()) };
-    Ok(format!(
-        "\nA RECOVERY IS OPEN since {}: nothing is planned, sent or freed before two people agree that it is over: `recover`\n  found by {}: {}\n",
-        show::instant(recovery.opened_at),
-        recovery.found_by,
-        recovery.words
-    ))
+/// Whether the database is the one that the fleet knows. If not, nothing else matters; so it is said first, and the
+/// rest all the same.
+#[derive(Debug, serde::Serialize)]
+struct Standing {
+    /// What the database lacks of what was seen of it, by what is remembered here and in Redis.
+    behind: Option<String>,
+    /// The recovery that is open.
+    recovery: Option<OpenRecovery>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct OpenRecovery {
+    #[serde(with = "time::serde::rfc3339")]
+    opened_at: time::OffsetDateTime,
+    found_by: String,
+    words: String,
+}
+
+impl Standing {
+    async fn of(store: &Store, cli: &Cli, queue: Option<&Queue>) -> Result<Standing, Failure> {
+        let behind = match payfleet_memory::missing(store, &cli.state, queue).await {
+            Ok(behind) => behind,
+            Err(MemoryError::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "what this host has seen of the database is not known");
+                None
+            }
+        };
+        let recovery = store.recovery_find().await?.map(|recovery| OpenRecovery {
+            opened_at: recovery.opened_at,
+            found_by: recovery.found_by,
+            words: recovery.words,
+        });
+        Ok(Standing { behind, recovery })
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(behind) = &self.behind {
+            text.push_str(&format!(
+                "THE DATABASE IS BEHIND what was seen of it before: {behind}\n  it was restored from a backup, or a \
+                 standby was promoted that lacked the last writes; do not let it pay: deploy/RUNBOOK.md, \
+                 \"A backup is restored, or a standby is promoted\"\n\n"
+            ));
+        }
+        if let Some(recovery) = &self.recovery {
+            text.push_str(&format!(
+                "A RECOVERY IS OPEN since {}: nothing is planned, sent or freed before two people agree that it is \
+                 over: `recover`\n  found by {}: {}\n\n",
+                show::instant(recovery.opened_at),
+                recovery.found_by,
+                recovery.words
+            ));
+        }
+        text
+    }
 }
 
 /// The workers alive; `None` if that is not known.
@@ -69,7 +115,12 @@ async fn workers(queue: Option<&Queue>) -> Option<Vec<WorkerBeat>> {
     }
 }
 
-async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) -> Result<String, Failure> {
+async fn list(
+    store: &Store,
+    args: &StatusArgs,
+    workers: Option<&[WorkerBeat]>,
+    known: &Standing,
+) -> Result<String, Failure> {
     let tenant = match &args.tenant {
         Some(name) => Some(tenant(store, name).await?),
         None => None,
@@ -79,9 +130,14 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
     let ids: Vec<RunId> = runs.iter().map(|run| run.id).collect();
     let asides = store.runs_aside(&ids).await?;
     let aside = |run: &RunRow| asides.get(&run.id).copied().unwrap_or_default();
+    let open: Vec<RunId> = runs.iter().filter(|run| run.state.is_open()).map(|run| run.id).collect();
+    let (waits, now) = (store.waits_read(&open).await?, store.now().await?);
     if args.json {
         let runs: Vec<ListFields<'_>> = runs.iter().map(|run| ListFields::of(run, aside(run))).collect();
-        return json(&serde_json::json!({ "runs": runs, "workers": workers_json(workers), "alarms": alarms }));
+        return json(&serde_json::json!({
+            "behind": known.behind, "recovery": known.recovery, "runs": runs, "waits": waits::json(&waits, now),
+            "workers": workers_json(workers), "offers": waits::offers_json(&waits.workers), "alarms": alarms,
+        }));
     }
     let mut table = show::table(&["run", "tenant", "period", "state", "payouts", "cutoff", "created"]);
     for run in &runs {
@@ -100,7 +156,23 @@ async fn list(store: &Store, args: &StatusArgs, workers: Option<&[WorkerBeat]>) 
         0 => String::new(),
         open => format!("{open} alarms wait for an answer: `alarms list`\n"),
     };
-    Ok(format!("{runs}\n{}\n{alarms}", workers_line(workers)))
+    let waiting: String = waits::lines(&waits, now)
+        .iter()
+        .zip(&waits.waiting)
+        .filter(|(_, waiting)| !waiting.reason.is_work())
+        .map(|(line, waiting)| format!("run {} waits: {line}\n", waiting.run))
+        .collect();
+    Ok(format!("{}{runs}\n{waiting}{}\n{alarms}", known.text(), workers_text(workers, &waits)))
+}
+
+/// Who is alive, and what they lack.
+fn workers_text(beats: Option<&[WorkerBeat]>, waits: &Waits) -> String {
+    let lacking = waits::workers(&waits.workers);
+    let line = match beats {
+        Some(_) => workers_line(beats),
+        None => format!("workers alive: {} by Postgres; Redis is not there to ask", waits.workers.len()),
+    };
+    format!("{line}\n{lacking}").trim_end().to_owned()
 }
 
 /// A run in the list, for programs. Fields may be added, never changed.
@@ -142,7 +214,7 @@ fn period(run: &RunRow) -> String {
 }
 
 fn workers_line(workers: Option<&[WorkerBeat]>) -> String {
-    let Some(workers) = workers else { return "workers alive: not known".to_owned() };
+    let workers = workers.unwrap_or_default();
     let draining = workers.iter().filter(|worker| worker.draining).count();
     let batches: u32 = workers.iter().map(|worker| worker.batches_in_flight).sum();
     let ending = if draining > 0 { format!(" ({draining} ending)") } else { String::new() };

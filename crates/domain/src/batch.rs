@@ -33,7 +33,48 @@ pub struct IllegalBatchMove {
     pub to: BatchState,
 }
 
+/// What of a batch's payouts and attempts decides where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchStanding {
+    /// Some payout has no answer: it is planned or unknown.
+    pub is_unanswered: bool,
+    /// Something may be under way: some payout is unknown, or some attempt has no result.
+    pub is_under_way: bool,
+    /// The rail has accepted some payout, and not told what became of it.
+    pub has_accepted: bool,
+    /// People have some payout.
+    pub has_held: bool,
+}
+
+impl BatchStanding {
+    /// Where a batch stands of which everything has an answer.
+    fn answered(&self) -> BatchState {
+        match (self.has_accepted, self.has_held) {
+            (true, _) => BatchState::Accepted,
+            (false, true) => BatchState::Held,
+            (false, false) => BatchState::Done,
+        }
+    }
+}
+
 impl BatchState {
+    /// Where a batch stands after news of its payouts. Only its lessee may say that it is free of requests under way; anybody else leaves that alone.
+    pub fn after_news(self, standing: &BatchStanding, by_lessee: bool) -> BatchState {
+        match self {
+            BatchState::Split | BatchState::Cancelled | BatchState::Done => self,
+            _ if !standing.is_unanswered => standing.answered(),
+            _ if by_lessee && !standing.is_under_way => BatchState::Ready,
+            _ => self,
+        }
+    }
+
+    /// Where a batch stands whose payouts were moved by somebody else than a worker on it: people, a statement, news of what it is a part of. `None` as long
+    /// as some payout has no answer, and of what is over for good.
+    pub fn settled(self, standing: &BatchStanding) -> Option<BatchState> {
+        let is_over = matches!(self, BatchState::Split | BatchState::Cancelled);
+        (!is_over && !standing.is_unanswered).then(|| standing.answered())
+    }
+
     /// All states.
     pub const ALL: [BatchState; 7] = [
         BatchState::Ready,
@@ -113,6 +154,41 @@ mod tests {
                 assert!(from.to(to).is_err(), "{from} {to}");
             }
         }
+    }
+
+    /// Every standing that there is.
+    fn standings() -> impl Iterator<Item = BatchStanding> {
+        (0..16_u8).map(|bits| BatchStanding {
+            is_unanswered: bits & 1 != 0,
+            is_under_way: bits & 2 != 0,
+            has_accepted: bits & 4 != 0,
+            has_held: bits & 8 != 0,
+        })
+    }
+
+    #[test]
+    fn news_moves_a_batch_only_where_it_may_go_and_only_the_lessee_frees_it() {
+        for from in BatchState::ALL {
+            for standing in standings() {
+                for by_lessee in [true, false] {
+                    let next = from.after_news(&standing, by_lessee);
+                    assert!(next == from || from.to(next).is_ok(), "{from} {next} {standing:?}");
+                    if next == BatchState::Ready && from != BatchState::Ready {
+                        assert!(by_lessee && !standing.is_under_way, "{from} {standing:?}");
+                    }
+                    if !standing.is_unanswered && (from.is_open() || from == BatchState::Held) {
+                        assert!(!matches!(next, BatchState::Ready | BatchState::Sending), "{from} {standing:?}");
+                    }
+                }
+                let settled = from.settled(&standing);
+                assert_eq!(
+                    settled.is_some(),
+                    !standing.is_unanswered && !matches!(from, BatchState::Split | BatchState::Cancelled)
+                );
+            }
+        }
+        let held = BatchStanding { has_held: true, has_accepted: true, ..BatchStanding::default() };
+        assert_eq!(BatchState::Sending.after_news(&held, false), BatchState::Accepted, "the rail has some yet");
     }
 
     #[test]

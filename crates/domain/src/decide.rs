@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::{AttemptNo, BatchState, KeyUnit, PayoutEvent, Rail, RailClass};
+use crate::{AttemptNo, BatchState, Follow, KeyUnit, PayoutEvent, Rail, RailClass};
 
 /// Leases that may end without any news of the batch (their workers died) before the batch itself is suspected.
 pub const STALLED_LEASES_MAX: i32 = 5;
@@ -92,6 +92,20 @@ impl HoldReason {
 }
 
 impl HoldReason {
+    /// All reasons.
+    pub const ALL: [HoldReason; 10] = [
+        HoldReason::NoWayToKnow,
+        HoldReason::HorizonExpired,
+        HoldReason::BudgetExhausted,
+        HoldReason::Poison,
+        HoldReason::StoppedInDoubt,
+        HoldReason::NoNews,
+        HoldReason::RejectedByFile,
+        HoldReason::OnHold,
+        HoldReason::Stopped,
+        HoldReason::Contested,
+    ];
+
     /// The controls: nothing is in doubt about what they hold. One person lifts a hold or a stop; a contest ends by two.
     pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
 
@@ -108,6 +122,18 @@ impl HoldReason {
             | HoldReason::Stopped
             | HoldReason::Contested => PayoutEvent::Hold,
         }
+    }
+}
+
+impl std::str::FromStr for HoldReason {
+    type Err = String;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|reason| reason.code() == code);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(HoldReason::code).collect();
+            format!("`{code}` is no reason for a hold; there are {}", known.join(", "))
+        })
     }
 }
 
@@ -128,6 +154,8 @@ pub enum NextStep {
     Follow,
     /// Nothing may be done before this instant.
     WaitUntil(OffsetDateTime),
+    /// It is accepted, and only a statement brings news; after this instant nobody waits any more.
+    AwaitStatement(OffsetDateTime),
     /// Replace the batch by its two halves.
     Split,
     /// Leave it to two people.
@@ -145,11 +173,11 @@ pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
     match (facts.state, rail.class) {
         (BatchState::Sending, _) if facts.is_stopped(rail) => stopped_step(rail, facts),
         (BatchState::Ready, _) => NextStep::Submit,
-        (BatchState::Accepted, _) if rail.can_be_looked_up() => NextStep::Follow,
-        // Only a statement brings news, and the reconciler reads those.
-        (BatchState::Accepted, _) => match rail.news_until(facts) {
-            Some(until) if until > facts.now => NextStep::WaitUntil(until),
-            _ => NextStep::Hold(HoldReason::NoNews),
+        (BatchState::Accepted, _) => match (rail.follow, rail.news_until(facts)) {
+            (Follow::ByKey, _) => NextStep::Follow,
+            // The reconciler reads statements.
+            (Follow::ByStatement, Some(until)) if until > facts.now => NextStep::AwaitStatement(until),
+            (Follow::ByStatement, _) => NextStep::Hold(HoldReason::NoNews),
         },
         (BatchState::Sending, RailClass::Key { .. }) if rail.key_is_certain(facts.first_sent_at, facts.now) => {
             NextStep::Submit
@@ -263,6 +291,9 @@ pub enum RefusalVerdict {
 
 /// Guard G3 as a rule: a refusal counts only for the newest attempt, and only if the rail pins refusals to the key or no older
 /// attempt could still arrive when this one was opened. Rule `refusal_proof`.
+///
+/// What a lookup says tells the state of the payment itself, not of one request for it. It is proof if nothing new was sent meanwhile, which only the lessee
+/// knows; so for that, whoever asks is the newest attempt, and every attempt is older.
 pub fn refusal_verdict(rail: &Rail, is_newest_attempt: bool, older: OlderAttempts) -> RefusalVerdict {
     match (is_newest_attempt, rail.pins_refusals, older) {
         (true, true, _) | (true, false, OlderAttempts::AllDead) => RefusalVerdict::Final,
@@ -418,7 +449,10 @@ mod tests {
                 let accepted =
                     BatchFacts { state: BatchState::Accepted, stalled_leases, ..sent(Duration::from_secs(1)) };
                 let until = NOW - Duration::from_secs(1) + rail.news_within;
-                let expected = if rail.can_be_looked_up() { NextStep::Follow } else { NextStep::WaitUntil(until) };
+                let expected = match rail.follow {
+                    Follow::ByKey => NextStep::Follow,
+                    Follow::ByStatement => NextStep::AwaitStatement(until),
+                };
                 assert_eq!(next_step(rail, &accepted), expected, "{} {stalled_leases}", rail.name);
                 let late = BatchFacts { now: until, ..accepted };
                 // Who can be asked is asked once more before anybody is held.

@@ -1,6 +1,7 @@
 //! Why an affiliate with money due is not paid in a run.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The reason codes, in the order in which they are looked for: the first that holds is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -58,10 +59,48 @@ impl Exclusion {
             Exclusion::OutsideLimits => "outside_limits",
         }
     }
+
+    /// The same for people who do not know the code.
+    pub fn meaning(&self) -> &'static str {
+        match self {
+            Exclusion::BalanceOutOfRange => "the balance is too large to be right; what was earned waits",
+            Exclusion::NegativeBalance => "the affiliate owes more than was earned; later earnings clear it",
+            Exclusion::BelowMinimum => "less is due than the run's minimum; it adds up",
+            Exclusion::OnHold => "the affiliate is on hold",
+            Exclusion::Contested => "a payment was proven too late; two people must look",
+            Exclusion::NoMethod => "nobody has said where to pay",
+            Exclusion::MethodUnusable => "the method is marked as unusable",
+            Exclusion::NoRail => "the tenant has no rail for the method",
+            Exclusion::CurrencyUnsupported => "the method's rail does not pay this currency",
+            Exclusion::OutsideLimits => "the amount is outside the limits of the method or its rail",
+        }
+    }
+}
+
+impl FromStr for Exclusion {
+    type Err = String;
+
+    fn from_str(code: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|reason| reason.code() == code);
+        found.ok_or_else(|| format!("`{code}` is no reason why somebody is not paid"))
+    }
 }
 
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_read_back() {
+        for reason in Exclusion::ALL {
+            assert_eq!(reason.code().parse(), Ok(reason));
+        }
+        assert!("pay".parse::<Exclusion>().is_err());
     }
 }

@@ -8,6 +8,7 @@
 
 mod account;
 mod alarm;
+mod attempt;
 mod batch;
 mod decide;
 mod decision;
@@ -16,6 +17,7 @@ mod exclusion;
 mod ids;
 pub mod invariant;
 mod key;
+mod mask;
 mod money;
 mod outcome;
 mod payee;
@@ -26,10 +28,12 @@ mod rail;
 mod rule;
 mod run;
 mod statement;
+mod wait;
 
 pub use account::{PaymentAccount, PaymentStep, Witness};
 pub use alarm::AlarmKind;
-pub use batch::{BatchState, IllegalBatchMove};
+pub use attempt::{AttemptResult, one_may_spoil};
+pub use batch::{BatchStanding, BatchState, IllegalBatchMove};
 pub use decide::{
     Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
     next_step, refusal_verdict, silence_step, stall_step,
@@ -39,6 +43,7 @@ pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
+pub use mask::masked;
 pub use money::{
     AmountError, Currency, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, Money, UnknownCurrency,
 };
@@ -47,7 +52,8 @@ pub use payee::{Destination, DestinationError, normalise_destination};
 pub use payout::{IllegalPayoutMove, PayoutEvent, PayoutState};
 pub use period::{Period, PeriodError};
 pub use person::{Act, NoToken, NotAllowed, Person, PersonName, Role, TokenHash};
-pub use rail::{KeyUnit, RAILS, Rail, RailClass, UnknownRail};
+pub use rail::{Follow, KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
+pub use wait::{Turn, WaitFacts, WaitReason, WorkerOffer, wait_reason};

@@ -23,6 +23,15 @@ pub enum RailClass {
     Neither,
 }
 
+/// How it becomes known what became of a payment that the rail has accepted. Apart from how an unknown request is resolved, which its class says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// The rail is asked, by our key.
+    ByKey,
+    /// Nobody can be asked: statements and files tell.
+    ByStatement,
+}
+
 /// What the idempotency key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyUnit {
@@ -39,6 +48,8 @@ pub struct Rail {
     pub name: &'static str,
     /// How an unknown outcome is resolved.
     pub class: RailClass,
+    /// How what it accepted is followed.
+    pub follow: Follow,
     /// What one request carries.
     pub key_unit: KeyUnit,
     /// Payouts in one batch, at most. Where the key unit is the batch, also what one call may carry.
@@ -76,6 +87,7 @@ pub const RAILS: &[Rail] = &[
     Rail {
         name: "sandbox-payout",
         class: RailClass::Key { horizon: days(1) },
+        follow: Follow::ByStatement,
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: None,
@@ -91,6 +103,7 @@ pub const RAILS: &[Rail] = &[
     Rail {
         name: "sandbox-batch",
         class: RailClass::KeyAndLookup { horizon: days(30) },
+        follow: Follow::ByKey,
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 500,
         calls_per_sec: None,
@@ -106,6 +119,7 @@ pub const RAILS: &[Rail] = &[
     Rail {
         name: "sandbox-lookup",
         class: RailClass::Lookup,
+        follow: Follow::ByKey,
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 250,
         calls_per_sec: None,
@@ -121,6 +135,7 @@ pub const RAILS: &[Rail] = &[
     Rail {
         name: "sandbox-file",
         class: RailClass::Neither,
+        follow: Follow::ByStatement,
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 500,
         calls_per_sec: None,
@@ -136,6 +151,7 @@ pub const RAILS: &[Rail] = &[
     Rail {
         name: "null",
         class: RailClass::Key { horizon: days(1) },
+        follow: Follow::ByStatement,
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 5_000,
         calls_per_sec: None,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use payfleet_queue::Queue;
-use payfleet_runtime::state::{LastLines, StateArgs, StateError};
+use payfleet_runtime::state::{LastLines, StateArgs, StateError, lines_kept};
 use payfleet_store::{Mark, Memory, Store, StoreError};
 
 /// Marks of this process that are asked for with each intent.
@@ -60,6 +60,37 @@ pub async fn remembering(store: Store, state: &StateArgs, queue: Option<Queue>) 
     let file = LastLines::open(&state.dir()?.join(&installation))?;
     let memory = Remembered { file, queue, installation, inner: Mutex::default() };
     Ok(store.remembering(Arc::new(memory)))
+}
+
+/// What of all that was seen of a database it does not have, in words, as far as is known in this folder and this
+/// Redis. Only looks: keeps nothing, and stops nobody. For programs that show, and go on.
+pub async fn missing(store: &Store, state: &StateArgs, queue: Option<&Queue>) -> Result<Option<String>, MemoryError> {
+    let installation = store.installation().await?.to_string();
+    let mut lines = lines_kept(&state.dir()?.join(&installation))?;
+    lines.extend(told(queue, &installation).await);
+    Ok(store.generation_missing(marks(&lines)).await?)
+}
+
+/// What others have seen. Redis may be away.
+async fn told(queue: Option<&Queue>, installation: &str) -> Vec<String> {
+    let Some(queue) = queue else { return Vec::new() };
+    let asked = tokio::time::timeout(PATIENCE, queue.seen(installation)).await;
+    let told = asked.map_err(|_| format!("no answer within {PATIENCE:?}"));
+    told.and_then(|told| told.map_err(|error| error.to_string())).unwrap_or_else(|why| {
+        tracing::warn!(
+            why,
+            "what other workers have seen of the database is not known; it is compared with what this host has seen"
+        );
+        Vec::new()
+    })
+}
+
+/// The marks in lines, each once.
+fn marks(lines: &[String]) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = lines.iter().filter_map(|line| line.parse().ok()).collect();
+    let mut once = HashSet::new();
+    marks.retain(|mark| once.insert(*mark));
+    marks
 }
 
 impl fmt::Debug for Remembered {
@@ -130,21 +161,8 @@ impl Memory for Remembered {
     fn seen(&self) -> BoxFuture<'_, Result<Vec<Mark>, String>> {
         Box::pin(async move {
             let mut lines = self.file.all().map_err(|error| error.to_string())?;
-            if let Some(queue) = &self.queue {
-                let asked = tokio::time::timeout(PATIENCE, queue.seen(&self.installation)).await;
-                let told = asked.map_err(|_| format!("no answer within {PATIENCE:?}"));
-                match told.and_then(|told| told.map_err(|error| error.to_string())) {
-                    Ok(more) => lines.extend(more),
-                    Err(why) => tracing::warn!(
-                        why,
-                        "what other workers have seen of the database is not known; it is compared with what this host has seen"
-                    ),
-                }
-            }
-            let mut marks: Vec<Mark> = lines.iter().filter_map(|line| line.parse().ok()).collect();
-            let mut once = HashSet::new();
-            marks.retain(|mark| once.insert(*mark));
-            Ok(marks)
+            lines.extend(told(self.queue.as_ref(), &self.installation).await);
+            Ok(marks(&lines))
         })
     }
 

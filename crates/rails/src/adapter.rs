@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, StatementEnd, StatementLine};
+use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, Reference, StatementEnd, StatementLine};
 use time::OffsetDateTime;
 
 /// What proves to a rail that we may use an account. Never printed.
@@ -47,6 +47,8 @@ pub struct Instruction {
     pub amount: Money,
     /// To whom.
     pub destination: String,
+    /// The rail's name for the payment, where it has told one: by accepting it, or by what it answered to an earlier request.
+    pub reference: Option<Reference>,
 }
 
 impl fmt::Debug for Instruction {
@@ -186,9 +188,11 @@ pub trait Adapter: Send + Sync {
     /// Nothing is ever sent twice by one call.
     async fn submit(&self, call: &Call<'_>) -> Answer;
 
-    /// Asks what became of payments: one finding for each instruction, in their order. Changes nothing at the rail. Also the way
-    /// to follow accepted payments.
+    /// Asks whether payments were ever executed: one finding for each instruction, in their order. Changes nothing at the rail.
     async fn look_up(&self, call: &Call<'_>) -> Vec<Finding>;
+
+    /// Asks what became of payments that the rail has accepted, as its declaration says how (`Rail::follow`). Not being found is no proof of anything then.
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding>;
 
     /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included), up
     /// to the instant that the statement's end names.
@@ -206,6 +210,7 @@ mod tests {
             key: "7-0123456789abcdef".parse().expect("a well-formed key"),
             amount: Money { minor: 98_765, currency: "EUR".parse().expect("a code of ISO 4217") },
             destination: "ann@example.com".to_owned(),
+            reference: None,
         };
         let printed = format!("{account:?} {instruction:?}");
         for hidden in ["hunter2", "98765", "ann"] {

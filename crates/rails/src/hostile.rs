@@ -4,7 +4,7 @@ use futures_util::{StreamExt, stream};
 
 use time::{Duration, OffsetDateTime};
 
-use crate::http::Reply;
+use crate::transport::Reply;
 use crate::{Answer, Call, Finding, StatementStream, sandbox};
 
 /// What the sandbox rail's adapter concludes from this answer to a submission.

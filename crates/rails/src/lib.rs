@@ -8,12 +8,13 @@
 #![warn(missing_docs)]
 
 mod adapter;
+mod cause;
 #[doc(hidden)]
 pub mod hostile;
-mod http;
 mod null;
 mod registry;
 mod sandbox;
+mod transport;
 
 pub use adapter::{
     Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem, StatementStream,

@@ -34,6 +34,10 @@ impl Adapter for Null {
         vec![Finding::Unanswered; call.instructions.len()]
     }
 
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
+        vec![Finding::Unanswered; call.instructions.len()]
+    }
+
     async fn statement(&self, _: &Account, _: OffsetDateTime) -> Result<StatementStream, StatementError> {
         Err(StatementError::None { rail: self.rail.name })
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use payfleet_domain::Rail;
 
 use crate::Adapter;
-use crate::http::Http;
 use crate::null::Null;
 use crate::sandbox::{SandboxBatch, SandboxFile, SandboxLookup, SandboxPayout};
+use crate::transport::Transport;
 
 /// Where the rails are and how long to wait for them.
 #[derive(Debug, Clone)]
@@ -53,11 +53,11 @@ impl Registry {
             adapters.push(Arc::new(Null::new()));
         }
         if let Some(url) = &config.sandbox_url {
-            let http = Http::new(url, config.call_timeout)?;
-            adapters.push(Arc::new(SandboxPayout::new(http.clone())));
-            adapters.push(Arc::new(SandboxBatch::new(http.clone())));
-            adapters.push(Arc::new(SandboxLookup::new(http.clone())));
-            adapters.push(Arc::new(SandboxFile::new(http)));
+            let transport = Transport::new(url, config.call_timeout)?;
+            adapters.push(Arc::new(SandboxPayout::new(transport.clone())));
+            adapters.push(Arc::new(SandboxBatch::new(transport.clone())));
+            adapters.push(Arc::new(SandboxLookup::new(transport.clone())));
+            adapters.push(Arc::new(SandboxFile::new(transport)));
         }
         Ok(Registry { adapters })
     }

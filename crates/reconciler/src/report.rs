@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use payfleet_domain::{Currency, DiscrepancyKind, HoldReason, Money, PayoutState, RunId};
-use payfleet_store::{Discrepancy, Reconciliation, SummaryLine};
+use payfleet_domain::{Currency, DiscrepancyKind, HoldReason, Money, PayoutState, RunId, masked};
+use payfleet_store::{Applied, Discrepancy, Reconciliation, SummaryLine};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -53,6 +53,7 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
     let (applied, lines) = (&outcome.applied, session.lines());
     let sources = if outcome.sources.is_empty() { "no statement".to_owned() } else { outcome.sources.join(", ") };
     page.push_str(&format!("{lines} statement lines read: {sources}\n"));
+    page.push_str(&elsewhere(applied, run.id));
     if applied.settled + applied.returned > 0 {
         let (settled, returned) = (applied.settled, applied.returned);
         page.push_str(&format!("proven by them: {settled} payouts paid, {returned} returned\n"));
@@ -105,9 +106,24 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         }
     }
     page.push('\n');
-    page.push_str(&conclusion(outcome, session.run().id));
+    let alarms = session.store().run_alarms_open(session.run().id).await?;
+    page.push_str(&conclusion(outcome, session.run().id, alarms));
     io::stdout().lock().write_all(page.as_bytes())?;
     Ok(())
+}
+
+/// Lines that are of other runs than the one that was asked for, or of no payout of ours: a line each, by run.
+fn elsewhere(applied: &Applied, run: RunId) -> String {
+    let told = |(of, lines): (&Option<RunId>, &u64)| match of {
+        Some(of) if *of == run => None,
+        Some(of) => Some(format!("  {lines} of them are of payouts of run {of}, and are booked there\n")),
+        None => Some(format!(
+            "  {lines} of them fit no payout of ours: their keys are not of this installation, so they prove nothing\n"
+        )),
+    };
+    // Those that fit nothing last.
+    let (fits_none, others): (Vec<_>, Vec<_>) = applied.of_runs.iter().partition(|(of, _)| of.is_none());
+    others.into_iter().chain(fits_none).filter_map(told).collect()
 }
 
 /// Payouts that are held: how many, their sums, and who lets them go on; nothing if there are none.
@@ -133,11 +149,18 @@ pub(crate) fn held(lines: &[SummaryLine]) -> (i64, String) {
     (accounts(&held), parts.into_iter().flatten().collect::<Vec<_>>().join("; "))
 }
 
-fn conclusion(outcome: &Outcome, run: RunId) -> String {
+fn conclusion(outcome: &Outcome, run: RunId, alarms: u64) -> String {
     let held = match held(&outcome.compared.summary.lines) {
         (0, _) => String::new(),
         (_, held) => format!("; {held}: `payfleet-coordinator holds {run}`"),
     };
+    // Whatever the statements say: somebody must look.
+    let alarmed = match alarms {
+        0 => String::new(),
+        1 => "; 1 ALARM of it waits for an answer: `payfleet-coordinator alarms list`".to_owned(),
+        n => format!("; {n} ALARMS of it wait for an answer: `payfleet-coordinator alarms list`"),
+    };
+    let held = held + &alarmed;
     let found = match outcome.compared.discrepancies {
         0 => "no discrepancy".to_owned(),
         1 => "1 discrepancy".to_owned(),
@@ -148,7 +171,7 @@ fn conclusion(outcome: &Outcome, run: RunId) -> String {
         Ended::Kept { state, why: None } => format!("{found}; the run stays {state}{held}\n"),
         Ended::Kept { state, why: Some(why) } => format!("{found}; the run stays {state}: {why}{held}\n"),
         Ended::Open(open) => {
-            let mut text = format!("no verdict: payments are under way ({found} so far)\n");
+            let mut text = format!("no verdict: payments are under way ({found} so far){alarmed}\n");
             for part in open {
                 let (payouts, batches) = (part.payouts, part.batches);
                 text.push_str(&format!("  {}: {payouts} payouts in {batches} batches are {}\n", part.rail, part.state));
@@ -156,7 +179,8 @@ fn conclusion(outcome: &Outcome, run: RunId) -> String {
             text
         }
         Ended::Uncovered(accounts) => {
-            let mut text = format!("no verdict: {found}, but the statements do not reach past the last payment yet\n");
+            let mut text =
+                format!("no verdict: {found}, but the statements do not reach past the last payment yet{alarmed}\n");
             for one in accounts {
                 let instant =
                     |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default();
@@ -245,7 +269,7 @@ struct Shown {
 impl Shown {
     fn of(one: &Discrepancy, full: bool) -> Shown {
         let value = |value: &Option<String>| match one.kind {
-            DiscrepancyKind::DestinationDiffers if !full => value.as_deref().map(mask),
+            DiscrepancyKind::DestinationDiffers if !full => value.as_deref().map(masked),
             _ => value.clone(),
         };
         Shown {
@@ -270,15 +294,6 @@ impl Shown {
     }
 }
 
-/// Enough to recognise a destination by, too little to use it.
-fn mask(destination: &str) -> String {
-    let chars: Vec<char> = destination.chars().collect();
-    match chars.as_slice() {
-        [a, b, .., y, z] if chars.len() >= 8 => format!("{a}{b}***{y}{z}"),
-        _ => "***".to_owned(),
-    }
-}
-
 #[derive(Serialize)]
 struct Head<'a> {
     run: i64,
@@ -296,6 +311,12 @@ struct Head<'a> {
     proven_returned: u64,
     proven_late: u64,
     alarms: u64,
+    /// Alarms of the run that wait for an answer.
+    alarms_open: u64,
+    /// How many lines are of payouts of other runs, by run.
+    lines_of_other_runs: BTreeMap<String, u64>,
+    /// How many lines are of no payout of ours.
+    lines_of_no_payout: u64,
     /// Accounts whose statements do not reach far enough, as RAIL/ACCOUNT.
     uncovered: &'a [String],
     held_too_long: i64,
@@ -334,6 +355,14 @@ async fn json(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         proven_returned: outcome.applied.returned,
         proven_late: outcome.applied.late,
         alarms: outcome.applied.alarms,
+        alarms_open: session.store().run_alarms_open(run.id).await?,
+        lines_of_other_runs: outcome
+            .applied
+            .of_runs
+            .iter()
+            .filter_map(|(of, lines)| of.filter(|of| *of != run.id).map(|of| (of.to_string(), *lines)))
+            .collect(),
+        lines_of_no_payout: outcome.applied.of_runs.get(&None).copied().unwrap_or(0),
         uncovered: &uncovered,
         held_too_long: outcome.compared.summary.held_too_long,
         summary: &outcome.compared.summary.lines,
@@ -375,6 +404,9 @@ async fn row_state(session: &Reconciliation) -> Result<String, ReconcileError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use payfleet_domain::RunState;
+    use payfleet_store::{Compared, Summary};
+
     use super::*;
 
     #[test]
@@ -396,9 +428,35 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_is_masked_and_a_terminal_is_not_steered() {
-        assert_eq!(mask("ann@example.com"), "an***om");
-        assert_eq!(mask("short"), "***");
+    fn lines_of_other_runs_and_of_none_are_told() {
+        let of_runs = [(None, 2), (Some(RunId(1)), 5), (Some(RunId(3)), 7)].into_iter().collect();
+        let told = elsewhere(&Applied { of_runs, ..Applied::default() }, RunId(1));
+        let lines: Vec<&str> = told.lines().map(str::trim).collect();
+        assert_eq!(lines.len(), 2, "those of the run itself are what was asked for: {told}");
+        assert!(lines[0].starts_with("7 of them are of payouts of run 3") && lines[1].starts_with("2 of them fit no"));
+    }
+
+    #[test]
+    fn an_alarm_is_named_in_the_same_breath() {
+        let outcome = |ended| Outcome {
+            ended,
+            applied: Applied::default(),
+            compared: Compared { discrepancies: 0, newer_than_statement: 0, summary: Summary::default() },
+            sources: Vec::new(),
+            without_statement: Vec::new(),
+        };
+        for ended in [Ended::Open(Vec::new()), Ended::Uncovered(Vec::new()), Ended::Verdict(RunState::Reconciled)] {
+            let outcome = outcome(ended);
+            assert!(!conclusion(&outcome, RunId(1), 0).contains("ALARM"));
+            let told = conclusion(&outcome, RunId(1), 1);
+            let first = told.lines().next().unwrap();
+            assert!(first.contains("no discrepancy") && first.contains("1 ALARM of it waits for an answer"), "{told}");
+            assert!(conclusion(&outcome, RunId(1), 2).contains("2 ALARMS of it wait"));
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_not_steered() {
         assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
         assert_eq!(printable(&"x".repeat(500)).len(), 123);
     }

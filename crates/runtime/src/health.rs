@@ -25,7 +25,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Whether the process may be given work; clones share one state.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<Result<(), String>>>);
+pub struct Readiness(Arc<watch::Sender<Result<Option<String>, String>>>);
 
 impl Readiness {
     /// Not ready yet, for the reason `starting`.
@@ -35,7 +35,12 @@ impl Readiness {
 
     /// From now on ready.
     pub fn set_ready(&self) {
-        self.set(Ok(()));
+        self.set_ready_with(None);
+    }
+
+    /// From now on ready, with something that whoever probes should know.
+    pub fn set_ready_with(&self, note: Option<String>) {
+        self.set(Ok(note));
     }
 
     /// From now on not ready; the reason is shown to whoever probes.
@@ -43,7 +48,7 @@ impl Readiness {
         self.set(Err(reason.into()));
     }
 
-    fn set(&self, state: Result<(), String>) {
+    fn set(&self, state: Result<Option<String>, String>) {
         metrics::gauge!("payfleet_ready").set(f64::from(u8::from(state.is_ok())));
         // What is returned is the state before.
         let _ = self.0.send_replace(state);
@@ -51,7 +56,16 @@ impl Readiness {
 
     /// Ready, or why not.
     pub fn state(&self) -> Result<(), String> {
-        self.0.borrow().clone()
+        self.0.borrow().clone().map(drop)
+    }
+
+    /// The same as it is told.
+    fn told(&self) -> (StatusCode, String) {
+        match &*self.0.borrow() {
+            Ok(None) => (StatusCode::OK, "ready\n".to_owned()),
+            Ok(Some(note)) => (StatusCode::OK, format!("ready; {note}\n")),
+            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        }
     }
 }
 
@@ -153,10 +167,7 @@ fn router(readiness: Readiness, metrics: Metrics) -> Router {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    match readiness.state() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
-    }
+    readiness.told()
 }
 
 async fn render(State(metrics): State<Metrics>) -> impl IntoResponse {
@@ -196,6 +207,9 @@ mod tests {
         assert!(starting.starts_with("HTTP/1.1 503") && starting.ends_with("starting\n"));
         readiness.set_ready();
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        readiness.set_ready_with(Some("without x".to_owned()));
+        let noted = get(address, "/readyz").await;
+        assert!(noted.starts_with("HTTP/1.1 200") && noted.ends_with("ready; without x\n"), "{noted}");
         readiness.set_not_ready("no Redis");
         assert!(get(address, "/readyz").await.ends_with("no Redis\n"));
 

@@ -135,20 +135,25 @@ impl LastLines {
 
     /// What all processes have kept that ever used the folder, file by file, in the order in which each kept it.
     pub fn all(&self) -> Result<Vec<String>, StateError> {
-        let mut lines = Vec::new();
-        for slot in 0..SLOTS {
-            let path = self.folder.join(format!("seen-{slot}"));
-            let mut file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
-                Err(source) => return Err(StateError::Unusable { doing: "read", path, source }),
-            };
-            let mut found = numbered(&mut file, &path)?;
-            found.sort_unstable_by_key(|(number, _)| *number);
-            lines.extend(found.into_iter().map(|(_, line)| line));
-        }
-        Ok(lines)
+        lines_kept(&self.folder)
     }
+}
+
+/// The same of a folder that this process keeps nothing in; nothing, if it is not there.
+pub fn lines_kept(folder: &Path) -> Result<Vec<String>, StateError> {
+    let mut lines = Vec::new();
+    for slot in 0..SLOTS {
+        let path = folder.join(format!("seen-{slot}"));
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
+            Err(source) => return Err(StateError::Unusable { doing: "read", path, source }),
+        };
+        let mut found = numbered(&mut file, &path)?;
+        found.sort_unstable_by_key(|(number, _)| *number);
+        lines.extend(found.into_iter().map(|(_, line)| line));
+    }
+    Ok(lines)
 }
 
 fn blank(width: usize) -> Vec<u8> {

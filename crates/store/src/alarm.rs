@@ -160,6 +160,20 @@ impl Store {
         .await
     }
 
+    /// How many alarms of one run wait for an answer.
+    pub async fn run_alarms_open(&self, run: RunId) -> Result<u64, StoreError> {
+        let pool = self.pool.clone();
+        detached(async move {
+            let open: i64 = sqlx::query_scalar("-- run_alarms_open\nSELECT count(*) FROM alarm_open WHERE run_id = $1")
+                .bind(run.0)
+                .fetch_one(&pool)
+                .await
+                .step("run_alarms_open")?;
+            Ok(open.unsigned_abs())
+        })
+        .await
+    }
+
     /// Answers for an alarm: a person has looked, and says what it was. One person is enough, since it frees no money. Returns who it was.
     pub async fn alarm_answer(&self, alarm: i64, words: &str, by: TokenHash) -> Result<String, AlarmError> {
         let words = words.to_owned();

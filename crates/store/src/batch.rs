@@ -1,6 +1,6 @@
 //! What several guards need of a batch: locking it, its payouts without an answer, and its next state from theirs.
 
-use payfleet_domain::{AttemptNo, BatchId, BatchState, Currency, Epoch, PayoutId, TenantId};
+use payfleet_domain::{AttemptNo, BatchId, BatchStanding, BatchState, Currency, Epoch, PayoutId, TenantId};
 use sqlx::PgConnection;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -56,6 +56,24 @@ pub(crate) async fn batch_lock(tx: &mut PgConnection, batch: BatchId) -> Result<
         last: PayoutId(row.try_get("last_payout_id").step("batch_lock")?),
         payouts: row.try_get("payouts").step("batch_lock")?,
     })
+}
+
+/// What decides where a batch stands, of which the caller has the lock.
+pub(crate) async fn batch_standing(tx: &mut PgConnection, batch: &LockedBatch) -> Result<BatchStanding, StoreError> {
+    let (planned, unknown, has_accepted, has_held, is_alive): (bool, bool, bool, bool, bool) = sqlx::query_as(
+        "-- batch_standing
+         SELECT coalesce(bool_or(state = 'planned'), false), coalesce(bool_or(state = 'unknown'), false),
+                coalesce(bool_or(state = 'accepted'), false), coalesce(bool_or(state = 'held'), false),
+                EXISTS (SELECT FROM attempt WHERE batch_id = $3 AND (result IS NULL OR result = 'unknown'))
+           FROM payout WHERE id BETWEEN $1 AND $2",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .bind(batch.id.0)
+    .fetch_one(tx)
+    .await
+    .step("batch_standing")?;
+    Ok(BatchStanding { is_unanswered: planned || unknown, is_under_way: unknown || is_alive, has_accepted, has_held })
 }
 
 /// What a batch was split into.

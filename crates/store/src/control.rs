@@ -4,20 +4,20 @@
 //! there, and the others are picked up as if nothing had been. What was never sent is held by the control, and goes on when that is lifted; what was
 //! perhaps sent is held in doubt, as after a cancel.
 
-use payfleet_domain::{
-    BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId, RunState, TenantId,
-};
+mod people;
+
+use payfleet_domain::{BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunState};
 use sqlx::{PgConnection, Row};
 
-use crate::batch::{LockedBatch, batch_lock, batch_of, word};
-use crate::connect::{Step, Store, StoreError, detached};
+use crate::batch::{LockedBatch, batch_lock, word};
+use crate::connect::{Step, StoreError};
 use crate::doubt::{Known, doubt_tell, known_hold};
 use crate::hold::batch_settle_held;
 use crate::intent::IntentRefused;
 use crate::movement::LATES;
 use crate::payout::payouts_cancel;
-use crate::recovery::{RECOVERED, strays_of};
-use crate::run::runs_lock_against_intents;
+use crate::people::WhoError;
+use crate::recovery::RECOVERED;
 use crate::split::{Part, split_into};
 
 /// Why a control was not set or lifted.
@@ -46,7 +46,7 @@ pub enum ControlError {
     /// It was paid by what no run knows any more: to be booked first.
     #[error(
         "affiliate `{affiliate}` is on hold ({reason}). It got {payments}. Book that as a clawback, so that the next run pays the less, and \
-         then say so: `affiliate release --booked`"
+         then say so, a second person too: `affiliate release --booked`"
     )]
     Recovered {
         /// Who.
@@ -56,6 +56,15 @@ pub enum ControlError {
         /// What it got, for people.
         payments: String,
     },
+    /// Nobody has to say that anything is booked.
+    #[error("affiliate `{0}` is not on hold since a recovery; release it without --booked")]
+    NotRecovered(String),
+    /// Who says so has no say.
+    #[error(transparent)]
+    Who(#[from] WhoError),
+    /// The same person twice.
+    #[error("{0} has said this already; a second person must say the same")]
+    SamePerson(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -404,313 +413,4 @@ async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool
     .fetch_one(tx)
     .await
     .step("batch_recovered")
-}
-
-impl Store {
-    /// Stops one payout: nothing of it is sent any more, whatever becomes of its run.
-    pub async fn payout_stop(&self, payout: PayoutId, reason: &str) -> Result<ControlSet, ControlError> {
-        let reason = reason.trim().to_owned();
-        self.transaction("payout_stop", move |tx| {
-            let reason = reason.clone();
-            Box::pin(async move {
-                let Some((batch, tenant)) = batch_of(tx, payout).await? else {
-                    return Ok(Err(ControlError::NoPayout(payout)));
-                };
-                // An intent under way is committed before, or sees this.
-                let batch = batch_lock(tx, batch).await?;
-                let found: Option<(String, Option<String>)> =
-                    sqlx::query_as("-- payout_state\nSELECT state, code FROM payout WHERE id = $1")
-                        .bind(payout.0)
-                        .fetch_optional(&mut *tx)
-                        .await
-                        .step("payout_state")?;
-                let Some((state, code)) = found else { return Ok(Err(ControlError::NoPayout(payout))) };
-                let state: PayoutState = state.parse().map_err(StoreError::Broken)?;
-                if !matches!(state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held) {
-                    return Ok(Err(ControlError::Settled { payout, state }));
-                }
-                let set = sqlx::query(
-                    "-- control_payout
-                     INSERT INTO control (tenant_id, payout_id, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                )
-                .bind(tenant.0)
-                .bind(payout.0)
-                .bind(&reason)
-                .execute(tx)
-                .await
-                .step("control_payout")?
-                .rows_affected();
-                // What is held in doubt was perhaps paid, whatever its batch is now.
-                let is_sent = i64::from(match state {
-                    PayoutState::Held => !code.is_some_and(|code| control_codes().contains(&code.as_str())),
-                    _ => batch.state != BatchState::Ready,
-                });
-                Ok(Ok(ControlSet { was_set: set == 0, unsent: 1 - is_sent, perhaps_sent: is_sent }))
-            })
-        })
-        .await?
-    }
-
-    /// Lifts the control of one payout.
-    pub async fn payout_release(&self, payout: PayoutId) -> Result<ControlLifted, ControlError> {
-        self.transaction("payout_release", move |tx| {
-            Box::pin(async move {
-                let Some((batch, _)) = batch_of(tx, payout).await? else {
-                    return Ok(Err(ControlError::NoPayout(payout)));
-                };
-                let batch = batch_lock(tx, batch).await?;
-                let lifted = sqlx::query(
-                    "-- control_payout_lift
-                     UPDATE control SET lifted_at = clock_timestamp() WHERE payout_id = $1 AND lifted_at IS NULL",
-                )
-                .bind(payout.0)
-                .execute(&mut *tx)
-                .await
-                .step("control_payout_lift")?
-                .rows_affected();
-                if lifted == 0 {
-                    return Ok(Err(ControlError::NotStopped(payout)));
-                }
-                Ok(Ok(control_let_go(tx, &batch).await?.unwrap_or_default()))
-            })
-        })
-        .await?
-    }
-
-    /// Puts an affiliate on hold: nothing is planned for it, and nothing that is planned is sent.
-    pub async fn affiliate_hold(
-        &self,
-        tenant: TenantId,
-        affiliate: &str,
-        reason: &str,
-    ) -> Result<ControlSet, ControlError> {
-        let (affiliate, reason) = (affiliate.to_owned(), reason.trim().to_owned());
-        let held = self.transaction("affiliate_hold", move |tx| {
-            let (affiliate, reason) = (affiliate.clone(), reason.clone());
-            Box::pin(async move {
-                let id: Option<i64> = sqlx::query_scalar(
-                    "-- affiliate_hold\nUPDATE affiliate SET on_hold = true WHERE tenant_id = $1 AND external_id = $2 RETURNING id",
-                )
-                .bind(tenant.0)
-                .bind(&affiliate)
-                .fetch_optional(&mut *tx)
-                .await
-                .step("affiliate_hold")?;
-                let Some(id) = id else { return Ok(Err(ControlError::NoAffiliate(affiliate))) };
-                let set = sqlx::query(
-                    "-- control_affiliate
-                     INSERT INTO control (tenant_id, affiliate_id, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                )
-                .bind(tenant.0)
-                .bind(id)
-                .bind(&reason)
-                .execute(&mut *tx)
-                .await
-                .step("control_affiliate")?
-                .rows_affected();
-                Ok(Ok((id, set == 0)))
-            })
-        })
-        .await?;
-        let (id, was_set) = held?;
-        let (unsent, perhaps_sent) = self.holds_arrive(tenant, vec![id]).await?;
-        Ok(ControlSet { was_set, unsent, perhaps_sent })
-    }
-
-    /// Waits until every intent that has not seen what holds these affiliates now is written, and counts their payouts that are open: those that are not sent
-    /// any more, and those that perhaps were. Whatever begins afterwards sees it.
-    pub(crate) async fn holds_arrive(&self, tenant: TenantId, affiliates: Vec<i64>) -> Result<(i64, i64), StoreError> {
-        self.transaction("holds_arrive", move |tx| {
-            let affiliates = affiliates.clone();
-            Box::pin(async move {
-                runs_lock_against_intents(tx, &[tenant.0]).await?;
-                sqlx::query_as(
-                    "-- affiliate_open_payouts
-                     SELECT count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code = ANY($3) ELSE b.state = 'ready' END),
-                            count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code <> ALL($3) ELSE b.state <> 'ready' END)
-                       FROM run r JOIN payout p ON p.run_id = r.id AND p.affiliate_id = ANY($2)
-                       JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                      WHERE r.tenant_id = $1 AND r.state IN ('planning', 'planned', 'paying')
-                        AND p.state IN ('planned', 'unknown', 'held')",
-                )
-                .bind(tenant.0)
-                .bind(affiliates)
-                .bind(control_codes())
-                .fetch_one(tx)
-                .await
-                .step("affiliate_open_payouts")
-            })
-        })
-        .await
-    }
-
-    /// Takes an affiliate off hold; what was held for it and never sent goes on. Whoever was paid by what a recovery has lost is let go only if somebody says that
-    /// this `is_booked`, and what was planned for them before is cancelled.
-    pub async fn affiliate_release(
-        &self,
-        tenant: TenantId,
-        affiliate: &str,
-        is_booked: bool,
-    ) -> Result<ControlLifted, ControlError> {
-        let name = affiliate.to_owned();
-        let (was_on_hold, batches) = self
-            .transaction("affiliate_release", move |tx| {
-                let name = name.clone();
-                Box::pin(async move {
-                    let found: Option<(i64, bool)> = sqlx::query_as(
-                        "-- affiliate_release
-                         UPDATE affiliate a SET on_hold = false
-                           FROM (SELECT id, on_hold FROM affiliate WHERE tenant_id = $1 AND external_id = $2 FOR UPDATE) AS old
-                          WHERE a.id = old.id RETURNING a.id, old.on_hold",
-                    )
-                    .bind(tenant.0)
-                    .bind(&name)
-                    .fetch_optional(&mut *tx)
-                    .await
-                    .step("affiliate_release")?;
-                    let Some((id, was_on_hold)) = found else { return Ok(Err(ControlError::NoAffiliate(name))) };
-                    let reason: Option<String> = sqlx::query_scalar(
-                        "-- control_affiliate_why\nSELECT reason FROM control WHERE affiliate_id = $1 AND lifted_at IS NULL",
-                    )
-                    .bind(id)
-                    .fetch_optional(&mut *tx)
-                    .await
-                    .step("control_affiliate_why")?;
-                    if let Some(reason) = reason.filter(|reason| reason.contains(RECOVERED) && !is_booked) {
-                        let payments = strays_of(tx, id).await?;
-                        // Back as it was.
-                        sqlx::query("-- affiliate_release_not\nUPDATE affiliate SET on_hold = $2 WHERE id = $1")
-                            .bind(id)
-                            .bind(was_on_hold)
-                            .execute(&mut *tx)
-                            .await
-                            .step("affiliate_release_not")?;
-                        return Ok(Err(ControlError::Recovered { affiliate: name, reason, payments }));
-                    }
-                    sqlx::query(
-                        "-- control_affiliate_lift
-                         UPDATE control SET lifted_at = clock_timestamp() WHERE affiliate_id = $1 AND lifted_at IS NULL",
-                    )
-                    .bind(id)
-                    .execute(&mut *tx)
-                    .await
-                    .step("control_affiliate_lift")?;
-                    let batches: Vec<i64> = sqlx::query_scalar(
-                        "-- affiliate_held
-                         SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id AND p.affiliate_id = $2
-                           JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                          WHERE h.tenant_id = $1 AND h.resolved_at IS NULL AND h.reason = $3 ORDER BY b.id",
-                    )
-                    .bind(tenant.0)
-                    .bind(id)
-                    .bind(HoldReason::OnHold.code())
-                    .fetch_all(tx)
-                    .await
-                    .step("affiliate_held")?;
-                    Ok(Ok((was_on_hold, batches)))
-                })
-            })
-            .await??;
-        if !was_on_hold && batches.is_empty() {
-            return Err(ControlError::NotOnHold(affiliate.to_owned()));
-        }
-        // Each on its own, in the order of locks that intents have. Interrupted, this is said again.
-        Ok(self.batches_let_go(batches).await?)
-    }
-
-    /// Cancels what was held since its account was contested, and no contest of it is open any more: the next run pays what is due. Each batch on its own, in the order of locks
-    /// that intents have. Safe to repeat: whoever watches does so, since the program that cleared the contest may have died in between, and an intent
-    /// that had seen the contest open may hold a payout just after it was cleared.
-    pub async fn contested_let_go(&self) -> Result<ControlLifted, StoreError> {
-        let pool = self.pool.clone();
-        let batches: Vec<i64> = detached(async move {
-            sqlx::query_scalar(
-                "-- contested_held
-                 SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id
-                   JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                  WHERE h.resolved_at IS NULL AND h.reason = $1
-                    AND NOT EXISTS (SELECT FROM contest k WHERE k.tenant_id = p.tenant_id AND k.affiliate_id = p.affiliate_id
-                                       AND k.currency = p.currency AND k.closed_at IS NULL) ORDER BY b.id",
-            )
-            .bind(HoldReason::Contested.code())
-            .fetch_all(&pool)
-            .await
-            .step("contested_held")
-        })
-        .await?;
-        self.batches_let_go(batches).await
-    }
-
-    async fn batches_let_go(&self, batches: Vec<i64>) -> Result<ControlLifted, StoreError> {
-        let mut all = ControlLifted::default();
-        for batch in batches {
-            let lifted = self
-                .transaction("control_let_go", move |tx| {
-                    Box::pin(async move {
-                        let batch = batch_lock(tx, BatchId(batch)).await?;
-                        control_let_go(tx, &batch).await
-                    })
-                })
-                .await?
-                .unwrap_or_default();
-            all.go_on += lifted.go_on;
-            all.cancelled += lifted.cancelled;
-        }
-        Ok(all)
-    }
-
-    /// How many payouts of a run controls hold, or will.
-    pub async fn run_controls(&self, run: RunId) -> Result<RunControls, StoreError> {
-        let pool = self.pool.clone();
-        detached(async move {
-            let (held, waiting) = sqlx::query_as(
-                "-- run_controls
-                 SELECT (SELECT count(*) FROM hold h
-                          WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND h.resolved_at IS NULL AND h.reason = ANY($2)),
-                        (SELECT count(*) FROM (
-                           SELECT p.id FROM run r JOIN affiliate a ON a.tenant_id = r.tenant_id AND a.on_hold
-                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = a.id WHERE r.id = $1 AND p.state IN ('planned', 'unknown')
-                           UNION
-                           SELECT p.id FROM control c JOIN payout p ON p.id = c.payout_id
-                            WHERE c.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND c.lifted_at IS NULL
-                              AND p.state IN ('planned', 'unknown')
-                           UNION
-                           SELECT p.id FROM run r JOIN contest k ON k.tenant_id = r.tenant_id AND k.closed_at IS NULL
-                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = k.affiliate_id AND p.currency = k.currency
-                            WHERE r.id = $1 AND p.state IN ('planned', 'unknown')) AS waiting)",
-            )
-            .bind(run.0)
-            .bind(control_codes())
-            .fetch_one(&pool)
-            .await
-            .step("run_controls")?;
-            Ok(RunControls { held, waiting })
-        })
-        .await
-    }
-
-    /// Releases one payout of a cancelled run that a control holds.
-    pub(crate) async fn controlled_cancel_next(&self, run: RunId) -> Result<Option<u64>, StoreError> {
-        self.transaction("controlled_cancel", move |tx| {
-            Box::pin(async move {
-                let next: Option<i64> = sqlx::query_scalar(
-                    "-- controlled_cancel_next
-                     SELECT b.id FROM hold h
-                       JOIN batch b ON b.run_id = $1 AND b.state = 'held' AND b.first_sent_at IS NULL
-                                   AND h.payout_id BETWEEN b.first_payout_id AND b.last_payout_id
-                      WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND h.resolved_at IS NULL AND h.reason = ANY($2)
-                      ORDER BY b.id LIMIT 1 FOR NO KEY UPDATE OF b",
-                )
-                .bind(run.0)
-                .bind(control_codes())
-                .fetch_optional(&mut *tx)
-                .await
-                .step("controlled_cancel_next")?;
-                let Some(batch) = next else { return Ok(None) };
-                let batch = batch_lock(tx, BatchId(batch)).await?;
-                Ok(control_let_go(tx, &batch).await?.map(|lifted| lifted.cancelled))
-            })
-        })
-        .await
-    }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Subject {
     Contest(i64),
     /// The recovery of a database that is behind: of all tenants.
     Recovery(i64),
+    /// What a recovery has put on hold.
+    Control(i64),
 }
 
 impl Subject {
@@ -31,6 +33,7 @@ impl Subject {
             Subject::Movement(id) => ("movement", id),
             Subject::Contest(id) => ("contest", id),
             Subject::Recovery(id) => ("recovery", id),
+            Subject::Control(id) => ("control", id),
         }
     }
 }

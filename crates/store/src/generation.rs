@@ -151,6 +151,22 @@ impl Store {
         }
     }
 
+    /// What of all this, which was seen of the database, it does not have, in words, for a screen: nothing is written,
+    /// and nobody is stopped. `None` if nothing is missing, and while a recovery is open, which has its own words.
+    pub async fn generation_missing(&self, seen: Vec<Mark>) -> Result<Option<String>, StoreError> {
+        let standing = self
+            .transaction("generation_look", move |tx| {
+                let seen = seen.clone();
+                Box::pin(async move { standing(tx, &seen).await })
+            })
+            .await;
+        match standing {
+            Ok((_, missing)) => Ok(missing.map(missing_words)),
+            Err(StoreError::Behind(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Tells all programs that the database is behind, and gives the error to end with.
     async fn generations_lose(&self, keys: Vec<Uuid>) -> Result<(), StoreError> {
         self.transaction("generations_lose", move |tx| {
@@ -161,10 +177,7 @@ impl Store {
     }
 
     pub(crate) async fn behind(&self, program: &'static str, missing: Mark) -> StoreError {
-        let words = format!(
-            "attempt {} of batch {}, opened at {}, is missing here",
-            missing.attempt.0, missing.batch, missing.opened_at
-        );
+        let words = missing_words(missing);
         match self.recovery_open(program, &words).await {
             // Not even that could be written: it is behind all the same.
             Err(error) => {
@@ -188,6 +201,11 @@ impl Store {
             }
         }
     }
+}
+
+fn missing_words(missing: Mark) -> String {
+    let Mark { batch, attempt, opened_at, .. } = missing;
+    format!("attempt {} of batch {batch}, opened at {opened_at}, is missing here", attempt.0)
 }
 
 /// Writes down which of these generations this database has never heard of, with the recovery that is open.

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 
 use payfleet_domain::{
-    BatchState, Effect, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, Rail, RunId,
-    TokenHash,
+    BatchId, BatchState, Effect, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, Rail,
+    RunId, TokenHash,
 };
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::batch::{batch_lock, batch_of, currency};
+use crate::batch::{batch_lock, batch_of, batch_standing, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_ended, word_say, words_about};
 use crate::lease::Lease;
@@ -142,7 +142,7 @@ pub enum HoldError {
 }
 
 /// Whether a hold has this reason because somebody wants it so, and not for want of knowledge.
-fn is_control(reason: &str) -> bool {
+pub(crate) fn is_control(reason: &str) -> bool {
     HoldReason::CONTROLS.iter().any(|control| control.code() == reason)
 }
 
@@ -382,6 +382,18 @@ async fn not_paid_refused(
     })
 }
 
+/// What is known of a payout of this batch that is held for want of knowledge.
+pub(crate) async fn held_facts(
+    connection: &mut PgConnection,
+    payout: PayoutId,
+    batch: BatchId,
+) -> Result<HoldFacts, StoreError> {
+    let sent = sent_read(connection, &[payout.run().0], Some(batch.0)).await?;
+    let known = known_read(connection, &[payout.0]).await?;
+    let sent = sent.first().ok_or_else(|| StoreError::Broken(format!("payout {payout} is held, and in no batch")))?;
+    Ok(sent.facts(known.contains_key(&payout.0)))
+}
+
 async fn hold_carry_out(
     tx: &mut PgConnection,
     hold: i64,
@@ -529,23 +541,23 @@ pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<
     Ok(held.rows_affected())
 }
 
-/// Moves a batch with nothing unanswered to where its payouts say: `accepted` while the rail has some, `held` while
-/// people have, else `done`.
+/// Moves a batch with nothing unanswered to where its payouts say. The caller has its lock.
 pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Result<(), StoreError> {
+    let locked = batch_lock(tx, BatchId(batch)).await?;
+    let standing = batch_standing(tx, &locked).await?;
+    let Some(next) = locked.state.settled(&standing) else { return Ok(()) };
     sqlx::query(
         "-- batch_settle_held
-         UPDATE batch b
-            SET state = now.state, stalled_leases = 0, lease_until = '-infinity', lease_owner = NULL,
+         UPDATE batch
+            SET state = $2, stalled_leases = 0, lease_until = '-infinity', lease_owner = NULL,
                 -- A part of a split batch may be answered by what was sent before it was one.
-                first_sent_at = CASE now.state WHEN 'accepted' THEN coalesce(b.first_sent_at, clock_timestamp()) ELSE b.first_sent_at END,
-                attempt = CASE now.state WHEN 'accepted' THEN greatest(b.attempt, 1) ELSE b.attempt END,
-                closed_at = CASE now.state WHEN 'accepted' THEN NULL ELSE coalesce(b.closed_at, clock_timestamp()) END
-           FROM (SELECT CASE WHEN bool_or(p.state = 'accepted') THEN 'accepted' WHEN bool_or(p.state = 'held') THEN 'held' ELSE 'done' END AS state,
-                        bool_or(p.state IN ('planned', 'unknown')) AS unanswered
-                   FROM batch o JOIN payout p ON p.id BETWEEN o.first_payout_id AND o.last_payout_id WHERE o.id = $1) AS now
-          WHERE b.id = $1 AND NOT now.unanswered AND b.state NOT IN ('split', 'cancelled')",
+                first_sent_at = CASE $2 WHEN 'accepted' THEN coalesce(first_sent_at, clock_timestamp()) ELSE first_sent_at END,
+                attempt = CASE $2 WHEN 'accepted' THEN greatest(attempt, 1) ELSE attempt END,
+                closed_at = CASE $2 WHEN 'accepted' THEN NULL ELSE coalesce(closed_at, clock_timestamp()) END
+          WHERE id = $1",
     )
     .bind(batch)
+    .bind(next.as_str())
     .execute(tx)
     .await
     .step("batch_settle_held")?;

@@ -12,6 +12,7 @@ use crate::connect::{Step, Store, StoreError};
 use crate::control::controls_apply;
 use crate::generation::{Mark, Unproven, arrays, session_prove, standing_columns, standing_of};
 use crate::lease::{Lease, interval};
+use crate::locks::TURN_LOCK;
 use crate::order::{Order, orders_in};
 use crate::record::{Report, record};
 
@@ -164,6 +165,19 @@ impl Store {
         self.transaction(step, move |tx| {
             let (worker, seen) = (worker.clone(), seen.clone());
             Box::pin(async move {
+                // Behind whoever is about to stop the run; or stops would wait for as long as intents overlap. Not before it has the batch: who waits
+                // for that keeps nobody waiting.
+                sqlx::query(
+                    "-- intent_turn
+                     SELECT pg_advisory_xact_lock_shared($1, run_id::int)
+                       FROM (SELECT run_id FROM batch WHERE id = $2 AND lease_epoch = $3 FOR NO KEY UPDATE) AS b",
+                )
+                .bind(TURN_LOCK)
+                .bind(lease.batch.0)
+                .bind(lease.epoch.0)
+                .execute(&mut *tx)
+                .await
+                .step("intent_turn")?;
                 // Rule `fenced_intent`.
                 // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
                 let (generations, batches, attempts, instants) = arrays(&seen);

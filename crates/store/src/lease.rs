@@ -69,7 +69,9 @@ impl Store {
                     "-- lease_acquire
                      UPDATE batch b
                         SET lease_epoch = b.lease_epoch + 1, lease_until = clock_timestamp() + $3, lease_length = $3, lease_owner = $2,
-                            stalled_leases = b.stalled_leases + 1
+                            stalled_leases = b.stalled_leases + 1,
+                            -- Who gives a lease back takes the name off.
+                            taken_over = b.taken_over + CASE WHEN b.lease_owner <> $2 THEN 1 ELSE 0 END
                        FROM run r
                       WHERE b.id = $1 AND b.state IN ('ready', 'sending', 'accepted')
                         AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()

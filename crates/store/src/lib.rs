@@ -23,11 +23,13 @@ mod intent;
 mod lease;
 mod locks;
 mod movement;
+mod obstacle;
 mod order;
 mod payout;
 mod people;
 mod places;
 mod plan;
+mod presence;
 
 mod reconcile;
 mod record;
@@ -40,6 +42,7 @@ mod status;
 mod stop;
 mod sweep;
 mod tenant;
+mod views;
 mod watched;
 
 pub use alarm::{AlarmError, AlarmRow};
@@ -62,6 +65,7 @@ pub use plan::{PlanLine, PlanProgress, Planned};
 
 pub use payout::Source;
 pub use people::{PeopleError, PersonRow, WhoError};
+pub use presence::WorkerWords;
 pub use reconcile::{
     AccountRead, AccountReading, Applied, Compared, Discrepancy, OpenBatches, Reconciliation, StatementAccount,
     StatementSource, Summary, SummaryLine, Told, Uncovered, Verdict,
@@ -71,8 +75,12 @@ pub use recovery::{Recovery, RecoveryAccount, RecoveryError, RecoverySaid, Stray
 pub use run::{NewRun, RunChangeError, RunCreateError, RunRow};
 pub use schema::SchemaState;
 pub use split::SplitRefused;
-pub use status::{BatchProgress, CodeCount, OutcomeCount, ReturnedPayout, RunAside, RunStatus};
+pub use status::{BatchProgress, ReturnedPayout, RunAside, RunStatus};
 pub use stop::{StopConfirmed, StopCounts, StopProgress, StopSeen};
 pub use sweep::{SweepLock, Sweeper};
 pub use tenant::TenantRail;
+pub use views::{
+    AffiliateView, Balance, CodeCount, Decided, DryPlan, Earned, Event, Excluded, InRun, LimitView, MethodView,
+    Obstacle, OutcomeCount, PayoutFilter, PayoutRow, PayoutView, Placed, Waiting, Waits, Way, What, WhoPlaced,
+};
 pub use watched::Watched;

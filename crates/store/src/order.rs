@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use payfleet_domain::{BatchId, Money, PayoutId, PayoutState, UnknownCurrency};
+use payfleet_domain::{BatchId, Money, PayoutId, PayoutState, Reference, UnknownCurrency};
 use sqlx::PgConnection;
 
 use crate::connect::{Step, Store, StoreError, detached};
@@ -22,6 +22,8 @@ pub struct Order {
     pub amount: Money,
     /// Where to, in normal form.
     pub destination: String,
+    /// What the rail called it when it accepted it.
+    pub reference: Option<Reference>,
 }
 
 /// Numbers as a range, where not much else lies between them. Plans go through affiliates in order, so those of a batch mostly are, and their methods too:
@@ -32,8 +34,8 @@ pub(crate) fn range(ids: &[i64]) -> Option<(i64, i64)> {
     (usize::try_from(reach).ok()? < 4 * ids.len()).then_some((low, high))
 }
 
-/// Payouts of one tenant and currency: numbers, affiliates, methods, amounts in minor units. All of a batch are.
-type Alike = (i32, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>);
+/// Payouts of one tenant and currency: numbers, affiliates, methods, amounts in minor units, references. All of a batch are.
+type Alike = (i32, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<String>>);
 
 /// The payouts of a range in one of these states, in order.
 pub(crate) async fn orders_in(
@@ -45,7 +47,8 @@ pub(crate) async fn orders_in(
     let states: Vec<&str> = states.iter().map(PayoutState::as_str).collect();
     let alike: Vec<Alike> = sqlx::query_as(
         "-- orders_in
-         SELECT tenant_id, currency::text, array_agg(id), array_agg(affiliate_id), array_agg(method_id), array_agg(amount_minor)
+         SELECT tenant_id, currency::text, array_agg(id), array_agg(affiliate_id), array_agg(method_id),
+                array_agg(amount_minor), array_agg(reference)
            FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id) AS p GROUP BY tenant_id, currency",
     )
     .bind(first.0)
@@ -55,12 +58,13 @@ pub(crate) async fn orders_in(
     .await
     .step("orders_in")?;
     let mut orders = Vec::new();
-    for (tenant, code, payouts, affiliates, methods, amounts) in alike {
+    for (tenant, code, payouts, affiliates, methods, amounts, references) in alike {
         let currency = code.parse().map_err(|unknown: UnknownCurrency| StoreError::Broken(unknown.to_string()))?;
         let mut names = names_of(tx, tenant, &affiliates).await?;
         let mut destinations = destinations_of(tx, tenant, &methods).await?;
         orders.reserve(payouts.len());
-        for (((payout, affiliate), method), minor) in payouts.into_iter().zip(affiliates).zip(methods).zip(amounts) {
+        let payouts = payouts.into_iter().zip(affiliates).zip(methods).zip(amounts).zip(references);
+        for ((((payout, affiliate), method), minor), reference) in payouts {
             // Each is needed once: a run has one payout for each affiliate and currency.
             let (Some(name), Some(destination)) = (names.remove(&affiliate), destinations.remove(&(method, affiliate)))
             else {
@@ -69,7 +73,8 @@ pub(crate) async fn orders_in(
                 )));
             };
             let amount = Money { minor, currency };
-            orders.push(Order { payout: PayoutId(payout), affiliate: name, amount, destination });
+            let (payout, reference) = (PayoutId(payout), reference.map(Reference));
+            orders.push(Order { payout, affiliate: name, amount, destination, reference });
         }
     }
     orders.sort_unstable_by_key(|order| order.payout);

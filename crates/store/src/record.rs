@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, OlderAttempts, Outcome, PayoutId, Rail, RefusalCode, RefusalKind,
-    RefusalVerdict, refusal_verdict,
+    AttemptNo, AttemptResult, BatchId, BatchState, Epoch, OlderAttempts, Outcome, PayoutId, Rail, RefusalVerdict,
+    one_may_spoil, refusal_verdict,
 };
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::batch::{LockedBatch, batch_halves, batch_lock};
+use crate::batch::{LockedBatch, batch_halves, batch_lock, batch_standing};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::hold::batch_settle_held;
 use crate::lease::{Lease, interval};
@@ -147,8 +147,10 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
     let mut refused = 0;
     let mut split = false;
     if !refusals.is_empty() {
+        let codes = refusals.words.iter().map(String::as_str);
+        let may_spoil = one_may_spoil(batch.state, batch.payouts, codes);
         match refusal_is_final(tx, &batch, rail, report).await? {
-            RefusalVerdict::Final if report.refused_whole && one_may_spoil(&refusals, &batch) => split = true,
+            RefusalVerdict::Final if report.refused_whole && may_spoil => split = true,
             RefusalVerdict::Final => refused = payouts_refuse(tx, &refusals, source, report.attempt).await?,
             RefusalVerdict::StillUnknown => lost_track.ids.extend(&refusals.ids),
         }
@@ -164,13 +166,7 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
     payouts_lose_track(tx, &lost_track.ids).await?;
 
     if let Some(attempt) = report.attempt {
-        let result = if lost {
-            "unknown"
-        } else if report.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::NotExecuted)) {
-            "not_executed"
-        } else {
-            "answered"
-        };
+        let result = AttemptResult::of(lost, report.outcomes.iter().map(|(_, outcome)| outcome));
         attempt_close(tx, batch.id, attempt, result).await?;
     }
     for part in parts {
@@ -204,12 +200,6 @@ async fn parts_lock(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Vec<Lo
     Ok(parts)
 }
 
-/// Whether halves of a batch that was refused whole may fare better: only if the reason is a payee's.
-fn one_may_spoil(refusals: &News, batch: &LockedBatch) -> bool {
-    let codes = || refusals.words.iter().map(|code| RefusalCode::new(code).kind());
-    batch.payouts > 1 && batch.state == BatchState::Sending && codes().all(|kind| kind == RefusalKind::Payee)
-}
-
 /// G3, with what the database knows at this moment under the batch's lock. Rule `refusal_proof`.
 async fn refusal_is_final(
     tx: &mut PgConnection,
@@ -218,24 +208,20 @@ async fn refusal_is_final(
     report: &Report,
 ) -> Result<RefusalVerdict, StoreError> {
     let Some(attempt) = report.attempt else {
-        // A lookup tells the state of the payment itself, not of one request for it. It is proof if nothing new was sent meanwhile.
-        let older = alive_attempts(tx, batch.id, None).await?;
-        return Ok(match (report.epoch == batch.epoch, rail.pins_refusals || !older) {
-            (true, true) => RefusalVerdict::Final,
-            _ => RefusalVerdict::StillUnknown,
-        });
+        let attempts = alive_attempts(tx, batch.id, None).await?;
+        return Ok(refusal_verdict(rail, report.epoch == batch.epoch, attempts));
     };
     let newest = attempt == batch.attempt && batch.state != BatchState::Split;
-    let older = match alive_attempts(tx, batch.id, Some(attempt)).await? {
-        true => OlderAttempts::MayStillArrive,
-        false => OlderAttempts::AllDead,
-    };
-    Ok(refusal_verdict(rail, newest, older))
+    Ok(refusal_verdict(rail, newest, alive_attempts(tx, batch.id, Some(attempt)).await?))
 }
 
 /// Whether an attempt other than `than` has no definite answer and could still arrive when `than` was opened (or can now).
-async fn alive_attempts(tx: &mut PgConnection, batch: BatchId, than: Option<AttemptNo>) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
+async fn alive_attempts(
+    tx: &mut PgConnection,
+    batch: BatchId,
+    than: Option<AttemptNo>,
+) -> Result<OlderAttempts, StoreError> {
+    let is_alive: bool = sqlx::query_scalar(
         "-- attempts_alive
          SELECT EXISTS (
            SELECT FROM attempt a
@@ -246,10 +232,16 @@ async fn alive_attempts(tx: &mut PgConnection, batch: BatchId, than: Option<Atte
     .bind(than.map(|n| n.0))
     .fetch_one(tx)
     .await
-    .step("attempts_alive")
+    .step("attempts_alive")?;
+    Ok(if is_alive { OlderAttempts::MayStillArrive } else { OlderAttempts::AllDead })
 }
 
-async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, result: &str) -> Result<(), StoreError> {
+async fn attempt_close(
+    tx: &mut PgConnection,
+    batch: BatchId,
+    n: AttemptNo,
+    result: AttemptResult,
+) -> Result<(), StoreError> {
     // The halves of a split batch keep the attempts made before; an answer that comes late closes those too.
     sqlx::query(
         "-- attempt_close
@@ -260,7 +252,7 @@ async fn attempt_close(tx: &mut PgConnection, batch: BatchId, n: AttemptNo, resu
     )
     .bind(batch.0)
     .bind(n.0)
-    .bind(result)
+    .bind(result.as_str())
     .execute(tx)
     .await
     .step("attempt_close")?;
@@ -275,38 +267,8 @@ async fn batch_advance(
     lost_track: bool,
     refusals: &News,
 ) -> Result<BatchState, StoreError> {
-    let counts = sqlx::query(
-        "-- batch_count
-         SELECT count(*) FILTER (WHERE state = 'planned') AS planned, count(*) FILTER (WHERE state = 'unknown') AS unknown,
-                count(*) FILTER (WHERE state = 'accepted') AS accepted, count(*) FILTER (WHERE state = 'held') AS held,
-                (SELECT count(*) FROM attempt WHERE batch_id = $3 AND (result IS NULL OR result = 'unknown')) AS alive
-           FROM payout WHERE id BETWEEN $1 AND $2",
-    )
-    .bind(batch.first.0)
-    .bind(batch.last.0)
-    .bind(batch.id.0)
-    .fetch_one(&mut *tx)
-    .await
-    .step("batch_count")?;
-    let count = |column: &str| counts.try_get::<i64, _>(column).step("batch_count");
-    let (planned, unknown, accepted, held, alive) =
-        (count("planned")?, count("unknown")?, count("accepted")?, count("held")?, count("alive")?);
-
-    let next = if !batch.state.is_open() && batch.state != BatchState::Held {
-        batch.state
-    } else if planned + unknown > 0 {
-        // Only the lessee may say that a batch is free of requests under way; anybody else leaves its state alone.
-        match (report.epoch == batch.epoch, unknown + alive) {
-            (true, 0) => BatchState::Ready,
-            _ => batch.state,
-        }
-    } else if accepted > 0 {
-        BatchState::Accepted
-    } else if held > 0 {
-        BatchState::Held
-    } else {
-        BatchState::Done
-    };
+    let standing = batch_standing(tx, batch).await?;
+    let next = batch.state.after_news(&standing, report.epoch == batch.epoch);
     if next != batch.state {
         batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
     }
@@ -322,8 +284,7 @@ async fn batch_advance(
         .await
         .step("attempts_resolve")?;
     }
-    let progressed =
-        report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
+    let progressed = report.outcomes.iter().any(|(_, outcome)| outcome.is_news());
     let is_unsent = report.attempt.is_some() && report.outcomes.is_empty();
     let nothing_executed =
         !progressed && (is_unsent || report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
-use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK};
+use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK, TURN_LOCK};
 
 /// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
 pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
@@ -37,6 +37,32 @@ pub(crate) async fn runs_lock_against_intents(tx: &mut PgConnection, tenants: &[
     .execute(tx)
     .await
     .step("runs_lock_against_intents")?;
+    Ok(())
+}
+
+/// Waits for the intents of a run that are being written, and keeps later ones waiting.
+async fn stop_turn(tx: &mut PgConnection, run: RunId) -> Result<(), StoreError> {
+    sqlx::query("-- stop_turn\nSELECT pg_advisory_xact_lock($1, $2::bigint::int)")
+        .bind(TURN_LOCK)
+        .bind(run.0)
+        .execute(tx)
+        .await
+        .step("stop_turn")?;
+    Ok(())
+}
+
+/// The same for all open runs of a tenant. For who has locked nothing yet: an intent that has its turn may wait for a row.
+pub(crate) async fn stop_turns(tx: &mut PgConnection, tenant: TenantId) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- stop_turns
+         SELECT pg_advisory_xact_lock($1, r.id::int) FROM (
+           SELECT id FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = $2 ORDER BY id) AS r",
+    )
+    .bind(TURN_LOCK)
+    .bind(tenant.0)
+    .execute(tx)
+    .await
+    .step("stop_turns")?;
     Ok(())
 }
 
@@ -309,6 +335,7 @@ impl Store {
             .transaction("run_pause", move |tx| {
                 let reason = reason.clone();
                 Box::pin(async move {
+                    stop_turn(tx, run).await?;
                     sqlx::query(
                         "-- run_pause
                          UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2), stop_no = stop_no + 1
@@ -380,6 +407,7 @@ impl Store {
         let changed = self
             .transaction("run_cancel", move |tx| {
                 Box::pin(async move {
+                    stop_turn(tx, run).await?;
                     sqlx::query(
                         "-- run_cancel
                          UPDATE run SET state = 'cancelled', paused_at = NULL, pause_reason = NULL,

@@ -2,37 +2,14 @@
 
 use std::collections::HashMap;
 
-use payfleet_domain::{Currency, Money, PayoutId, PayoutState, RunId};
+use payfleet_domain::{Money, PayoutId, RunId};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 
-use crate::batch::{currency, word};
+use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError, detached};
-
-/// Payouts of one state and currency.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutcomeCount {
-    /// Where they stand.
-    pub state: PayoutState,
-    /// In which currency.
-    pub currency: Currency,
-    /// How many.
-    pub payouts: i64,
-    /// Their sum in minor units.
-    pub amount_minor: i128,
-}
-
-/// How often a code occurs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodeCount {
-    /// A refusal code, a reason for a hold, or what a batch last failed with.
-    pub code: String,
-    /// On which rail.
-    pub rail: String,
-    /// How many payouts.
-    pub payouts: i64,
-}
+use crate::views::{CodeCount, OutcomeCount, Waits};
 
 /// How far the batches of a run are. Cheap: reads batches, not payouts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,11 +24,11 @@ pub struct BatchProgress {
     pub batches_leased: i64,
     /// Batches that are finished, held, or cancelled.
     pub batches_closed: i64,
-    /// Batches that were leased again after a lease had run out: work taken over from a lost worker.
+    /// Batches that another worker took over when a lease had ended that was not given back.
     pub batches_recovered: i64,
     /// Payouts in batches that were finished in the last ten seconds.
     pub payouts_last_10_secs: i64,
-    /// Since when the oldest open batch could have been worked on, or was first.
+    /// Since when the oldest open batch has been: since it was first sent, or could have been.
     pub oldest_open: Option<OffsetDateTime>,
     /// Failures in a row of the open batch that has most.
     pub failures: i32,
@@ -88,6 +65,8 @@ pub struct RunStatus {
     pub progress: BatchProgress,
     /// What went wrong, by code, most frequent first.
     pub codes: Vec<CodeCount>,
+    /// What its batches wait for, and who works.
+    pub waits: Waits,
     /// The database's clock.
     pub now: OffsetDateTime,
 }
@@ -166,13 +145,13 @@ impl Store {
                         count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted') AND b.lease_until < clock_timestamp()) AS waiting,
                         count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted') AND b.lease_until >= clock_timestamp()) AS leased,
                         count(*) FILTER (WHERE b.state IN ('done', 'held', 'cancelled')) AS closed,
-                        (SELECT count(DISTINCT a.batch_id) FROM attempt a JOIN batch o ON o.id = a.batch_id
-                          WHERE o.run_id = $1 AND (a.result IS NULL OR a.result = 'superseded')) AS recovered,
+                        count(*) FILTER (WHERE b.taken_over > 0) AS recovered,
                         coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held')
                           AND b.closed_at > clock_timestamp() - interval '10 seconds'), 0)::bigint AS recent,
-                        -- Before its payment begins it has waited for nothing.
-                        nullif(min(greatest(least(b.available_at, (SELECT min(a.opened_at) FROM attempt a WHERE a.batch_id = b.id)), r.paying_at))
-                                 FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), '-infinity') AS oldest,
+                        -- Since it was first sent, or could have been: a try that brought nothing makes it no younger.
+                        min(CASE WHEN b.state = 'ready' THEN r.paying_at
+                                 ELSE coalesce(b.first_sent_at, r.paying_at) END)
+                          FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')) AS oldest,
                         coalesce(max(b.failures) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), 0) AS failures
                    FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1",
             )
@@ -196,57 +175,23 @@ impl Store {
         .await
     }
 
-    /// Everything the screen shows of a run. Reads every payout of it, once.
+    /// Everything the screen shows of a run.
     pub async fn run_status(&self, run: RunId) -> Result<RunStatus, StoreError> {
-        let progress = self.run_progress(run).await?;
-        let pool = self.pool.clone();
-        let (first, last) = run.payouts();
-        detached(async move {
-            let rows = sqlx::query(
-                "-- run_outcomes
-                 SELECT state, currency, count(*) AS payouts, sum(amount_minor)::text AS minor FROM payout
-                  WHERE id BETWEEN $1 AND $2 GROUP BY state, currency ORDER BY state, currency",
-            )
-            .bind(first.0)
-            .bind(last.0)
-            .fetch_all(&pool)
-            .await
-            .step("run_outcomes")?;
-            let outcomes = rows
-                .iter()
-                .map(|row| {
-                    let minor: String = row.try_get("minor").step("run_outcomes")?;
-                    Ok(OutcomeCount {
-                        state: word(row, "state")?,
-                        currency: currency(row, "currency")?,
-                        payouts: row.try_get("payouts").step("run_outcomes")?,
-                        amount_minor: minor.parse().map_err(|error| StoreError::Broken(format!("a sum of `{minor}`: {error}")))?,
-                    })
-                })
-                .collect::<Result<_, StoreError>>()?;
-            let codes: Vec<(String, String, i64)> = sqlx::query_as(
-                "-- run_codes
-                 SELECT code, rail, sum(payouts)::bigint FROM (
-                   SELECT p.code, b.rail, count(*) AS payouts
-                     FROM payout p JOIN batch b ON b.run_id = $3 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                    WHERE p.id BETWEEN $1 AND $2 AND p.code IS NOT NULL GROUP BY p.code, b.rail
-                   UNION ALL
-                   -- Of a batch that is tried again: those without an answer, not those that have one meanwhile.
-                   SELECT b.last_code, b.rail, count(*) FROM batch b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                    WHERE b.run_id = $3 AND b.state IN ('ready', 'sending') AND b.last_code IS NOT NULL
-                      AND p.id BETWEEN $1 AND $2 AND p.code IS NULL AND p.state IN ('planned', 'unknown') GROUP BY b.id) AS c
-                  GROUP BY code, rail ORDER BY 3 DESC, 1, 2",
-            )
-            .bind(first.0)
-            .bind(last.0)
-            .bind(run.0)
-            .fetch_all(&pool)
-            .await
-            .step("run_codes")?;
-            let now = sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(&pool).await.step("now")?;
-            let codes = codes.into_iter().map(|(code, rail, payouts)| CodeCount { code, rail, payouts }).collect();
-            Ok(RunStatus { outcomes, progress, codes, now })
+        Ok(RunStatus {
+            progress: self.run_progress(run).await?,
+            outcomes: self.run_outcomes(run).await?,
+            codes: self.run_codes(run).await?,
+            waits: self.waits_read(&[run]).await?,
+            now: self.now().await?,
         })
+    }
+
+    /// The database's clock.
+    pub async fn now(&self) -> Result<OffsetDateTime, StoreError> {
+        let pool = self.pool.clone();
+        detached(
+            async move { sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(&pool).await.step("now") },
+        )
         .await
     }
 }

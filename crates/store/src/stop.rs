@@ -64,6 +64,24 @@ pub struct StopCounts {
     pub in_doubt: i64,
 }
 
+/// What is left of the payouts of a batch `b` of a run `r` that was stopped, as `n`.
+macro_rules! left_sql {
+    () => {
+        "CROSS JOIN LATERAL (
+                     SELECT CASE WHEN b.state = 'ready' THEN p.planned
+                                 WHEN b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no
+                                   THEN least(b.stop_unsent, p.planned)
+                                 WHEN EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL) THEN 0
+                                 ELSE p.planned END AS unsent, p.planned + p.unknown AS open,
+                            b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no AS is_answering
+                       FROM (SELECT count(*) FILTER (WHERE state = 'planned') AS planned,
+                                    count(*) FILTER (WHERE state = 'unknown') AS unknown
+                               FROM payout
+                              WHERE b.state IN ('ready', 'sending')
+                                AND id BETWEEN b.first_payout_id AND b.last_payout_id) AS p) AS n"
+    };
+}
+
 impl Store {
     /// Which of these leases are of stopped runs. What is missing was lost.
     pub async fn stops_find(&self, leases: Vec<(BatchId, Epoch)>) -> Result<Vec<StopSeen>, StoreError> {
@@ -148,22 +166,16 @@ impl Store {
     pub async fn stop_counts(&self, run: RunId) -> Result<BTreeMap<String, StopCounts>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let rows = sqlx::query(
+            let rows = sqlx::query(concat!(
                 "-- stop_counts
                  SELECT b.rail, sum(CASE WHEN b.stop_seen = r.stop_no THEN b.stop_calls ELSE 0 END) AS calls,
                         sum(n.unsent)::bigint AS unsent,
                         coalesce(sum(n.open - n.unsent) FILTER (WHERE n.is_answering), 0)::bigint AS answering,
                         coalesce(sum(n.open - n.unsent) FILTER (WHERE NOT n.is_answering), 0)::bigint AS in_doubt
-                   FROM run r JOIN batch b ON b.run_id = r.id CROSS JOIN LATERAL (
-                     SELECT CASE WHEN b.state = 'ready' THEN p.planned
-                                 WHEN b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no THEN least(b.stop_unsent, p.planned)
-                                 WHEN EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL) THEN 0
-                                 ELSE p.planned END AS unsent, p.planned + p.unknown AS open,
-                            b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no AS is_answering
-                       FROM (SELECT count(*) FILTER (WHERE state = 'planned') AS planned, count(*) FILTER (WHERE state = 'unknown') AS unknown
-                               FROM payout WHERE b.state IN ('ready', 'sending') AND id BETWEEN b.first_payout_id AND b.last_payout_id) AS p) AS n
-                  WHERE r.id = $1 AND (b.state IN ('ready', 'sending') OR b.stop_seen = r.stop_no) GROUP BY b.rail",
-            )
+                   FROM run r JOIN batch b ON b.run_id = r.id ",
+                left_sql!(),
+                " WHERE r.id = $1 AND (b.state IN ('ready', 'sending') OR b.stop_seen = r.stop_no) GROUP BY b.rail"
+            ))
             .bind(run.0)
             .fetch_all(&pool)
             .await
@@ -180,6 +192,29 @@ impl Store {
                     Ok((row.try_get("rail").step(read)?, counts))
                 })
                 .collect()
+        })
+        .await
+    }
+
+    /// How many payouts of a cancelled run are never sent: those that are cancelled, and those that will be when the
+    /// calls under way have ended. Of one moment, so that none is in both.
+    pub async fn cancel_counts(&self, run: RunId) -> Result<(i64, i64), StoreError> {
+        let pool = self.pool.clone();
+        let (first, last) = run.payouts();
+        detached(async move {
+            sqlx::query_as(concat!(
+                "-- cancel_counts
+                 SELECT (SELECT count(*) FROM payout WHERE id BETWEEN $2 AND $3 AND state = 'cancelled'),
+                        coalesce((SELECT sum(n.unsent) FROM run r JOIN batch b ON b.run_id = r.id ",
+                left_sql!(),
+                " WHERE r.id = $1 AND b.state IN ('ready', 'sending')), 0)::bigint"
+            ))
+            .bind(run.0)
+            .bind(first.0)
+            .bind(last.0)
+            .fetch_one(&pool)
+            .await
+            .step("cancel_counts")
         })
         .await
     }

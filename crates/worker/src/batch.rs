@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchKey, BatchState, HoldReason, KeyUnit, NextStep, Outcome, PayoutId, PayoutState, Rail,
-    next_step, silence_step,
+    AttemptNo, BatchId, BatchKey, BatchState, Follow, HoldReason, KeyUnit, NextStep, Outcome, PayoutId, PayoutState,
+    Rail, next_step, silence_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
 use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError};
@@ -81,7 +81,7 @@ impl Worker {
             NextStep::Submit => self.submit(&line, &held, false).await,
             NextStep::LookUp => self.resolve(&line, &held).await,
             NextStep::Follow => self.follow(&line).await,
-            NextStep::WaitUntil(instant) => {
+            NextStep::WaitUntil(instant) | NextStep::AwaitStatement(instant) => {
                 let wait = instant - leased.facts.now;
                 self.postpone(&leased, wait.try_into().unwrap_or(Duration::ZERO)).await
             }
@@ -259,7 +259,7 @@ impl Worker {
     async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
         let orders = self.record.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
         let asked = orders.len();
-        let findings = line.look_up(orders).await;
+        let findings = line.follow(orders).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
             .filter_map(|(payout, finding)| match finding {
@@ -373,8 +373,8 @@ impl Worker {
         let age: Duration = facts
             .first_sent_at
             .map_or(Duration::ZERO, |sent: OffsetDateTime| (facts.now - sent).try_into().unwrap_or_default());
-        if !line.rail.can_be_looked_up() {
-            // Only a statement brings news; the fleet looks again when it is too late for any.
+        if line.rail.follow == Follow::ByStatement {
+            // The fleet looks again when it is too late for any.
             return line.rail.news_within.saturating_sub(age);
         }
         (age / 4).clamp(self.options.backoff_first, self.options.backoff_longest)

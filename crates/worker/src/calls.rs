@@ -33,6 +33,13 @@ pub(crate) struct Permission {
     pub intended: Moment,
 }
 
+/// What a rail can be asked.
+#[derive(Debug, Clone, Copy)]
+enum Question {
+    LookUp,
+    Follow,
+}
+
 /// A rail, and how to reach it for one batch.
 pub(crate) struct Line<'a> {
     pub worker: &'a Worker,
@@ -50,6 +57,7 @@ impl Line<'_> {
             key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),
             amount: order.amount,
             destination: order.destination,
+            reference: order.reference,
         }
     }
 
@@ -169,8 +177,17 @@ impl Line<'_> {
         metrics::counter!("payfleet_calls_total", "rail" => self.rail.name, "answered" => answered).increment(1);
     }
 
-    /// Asks the rail what became of payments. Sends no money, so it needs no intent.
+    /// Asks the rail whether it ever executed payments. Sends no money, so it needs no intent.
     pub(crate) async fn look_up(&self, orders: Vec<Order>) -> Vec<(PayoutId, Finding)> {
+        self.ask(orders, Question::LookUp).await
+    }
+
+    /// Asks the rail what became of payments that it has accepted.
+    pub(crate) async fn follow(&self, orders: Vec<Order>) -> Vec<(PayoutId, Finding)> {
+        self.ask(orders, Question::Follow).await
+    }
+
+    async fn ask(&self, orders: Vec<Order>, question: Question) -> Vec<(PayoutId, Finding)> {
         // When the last of the requests that were sent expires; where none was, it has.
         let margin = self.rail.dead_after() - self.rail.request_lifetime;
         let expired_at = self.batch.facts.may_arrive_until.map_or(OffsetDateTime::UNIX_EPOCH, |dead| dead - margin);
@@ -190,11 +207,15 @@ impl Line<'_> {
                     return unanswered(&piece);
                 }
                 let started = Instant::now();
-                let findings = self.adapter.look_up(&self.call(&piece, expired_at)).await;
+                let call = self.call(&piece, expired_at);
+                let (findings, name) = match question {
+                    Question::LookUp => (self.adapter.look_up(&call).await, "look_up"),
+                    Question::Follow => (self.adapter.follow(&call).await, "follow"),
+                };
                 if payfleet_failpoint::pass("look_up", "after").await.is_err() {
                     return unanswered(&piece);
                 }
-                metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "look_up")
+                metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => name)
                     .record(started.elapsed());
                 self.called(findings.iter().any(|finding| *finding != Finding::Unanswered));
                 if findings.len() == piece.len() { findings } else { unanswered(&piece) }

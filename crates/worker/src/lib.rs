@@ -11,6 +11,7 @@ pub mod leases;
 mod options;
 mod pace;
 pub mod ports;
+mod presence;
 mod reader;
 mod ready;
 mod spool;
@@ -75,6 +76,7 @@ struct Process {
     queue: Queue,
     readiness: Readiness,
     heard: ready::Heard,
+    lacks: presence::Lacks,
 }
 
 impl Worker {
@@ -236,7 +238,8 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
             worker.keep_answers(None);
         }
     });
-    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard: ready::Heard::default() });
+    let (heard, lacks) = (ready::Heard::default(), presence::Lacks::default());
+    let process = Arc::new(Process { worker: worker.clone(), store, queue, readiness, heard, lacks });
     tracing::info!(worker = worker.name, rails = ?worker.registry.names(), admin = %admin.address(), "started");
 
     tokio::spawn(async move {
@@ -249,6 +252,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let sweeping = tokio::spawn(sweep::sweep(process.clone()));
     let beating = tokio::spawn(beat(process.clone(), started_at));
     let asking = tokio::spawn(ready::keep(process.clone()));
+    let saying = tokio::spawn(presence::keep(process.clone(), started_at));
     let taking_over = tokio::spawn(spool::take_over(process.clone()));
 
     // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
@@ -257,6 +261,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)
     watching.abort(); // nothing is sent any more
     beating.abort();
+    saying.abort();
     taking_over.abort(); // the files stay until all of them is recorded
     worker.keep_answers(None);
     // Nothing of what follows is worth a longer wait.
@@ -265,7 +270,15 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         Ok(Err(_)) => tracing::error!("the sweeper ended abnormally"),
         Err(_) => tracing::warn!("the sweeper still waits for an answer; its lock ends with this process"),
     }
-    match timeout(LAST, process.queue.retire(&worker.registry.names(), &worker.name)).await {
+    let rails = worker.registry.names();
+    let (retired, left) = tokio::join!(
+        timeout(LAST, process.queue.retire(&rails, &worker.name)),
+        timeout(LAST, process.store.worker_leave(&worker.name)),
+    );
+    if !matches!(left, Ok(Ok(()))) {
+        tracing::debug!("Postgres lists this worker for a while yet");
+    }
+    match retired {
         Ok(Ok(stayed)) if stayed.is_empty() => {}
         Ok(Ok(stayed)) => tracing::info!(rails = ?stayed, "left hints behind for others"),
         Ok(Err(error)) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),

@@ -16,6 +16,9 @@ const ALONE: Duration = Duration::from_secs(2);
 /// Before anything is known of them.
 const WORKERS: u32 = 10;
 
+/// So long it is said of an account that its rate was waited for.
+const TOLD: Duration = Duration::from_secs(15);
+
 /// Calls that may be made without asking again.
 type Granted = Arc<tokio::sync::Mutex<u32>>;
 
@@ -28,6 +31,8 @@ pub(crate) struct Paces {
     workers: AtomicU32,
     /// Until when Redis is not asked, since it did not answer.
     alone_until: Mutex<Option<Moment>>,
+    /// When the rate of an account was last waited for.
+    waited: Mutex<HashMap<(&'static str, String), Moment>>,
 }
 
 impl Paces {
@@ -37,7 +42,22 @@ impl Paces {
             granted: Mutex::default(),
             workers: AtomicU32::new(WORKERS),
             alone_until: Mutex::default(),
+            waited: Mutex::default(),
         }
+    }
+
+    /// Where calls have waited lately for the rate: `RAIL/ACCOUNT`.
+    pub(crate) fn waited_lately(&self, now: Moment) -> Vec<String> {
+        let mut waited = self.waited.lock().unwrap_or_else(PoisonError::into_inner); // each change is one operation
+        waited.retain(|_, at| now < *at + TOLD);
+        let mut names: Vec<String> = waited.keys().map(|(rail, account)| format!("{rail}/{account}")).collect();
+        names.sort();
+        names
+    }
+
+    async fn wait(&self, clock: &dyn Clock, rail: &'static Rail, account: &str, wait: Duration) {
+        self.waited.lock().unwrap_or_else(PoisonError::into_inner).insert((rail.name, account.to_owned()), clock.now());
+        clock.sleep(wait).await;
     }
 
     /// Takes note of how many workers share the rates. While Redis counted for all of them, that was nobody's business.
@@ -74,13 +94,13 @@ impl Paces {
             let calls = (per_sec / 20).max(1);
             let share = Duration::from_secs(self.workers.load(Ordering::Relaxed).into()) / per_sec;
             if self.is_alone(clock.now()) {
-                clock.sleep(share).await;
+                self.wait(clock, rail, account, share).await;
                 *granted = 1;
                 continue;
             }
             match hints.rate_permit(rail.name, account, calls, per_sec).await {
                 Ok(Duration::ZERO) => *granted = calls,
-                Ok(wait) => clock.sleep(wait).await,
+                Ok(wait) => self.wait(clock, rail, account, wait).await,
                 Err(error) => {
                     tracing::warn!(rail = rail.name, %error, "no rate permit; going on with a share of the rate");
                     // One that does not answer is not asked for each call: to wait for it takes longer than a call.

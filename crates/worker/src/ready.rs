@@ -48,11 +48,11 @@ pub(crate) async fn keep(process: Arc<Process>) {
     let mut was_ready = false;
     loop {
         match answers(&process).await {
-            Ok(()) => {
+            Ok(lacks) => {
                 if !was_ready {
                     tracing::info!("ready: Postgres and Redis answer");
                 }
-                process.readiness.set_ready();
+                process.readiness.set_ready_with(lacks);
                 was_ready = true;
             }
             Err(reason) => {
@@ -67,7 +67,8 @@ pub(crate) async fn keep(process: Arc<Process>) {
     }
 }
 
-async fn answers(process: &Process) -> Result<(), String> {
+/// Whether there is all that it needs; and what it can do without.
+async fn answers(process: &Process) -> Result<Option<String>, String> {
     let postgres = match process.heard.answers() {
         Some(said) => said,
         // Whoever asks otherwise is busy with something long, or waits in vain. Dropped, the question itself goes on, and ends by itself (see `Store`).
@@ -82,7 +83,8 @@ async fn answers(process: &Process) -> Result<(), String> {
     dependency("redis", redis.is_ok());
     postgres?;
     redis?;
-    process.worker.behind.why().map_or(Ok(()), Err)
+    process.worker.behind.why().map_or(Ok(()), Err)?;
+    process.lacks.told()
 }
 
 fn dependency(name: &'static str, is_up: bool) {

@@ -87,6 +87,10 @@ impl Adapter for Suspending {
         unreachable!("nothing is looked up here")
     }
 
+    async fn follow(&self, _: &Call<'_>) -> Vec<Finding> {
+        unreachable!("nothing is followed here")
+    }
+
     async fn statement(&self, _: &Account, _: OffsetDateTime) -> Result<StatementStream, StatementError> {
         unreachable!("no statement is read here")
     }
@@ -139,6 +143,7 @@ impl SystemOfRecord for OneBatch {
             affiliate: format!("a{place}"),
             amount: Money { minor: 100, currency: "EUR".parse().unwrap() },
             destination: format!("a{place}@example.com"),
+            reference: None,
         };
         let orders = (0..3).map(order).collect();
         Ok(Ok(Intent { attempt: AttemptNo(1), expires_at: NOW + rail.request_lifetime, orders }))

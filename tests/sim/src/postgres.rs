@@ -273,7 +273,7 @@ impl Backend for Postgres {
 
     fn affiliate_release(&mut self, affiliate: usize) -> Result<ControlLifted, ControlError> {
         let name = &self.scenario.affiliates[affiliate].name;
-        self.wait(self.store().affiliate_release(self.tenant, name, false))
+        self.wait(self.store().affiliate_release(self.tenant, name))
     }
 
     fn holds(&mut self, run: RunId) -> Result<Vec<(PayoutId, Option<NotPaid>)>, StoreError> {

@@ -405,6 +405,10 @@ impl Adapter for SimAdapter {
         }
     }
 
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
+        self.look_up(call).await
+    }
+
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
         let unreachable =
             || StatementError::Unreachable { rail: self.rail.name, account: account.name.clone(), why: "simulated" };

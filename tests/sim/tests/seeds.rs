@@ -1,6 +1,6 @@
 //! The seeds: kept ones and fresh ones, in memory and over Postgres.
 //!
-//! `PAYFLEET_SIM_SEEDS` (20,000) and `PAYFLEET_SIM_POSTGRES_SEEDS` (200) say how many; `PAYFLEET_SIM_FROM` is the first of them, and is drawn if it is
+//! `PAYFLEET_SIM_SEEDS` (20,000) and `PAYFLEET_SIM_POSTGRES_SEEDS` (60) say how many; `PAYFLEET_SIM_FROM` is the first of them, and is drawn if it is
 //! not given. A seed that fails is told as a story; told again with `PAYFLEET_SIM_FROM=<seed> PAYFLEET_SIM_SEEDS=1`, it is the same one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -132,7 +132,7 @@ fn every_seed_in_memory_ends_well_and_every_cell_of_the_fault_matrix_is_hit() {
 #[test]
 fn the_same_seeds_over_postgres_end_as_in_memory() {
     let matrix = Arc::new(Matrix::default());
-    let count = number("PAYFLEET_SIM_POSTGRES_SEEDS", 200);
+    let count = number("PAYFLEET_SIM_POSTGRES_SEEDS", 60);
     play("over Postgres", first_seed(), count, Database::create, |database, seed| {
         let scenario = scenario(seed);
         let backend: Box<dyn Backend> = Box::new(database.load(seed, &scenario));

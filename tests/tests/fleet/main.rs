@@ -26,3 +26,4 @@ mod runs;
 mod silence;
 mod statements;
 mod stops;
+mod waits;

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Subcommand, value_parser};
-use payfleet_domain::{PayoutId, Period, PersonName, Rail, Role, RunId};
+use payfleet_domain::{HoldReason, PayoutId, Period, PersonName, Rail, Role, RunId};
 use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
+use super::DECIDE_HELP;
 use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
+use super::views::{AffiliateShowArgs, FormArgs, PayoutShowArgs, RunCommand};
 
 /// What a sample is like.
 #[derive(Debug, Args)]
@@ -114,15 +116,19 @@ pub struct PlanArgs {
     pub connections: u32,
 }
 
-/// A run to make or to find.
+/// A run to make or to find; or to show.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct RunArgs {
+    /// Or what to see of one that there is
+    #[command(subcommand)]
+    pub what: Option<RunCommand>,
     /// Whose
-    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
-    pub tenant: String,
+    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name, required = true)]
+    pub tenant: Option<String>,
     /// The month, as 2011-11; everything that was due by its end (UTC) and is not paid yet
-    #[arg(long, env = "PAYFLEET_PERIOD", value_name = "MONTH")]
-    pub period: Period,
+    #[arg(long, env = "PAYFLEET_PERIOD", value_name = "MONTH", required = true)]
+    pub period: Option<Period>,
     /// 2 or more for a further run of the same month
     #[arg(long, env = "PAYFLEET_SEQUENCE", value_name = "N", default_value_t = 1, value_parser = value_parser!(i16).range(1..))]
     pub sequence: i16,
@@ -132,6 +138,12 @@ pub struct RunArgs {
     /// Only show what would be decided: counts and sums, by currency and reason, without names
     #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
+    /// With --dry-run: who would be paid, and who not and all that stands in the way, by name
+    #[arg(long, env = "PAYFLEET_LIST", value_parser = FalseyValueParser::new(), requires = "dry_run")]
+    pub list: bool,
+    /// What that looks like
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Wait until everybody is accounted for
     #[arg(long, env = "PAYFLEET_WAIT", value_parser = FalseyValueParser::new(), conflicts_with = "dry_run")]
     pub wait: bool,
@@ -214,16 +226,30 @@ pub struct HoldsArgs {
 /// About one hold.
 #[derive(Debug, Subcommand)]
 pub enum HoldsCommand {
-    /// Say what was found out about a payout; it counts when a second person says the same
+    /// Say what was found out about payouts; it counts when a second person says the same
+    ///
+    /// Of several each is decided by itself, with every rule that it has alone: the answer counts what came of it, and
+    /// names each that was refused.
+    #[command(after_help = DECIDE_HELP)]
     Decide(DecideArgs),
 }
 
-/// About which payout.
+/// About which payouts.
 #[derive(Debug, Args)]
 pub struct DecideArgs {
-    /// The number of the payout; `holds` lists them
-    #[arg(env = "PAYFLEET_PAYOUT")]
-    pub payout: PayoutId,
+    /// The numbers of payouts; `holds` lists them
+    #[arg(env = "PAYFLEET_PAYOUT", required_unless_present_any = ["from", "run"])]
+    pub payouts: Vec<PayoutId>,
+    /// A file of numbers or keys of payouts, one a line; - is the standard input. Empty lines and those that begin with
+    /// # are passed over
+    #[arg(long, env = "PAYFLEET_FROM", value_name = "FILE", conflicts_with_all = ["payouts", "run"])]
+    pub from: Option<PathBuf>,
+    /// All payouts of this run that are held for the reason of --code
+    #[arg(long, env = "PAYFLEET_RUN", requires = "code", conflicts_with_all = ["payouts", "from"])]
+    pub run: Option<RunId>,
+    /// The reason for which they are held, as `holds` shows it
+    #[arg(long, env = "PAYFLEET_CODE", value_name = "REASON", requires = "run")]
+    pub code: Option<HoldReason>,
     /// What was found out
     #[command(flatten)]
     pub finding: Finding,
@@ -425,11 +451,13 @@ pub enum PayoutCommand {
     /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again. Where the rail knows a whole batch by one
     /// key, nothing of a batch that was perhaps sent is sent again then: its other payouts wait until it is known what became of them.
     ///
-    /// Numbers of payouts are shown by `holds`, `contests list`, `statements list` and, with a discrepancy, `payfleet-reconciler run`. Before the
-    /// payouts exist, and for one that none of these shows, `affiliate hold` is what stops that affiliate.
+    /// Numbers of payouts are shown by `run show` and `affiliate show`. Before the payouts exist, `affiliate hold` is
+    /// what stops that affiliate.
     Stop(PayoutStopArgs),
     /// Let a stopped payout go on; if its run is over, its money is due again
     Release(PayoutNumber),
+    /// Show the whole life of a payout, in the order of time, and what to do next
+    Show(PayoutShowArgs),
 }
 
 /// A payout that exists.
@@ -460,6 +488,8 @@ pub enum AffiliateCommand {
     Hold(AffiliateHoldArgs),
     /// Let an affiliate be paid again; what was held goes on, or is due again if its run is over
     Release(AffiliateReleaseArgs),
+    /// Show what stands between an affiliate and its money: balances, methods, holds, the last runs
+    Show(AffiliateShowArgs),
 }
 
 /// Which affiliate, and what was done first.
@@ -468,9 +498,12 @@ pub struct AffiliateReleaseArgs {
     /// Which affiliate
     #[command(flatten)]
     pub of: AffiliateName,
-    /// What it got by payments that no run knows since a recovery is booked as a clawback
+    /// What it got by payments that no run knows since a recovery is booked as a clawback; counts when a second person says the same
     #[arg(long, env = "PAYFLEET_BOOKED", value_parser = FalseyValueParser::new())]
     pub booked: bool,
+    /// Who says so; needed with --booked alone
+    #[command(flatten)]
+    pub who: TokenArgs,
 }
 
 /// An affiliate that exists.

@@ -3,6 +3,7 @@
 mod args;
 mod import;
 mod values;
+mod views;
 
 use clap::{Parser, Subcommand};
 use payfleet_runtime::secret::{DatabaseArgs, RedisArgs};
@@ -17,6 +18,7 @@ pub use args::{
 };
 pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
 pub use values::is_method;
+pub use views::{AffiliateShowArgs, FormArgs, PayoutName, PayoutShowArgs, RunCommand, RunShowArgs, WhichArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,6 +30,14 @@ Exit codes:
   70  something that must always hold does not
   75  another one is at it, a person has paused it, or it is too early to decide; try later";
 
+const DECIDE_HELP: &str = "\
+Examples:
+  payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
+  payfleet-coordinator holds decide --run 7 --code no_way_to_know --not-paid     all that are held for this reason
+  payfleet-coordinator holds decide --from numbers.txt --not-paid
+
+Ends with 0 if each was taken, with 75 if some can only be decided later, else with 64 if some were refused.";
+
 const EXAMPLES: &str = "\
 A first run, from nothing:
   export PAYFLEET_DATABASE_URL=postgres://payfleet@localhost/payfleet PAYFLEET_REDIS_URL=redis://localhost
@@ -35,7 +45,7 @@ A first run, from nothing:
   payfleet-coordinator import affiliates --tenant acme affiliates.csv
   payfleet-coordinator import commissions --tenant acme commissions.csv
   payfleet-coordinator rails set --tenant acme --method paypal --rail sandbox-batch
-  payfleet-coordinator run --tenant acme --period 2011-11 --dry-run
+  payfleet-coordinator run --tenant acme --period 2011-11 --dry-run --list
   payfleet-coordinator run --tenant acme --period 2011-11 --wait
   payfleet-coordinator status
 
@@ -108,7 +118,7 @@ pub enum Command {
     payfleet-coordinator run --tenant acme --period $period --wait || break
   done")]
     Periods(PeriodsArgs),
-    /// Plan a tenant's payouts for a month and let the fleet pay them
+    /// Plan a tenant's payouts for a month and let the fleet pay them; or show a run by name
     ///
     /// Asked for twice, at once or later, there is one run: the second call reports it, and goes on with its plan if that was interrupted.
     #[command(after_help = run_help())]
@@ -120,7 +130,7 @@ pub enum Command {
     #[command(after_help = "Example, in a crontab:
   * * * * * payfleet-coordinator tick")]
     Tick(PlanArgs),
-    /// Show runs, or one run
+    /// Show runs, or one run, and why what waits is not paid
     #[command(after_help = "Examples:
   payfleet-coordinator status                 the latest runs, and the workers alive
   payfleet-coordinator status 7 --watch       one run, until it is closed
@@ -134,13 +144,13 @@ pub enum Command {
     ///
     /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything being sent.
     Cancel(CancelArgs),
-    /// Stop one payout, or let it go on
+    /// Stop one payout, let it go on, or show its life
     Payout {
         /// What about it
         #[command(subcommand)]
         what: PayoutCommand,
     },
-    /// Put an affiliate on hold, or let it be paid again
+    /// Put an affiliate on hold, let it be paid again, or show what stands between it and its money
     Affiliate {
         /// What about it
         #[command(subcommand)]
@@ -207,9 +217,11 @@ Who handed the file in with a token has said the first word with it, and the sec
 fn run_help() -> String {
     format!(
         "Examples:
-  payfleet-coordinator run --tenant acme --period 2011-11 --dry-run
+  payfleet-coordinator run --tenant acme --period 2011-11 --dry-run                 counts and sums
+  payfleet-coordinator run --tenant acme --period 2011-11 --dry-run --list          everybody, by name
   payfleet-coordinator run --tenant acme --period 2011-11 --minimum 25.00 --wait
   payfleet-coordinator run --tenant acme --period 2011-11 --sequence 2      pays what became known after the first
+  payfleet-coordinator run show 7                                             who was paid, and who not and why
 
 Who is not paid is excluded with a reason code: balance_out_of_range, negative_balance, below_minimum, on_hold, contested, no_method,
 method_unusable, no_rail, currency_unsupported, outside_limits. What is excluded stays due.

@@ -7,14 +7,16 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use super::{json, workers_json, workers_line};
+use super::{Standing, json, workers_json, workers_text};
 use crate::failure::Failure;
 use crate::report::{OutcomeFields, RunFields, headline, outcome_fields, outcome_table, plan_table};
-use crate::show;
+use crate::{show, waits};
 
 /// The screen as JSON. Fields may be added, never changed.
 #[derive(Serialize)]
 struct StatusFields<'a> {
+    #[serde(flatten)]
+    standing: &'a Standing,
     #[serde(flatten)]
     run: RunFields<'a>,
     plan: &'a [PlanLine],
@@ -23,7 +25,11 @@ struct StatusFields<'a> {
     codes: Vec<CodeFields<'a>>,
     /// The newest payouts whose money came back.
     returned: Vec<ReturnedFields<'a>>,
+    /// What its batches wait for.
+    waits: serde_json::Value,
     workers: serde_json::Value,
+    /// The workers that live, as they say in Postgres what they can do.
+    offers: serde_json::Value,
     #[serde(with = "rfc3339")]
     now: OffsetDateTime,
 }
@@ -81,6 +87,7 @@ pub async fn show(
     store: &Store,
     run: &RunRow,
     workers: Option<&[WorkerBeat]>,
+    standing: &Standing,
     as_json: bool,
 ) -> Result<String, Failure> {
     let plan = store.plan_lines(run.id).await?;
@@ -89,6 +96,7 @@ pub async fn show(
     let returned = store.returned_list(run.id, RETURNED_SHOWN).await?;
     if as_json {
         return json(&StatusFields {
+            standing,
             run: run.into(),
             plan: &plan,
             outcomes: outcome_fields(&status.outcomes),
@@ -99,11 +107,13 @@ pub async fn show(
                 .map(|line| CodeFields { code: &line.code, rail: &line.rail, payouts: line.payouts })
                 .collect(),
             returned: returned.iter().map(ReturnedFields::from).collect(),
+            waits: waits::json(&status.waits, status.now),
             workers: workers_json(workers),
+            offers: waits::offers_json(&status.waits.workers),
             now: status.now,
         });
     }
-    Ok(text(run, &plan, &status, &progress, &returned, workers))
+    Ok(standing.text() + &text(run, &plan, &status, &progress, &returned, workers))
 }
 
 fn text(
@@ -148,11 +158,14 @@ fn text(
     };
     let oldest = match progress.oldest_open_secs {
         Some(secs) if progress.failures > 0 => {
-            format!("; the oldest open one waits since {}, {} failures in a row", show::span(secs), progress.failures)
+            format!("; the oldest is open since {}, {} failures in a row", show::span(secs), progress.failures)
         }
-        Some(secs) => format!("; the oldest open one waits since {}", show::span(secs)),
+        Some(secs) => format!("; the oldest is open since {}", show::span(secs)),
         None => String::new(),
     };
+    if !status.waits.waiting.is_empty() {
+        screen.push_str(&format!("\nWhat waits, and why\n{}", waits::table(&status.waits, status.now)));
+    }
     screen.push_str(&format!(
         "\npayouts done: {} of {}, {:.1} a second{remaining}\nbatches: {} waiting, {} in hand, {} closed, {} taken over{oldest}\n{}\n",
         progress.payouts_done,
@@ -162,7 +175,7 @@ fn text(
         progress.batches_leased,
         progress.batches_closed,
         progress.batches_recovered,
-        workers_line(workers),
+        workers_text(workers, &status.waits),
     ));
     screen
 }

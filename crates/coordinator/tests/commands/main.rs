@@ -13,3 +13,4 @@ mod people;
 mod runbook;
 mod runs;
 mod status;
+mod views;

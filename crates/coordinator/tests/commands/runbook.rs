@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use payfleet_domain::{AlarmKind, BatchState, DiscrepancyKind, Exclusion, PayoutState, RunState};
+use payfleet_domain::{AlarmKind, BatchState, DiscrepancyKind, Exclusion, PayoutState, RunState, WaitReason};
 
 const RUNBOOK: &str = include_str!("../../../../deploy/RUNBOOK.md");
 const ALERTS: &str = include_str!("../../../../deploy/alerts.yml");
@@ -48,6 +48,7 @@ fn every_reason_and_kind_is_in_the_runbook() {
     assert!(holds.contains(&"poison"), "these are not the reasons: {holds:?}");
     assert_told("Payouts are held", holds);
     assert_told("An alarm is raised", AlarmKind::ALL.iter().map(AlarmKind::as_str));
+    assert_told("Why a batch waits", WaitReason::ALL.iter().map(WaitReason::code));
     assert_told("A plan excludes somebody", Exclusion::ALL.iter().map(Exclusion::code));
     assert_told("The reconciler finds discrepancies", DiscrepancyKind::ALL.iter().map(DiscrepancyKind::code));
 }

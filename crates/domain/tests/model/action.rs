@@ -45,7 +45,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Action::Lease(who, step) => match step {
-                NextStep::WaitUntil(_) => write!(f, "{who:?} takes the lease, must wait, and gives it back"),
+                NextStep::WaitUntil(_) | NextStep::AwaitStatement(_) => {
+                    write!(f, "{who:?} takes the lease, must wait, and gives it back")
+                }
                 step => write!(f, "{who:?} takes the lease; next step: {step:?}"),
             },
             Action::LookUp(who, Some(answer)) => write!(f, "{who:?} asks the rail, which says: {answer:?}"),

@@ -1,8 +1,8 @@
 //! What Postgres keeps of one batch of one payout, and the guards of `store`, one function for each transaction.
 
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchState, HoldFacts, HoldReason, OlderAttempts, PayoutEvent, PayoutState, Rail,
-    RefusalVerdict, Rule, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX, refusal_verdict,
+    AttemptNo, BatchFacts, BatchStanding, BatchState, HoldFacts, HoldReason, OlderAttempts, PayoutEvent, PayoutState,
+    Rail, RefusalVerdict, Rule, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX, refusal_verdict,
 };
 use time::OffsetDateTime;
 
@@ -279,16 +279,19 @@ impl Database {
 
     /// `batch_settle_held`.
     fn settle_batch(&mut self) {
-        let state = match self.payout {
-            PayoutState::Planned | PayoutState::Unknown => return,
-            PayoutState::Accepted => BatchState::Accepted,
-            PayoutState::Held => BatchState::Held,
-            _ => BatchState::Done,
-        };
-        if self.batch != BatchState::Cancelled {
+        if let Some(state) = self.batch.settled(&self.standing()) {
             self.batch = state;
             self.stalled = 0;
             self.leased = false;
+        }
+    }
+
+    fn standing(&self) -> BatchStanding {
+        BatchStanding {
+            is_unanswered: matches!(self.payout, PayoutState::Planned | PayoutState::Unknown),
+            is_under_way: self.payout == PayoutState::Unknown || self.alive().next().is_some(),
+            has_accepted: self.payout == PayoutState::Accepted,
+            has_held: self.payout == PayoutState::Held,
         }
     }
 
@@ -378,14 +381,7 @@ impl Database {
     /// `batch_advance`.
     fn advance(&mut self, who: Who, lost_track: bool) -> Option<Promise> {
         let is_newest = self.newest == Some(who);
-        let next = match self.payout {
-            _ if !self.batch.is_open() && self.batch != BatchState::Held => self.batch,
-            PayoutState::Planned if is_newest && self.alive().next().is_none() => BatchState::Ready,
-            PayoutState::Planned | PayoutState::Unknown => self.batch,
-            PayoutState::Accepted => BatchState::Accepted,
-            PayoutState::Held => BatchState::Held,
-            _ => BatchState::Done,
-        };
+        let next = self.batch.after_news(&self.standing(), is_newest);
         if next != self.batch && self.batch.to(next).is_err() {
             return Some(Promise::EvidenceIsKept);
         }

@@ -330,7 +330,7 @@ impl Fleet {
                 next.database.cancel_unsent(who);
                 Worker::Idle
             }
-            NextStep::WaitUntil(_) | NextStep::Nothing => Worker::Idle,
+            NextStep::WaitUntil(_) | NextStep::AwaitStatement(_) | NextStep::Nothing => Worker::Idle,
             NextStep::Split => unreachable!("a batch of one payout is never split"),
         };
         match worker {

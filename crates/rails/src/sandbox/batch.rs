@@ -9,9 +9,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::dialect::{Documented, asked_by, success};
 use super::{WireInstruction, check_amount, currency_of, read, reference, statement, unanswered, unfound};
-use crate::http::{Cause, Documented, Http, Reply};
+use crate::cause::Cause;
 use crate::registry::declared;
+use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementStream};
 
 const PAYING: Documented =
@@ -21,7 +23,7 @@ const ASKING: Documented =
 
 pub(crate) struct SandboxBatch {
     rail: &'static Rail,
-    http: Http,
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -59,9 +61,9 @@ struct Item {
 }
 
 impl SandboxBatch {
-    pub(crate) fn new(http: Http) -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         let rail = declared("sandbox-batch");
-        SandboxBatch { rail, http: http.telling_of(rail) }
+        SandboxBatch { rail, transport: transport.telling_of(rail) }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Vec<Outcome>, Cause> {
@@ -71,19 +73,19 @@ impl SandboxBatch {
             currency: currency.code(),
             items: call.instructions.iter().map(WireInstruction::from).collect(),
         };
-        let request = self.http.post(call.account, &["batch", "batches"]).json(&batch);
-        accepted(call, &self.http.send(request, call).await?)
+        let request = asked_by(self.transport.post(&["batch", "batches"]), call.account).json(&batch);
+        accepted(call, &self.transport.send(request, call).await?)
     }
 
     async fn ask(&self, call: &Call<'_>) -> Result<Vec<Finding>, Cause> {
-        let request = self.http.get(call.account, &["batch", "batches", call.batch_key.as_str()]);
-        found(call, &self.http.send(request, call).await?)
+        let request = asked_by(self.transport.get(&["batch", "batches", call.batch_key.as_str()]), call.account);
+        found(call, &self.transport.send(request, call).await?)
     }
 }
 
 /// What the answer to a submission says.
 pub(super) fn accepted(call: &Call<'_>, reply: &Reply) -> Result<Vec<Outcome>, Cause> {
-    let receipt: Receipt = read(reply.success(call, PAYING)?)?;
+    let receipt: Receipt = read(success(reply, call, PAYING)?)?;
     if receipt.error.is_some() || receipt.sender_batch_id.is_some_and(|key| key != call.batch_key.as_str()) {
         return Err(Cause::Contradictory("a receipt for another batch, or with an error in it"));
     }
@@ -99,7 +101,7 @@ pub(super) fn accepted(call: &Call<'_>, reply: &Reply) -> Result<Vec<Outcome>, C
 
 /// What the answer to a question says.
 pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Vec<Finding>, Cause> {
-    let found: Found = read(reply.success(call, ASKING).map_err(|cause| cause.by_the_rails_clock(call))?)?;
+    let found: Found = read(success(reply, call, ASKING).map_err(|cause| cause.by_the_rails_clock(call))?)?;
     if found.error.is_some() || found.sender_batch_id != call.batch_key.as_str() {
         return Err(Cause::Contradictory("the answer is about another batch, or has an error in it"));
     }
@@ -170,7 +172,11 @@ impl Adapter for SandboxBatch {
         }
     }
 
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
+        self.look_up(call).await
+    }
+
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
-        statement::open(&self.http, self.rail.name, "batch", account, from).await
+        statement::open(&self.transport, self.rail.name, "batch", account, from).await
     }
 }

@@ -7,9 +7,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::dialect::{Documented, asked_by, success};
 use super::{WireInstruction, currency_of, read, reference, statement, unanswered};
-use crate::http::{Cause, Documented, Http, Reply};
+use crate::cause::Cause;
 use crate::registry::declared;
+use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 
 const DOCUMENTED: Documented =
@@ -17,7 +19,7 @@ const DOCUMENTED: Documented =
 
 pub(crate) struct SandboxFile {
     rail: &'static Rail,
-    http: Http,
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -35,9 +37,9 @@ struct Receipt {
 }
 
 impl SandboxFile {
-    pub(crate) fn new(http: Http) -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         let rail = declared("sandbox-file");
-        SandboxFile { rail, http: http.of(rail) }
+        SandboxFile { rail, transport: transport.of(rail) }
     }
 
     async fn hand_in(&self, call: &Call<'_>) -> Result<Vec<Outcome>, Cause> {
@@ -47,14 +49,14 @@ impl SandboxFile {
             currency: currency.code(),
             items: call.instructions.iter().map(WireInstruction::from).collect(),
         };
-        let request = self.http.post(call.account, &["file", "files"]).json(&file);
-        accepted(call, &self.http.send(request, call).await?)
+        let request = asked_by(self.transport.post(&["file", "files"]), call.account).json(&file);
+        accepted(call, &self.transport.send(request, call).await?)
     }
 }
 
 /// What the answer to a submission says.
 pub(super) fn accepted(call: &Call<'_>, reply: &Reply) -> Result<Vec<Outcome>, Cause> {
-    let receipt: Receipt = read(reply.success(call, DOCUMENTED)?)?;
+    let receipt: Receipt = read(success(reply, call, DOCUMENTED)?)?;
     if receipt.error.is_some() || receipt.status != "accepted" {
         return Err(Cause::Contradictory("a success that is not accepted, or with an error in it"));
     }
@@ -79,7 +81,11 @@ impl Adapter for SandboxFile {
         vec![Finding::Unanswered; call.instructions.len()]
     }
 
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
+        vec![Finding::Unanswered; call.instructions.len()]
+    }
+
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
-        statement::open(&self.http, self.rail.name, "file", account, from).await
+        statement::open(&self.transport, self.rail.name, "file", account, from).await
     }
 }

@@ -6,9 +6,11 @@ use payfleet_domain::{Outcome, Rail, RefusalCode};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::dialect::{Documented, asked_by, success};
 use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered, unfound};
-use crate::http::{Cause, Documented, Http, Reply};
+use crate::cause::Cause;
 use crate::registry::declared;
+use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 
 const RAIL: &str = "sandbox-lookup";
@@ -19,7 +21,7 @@ const ASKING: Documented =
 
 pub(crate) struct SandboxLookup {
     rail: &'static Rail,
-    http: Http,
+    transport: Transport,
 }
 
 #[derive(Serialize)]
@@ -31,28 +33,28 @@ struct Transfer<'a> {
 }
 
 impl SandboxLookup {
-    pub(crate) fn new(http: Http) -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         let rail = declared(RAIL);
-        SandboxLookup { rail, http: http.of(rail) }
+        SandboxLookup { rail, transport: transport.of(rail) }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {
         let instruction = single(call)?;
         let body = Transfer { instruction: instruction.into(), expires_at: call.expires_at };
-        let request = self.http.post(call.account, &["lookup", "transfers"]).json(&body);
-        paid(call, &self.http.send(request, call).await?)
+        let request = asked_by(self.transport.post(&["lookup", "transfers"]), call.account).json(&body);
+        paid(call, &self.transport.send(request, call).await?)
     }
 
     async fn ask(&self, call: &Call<'_>) -> Result<Finding, Cause> {
         let instruction = single(call)?;
-        let request = self.http.get(call.account, &["lookup", "transfers", instruction.key.as_str()]);
-        found(call, &self.http.send(request, call).await?)
+        let request = asked_by(self.transport.get(&["lookup", "transfers", instruction.key.as_str()]), call.account);
+        found(call, &self.transport.send(request, call).await?)
     }
 }
 
 /// What the answer to a submission says.
 pub(super) fn paid(call: &Call<'_>, reply: &Reply) -> Result<Outcome, Cause> {
-    let payment: WirePayment = read(reply.success(call, PAYING)?)?;
+    let payment: WirePayment = read(success(reply, call, PAYING)?)?;
     payment.check(single(call)?)?;
     match payment.status.as_str() {
         "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
@@ -63,7 +65,7 @@ pub(super) fn paid(call: &Call<'_>, reply: &Reply) -> Result<Outcome, Cause> {
 /// What the answer to a question says.
 pub(super) fn found(call: &Call<'_>, reply: &Reply) -> Result<Finding, Cause> {
     let instruction = single(call)?;
-    let body = reply.success(call, ASKING).map_err(|cause| cause.by_the_rails_clock(call))?;
+    let body = success(reply, call, ASKING).map_err(|cause| cause.by_the_rails_clock(call))?;
     let payment: WirePayment = read(body)?;
     payment.check(instruction)?;
     if let Some(count @ 2..) = payment.count {
@@ -100,7 +102,11 @@ impl Adapter for SandboxLookup {
         }
     }
 
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
+        self.look_up(call).await
+    }
+
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
-        statement::open(&self.http, self.rail.name, "lookup", account, from).await
+        statement::open(&self.transport, self.rail.name, "lookup", account, from).await
     }
 }

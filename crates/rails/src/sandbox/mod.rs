@@ -2,6 +2,7 @@
 //! nothing of it is linked here.
 
 mod batch;
+mod dialect;
 mod file;
 mod lookup;
 mod payout;
@@ -19,7 +20,8 @@ use payfleet_domain::{Currency, Reference};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-use crate::http::{Cause, Reply};
+use crate::cause::Cause;
+use crate::transport::{Reply, json};
 use crate::{Answer, Call, Finding, Instruction};
 
 /// An instruction as it is sent. Its fields are written in this order by every version: the rail compares bodies.
@@ -95,7 +97,7 @@ fn reference(id: &str) -> Result<Reference, Cause> {
 
 /// Reads a body. Why it cannot be read is not passed on: the reason could quote it.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
-    crate::http::json(body).ok_or(Cause::Unreadable)
+    json(body).ok_or(Cause::Unreadable)
 }
 
 /// The one instruction of a call on a rail whose key unit is the payout.

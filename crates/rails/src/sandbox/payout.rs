@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use payfleet_domain::{Outcome, Rail};
 use time::OffsetDateTime;
 
+use super::dialect::{Documented, asked_by, success};
 use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered};
-use crate::http::{Cause, Documented, Http, Reply};
+use crate::cause::Cause;
 use crate::registry::declared;
+use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 
 const DOCUMENTED: Documented =
@@ -14,29 +16,27 @@ const DOCUMENTED: Documented =
 
 pub(crate) struct SandboxPayout {
     rail: &'static Rail,
-    http: Http,
+    transport: Transport,
 }
 
 impl SandboxPayout {
-    pub(crate) fn new(http: Http) -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         let rail = declared("sandbox-payout");
-        SandboxPayout { rail, http: http.of(rail) }
+        SandboxPayout { rail, transport: transport.of(rail) }
     }
 
     async fn pay(&self, call: &Call<'_>) -> Result<Outcome, Cause> {
         let instruction = single(call)?;
-        let request = self
-            .http
-            .post(call.account, &["payout", "payouts"])
+        let request = asked_by(self.transport.post(&["payout", "payouts"]), call.account)
             .header("Idempotency-Key", instruction.key.as_str())
             .json(&WireInstruction::from(instruction));
-        paid(call, &self.http.send(request, call).await?)
+        paid(call, &self.transport.send(request, call).await?)
     }
 }
 
 /// What the answer to a submission says.
 pub(super) fn paid(call: &Call<'_>, reply: &Reply) -> Result<Outcome, Cause> {
-    let payment: WirePayment = read(reply.success(call, DOCUMENTED)?)?;
+    let payment: WirePayment = read(success(reply, call, DOCUMENTED)?)?;
     payment.check(single(call)?)?;
     match payment.status.as_str() {
         "paid" => Ok(Outcome::Paid(reference(&payment.id)?)),
@@ -61,7 +61,11 @@ impl Adapter for SandboxPayout {
         vec![Finding::Unanswered; call.instructions.len()]
     }
 
+    async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
+        vec![Finding::Unanswered; call.instructions.len()]
+    }
+
     async fn statement(&self, account: &Account, from: OffsetDateTime) -> Result<StatementStream, StatementError> {
-        statement::open(&self.http, self.rail.name, "payout", account, from).await
+        statement::open(&self.transport, self.rail.name, "payout", account, from).await
     }
 }

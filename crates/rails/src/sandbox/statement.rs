@@ -11,7 +11,8 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::http::{Http, transport_reason};
+use super::dialect::asked_by;
+use crate::transport::{Transport, json, transport_reason};
 use crate::{Account, StatementError, StatementItem, StatementStream};
 
 /// No line of a statement is longer; a body without line ends must not fill the memory.
@@ -47,7 +48,7 @@ struct WireEnd {
 
 /// Asks for the statement and answers with its lines.
 pub(super) async fn open(
-    http: &Http,
+    transport: &Transport,
     rail: &'static str,
     shape: &str,
     account: &Account,
@@ -56,7 +57,7 @@ pub(super) async fn open(
     let account_name = account.name.clone();
     let unreachable = |why| StatementError::Unreachable { rail, account: account_name.clone(), why };
     let asked = from.format(&Rfc3339).map_err(|_| unreachable("the first instant has no RFC 3339 form"))?;
-    let request = http.get_statement(account, &["statement"], &[("shape", shape), ("from", &asked)]);
+    let request = asked_by(transport.get_statement(&["statement"], &[("shape", shape), ("from", &asked)]), account);
     let response = request.send().await.map_err(|error| unreachable(transport_reason(&error)))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(StatementError::Denied { rail, account: account_name, status: response.status().as_u16() });
@@ -159,9 +160,9 @@ impl Reader {
         if self.ended {
             return Err(self.unreadable("it follows the end of the statement"));
         }
-        let Some(wire) = crate::http::json::<WireLine>(line) else {
+        let Some(wire) = json::<WireLine>(line) else {
             // What exactly is wrong is not passed on: the reason could quote an address.
-            let end = crate::http::json(line).ok_or_else(|| self.unreadable("not the fields of a line"))?;
+            let end = json(line).ok_or_else(|| self.unreadable("not the fields of a line"))?;
             return self.end(&end);
         };
         if self.last.is_some_and(|last| wire.line <= last) {

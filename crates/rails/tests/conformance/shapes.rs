@@ -155,6 +155,7 @@ impl Order {
             key: format!("{}-0123456789abcdef", (1_i64 << 32) + number).parse().unwrap(),
             amount: Money { minor: 1000 + number, currency: "EUR".parse().unwrap() },
             destination: format!("payee-{number}@example.com"),
+            reference: None,
         });
         Order {
             account: Account { name: "main".to_owned(), credential: Some(Credential::new("s3cret")) },

@@ -40,6 +40,7 @@ impl Payer {
                 key: format!("{}-0123456789abcdef", 1_i64 << 32).parse().unwrap(),
                 amount,
                 destination: "ann@example.org".to_owned(),
+                reference: None,
             }],
             expires_at: OffsetDateTime::now_utc() + time::Duration::HOUR,
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use payfleet_domain::{Currency, LineDiffers, Money, Movement, PayoutId, PayoutKey, StatementLine};
+use payfleet_domain::{Currency, LineDiffers, Money, Movement, PayoutId, PayoutKey, RunId, StatementLine};
 use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -25,6 +25,8 @@ pub(super) struct Matched {
     pub rejected: Vec<Odd>,
     /// Everything else.
     pub odd: Vec<Odd>,
+    /// How many lines are of a payout of which run; without a run, of none of ours.
+    pub of_runs: BTreeMap<Option<RunId>, u64>,
 }
 
 /// A payment as it was ordered: payout and reference. Whether it is the one that we know of is seen when it is recorded.
@@ -94,6 +96,7 @@ pub(super) async fn piece_match(
             let key = PayoutKey::derive(planned.run_key, *payout, &planned.affiliate, planned.amount.currency);
             key.as_str() == line.key
         });
+        *matched.of_runs.entry(genuine.map(|(payout, _)| payout.run())).or_default() += 1;
         let Some((payout, planned)) = genuine else {
             if line.movement == Movement::Rejected {
                 continue; // nobody of ours was refused, and no money moved

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use payfleet_domain::{
     AlarmKind, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, StatementLine,
 };
-use sqlx::{Connection as _, PgConnection, Row};
+use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::lines::{Matched, Odd, Plain};
 use super::reading::{Paying, StatementSource, content};
 use crate::alarm::{Raised, alarms_raise};
-use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
 use crate::doubt::doubt_hold;
@@ -49,6 +48,8 @@ pub struct Applied {
     pub alarms: u64,
     /// Where money came back, or was proven paid late: the payouts of each run, the first of them by their numbers.
     pub told: BTreeMap<RunId, Told>,
+    /// How many lines are of payouts of which run; without a run, of none of ours.
+    pub of_runs: BTreeMap<Option<RunId>, u64>,
 }
 
 /// What is told of one run.
@@ -80,6 +81,7 @@ impl std::ops::AddAssign for Applied {
         self.rejected_otherwise += more.rejected_otherwise;
         self.alarms += more.alarms;
         more.told.into_iter().for_each(|(run, told)| *self.told.entry(run).or_default() += told);
+        more.of_runs.into_iter().for_each(|(run, lines)| *self.of_runs.entry(run).or_default() += lines);
     }
 }
 
@@ -207,6 +209,7 @@ async fn record(
         },
         alarms: moved.alarms,
         told,
+        of_runs: matched.of_runs.clone(),
     }))
 }
 
@@ -243,29 +246,29 @@ impl Standings {
         let ids = matched.plain.iter().map(|plain| plain.payout).chain(odd.filter_map(|odd| odd.payout));
         let ids: Vec<i64> = ids.map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect();
         let read = "statement_standings";
-        let rows = sqlx::query(
-            "-- statement_standings
-             SELECT p.id, p.state, p.reference,
-                    p.state IN ('planned', 'held') AND EXISTS (
-                      SELECT FROM batch b WHERE b.run_id = p.run_id AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
-                         AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
-               FROM payout p WHERE p.id = ANY($1) AND p.id BETWEEN $2 AND $3",
-        )
-        .bind(&ids)
-        .bind(ids.first())
-        .bind(ids.last())
-        .persistent(false)
-        .fetch_all(tx)
-        .await
-        .step(read)?;
-        let mut standings = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            let standing = Standing {
-                state: word(row, "state")?,
-                reference: row.try_get("reference").step(read)?,
-                is_unsent: row.try_get("is_unsent").step(read)?,
-            };
-            standings.insert(PayoutId(row.try_get("id").step(read)?), standing);
+        // One row of columns as arrays: a row for each payout would cost more to send and to take apart than to find.
+        let (ids, states, references, unsent): (Vec<i64>, Vec<String>, Vec<Option<String>>, Vec<bool>) =
+            sqlx::query_as(
+                "-- statement_standings
+                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(state), '{}'),
+                        coalesce(array_agg(reference), '{}'), coalesce(array_agg(is_unsent), '{}')
+                   FROM (SELECT p.id, p.state, p.reference, p.state IN ('planned', 'held') AND EXISTS (
+                                  SELECT FROM batch b
+                                   WHERE b.run_id = p.run_id AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
+                                     AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
+                           FROM payout p WHERE p.id = ANY($1) AND p.id BETWEEN $2 AND $3) AS p",
+            )
+            .bind(&ids)
+            .bind(ids.first())
+            .bind(ids.last())
+            .persistent(false)
+            .fetch_one(tx)
+            .await
+            .step(read)?;
+        let mut standings = HashMap::with_capacity(ids.len());
+        for (((id, state), reference), is_unsent) in ids.into_iter().zip(states).zip(references).zip(unsent) {
+            let state = state.parse().map_err(StoreError::Broken)?;
+            standings.insert(PayoutId(id), Standing { state, reference, is_unsent });
         }
         Ok(Standings(standings))
     }

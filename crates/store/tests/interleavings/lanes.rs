@@ -18,9 +18,6 @@ use crate::wire::{Message, Proxy, Session};
 
 /// How often a statement that has not answered is asked about: does it wait for a lock?
 const LOOK: Duration = Duration::from_millis(1);
-/// How often a lane that could go on is interrupted by the other, at most. Without a bound the orders of two operations of several transactions are
-/// tens of thousands; what goes wrong nearly always does so within two or three interruptions (iterative context bounding, Musuvathi and Qadeer, 2007).
-const INTERRUPTIONS: usize = 2;
 /// Nothing here takes this long, unless a deadlock was not resolved.
 const STUCK: Duration = Duration::from_secs(20);
 
@@ -177,6 +174,10 @@ type Step = (usize, String);
 
 /// All orders of a few lanes' steps, up to a number of interruptions.
 pub struct Orders {
+    /// How often a lane that could go on is interrupted by the other, at most. Without a bound the orders of two operations of several transactions are
+    /// tens of thousands; what goes wrong nearly always does so within two or three interruptions (iterative context bounding, Musuvathi and Qadeer,
+    /// 2007).
+    interruptions: usize,
     path: Vec<Choice>,
     /// Steps of which one has waited for the transaction of the other.
     conflicts: HashSet<(Step, Step)>,
@@ -204,8 +205,8 @@ impl<T> Order<T> {
 pub const CLOCK: &str = "clock";
 
 impl Orders {
-    pub fn new() -> Orders {
-        Orders { path: Vec::new(), conflicts: HashSet::new(), count: 0 }
+    pub fn new(interruptions: usize) -> Orders {
+        Orders { interruptions, path: Vec::new(), conflicts: HashSet::new(), count: 0 }
     }
 
     /// Goes on to the next order. `false` when all were gone through.
@@ -253,7 +254,7 @@ impl Orders {
             let interrupts = |lane: usize| lane < lanes.len() && goes_on.is_some_and(|last| last != lane);
             if depth == self.path.len() {
                 let may =
-                    |lane: &usize| !asleep.contains(lane) && (interruptions < INTERRUPTIONS || !interrupts(*lane));
+                    |lane: &usize| !asleep.contains(lane) && (interruptions < self.interruptions || !interrupts(*lane));
                 let mut open: Vec<usize> = ready.iter().map(|step| step.0).filter(may).collect();
                 // If all sleep, this order is as good as one that was; it is ended as it comes.
                 let lane = open.pop().or(goes_on).unwrap_or(first.0);

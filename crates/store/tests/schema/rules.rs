@@ -47,7 +47,9 @@ pub const ROWS: &str = "
   INSERT INTO generation (no, key) VALUES (2, md5('2')::uuid);
   INSERT INTO recovery (found_by, words, doubted_at, closed_at, generation, decided_by) VALUES ('p', 'w', now(), now(), 2, 2);
   INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());
-  INSERT INTO generation_lost (key, recovery_id) VALUES (md5('8')::uuid, 1);";
+  INSERT INTO generation_lost (key, recovery_id) VALUES (md5('8')::uuid, 1);
+  INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced) VALUES ('w1', '1', now(), false, '{}', '{}', '{}'),
+         ('w2', '1', now(), false, '{}', '{}', '{}');";
 
 macro_rules! word {
     ($values:literal) => {
@@ -191,6 +193,7 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("batch_parent_id_fkey", &["UPDATE batch SET parent_id = 99 WHERE id = 2"]),
     ("batch_lease_length_check", &["UPDATE batch SET lease_length = '-1 second' WHERE id = 2"]),
     ("batch_available_in_check", &["UPDATE batch SET available_in = '-1 second' WHERE id = 2"]),
+    ("batch_taken_over_check", &["UPDATE batch SET taken_over = -1 WHERE id = 2"]),
     ("batch_payouts_check", &["UPDATE batch SET payouts = 0, last_payout_id = first_payout_id - 1 WHERE id = 2"]),
     (
         "batch_pkey",
@@ -293,6 +296,7 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("generation_lost_pkey", &["INSERT INTO generation_lost (key, recovery_id) VALUES (md5('9')::uuid, 1), (md5('9')::uuid, 1)"]),
     ("generation_no_check", &["INSERT INTO generation (no, key) VALUES (0, md5('3')::uuid)"]),
     ("generation_pkey", &["INSERT INTO generation (no, key) VALUES (2, md5('3')::uuid)"]),
+    ("worker_pkey", &["UPDATE worker SET name = 'w1' WHERE name = 'w2'"]),
     ("hold_decided_by_fkey", &["UPDATE hold SET decided_by = 99, resolution = 'not_paid', resolved_at = now() WHERE id = 1"]),
     ("hold_decided_by_key", &["UPDATE hold SET decided_by = 2, resolution = 'not_paid', resolved_at = now()"]),
     (
@@ -680,4 +684,4 @@ pub const MAY_BE_NULL: &str = "alarm.payout_id attempt.closed_at attempt.result 
   hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id
   contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at recovery.closed_at recovery.decided_by recovery.doubted_at recovery.generation run.judged_at run.verdict
   statement_line.at statement_line.of_reference statement_line.payout_id statement_line.run_id
-  statement_part.from_at statement_part.person_id statement_part.until_at transfer.due_in";
+  statement_part.from_at statement_part.person_id statement_part.until_at transfer.due_in worker.trouble";

@@ -97,7 +97,7 @@ async fn what_nobody_speaks_of_is_held_when_the_rails_time_is_over() {
     let (run, payouts) = taken(&db, 2).await;
     let batch = db.batches(run).await[0];
     let early = db.lease(batch).await;
-    let NextStep::WaitUntil(until) = next_step(rail(FILE), &early.facts) else { panic!("{:?}", early.facts) };
+    let NextStep::AwaitStatement(until) = next_step(rail(FILE), &early.facts) else { panic!("{:?}", early.facts) };
     assert_eq!(until, early.facts.first_sent_at.unwrap() + rail(FILE).news_within);
     assert_eq!(db.store.batch_hold(early.lease, HoldReason::NoWayToKnow).await.unwrap(), None, "the rail has it");
     db.store.lease_release(early.lease, std::time::Duration::ZERO).await.unwrap();

@@ -386,27 +386,16 @@ async fn a_batch_that_is_split_while_a_statement_waits_for_it_leaves_nothing_ope
     let leased = db.lease(batch).await;
     let mut first = db.sql.begin().await.unwrap();
     sqlx::query("SELECT FROM batch WHERE id = $1 FOR UPDATE").bind(batch.0).execute(&mut *first).await.unwrap();
-    let waiting = async |others: i64| {
-        while db
-            .scalar::<i64>(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-            )
-            .await
-            < others
-        {
-            tokio::task::yield_now().await;
-        }
-    };
     // Both wait for the row, in this order.
     let split = tokio::spawn({
         let store = db.store.clone();
         async move { store.batch_split(leased.lease).await.unwrap().unwrap() }
     });
-    waiting(1).await;
+    db.until_waiting(1).await;
     let line = [db.line(payouts[0], "theirs").await];
     let reading = read(&db, "sandbox-payout", "t", &line);
     let go_on = async {
-        waiting(2).await;
+        db.until_waiting(2).await;
         first.commit().await.unwrap();
     };
     let (applied, ()) = tokio::join!(reading, go_on);

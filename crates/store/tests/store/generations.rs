@@ -7,7 +7,8 @@ use crate::support::{Db, rail};
 use futures_util::future::BoxFuture;
 use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, StatementEnd, TokenHash};
 use payfleet_store::{
-    IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, StatementSource, Store, StoreError, TenantRail,
+    ControlError, ControlLifted, IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, StatementSource,
+    Store, StoreError, TenantRail,
 };
 
 /// What a process remembers, without its folder.
@@ -284,10 +285,14 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     let intent = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap();
     assert!(intent.is_err(), "both are on hold");
     for affiliate in ["a1", "a2"] {
-        let early = db.store.affiliate_release(tenant, affiliate, false).await.unwrap_err().to_string();
+        let early = db.store.affiliate_release(tenant, affiliate).await.unwrap_err().to_string();
         assert!(early.contains("It got 10.00 EUR as lost-"), "{early}");
-        let lifted = db.store.affiliate_release(tenant, affiliate, true).await.unwrap();
-        assert_eq!((lifted.go_on, lifted.cancelled), (0, 1), "{affiliate}");
+        let (heard, lifted) = db.store.affiliate_booked(tenant, affiliate, ann).await.unwrap();
+        assert_eq!((heard.effect, lifted), (Effect::Proposes, ControlLifted::default()));
+        let again = db.store.affiliate_booked(tenant, affiliate, ann).await.unwrap_err();
+        assert!(matches!(again, ControlError::SamePerson(_)), "{again}");
+        let (heard, lifted) = db.store.affiliate_booked(tenant, affiliate, bob).await.unwrap();
+        assert_eq!((heard.effect, lifted.go_on, lifted.cancelled), (Effect::Agrees, 0, 1), "{affiliate}");
     }
     assert_eq!(db.states(run).await, "cancelled 2");
     // They have been looked at.
@@ -298,8 +303,18 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     let line = payfleet_domain::StatementLine { key: "77-0123456789abcdef".into(), amount_minor: 700, ..line };
     db.line_read("sandbox-lookup", line).await;
     assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
-    let again = db.store.affiliate_release(tenant, "a1", false).await.unwrap_err().to_string();
+    let again = db.store.affiliate_release(tenant, "a1").await.unwrap_err().to_string();
     assert!(again.contains("It got 7.00 EUR as lost-more from"), "{again}");
+    // What one has seen is not what the other one sees.
+    db.store.affiliate_booked(tenant, "a1", ann).await.unwrap();
+    let line = db.line(db.payouts(run).await[0], "lost-most").await;
+    let line = payfleet_domain::StatementLine { key: "78-0123456789abcdef".into(), amount_minor: 800, ..line };
+    db.line_read("sandbox-lookup", line).await;
+    let (heard, lifted) = db.store.affiliate_booked(tenant, "a1", bob).await.unwrap();
+    assert_eq!((heard.effect, lifted), (Effect::Contradicts, ControlLifted::default()));
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 1);
+    let other = db.store.affiliate_booked(tenant, "a2", bob).await.unwrap_err();
+    assert!(matches!(other, ControlError::NotRecovered(_)), "{other}");
     db.drop().await;
 }
 

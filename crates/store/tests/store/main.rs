@@ -22,5 +22,6 @@ mod stops;
 #[path = "../support/mod.rs"]
 mod support;
 mod upgrade;
+mod views;
 #[path = "../support/wire.rs"]
 mod wire;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::support::{Db, TTL};
 use payfleet_domain::{BatchId, Currency, Money, Outcome, PayoutId, Rail, Reference, RefusalCode, RunId, TenantId};
 use payfleet_store::{
-    AffiliateRow, AffiliateRows, CommissionRow, CommissionRows, Feed, NewRun, PlanLine, Planned, Report, Said, Store,
-    TenantRail,
+    AffiliateRow, AffiliateRows, CommissionRow, CommissionRows, Feed, NewRun, Obstacle, PayoutFilter, PlanLine,
+    Planned, Report, Said, Store, TenantRail, Way,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -213,6 +213,55 @@ fn verdict(affiliate: &Affiliate, currency: usize, amount: i64, minimum: i64) ->
     }
 }
 
+/// All that stands in the way, and of which method.
+fn obstacles(affiliate: &Affiliate, currency: usize, amount: i64, minimum: i64) -> Vec<(String, Option<String>)> {
+    let of_account = [
+        (amount < 0, "negative_balance"),
+        ((0..minimum).contains(&amount), "below_minimum"),
+        (affiliate.on_hold, "on_hold"),
+    ];
+    let mut all: Vec<(String, Option<String>)> =
+        of_account.iter().filter(|(holds, _)| *holds).map(|(_, code)| ((*code).to_owned(), None)).collect();
+    let of_method = |method: &Method| {
+        let (min, max) = affiliate.limits.get(&(method.kind, currency)).copied().unwrap_or_default();
+        let is_outside = min.is_some_and(|min| amount < min) || max.is_some_and(|max| amount > max);
+        let found = [
+            (!method.usable, "method_unusable"),
+            (METHODS[method.kind].1.is_none_or(|rail| Rail::named(rail).is_err()), "no_rail"),
+            (amount > 0 && is_outside, "outside_limits"),
+        ];
+        let found = found.into_iter().filter(|(holds, _)| *holds);
+        found.map(|(_, code)| (code.to_owned(), Some(METHODS[method.kind].0.to_owned()))).collect::<Vec<_>>()
+    };
+    let of_methods: Vec<_> = affiliate.methods.iter().map(of_method).collect();
+    if of_methods.is_empty() {
+        all.push(("no_method".to_owned(), None));
+    }
+    if of_methods.iter().all(|found| !found.is_empty()) {
+        all.extend(of_methods.into_iter().flatten());
+    }
+    all
+}
+
+/// What a list shows of an account, whether it was planned or would be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    affiliate: String,
+    currency: String,
+    amount: i64,
+    reason: Option<String>,
+    obstacles: Vec<(String, Option<String>)>,
+    way: Option<[String; 4]>,
+}
+
+fn told(obstacles: Vec<Obstacle>) -> Vec<(String, Option<String>)> {
+    obstacles.into_iter().map(|one| (one.code.to_string(), one.method)).collect()
+}
+
+fn way(way: Way) -> [String; 4] {
+    [way.method, way.rail, way.account, way.destination]
+}
+
 /// A tenant in the database, as the world says.
 struct Tenant<'a> {
     db: &'a Db,
@@ -370,6 +419,60 @@ impl Tenant<'_> {
         decisions
     }
 
+    /// What a dry run says, row by row, in order.
+    async fn dry_rows(&self, new: NewRun, chunk: i64) -> Vec<Listed> {
+        let mut plan = self.db.store.plan_dry_open(new, chunk).await.unwrap();
+        let mut rows = Vec::new();
+        while let Some(page) = plan.rows_next().await.unwrap() {
+            rows.extend(page.into_iter().map(|row| Listed {
+                affiliate: row.affiliate,
+                currency: row.amount.currency.to_string(),
+                amount: row.amount.minor,
+                reason: row.reason.map(|reason| reason.to_string()),
+                obstacles: told(row.obstacles),
+                way: row.way.map(way),
+            }));
+        }
+        plan.end().await.unwrap();
+        rows.sort();
+        rows
+    }
+
+    /// The same of a run that was planned, by pages.
+    async fn shown(&self, run: RunId, page: i64) -> Vec<Listed> {
+        let store = &self.db.store;
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let payouts = store.payouts_page(run, PayoutFilter::All, after, page).await.unwrap();
+            let Some(last) = payouts.last() else { break };
+            after = Some(last.payout);
+            rows.extend(payouts.into_iter().map(|row| Listed {
+                affiliate: row.affiliate,
+                currency: row.amount.currency.to_string(),
+                amount: row.amount.minor,
+                reason: None,
+                obstacles: Vec::new(),
+                way: Some(way(row.way)),
+            }));
+        }
+        let (row, mut after) = (store.run_find(run).await.unwrap().unwrap(), None);
+        loop {
+            let excluded = store.exclusions_page(&row, after, page).await.unwrap();
+            let Some(last) = excluded.last() else { break };
+            after = Some(last.affiliate_id);
+            rows.extend(excluded.into_iter().map(|row| Listed {
+                affiliate: row.affiliate,
+                currency: row.amount.currency.to_string(),
+                amount: row.amount.minor,
+                reason: Some(row.reason.to_string()),
+                obstacles: told(row.now),
+                way: None,
+            }));
+        }
+        rows.sort();
+        rows
+    }
+
     async fn carried(&self) -> BTreeMap<Account, i64> {
         let rows: Vec<(i64, String, i64)> =
             sqlx::query_as("SELECT affiliate_id, currency::text, carried_minor FROM account WHERE tenant_id = $1 AND carried_minor <> 0")
@@ -491,6 +594,7 @@ async fn follow(db: &Db, name: &str, world: &World) {
         let new =
             NewRun { tenant: tenant.id, period: PERIODS[at].parse().unwrap(), sequence: 1, minimum: handling.minimum };
         let dry = db.store.plan_dry(new, handling.chunk).await.unwrap();
+        let dry_rows = tenant.dry_rows(new, handling.chunk).await;
         let (run, fresh) = db.store.run_create(new).await.unwrap();
         assert!(fresh);
         let run = run.id;
@@ -526,6 +630,14 @@ async fn follow(db: &Db, name: &str, world: &World) {
         let mut foreseen = BTreeMap::new();
         (0..world.affiliates.len()).for_each(|affiliate| foreseen.extend(foreseeing.decide(world, at, affiliate)));
         assert_eq!(dry, grouped(&foreseen), "the dry run");
+        assert_eq!(tenant.shown(run, handling.chunk).await, dry_rows, "the dry run is the plan, row by row");
+        for row in &dry_rows {
+            let currency = CURRENCIES.iter().position(|(code, _)| *code == row.currency).unwrap();
+            let affiliate = &world.affiliates[row.affiliate[1..].parse::<usize>().unwrap()];
+            let all = obstacles(affiliate, currency, row.amount, minimum(handling.minimum, currency));
+            assert_eq!(row.obstacles, all, "{row:?}");
+            assert_eq!(row.reason.as_ref(), all.first().map(|(code, _)| code), "the first is what the plan counts");
+        }
         assert_eq!(foreseen, decided);
         let expected: BTreeMap<_, _> =
             books.carried.iter().filter(|(_, minor)| **minor != 0).map(|(account, minor)| (*account, *minor)).collect();

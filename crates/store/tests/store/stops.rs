@@ -3,7 +3,7 @@
 use crate::support::{Db, paid, rail, refused, unknown};
 use payfleet_domain::{BatchId, BatchState, Epoch, HoldReason, Outcome, Role, RunId, TokenHash};
 use payfleet_store::{
-    CloseVerdict, ControlLifted, ControlSet, Decision, HoldError, IntentRefused, LeasedBatch, RunControls,
+    CloseVerdict, ControlLifted, ControlSet, Decision, HoldError, Intent, IntentRefused, LeasedBatch, RunControls,
     StopConfirmed, StopCounts, StopProgress, StopSeen,
 };
 
@@ -60,6 +60,55 @@ async fn a_stop_is_over_when_every_lessee_that_may_send_has_confirmed_it() {
     db.store.run_cancel(run).await.unwrap();
     db.store.run_cancel(run).await.unwrap();
     assert_eq!(look(&db, &sending).await, [seen(&sending, true, 3, true)], "cancelled once");
+    db.drop().await;
+}
+
+/// Stops a run while an intent of it is being written, and begins another one while the stop waits. Returns what the stop says and what that one came to.
+async fn stopped_between<T: Send + 'static>(
+    db: &Db,
+    run: RunId,
+    stop: impl Future<Output = T> + Send + 'static,
+) -> (T, Result<Intent, IntentRefused>) {
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let mut written = db.sql.begin().await.unwrap();
+    for lock in ["SELECT pg_advisory_xact_lock_shared(1346764807, $1::int)", "SELECT FROM run WHERE id = $1 FOR SHARE"]
+    {
+        sqlx::query(lock).bind(run.0).execute(&mut *written).await.unwrap();
+    }
+    let stop = tokio::spawn(stop);
+    db.until_waiting(1).await;
+    let store = db.store.clone();
+    let intent = async move { store.intent_write(leased.lease, "w", rail("sandbox-payout"), false).await.unwrap() };
+    let mut intent = tokio::spawn(intent);
+    tokio::select! {
+        passed = &mut intent => panic!("an intent went past the stop that waits: {passed:?}"),
+        () = db.until_waiting(2) => {}
+    }
+    written.commit().await.unwrap();
+    (stop.await.unwrap(), intent.await.unwrap())
+}
+
+/// Share locks on a row that overlap would keep a stop waiting for as long as there are some.
+#[tokio::test]
+async fn whoever_stops_a_run_waits_for_the_intents_before_it_and_for_none_after_it() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 1).await;
+    let store = db.store.clone();
+    let ((), after) = stopped_between(&db, run, async move { store.run_pause(run, "now").await.unwrap() }).await;
+    assert_eq!(after.unwrap_err(), IntentRefused::RunStopped);
+    let run = db.run(db.tenant("u", "sandbox-payout", 2).await, "2026-01", 1).await;
+    let store = db.store.clone();
+    let (cancelled, after) = stopped_between(&db, run, async move { store.run_cancel(run).await.unwrap() }).await;
+    assert_eq!((cancelled, after.unwrap_err()), (2, IntentRefused::RunStopped));
+    let tenant = db.tenant("v", "sandbox-payout", 2).await;
+    let run = db.run(tenant, "2026-01", 1).await;
+    let name: String = db.scalar("SELECT external_id FROM affiliate ORDER BY id DESC LIMIT 1 OFFSET 1").await;
+    let store = db.store.clone();
+    let hold = async move { store.affiliate_hold(tenant, &name, "fraud").await.unwrap() };
+    let (held, after) = stopped_between(&db, run, hold).await;
+    assert_eq!(held, ControlSet { was_set: false, unsent: 1, perhaps_sent: 0 });
+    assert_eq!(after.unwrap_err(), IntentRefused::Split);
     db.drop().await;
 }
 
@@ -198,11 +247,11 @@ async fn whoever_was_put_on_hold_after_the_plan_is_not_paid_and_the_others_are()
         let decided = db.store.hold_decide(payouts[0], Decision::NotPaid, TokenHash([0; 32])).await;
         assert!(decided.is_err(), "a control is lifted, not decided");
         // One goes on by itself; what is lifted is paid once.
-        let lifted = db.store.affiliate_release(tenant, "a4", false).await.unwrap();
+        let lifted = db.store.affiliate_release(tenant, "a4").await.unwrap();
         assert_eq!((lifted.go_on, lifted.cancelled), (1, 0), "{name}");
         assert_eq!(db.store.payout_release(payouts[4]).await.unwrap().go_on, 1);
         assert!(db.store.payout_release(payouts[4]).await.is_err(), "it is not stopped any more");
-        assert!(db.store.affiliate_release(tenant, "a4", false).await.is_err(), "it is not on hold any more");
+        assert!(db.store.affiliate_release(tenant, "a4").await.is_err(), "it is not on hold any more");
         assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::NotYet, "{name}: they are to be paid");
         for batch in db.batches(run).await {
             if let Some(leased) = db.try_lease(batch).await {
@@ -214,7 +263,7 @@ async fn whoever_was_put_on_hold_after_the_plan_is_not_paid_and_the_others_are()
         assert_eq!(db.states(run).await, "held 1, paid 5", "{name}");
         assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled, "{name}");
         // The run is over: its money is due again.
-        let lifted = db.store.affiliate_release(tenant, "a1", false).await.unwrap();
+        let lifted = db.store.affiliate_release(tenant, "a1").await.unwrap();
         assert_eq!((lifted.go_on, lifted.cancelled), (0, 1), "{name}");
         assert_eq!(db.states(run).await, "cancelled 1, paid 5", "{name}");
         db.assert_ledger().await;
@@ -232,7 +281,7 @@ async fn a_cancel_releases_what_controls_hold() {
     assert_eq!(db.states(run).await, "held 1, planned 2");
     assert_eq!(db.store.run_cancel(run).await.unwrap(), 3);
     assert_eq!(db.states(run).await, "cancelled 3");
-    assert_eq!(db.store.affiliate_release(tenant, "a2", false).await.unwrap(), ControlLifted::default());
+    assert_eq!(db.store.affiliate_release(tenant, "a2").await.unwrap(), ControlLifted::default());
     db.assert_ledger().await;
     db.drop().await;
 }

@@ -60,6 +60,7 @@ async fn a_run_of_the_first_release_goes_on_to_its_end() {
     assert_eq!(db.store.schema_state().await.unwrap(), SchemaState::Current);
 
     let run = RunId(1);
+    crate::views::assert_outcomes(&db, run).await;
     let [_, sent, ready, taken] = db.batches(run).await[..] else { panic!("four batches") };
     let again = db.lease(sent).await;
     assert_eq!(next_step(rail(&again.rail), &again.facts), NextStep::Submit, "under the same key");
@@ -67,12 +68,15 @@ async fn a_run_of_the_first_release_goes_on_to_its_end() {
     assert_eq!(db.record(&again, &intent, paid).await.state, BatchState::Done);
     assert_eq!(db.pay(ready, paid).await.state, BatchState::Done);
     let waits = db.lease(taken).await;
-    let NextStep::WaitUntil(until) = next_step(rail(&waits.rail), &waits.facts) else { panic!("{:?}", waits.facts) };
+    let NextStep::AwaitStatement(until) = next_step(rail(&waits.rail), &waits.facts) else {
+        panic!("{:?}", waits.facts)
+    };
     assert_eq!(until, waits.facts.first_sent_at.unwrap() + rail("sandbox-file").news_within);
     for (n, payout) in db.payouts(run).await[6..].iter().enumerate() {
         db.line_read("sandbox-file", db.line(*payout, &format!("bank-{n}")).await).await;
     }
     assert_eq!(db.states(run).await, "paid 8");
+    crate::views::assert_outcomes(&db, run).await;
     assert_eq!(db.store.run_close(run).await.unwrap(), CloseVerdict::Settled);
     db.assert_ledger().await;
     db.drop().await;

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use payfleet_domain::{BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId};
+use payfleet_domain::{
+    AttemptResult, BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunId,
+};
 use payfleet_store::{ControlError, ControlLifted, ControlSet, IntentRefused, StoreError};
 
 use super::{Attempt, Batch, Held, Memory};
@@ -222,7 +224,7 @@ impl Memory {
         let mut up = Some(id);
         let mut did_nothing = true;
         while let Some(batch) = up.map(|id| &self.batches[&id]) {
-            did_nothing &= batch.attempts.values().all(|attempt| attempt.result == Some("not_executed"));
+            did_nothing &= batch.attempts.values().all(|attempt| attempt.result == Some(AttemptResult::NotExecuted));
             up = batch.parent;
         }
         let is_known = is_told

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use payfleet_domain::{
-    AlarmKind, AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers, Money, Movement,
-    PayoutId, PayoutState, Rail, RunId, RunState, TenantId,
+    AlarmKind, AttemptNo, AttemptResult, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers,
+    Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId,
 };
 use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, Report, RunRow, StoreError};
 use time::OffsetDateTime;
@@ -114,7 +114,7 @@ impl Held {
 struct Attempt {
     opened_at: OffsetDateTime,
     may_arrive_until: OffsetDateTime,
-    result: Option<&'static str>,
+    result: Option<AttemptResult>,
     /// Under which it was opened.
     epoch: Epoch,
     /// Of a request that nobody here has made.
@@ -124,11 +124,11 @@ struct Attempt {
 impl Attempt {
     /// A request that nobody here has made, as old as its run.
     fn nobodys(opened_at: OffsetDateTime, may_arrive_until: OffsetDateTime, epoch: Epoch) -> Attempt {
-        Attempt { opened_at, may_arrive_until, result: Some("unknown"), epoch, is_nobodys: true }
+        Attempt { opened_at, may_arrive_until, result: Some(AttemptResult::Unknown), epoch, is_nobodys: true }
     }
 
     fn is_alive(&self) -> bool {
-        matches!(self.result, None | Some("unknown"))
+        AttemptResult::is_alive(self.result)
     }
 }
 
@@ -163,7 +163,7 @@ impl Batch {
     fn supersede(&mut self, now: OffsetDateTime) {
         for attempt in self.attempts.values_mut() {
             if attempt.is_alive() && attempt.may_arrive_until < now {
-                attempt.result = Some("superseded");
+                attempt.result = Some(AttemptResult::Superseded);
             }
         }
     }
@@ -272,6 +272,7 @@ impl Memory {
                     affiliate: affiliate.name.clone(),
                     amount: Money { minor: payout.amount_minor, currency: Memory::currency() },
                     destination: affiliate.name.clone(),
+                    reference: payout.reference.clone().map(Reference),
                 }
             })
             .collect()

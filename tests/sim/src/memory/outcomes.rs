@@ -1,13 +1,13 @@
 //! Guards G3 and G4, splits and holds, as `store` has them.
 
 use payfleet_domain::{
-    AlarmKind, AttemptNo, BatchId, BatchState, HoldReason, Movement, OlderAttempts, Outcome, PayoutEvent, PayoutId,
-    PayoutState, RefusalCode, RefusalKind, RefusalVerdict, RunId, RunState, refusal_verdict,
+    AlarmKind, AttemptNo, AttemptResult, BatchId, BatchStanding, BatchState, HoldReason, Movement, OlderAttempts,
+    Outcome, PayoutEvent, PayoutId, PayoutState, RefusalVerdict, RunId, RunState, one_may_spoil, refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
 use super::controls::Part;
-use super::{Batch, Memory, Teller};
+use super::{Attempt, Batch, Memory, Teller};
 
 type News<'a> = Vec<(PayoutId, &'a str)>;
 
@@ -90,10 +90,13 @@ impl Memory {
         moved
     }
 
-    fn is_alive(&self, batch: &Batch, than: Option<AttemptNo>) -> bool {
+    fn older(&self, batch: &Batch, than: Option<AttemptNo>) -> OlderAttempts {
         let opened = than.and_then(|n| batch.attempts.get(&n.0)).map_or(self.now, |attempt| attempt.opened_at);
         let others = batch.attempts.iter().filter(|(n, _)| than.is_none_or(|than| than.0 != **n));
-        others.into_iter().any(|(_, attempt)| attempt.is_alive() && attempt.may_arrive_until > opened)
+        match others.into_iter().any(|(_, attempt)| attempt.is_alive() && attempt.may_arrive_until > opened) {
+            true => OlderAttempts::MayStillArrive,
+            false => OlderAttempts::AllDead,
+        }
     }
 
     pub(super) fn record(&mut self, report: &Report) -> Result<Recorded, StoreError> {
@@ -129,24 +132,18 @@ impl Memory {
         let (mut refused, mut split) = (0, false);
         if !refusals.is_empty() {
             let verdict = match report.attempt {
-                None => match report.epoch == batch.epoch && (batch.rail.pins_refusals || !self.is_alive(&batch, None))
-                {
-                    true => RefusalVerdict::Final,
-                    false => RefusalVerdict::StillUnknown,
-                },
+                None => {
+                    let attempts = self.older(&batch, None);
+                    refusal_verdict(batch.rail, report.epoch == batch.epoch, attempts)
+                }
                 Some(attempt) => {
                     let newest = attempt.0 == batch.attempt && batch.state != BatchState::Split;
-                    let older = match self.is_alive(&batch, Some(attempt)) {
-                        true => OlderAttempts::MayStillArrive,
-                        false => OlderAttempts::AllDead,
-                    };
-                    refusal_verdict(batch.rail, newest, older)
+                    refusal_verdict(batch.rail, newest, self.older(&batch, Some(attempt)))
                 }
             };
-            let payees = refusals.iter().all(|(_, code)| RefusalCode::new(code).kind() == RefusalKind::Payee);
-            let one_may_spoil = batch.payouts() > 1 && batch.state == BatchState::Sending && payees;
+            let may_spoil = one_may_spoil(batch.state, batch.payouts(), refusals.iter().map(|(_, code)| *code));
             match verdict {
-                RefusalVerdict::Final if report.refused_whole && one_may_spoil => split = true,
+                RefusalVerdict::Final if report.refused_whole && may_spoil => split = true,
                 RefusalVerdict::Final => {
                     // The answer to one request says nothing of the payment that the rail accepted by another.
                     let is_accepted = |id: &PayoutId| self.payouts[id].state == PayoutState::Accepted;
@@ -169,12 +166,7 @@ impl Memory {
         });
         self.move_all(&lost, PayoutEvent::LoseTrack);
         if let Some(attempt) = report.attempt {
-            let none_executed = report.outcomes.iter().all(|(_, outcome)| *outcome == Outcome::NotExecuted);
-            let result = match (has_lost, none_executed) {
-                (true, _) => "unknown",
-                (false, true) => "not_executed",
-                (false, false) => "answered",
-            };
+            let result = AttemptResult::of(has_lost, report.outcomes.iter().map(|(_, outcome)| outcome));
             let opened_at = self.batches[&report.batch].attempts.get(&attempt.0).map(|attempt| attempt.opened_at);
             for (id, other) in &mut self.batches {
                 if (*id == report.batch || other.parent == Some(report.batch))
@@ -237,34 +229,19 @@ impl Memory {
     fn advance(&mut self, report: &Report, lost_track: bool) -> Result<BatchState, StoreError> {
         let now = self.now;
         let batch = self.batch(report.batch)?.clone();
-        let states: Vec<PayoutState> = self.in_batch(&batch).iter().map(|id| self.payouts[id].state).collect();
-        let count = |state: PayoutState| states.iter().filter(|other| **other == state).count();
-        let alive = batch.attempts.values().filter(|attempt| attempt.is_alive()).count();
-        let unknown = count(PayoutState::Unknown);
         let is_lessee = report.epoch == batch.epoch;
-        let next = if !batch.state.is_open() && batch.state != BatchState::Held {
-            batch.state
-        } else if count(PayoutState::Planned) + unknown > 0 {
-            if is_lessee && unknown + alive == 0 { BatchState::Ready } else { batch.state }
-        } else if count(PayoutState::Accepted) > 0 {
-            BatchState::Accepted
-        } else if count(PayoutState::Held) > 0 {
-            BatchState::Held
-        } else {
-            BatchState::Done
-        };
+        let next = batch.state.after_news(&self.standing(&batch), is_lessee);
         if next != batch.state {
             batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
         }
-        let progressed =
-            report.outcomes.iter().any(|(_, outcome)| !matches!(outcome, Outcome::NotExecuted | Outcome::Unknown));
+        let progressed = report.outcomes.iter().any(|(_, outcome)| outcome.is_news());
         let batch = self.batch(report.batch)?;
         if matches!(next, BatchState::Done | BatchState::Accepted) {
             batch
                 .attempts
                 .values_mut()
                 .filter(|attempt| attempt.is_alive())
-                .for_each(|attempt| attempt.result = Some("superseded"));
+                .for_each(|attempt| attempt.result = Some(AttemptResult::Superseded));
         }
         batch.state = next;
         batch.first_sent_at = match next {
@@ -321,20 +298,20 @@ impl Memory {
         Ok(Some(held))
     }
 
+    fn standing(&self, batch: &Batch) -> BatchStanding {
+        let has = |state: PayoutState| self.in_batch(batch).iter().any(|id| self.payouts[id].state == state);
+        BatchStanding {
+            is_unanswered: has(PayoutState::Planned) || has(PayoutState::Unknown),
+            is_under_way: has(PayoutState::Unknown) || batch.attempts.values().any(Attempt::is_alive),
+            has_accepted: has(PayoutState::Accepted),
+            has_held: has(PayoutState::Held),
+        }
+    }
+
     /// Moves a batch with nothing unanswered to where its payouts say.
     pub(super) fn settle_held(&mut self, id: BatchId) {
         let Some(batch) = self.batches.get(&id) else { return };
-        let states: Vec<PayoutState> = self.in_batch(batch).iter().map(|id| self.payouts[id].state).collect();
-        let any = |wanted: &[PayoutState]| states.iter().any(|state| wanted.contains(state));
-        let is_over = matches!(batch.state, BatchState::Split | BatchState::Cancelled);
-        if is_over || any(&[PayoutState::Planned, PayoutState::Unknown]) {
-            return;
-        }
-        let next = match (any(&[PayoutState::Accepted]), any(&[PayoutState::Held])) {
-            (true, _) => BatchState::Accepted,
-            (false, true) => BatchState::Held,
-            (false, false) => BatchState::Done,
-        };
+        let Some(next) = batch.state.settled(&self.standing(batch)) else { return };
         let now = self.now;
         if let Some(batch) = self.batches.get_mut(&id) {
             batch.state = next;

@@ -1,8 +1,8 @@
 //! What people decide, as `store` has it: the rule of two, and from when on it may be said that a payout was not paid.
 
 use payfleet_domain::{
-    BatchId, Effect, HoldFacts, Movement, NotPaid, PayoutEvent, PayoutId, PayoutState, PersonId, RunId, SamePerson,
-    Word, hear,
+    AttemptResult, BatchId, Effect, HoldFacts, Movement, NotPaid, PayoutEvent, PayoutId, PayoutState, PersonId, RunId,
+    SamePerson, Word, hear,
 };
 use payfleet_store::{ConfirmError, Decision, Heard, HoldError, HoldSaid, RailAccount};
 
@@ -70,7 +70,7 @@ impl Memory {
         let mut may_arrive_until = None;
         let mut of = Some(batch);
         while let Some(batch) = of.map(|id| &self.batches[&id]) {
-            let sent = batch.attempts.values().filter(|attempt| attempt.result != Some("not_executed"));
+            let sent = batch.attempts.values().filter(|attempt| attempt.result != Some(AttemptResult::NotExecuted));
             may_arrive_until = may_arrive_until.max(sent.map(|attempt| attempt.may_arrive_until).max());
             of = batch.parent;
         }

@@ -1,0 +1,98 @@
+//! What became of a run's payouts, in counts.
+
+use payfleet_domain::{Currency, PayoutState, RunId};
+use sqlx::Row;
+
+use crate::batch::{currency, word};
+use crate::connect::{Step, Store, StoreError, detached};
+
+/// Payouts of one state and currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutcomeCount {
+    /// Where they stand.
+    pub state: PayoutState,
+    /// In which currency.
+    pub currency: Currency,
+    /// How many.
+    pub payouts: i64,
+    /// Their sum in minor units.
+    pub amount_minor: i128,
+}
+
+/// How often a code occurs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeCount {
+    /// A refusal code, a reason for a hold, or what a batch last failed with.
+    pub code: String,
+    /// On which rail.
+    pub rail: String,
+    /// How many payouts.
+    pub payouts: i64,
+}
+
+impl Store {
+    /// What became of a run's payouts, by state and currency. Reads each of them once: a few tenths of a second for a million.
+    pub async fn run_outcomes(&self, run: RunId) -> Result<Vec<OutcomeCount>, StoreError> {
+        let pool = self.pool.clone();
+        let (first, last) = run.payouts();
+        detached(async move {
+            let read = "run_outcomes";
+            let rows = sqlx::query(
+                "-- run_outcomes
+                 SELECT state, currency, count(*) AS payouts, sum(amount_minor)::text AS minor FROM payout
+                  WHERE id BETWEEN $1 AND $2 GROUP BY state, currency ORDER BY state, currency",
+            )
+            .bind(first.0)
+            .bind(last.0)
+            .fetch_all(&pool)
+            .await
+            .step(read)?;
+            let count = |row: &sqlx::postgres::PgRow| {
+                let minor: String = row.try_get("minor").step(read)?;
+                let minor =
+                    minor.parse().map_err(|error| StoreError::Broken(format!("a sum of `{minor}`: {error}")))?;
+                Ok(OutcomeCount {
+                    state: word(row, "state")?,
+                    currency: currency(row, "currency")?,
+                    payouts: row.try_get("payouts").step(read)?,
+                    amount_minor: minor,
+                })
+            };
+            rows.iter().map(count).collect()
+        })
+        .await
+    }
+
+    /// What went wrong in a run, by code, most frequent first. Looks at what was refused or is held, and into batches
+    /// that are tried again.
+    pub async fn run_codes(&self, run: RunId) -> Result<Vec<CodeCount>, StoreError> {
+        let pool = self.pool.clone();
+        let (first, last) = run.payouts();
+        detached(async move {
+            let codes: Vec<(String, String, i64)> = sqlx::query_as(
+                "-- run_codes
+                 SELECT code, rail, sum(payouts)::bigint FROM (
+                   SELECT p.code, b.rail, count(*) AS payouts
+                     FROM payout p JOIN batch b ON b.run_id = $3 AND b.state <> 'split'
+                                               AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                    WHERE p.id BETWEEN $1 AND $2 AND p.code IS NOT NULL GROUP BY p.code, b.rail
+                   UNION ALL
+                   -- Of a batch that is tried again: those without an answer, not those that have one meanwhile.
+                   SELECT b.last_code, b.rail, count(*)
+                     FROM batch b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                    WHERE b.run_id = $3 AND b.state IN ('ready', 'sending') AND b.last_code IS NOT NULL
+                      AND p.id BETWEEN $1 AND $2 AND p.code IS NULL AND p.state IN ('planned', 'unknown')
+                    GROUP BY b.id) AS c
+                  GROUP BY code, rail ORDER BY 3 DESC, 1, 2",
+            )
+            .bind(first.0)
+            .bind(last.0)
+            .bind(run.0)
+            .fetch_all(&pool)
+            .await
+            .step("run_codes")?;
+            Ok(codes.into_iter().map(|(code, rail, payouts)| CodeCount { code, rail, payouts }).collect())
+        })
+        .await
+    }
+}
