@@ -2,6 +2,7 @@
 //! The fuzz targets of `tests/fuzz` call them, and the test `corpus` calls them with what is kept there.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use futures_util::{FutureExt, StreamExt};
 use payfleet_domain::{
@@ -31,23 +32,26 @@ pub fn hint(bytes: &[u8]) {
 
 /// A file to import, of ours and of two other systems. An error names its line and column; what is well-formed CSV is read as the `csv` crate reads it.
 pub fn csv(bytes: &[u8]) {
-    let presets = ["impact", "post-affiliate-pro"].map(|name| Mapping::open(name).expect("a preset"));
-    let ours = How::default();
-    let theirs = presets.map(|mapping| How { map: Some(mapping), set: vec![currency()], ..How::default() });
+    let (ours, [impact, post_affiliate_pro]) = (How::default(), &*PRESETS);
     let judged = [
         payfleet_coordinator::hostile::affiliates(bytes.to_owned(), &ours),
         payfleet_coordinator::hostile::commissions(bytes.to_owned(), &ours),
-        payfleet_coordinator::hostile::commissions(bytes.to_owned(), &theirs[0]),
-        payfleet_coordinator::hostile::commissions(bytes.to_owned(), &theirs[1]),
-        payfleet_coordinator::hostile::affiliates(bytes.to_owned(), &theirs[1]),
+        payfleet_coordinator::hostile::commissions(bytes.to_owned(), impact),
+        payfleet_coordinator::hostile::commissions(bytes.to_owned(), post_affiliate_pro),
+        payfleet_coordinator::hostile::affiliates(bytes.to_owned(), post_affiliate_pro),
     ];
     judged.into_iter().filter_map(Result::err).for_each(|report| every_line_has_a_place(&report, bytes));
     as_the_csv_crate(bytes);
 }
 
-fn currency() -> (String, String) {
-    ("currency".to_owned(), "EUR".to_owned())
-}
+/// Two presets, with the currency that one of them does not say.
+static PRESETS: LazyLock<[How; 2]> = LazyLock::new(|| {
+    ["impact", "post-affiliate-pro"].map(|name| How {
+        map: Some(Mapping::open(name).expect("a preset")),
+        set: vec![("currency".to_owned(), "EUR".to_owned())],
+        ..How::default()
+    })
+});
 
 /// A report on a file that is called FILE: one line for each problem, with a line that there is and a column, and how many there are.
 fn every_line_has_a_place(report: &str, bytes: &[u8]) {

@@ -1,4 +1,5 @@
-//! Amounts as people write them, made plain: digits with a decimal point. Nothing is guessed: a mark that was not said is an error that says how to say it.
+//! Amounts as people write them, made plain: digits with a decimal point. Nothing is guessed: a mark that was not said
+//! is an error that says how to say it.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,8 @@ use crate::shown::shown;
 pub struct Marks {
     /// Between units and decimals.
     pub decimal: char,
-    /// Between groups of three digits, if there is any. A space stands for each kind of space that does not break a line too.
+    /// Between groups of three digits, if there is any. A space stands for each kind of space that does not break a
+    /// line too.
     pub grouping: Option<char>,
     /// What may stand before or behind an amount and is no part of it, such as `€`.
     pub strip: Vec<String>,
@@ -22,7 +24,8 @@ impl Default for Marks {
 }
 
 impl Marks {
-    /// The amount with a decimal point and without anything else but a sign, or what is wrong with it. Whether the rest are digits is for whoever reads it.
+    /// The amount with a decimal point and without anything else but a sign, or what is wrong with it. Whether the rest
+    /// are digits is for whoever reads it.
     pub(crate) fn plain<'a>(&self, text: &'a str) -> Result<Cow<'a, str>, String> {
         if self.decimal == '.' && self.grouping.is_none() && self.strip.is_empty() {
             return if text.contains(',') { Err(self.advice(text)) } else { Ok(Cow::Borrowed(text)) };
@@ -77,7 +80,8 @@ impl Marks {
         if let Some(grouping) = self.grouping {
             let decimal = self.decimal;
             return format!(
-                "{value} is not written as was said: `{decimal}` before decimals, and `{grouping}` between whole groups of three digits"
+                "{value} is not written as was said: `{decimal}` before decimals, and `{grouping}` between whole \
+                 groups of three digits"
             );
         }
         match (self.decimal, point, comma) {
@@ -86,10 +90,12 @@ impl Marks {
             }
             (',', ..) => format!("{value} has a point, and the decimal mark is a comma; correct one of the two"),
             (_, Some(point), Some(comma)) if point < comma => format!(
-                "{value} has a decimal comma, and points between thousands; say --decimal , and write `grouping = \".\"` {in_a_map}"
+                "{value} has a decimal comma, and points between thousands; say --decimal , and write `grouping = \
+                 \".\"` {in_a_map}"
             ),
             (_, None, Some(comma)) if text.matches(',').count() == 1 && is_thousand(comma) => format!(
-                "{value} may be a thousand or a decimal comma; say --decimal , if it is decimal, else write `grouping = \",\"` {in_a_map}"
+                "{value} may be a thousand or a decimal comma; say --decimal , if it is decimal, else write \
+                 `grouping = \",\"` {in_a_map}"
             ),
             (_, None, Some(_)) if text.matches(',').count() == 1 => {
                 format!("{value} has a decimal comma; say --decimal ,")

@@ -7,7 +7,8 @@ use crate::rows::How;
 /// How a file is written, where it should not be recognised.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct ReadArgs {
-    /// How letters are written: utf-8, utf-16, windows-1252, macintosh or another name of the WHATWG's list [default: recognised]
+    /// How letters are written: utf-8, utf-16, windows-1252, macintosh or another name of the WHATWG's list [default:
+    /// recognised]
     #[arg(long, env = "PAYFLEET_ENCODING", value_name = "NAME", value_parser = encoding)]
     pub encoding: Option<&'static Encoding>,
     /// What separates fields: `;`, `|`, another sign, or the word comma, semicolon, tab or bar [default: recognised]

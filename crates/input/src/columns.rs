@@ -11,12 +11,15 @@ use crate::shown::{cut, is_unseen, shown};
 pub(crate) struct Columns {
     names: Vec<String>,
     places: Vec<Option<usize>>,
+    /// Places of fields that the header has no name for.
+    nameless: Vec<usize>,
     /// What the columns of ours are called in messages.
     titles: Vec<String>,
 }
 
 impl Columns {
-    /// Finds the columns, or says everything that is wrong with the header. Columns that are set have their value from elsewhere.
+    /// Finds the columns, or says everything that is wrong with the header. Columns that are set have their value from
+    /// elsewhere.
     pub(crate) fn find(header: &Record<'_>, kind: &'static FileKind, set: &[&str]) -> Result<Columns, Problems> {
         let names = names(header);
         if let Some(what) = wrong_file(&names, kind, set) {
@@ -45,14 +48,15 @@ impl Columns {
             problem(name, "the column is missing; add it to the header and to every row".to_owned());
         }
         let titles = kind.columns.iter().map(|&name| name.to_owned()).collect();
-        if problems.is_empty() { Ok(Columns { names, places, titles }) } else { Err(problems) }
+        let nameless = (0..names.len()).filter(|place| names[*place].is_empty()).collect();
+        if problems.is_empty() { Ok(Columns { names, places, nameless, titles }) } else { Err(problems) }
     }
 
     /// Of a file that a mapping reads, with what is read of it.
     pub(crate) fn mapped(names: Vec<String>, kind: &'static FileKind, plan: &Plan) -> Columns {
         let title = |(wanted, column): (usize, &&str)| plan.title(wanted, &names).unwrap_or(column).to_owned();
         let titles = kind.columns.iter().enumerate().map(title).collect();
-        Columns { names, places: Vec::new(), titles }
+        Columns { names, places: Vec::new(), nameless: Vec::new(), titles }
     }
 
     /// What stands in the header.
@@ -71,8 +75,8 @@ impl Columns {
     }
 
     /// Places of fields that the header has no name for.
-    pub(crate) fn nameless(&self) -> impl Iterator<Item = usize> {
-        self.names.iter().enumerate().filter(|(_, name)| name.is_empty()).map(|(place, _)| place)
+    pub(crate) fn nameless(&self) -> &[usize] {
+        &self.nameless
     }
 
     /// What the wanted columns are called.

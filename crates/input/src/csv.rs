@@ -1,12 +1,15 @@
-//! A strict CSV reader (RFC 4180): what is not well-formed is an error with its line and field, where a lenient reader would guess, and guess
-//! at money. It reads bytes and knows nothing of columns.
+//! A strict CSV reader (RFC 4180): what is not well-formed is an error with its line and field, where a lenient reader
+//! would guess, and guess at money. It reads bytes and knows nothing of columns.
 //!
-//! The splitting is ours for that reason alone: the `csv` crate, which is right for data that one has written oneself, takes any bytes for a table. It
-//! reads `"1"0.00` as 10.00, and of a quote that is never closed it makes one field of the rest of the file. It has no switch for either.
+//! The splitting is ours for that reason alone: the `csv` crate, which is right for data that one has written oneself,
+//! takes any bytes for a table. It reads `"1"0.00` as 10.00, and of a quote that is never closed it makes one field of
+//! the rest of the file. It has no switch for either.
 
 use std::io::{self, BufRead, Read};
+use std::ops::Range;
 
-/// The longest row, in bytes, that is read. Far above any real one; an open quote must not swallow the rest of a file into memory.
+/// The longest row, in bytes, that is read. Far above any real one; an open quote must not swallow the rest of a file
+/// into memory.
 const ROW_MAX: usize = 64 * 1024;
 
 /// A row: its fields, unquoted.
@@ -28,9 +31,22 @@ impl<'a> Record<'a> {
 
     /// A field; empty beyond the last.
     pub fn field(&self, at: usize) -> &'a [u8] {
-        let Some(&end) = self.ends.get(at) else { return &[] };
+        &self.text[self.span(at)]
+    }
+
+    /// Where in the text a field is.
+    pub(crate) fn span(&self, at: usize) -> Range<usize> {
+        let Some(&end) = self.ends.get(at) else { return 0..0 };
         let begin = if at == 0 { 0 } else { self.ends[at - 1] + self.gap };
-        &self.text[begin..end]
+        begin..end
+    }
+
+    /// The text of all fields, if it is of nothing but what is seen in ASCII: as almost all rows are, which are judged
+    /// at once then.
+    pub(crate) fn plain(&self) -> Option<&'a str> {
+        let text = &self.text[..self.ends.last().copied().unwrap_or(0)];
+        let is_plain = text.iter().fold(true, |is_plain, byte| is_plain & matches!(byte, b' '..=b'~'));
+        if is_plain { std::str::from_utf8(text).ok() } else { None }
     }
 
     /// All fields.
@@ -139,7 +155,8 @@ impl<R: BufRead> CsvReader<R> {
             } else {
                 while let Some(&byte) = self.raw.get(at).filter(|byte| **byte != self.delimiter && **byte != b'\n') {
                     if byte == b'"' {
-                        let what = "a quote inside a field that does not begin with one; put the field in quotes and double those inside";
+                        let what = "a quote inside a field that does not begin with one; put the field in quotes and \
+                             double those inside";
                         return Err(malformed(self.ends.len(), what, false));
                     }
                     self.text.push(byte);
@@ -166,7 +183,8 @@ impl<R: BufRead> CsvReader<R> {
         }
     }
 
-    /// Reads a field from behind its opening quote, over several lines if need be. Returns the place behind its closing quote.
+    /// Reads a field from behind its opening quote, over several lines if need be. Returns the place behind its closing
+    /// quote.
     fn quoted_field(&mut self, line: u64, mut at: usize) -> Result<usize, CsvError> {
         loop {
             match self.raw.get(at..).unwrap_or(&[]) {

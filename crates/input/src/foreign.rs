@@ -1,4 +1,5 @@
-//! What is no CSV: told by its first bytes, so that the one sentence that is said names the cause, and not what a CSV reader stumbles over.
+//! What is no CSV: told by its first bytes, so that the one sentence that is said names the cause, and not what a CSV
+//! reader stumbles over.
 
 /// What the bytes are, with the way out; nothing if they may be text.
 pub(crate) fn binary(begin: &[u8]) -> Option<&'static str> {
@@ -25,7 +26,8 @@ pub(crate) fn binary(begin: &[u8]) -> Option<&'static str> {
     }
     if begin.starts_with(OLE) {
         return Some(
-            "an Excel workbook of the old kind (.xls), or one with a password; open it, and save the sheet as `CSV UTF-8`",
+            "an Excel workbook of the old kind (.xls), or one with a password; open it, and save the sheet as `CSV \
+             UTF-8`",
         );
     }
     if begin.get(257..262) == Some(b"ustar") {

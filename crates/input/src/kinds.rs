@@ -1,4 +1,5 @@
-//! The kinds of files that people hand in, and their columns: so that a file of one kind that is given for another is told by its name.
+//! The kinds of files that people hand in, and their columns: so that a file of one kind that is given for another is
+//! told by its name.
 
 /// A kind of file.
 #[derive(Debug)]
@@ -74,4 +75,4 @@ pub static STATEMENT: FileKind = FileKind {
 pub(crate) static KINDS: [&FileKind; 3] = [&AFFILIATES, &COMMISSIONS, &STATEMENT];
 
 /// No kind has more columns.
-pub(crate) const COLUMNS_MAX: usize = 16;
+pub(crate) const COLUMNS_MAX: usize = 12;

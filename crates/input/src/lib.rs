@@ -1,5 +1,6 @@
-//! The one reader of every file that people hand in: affiliates, commissions, statements. It recognises how a file is written and says so, finds columns
-//! by their names, and splits and judges rows strictly, one by one: no file is ever held in memory, and nothing is guessed where money would be.
+//! The one reader of every file that people hand in: affiliates, commissions, statements. It recognises how a file is
+//! written and says so, finds columns by their names, and splits and judges rows strictly, one by one: no file is ever
+//! held in memory, and nothing is guessed where money would be.
 //!
 //! What the columns mean is the caller's: here nobody knows affiliates, currencies or a database.
 

@@ -146,7 +146,8 @@ impl Rows {
         Ok(Rows { csv, columns, plan, marks, writing, delimiter, rows: 0 })
     }
 
-    /// What comes next, if anything does. Rows of which every field is empty are passed over, as spreadsheets write them.
+    /// What comes next, if anything does. Rows of which every field is empty are passed over, as spreadsheets write
+    /// them.
     #[allow(clippy::should_implement_trait)] // a lending one that can fail
     pub fn next(&mut self) -> Result<Option<Row<'_>>, RowError> {
         let wrong = |faults| RowError::Wrong { faults, is_fatal: false };
@@ -235,21 +236,29 @@ impl Rows {
     /// The texts of the wanted columns.
     fn judge<'a>(&self, record: &Record<'a>) -> Result<[Option<&'a str>; COLUMNS_MAX], Faults> {
         fields(record, &self.columns, self.delimiter)?;
+        let mut values = [None; COLUMNS_MAX];
+        if let Some(line) = record.plain().filter(|_| self.columns.nameless().is_empty()) {
+            for (value, place) in values.iter_mut().zip(self.columns.places()) {
+                *value = place.and_then(|place| line.get(record.span(place)));
+            }
+            return Ok(values);
+        }
         let problem =
             |place: usize, what: String| Problem { line: record.line, column: self.columns.name(place), what };
         let mut faults = Faults::default();
-        let mut values = [None; COLUMNS_MAX];
         for (value, place) in values.iter_mut().zip(self.columns.places()) {
             if let Some(place) = *place {
-                *value = faults.keep(text(record.field(place), self.writing).map_err(|what| problem(place, what)));
+                let found = text(record.field(place), self.writing).map_err(|what| problem(place, what));
+                *value = faults.keep(found);
             }
         }
-        for place in self.columns.nameless().filter(|place| !record.field(*place).trim_ascii().is_empty()) {
-            let what = format!(
-                "{} stands in a column that the header has no name for; name it, or remove it",
-                shown(&String::from_utf8_lossy(record.field(place)))
-            );
-            faults.add(problem(place, what));
+        for &place in self.columns.nameless() {
+            let field = record.field(place);
+            if !field.trim_ascii().is_empty() {
+                let value = shown(&String::from_utf8_lossy(field));
+                let what = format!("{value} stands in a column that the header has no name for; name it, or remove it");
+                faults.add(problem(place, what));
+            }
         }
         faults.verdict().map(|()| values)
     }
@@ -259,7 +268,8 @@ impl Rows {
         if !error.get_ref().is_some_and(|inner| inner.is::<Surprise>()) {
             return RowError::Io(error);
         }
-        let what = "the input is UTF-8 from here on, and its beginning is not; name the file instead of a pipe, or say how it is written, such as \
+        let what = "the input is UTF-8 from here on, and its beginning is not; name the file instead of a pipe, or \
+             say how it is written, such as \
                     --encoding windows-1252";
         let problem = Problem { line: self.csv.line() + 1, column: "file".to_owned(), what: what.to_owned() };
         RowError::Wrong { faults: problem.into(), is_fatal: true }
@@ -358,7 +368,8 @@ fn fields(record: &Record<'_>, columns: &Columns, delimiter: u8) -> Result<(), P
     }
     let (mark, sense) = (separated_by(delimiter), if found < expected { "few" } else { "many" });
     let what = format!(
-        "the row has {found} fields and the header {expected}; look for {mark}, one too {sense}, or for a text with {mark} that is not in quotes"
+        "the row has {found} fields and the header {expected}; look for {mark}, one too {sense}, or for a text with \
+         {mark} that is not in quotes"
     );
     Err(Problem { line: record.line, column: columns.name(found.min(expected)), what })
 }

@@ -1,4 +1,5 @@
-//! What the bytes of a file say about how they are written. Of a file all bytes are looked at, piece by piece; of a pipe what can be kept back.
+//! What the bytes of a file say about how they are written. Of a file all bytes are looked at, piece by piece; of a
+//! pipe what can be kept back.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
@@ -46,11 +47,14 @@ pub(crate) struct Unwritten {
     pub(crate) what: &'static str,
 }
 
-const MIXED: &str = "some letters are UTF-8 and this one is not: two files were put together, or one was damaged; save it again as `CSV UTF-8`, or, if all \
+const MIXED: &str = "some letters are UTF-8 and this one is not: two files were put together, or one was damaged; \
+     save it again as `CSV UTF-8`, or, if all \
      of it is written so, say --encoding windows-1252";
-const NOT_WINDOWS: &str = "this letter is neither UTF-8 nor Windows-1252; in Excel save as `CSV UTF-8`, not `CSV (MS-DOS)`, or say how it is written, such as \
+const NOT_WINDOWS: &str = "this letter is neither UTF-8 nor Windows-1252; in Excel save as `CSV UTF-8`, not `CSV \
+     (MS-DOS)`, or say how it is written, such as \
      --encoding macintosh";
-const MACINTOSH: &str = "lines end as on an old Macintosh, and this letter is not UTF-8; save the file as `CSV UTF-8`, or say --encoding macintosh";
+const MACINTOSH: &str = "lines end as on an old Macintosh, and this letter is not UTF-8; save the file as `CSV \
+     UTF-8`, or say --encoding macintosh";
 const BINARY: &str = "the file is no text; export the data as CSV, in UTF-8";
 const UTF_32: &str = "the file is UTF-32; save it as `CSV UTF-8`";
 
@@ -175,8 +179,8 @@ fn is_utf_16(encoding: &'static Encoding) -> bool {
     encoding == UTF_16LE || encoding == UTF_16BE
 }
 
-/// Whether a byte is none of Windows-1252 there: one that it does not have, or a sign that is not written between two letters, and is a letter in the code
-/// pages of DOS, which `CSV (MS-DOS)` means.
+/// Whether a byte is none of Windows-1252 there: one that it does not have, or a sign that is not written between two
+/// letters, and is a letter in the code pages of DOS, which `CSV (MS-DOS)` means.
 fn is_odd(bytes: &[u8], at: usize) -> bool {
     let is_letter = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphabetic);
     match bytes[at] {
@@ -245,6 +249,7 @@ mod tests {
         assert_eq!(francois.map(|_| ()).map_err(|wrong| wrong.at), Err(14), "no sign between two letters");
         assert_eq!(found(b"a,b\rJ\x9frgen\r"), Err(5), "of an old Macintosh");
         assert_eq!(found(b"a\0b,c"), Err(1), "no text");
+        assert_eq!(found(&b"a\0\0\0".repeat(9)), Err(1), "UTF-32 without a mark");
         assert_eq!(found(b"\xff\xfe\0\0a\0\0\0"), Err(0), "UTF-32");
     }
 

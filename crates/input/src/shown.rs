@@ -1,4 +1,5 @@
-//! How values of a file are shown to people: long ones cut, and letters that nobody sees or that look like others by their number.
+//! How values of a file are shown to people: long ones cut, and letters that nobody sees or that look like others by
+//! their number.
 
 use std::borrow::Cow;
 
@@ -18,8 +19,9 @@ pub fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text with every letter made visible that is not seen, or that looks like another in a word of Latin letters: `zo<U+200B>e@example.org`. It has no
-/// line breaks, so that what quotes from a file is one line whatever the file holds.
+/// The text with every letter made visible that is not seen, or that looks like another in a word of Latin letters:
+/// `zo<U+200B>e@example.org`. It has no line breaks, so that what quotes from a file is one line whatever the file
+/// holds.
 pub fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -40,7 +42,8 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Whether nothing is seen of it, or only together with its neighbour: controls, marks of direction, joiners, any space but the usual one.
+/// Whether nothing is seen of it, or only together with its neighbour: controls, marks of direction, joiners, any space
+/// but the usual one.
 pub fn is_unseen(c: char) -> bool {
     // By their class these are seen, and they are not: a joiner, the fillers of Hangul, the empty pattern of Braille.
     const BLANK: [char; 6] = ['\u{34f}', '\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
@@ -49,7 +52,8 @@ pub fn is_unseen(c: char) -> bool {
     !c.is_ascii_graphic() && c != ' ' && (BLANK.contains(&c) || is_escaped())
 }
 
-/// Whether it is of a script whose letters are taken for Latin ones. Alone it is what it is; in a word of Latin letters it is a trap or a slip.
+/// Whether it is of a script whose letters are taken for Latin ones. Alone it is what it is; in a word of Latin letters
+/// it is a trap or a slip.
 fn is_alike(c: char) -> bool {
     matches!(u32::from(c),
         0x0300..=0x036f | 0xfe00..=0xfe0f // marks that join the letter before, such as an accent of its own

@@ -10,7 +10,8 @@ pub(crate) fn text(field: &[u8], writing: Writing) -> Result<&str, String> {
         let value = shown(&String::from_utf8_lossy(field));
         return Err(match writing.is_guess {
             true => format!(
-                "{value} is not UTF-8, as the beginning of the input is; name the file instead of a pipe, or say how it is written, such as \
+                "{value} is not UTF-8, as the beginning of the input is; name the file instead of a pipe, or say how \
+                 it is written, such as \
                  --encoding windows-1252"
             ),
             false => format!("{value} is not UTF-8; say how the file is written, such as --encoding windows-1252"),

@@ -21,13 +21,14 @@ pub enum ImportCommand {
     /// keep theirs. What a destination is follows from its method (`rails set --help`); it is checked as that, and sent
     /// as it is written. country is two letters of ISO 3166, or empty.
     ///
-    /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
-    /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
-    /// release` alone); none in min or max removes that limit; none in method retires the method of this priority. The answer counts what was
-    /// changed so.
+    /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is
+    /// 0. What is to be taken away is said: on_hold false lifts a hold that a file has set (one that a person placed
+    /// with `affiliate hold` is lifted by `affiliate release` alone); none in min or max removes that limit; none in
+    /// method retires the method of this priority. The answer counts what was changed so.
     ///
-    /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency. Who is moved to another
-    /// currency keeps the limits of the one before, for that one; limits of the new one are given with it.
+    /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency.
+    /// Who is moved to another currency keeps the limits of the one before, for that one; limits of the new one are
+    /// given with it.
     #[command(after_help = EXIT_CODES)]
     Affiliates(ImportAffiliatesArgs),
     /// Commissions and clawbacks of affiliates that are known
@@ -57,7 +58,8 @@ pub struct PresetsArgs {
 fn mapping_fields() -> String {
     let fields: Vec<String> = FIELDS.iter().map(|(field, what)| format!("  {field}\n      {what}")).collect();
     format!(
-        "Fields of a mapping file (TOML), of which any may be left out; SECTION is commissions or affiliates:\n{}\n\nExample:\n  payfleet-coordinator import presets \
+        "Fields of a mapping file (TOML), of which any may be left out; SECTION is commissions or \
+         affiliates:\n{}\n\nExample:\n  payfleet-coordinator import presets \
          impact > ours.toml\n  payfleet-coordinator import commissions --tenant acme --map ours.toml export.csv",
         fields.join("\n")
     )
@@ -93,10 +95,11 @@ pub struct ImportArgs {
     /// Marks between thousands are read only where a mapping file names them, as in grouping = "."
     #[arg(long, env = "PAYFLEET_DECIMAL", value_name = "MARK", value_parser = decimal)]
     pub decimal: Option<char>,
-    /// What another system's export means in our columns: a mapping file, or a preset: awin, cj, impact, post-affiliate-pro, rewardful, tapfiliate
+    /// What another system's export means in our columns: a mapping file, or a preset: awin, cj, impact,
+    /// post-affiliate-pro, rewardful, tapfiliate
     ///
-    /// Only the columns that a mapping names are read. `payfleet-coordinator import presets NAME` prints a preset, to be changed and used as a file;
-    /// `import presets --help` says what a mapping file is made of.
+    /// Only the columns that a mapping names are read. `payfleet-coordinator import presets NAME` prints a preset, to
+    /// be changed and used as a file; `import presets --help` says what a mapping file is made of.
     #[arg(long, env = "PAYFLEET_MAP", value_name = "PRESET|FILE.toml")]
     pub map: Option<String>,
     /// A column of ours that has the same value in every row, and is not in the file: currency=EUR. May be repeated
@@ -121,8 +124,8 @@ pub struct ImportCommissionsArgs {
     /// The file
     #[command(flatten)]
     pub import: ImportArgs,
-    /// What its rows must come to, clawbacks taken off, as EUR=1234.56; else nothing of it is imported. May be repeated, once for each currency:
-    /// a currency that is not named must not occur then
+    /// What its rows must come to, clawbacks taken off, as EUR=1234.56; else nothing of it is imported. May be
+    /// repeated, once for each currency: a currency that is not named must not occur then
     #[arg(long, env = "PAYFLEET_EXPECT_SUM", value_name = "CURRENCY=AMOUNT", value_delimiter = ',', value_parser = expected_sum)]
     pub expect_sum: Vec<ExpectedSum>,
     /// Say that dates are meant which are more than a day ahead, 20 years ago, or 3 years before the last of the file;

@@ -67,8 +67,6 @@ impl Table for Affiliates {
             return faults.verdict();
         };
         faults.verdict()?;
-        // It is there: what is no country is a fault.
-        let country = country.unwrap_or_default();
         if country.is_name {
             self.named_countries.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,4 +1,5 @@
-//! Control totals: what whoever hands a file in knows of it from elsewhere. A file that comes to anything else is refused as a whole.
+//! Control totals: what whoever hands a file in knows of it from elsewhere. A file that comes to anything else is
+//! refused as a whole.
 
 use payfleet_domain::Currency;
 use payfleet_input::{Problem, Problems, Rows};

@@ -1,5 +1,5 @@
-//! Files of affiliates and commissions: `payfleet-input` reads their rows, here is what the columns mean. Rows are judged one by one and handed on in
-//! chunks; nothing here speaks to a server, and no file is ever held in memory.
+//! Files of affiliates and commissions: `payfleet-input` reads their rows, here is what the columns mean. Rows are
+//! judged one by one and handed on in chunks; nothing here speaks to a server, and no file is ever held in memory.
 
 pub mod affiliates;
 pub mod commissions;
@@ -75,8 +75,8 @@ impl Reading {
     }
 }
 
-/// Reads a file to its end and hands its rows on. After the first problem nothing is handed on any more, but the rest is still judged. `recognised` is
-/// told how the file is read as soon as that is known.
+/// Reads a file to its end and hands its rows on. After the first problem nothing is handed on any more, but the rest
+/// is still judged. `recognised` is told how the file is read as soon as that is known.
 pub fn read<T: Table>(
     table: &mut T,
     source: Source,

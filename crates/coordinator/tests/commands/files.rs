@@ -1,4 +1,5 @@
-//! Files as people have them: what spreadsheets write, what other systems export, and that an advice which is followed helps.
+//! Files as people have them: what spreadsheets write, what other systems export, and that an advice which is followed
+//! helps.
 
 use std::collections::BTreeMap;
 

@@ -53,7 +53,8 @@ impl Dates {
             match found {
                 Some((before, other)) if before != instant => {
                     return Err(format!(
-                        "{} is {before} by the form {other} and {instant} by the form {form}; leave the wrong form out of the mapping",
+                        "{} is {before} by the form {other} and {instant} by the form {form}; leave the wrong form \
+                         out of the mapping",
                         shown(text)
                     ));
                 }
@@ -90,7 +91,8 @@ impl Dates {
         if let AmbiguousOffset::Gap { .. } = local.offset() {
             let name = zone.iana_name().unwrap_or("the time zone");
             return Err(format!(
-                "{} is not there in {name}: clocks went forward over it; the mapping's time_zone is another one than the file's",
+                "{} is not there in {name}: clocks went forward over it; the mapping's time_zone is another one than \
+                 the file's",
                 shown(text)
             ));
         }

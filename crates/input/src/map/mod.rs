@@ -1,5 +1,5 @@
-//! Mapping files: what another system's export means in our columns. Typed, so that a misspelt field is an error and not a rule that is silently not
-//! followed; and nothing in them leaves a row out without its being counted.
+//! Mapping files: what another system's export means in our columns. Typed, so that a misspelt field is an error and
+//! not a rule that is silently not followed; and nothing in them leaves a row out without its being counted.
 
 mod check;
 mod dates;
@@ -147,20 +147,22 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("strip", "what may stand before or behind an amount and is no part of it, such as [\"€\", \"EUR\"]"),
     (
         "dates",
-        "one or several forms of dates, as for strptime, such as [\"%Y-%m-%d %H:%M:%S\", \"%d/%m/%Y\"], or \"rfc3339\"; a date without time is the \
+        "one or several forms of dates, as for strptime, such as [\"%Y-%m-%d %H:%M:%S\", \"%d/%m/%Y\"], or \
+         \"rfc3339\"; a date without time is the \
          beginning of that day; a text that is two instants by two forms is an error",
     ),
     (
         "time_zone",
-        "of dates that name none, such as \"Europe/Berlin\"; of an hour that is there twice the first is meant, and one that is not there is an error",
+        "of dates that name none, such as \"Europe/Berlin\"; of an hour that is there twice the first is meant, and \
+         one that is not there is an error",
     ),
     ("commissions", "the section for files of commissions"),
     ("affiliates", "the section for files of affiliates"),
     (
         "SECTION.columns",
-        "for each column of ours one of theirs: amount = \"Commission\"; or the first of several that the file has: amount = [\"Commission\", \"Payout\"]; \
-         or always the same: currency = { constant = \"EUR\" }; or several with a space between: name = { join = [\"First name\", \"Last name\"] }. \
-         Without it the file has our columns",
+        "for each column of ours one of theirs: amount = \"Commission\"; or the first of several that the file has: \
+         amount = [\"Commission\", \"Payout\"]; or always the same: currency = { constant = \"EUR\" }; or several \
+         with a space between: name = { join = [\"First name\", \"Last name\"] }. Without it the file has our columns",
     ),
     ("SECTION.columns.*.constant", "the value of every row"),
     ("SECTION.columns.*.join", "columns of theirs"),
@@ -170,7 +172,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("SECTION.status.left_out", "words of rows that are left out; they are counted, and the answer says how many"),
     (
         "SECTION.status.reversed",
-        "words of rows that were a sale and are none any more: the sale is imported with its clawback, which has the same order_ref and the negative \
+        "words of rows that were a sale and are none any more: the sale is imported with its clawback, which has the \
+         same order_ref and the negative \
          amount, so that it comes to nothing whether or not the sale was imported before",
     ),
     (
@@ -184,7 +187,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("SECTION.zero", "what an amount of zero is: \"left_out\" and counted, or an \"error\" if it is not said"),
     (
         "SECTION.whole",
-        "what an amount without decimals is: \"units\" if it is not said, or an \"error\", of a system that always writes decimals: so that cents are not \
+        "what an amount without decimals is: \"units\" if it is not said, or an \"error\", of a system that always \
+         writes decimals: so that cents are not \
          taken for units",
     ),
     ("SECTION.reversed_id", "what the clawback of a reversed sale adds to its id; \"/reversed\" if it is not said"),

@@ -46,7 +46,8 @@ impl Wanted {
         }
         if let Some(missing) = kind.keys.iter().find(|key| !section.columns.contains_key(**key)) {
             return Err(BadMapping(format!(
-                "the mapping {} does not say where `{missing}` comes from; add it to the mapping, or say it for every row, such as --set {missing}=EUR",
+                "the mapping {} does not say where `{missing}` comes from; add it to the mapping, or say it for \
+                 every row, such as --set {missing}=EUR",
                 mapping.name()
             )));
         }
@@ -94,7 +95,8 @@ impl Wanted {
                     let perhaps = near.map(|near| format!(", perhaps `{near}`")).unwrap_or_default();
                     let (mapping, theirs) = (&self.name, theirs.join(", "));
                     format!(
-                        "the mapping {mapping} reads this column, and the file does not have it{perhaps}; its columns are {theirs}; export it too, or \
+                        "the mapping {mapping} reads this column, and the file does not have it{perhaps}; its \
+                         columns are {theirs}; export it too, or \
                          change the mapping"
                     )
                 }
@@ -289,7 +291,8 @@ impl Plan {
         let is_zero = size.contains('0') && size.bytes().all(|byte| matches!(byte, b'0' | b'.'));
         if !is_zero && self.whole == Whole::Error && !size.contains('.') {
             return Err(format!(
-                "{} has no decimals, and this system always writes them: perhaps it is in cents; look at the file, and at `whole` in the mapping {}",
+                "{} has no decimals, and this system always writes them: perhaps it is in cents; look at the file, \
+                 and at `whole` in the mapping {}",
                 shown(&amount),
                 self.name
             ));
@@ -297,7 +300,8 @@ impl Plan {
         let is_clawback = match fate {
             Fate::Reversed if is_zero => {
                 return Err(format!(
-                    "{} is what is left of a sale that was reversed, and not what it was; map a column that keeps it, or put the word under left_out and \
+                    "{} is what is left of a sale that was reversed, and not what it was; map a column that keeps \
+                     it, or put the word under left_out and \
                      enter the clawback by a file of its own",
                     shown(&amount)
                 ));

@@ -1,4 +1,5 @@
-//! Mappings that are built in, one for each system that many come from. They are files like any other: printed, they can be changed and used.
+//! Mappings that are built in, one for each system that many come from. They are files like any other: printed, they
+//! can be changed and used.
 
 use super::{Mapping, Wanted};
 use crate::kinds::FileKind;
