@@ -123,18 +123,18 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 /// What to say if the header is not one of this kind of file at all.
 fn wrong_file(names: &[String], kind: &'static FileKind, set: &[&str]) -> Option<String> {
     let has = |wanted: &&str| set.contains(wanted) || names.iter().any(|name| same(name, wanted));
-    if kind.required().iter().all(|wanted| has(&wanted)) {
+    if kind.required().iter().all(has) {
         return None;
     }
     let other = KINDS.iter().filter(|other| !std::ptr::eq(**other, kind));
-    if let Some(other) = other.into_iter().find(|other| other.required().iter().all(|wanted| has(&wanted))) {
+    if let Some(other) = other.into_iter().find(|other| other.required().iter().all(has)) {
         return Some(format!("the file is {}, and this takes {}; {}", other.called, kind.called, other.home));
     }
     let exported = PRESETS.iter().find(|preset| preset.reads(names, kind));
     if let Some(preset) = exported {
         return Some(format!("the file is an export of {}; say --map {}", preset.of, preset.name));
     }
-    if kind.columns.iter().any(|wanted| has(&wanted)) {
+    if kind.columns.iter().any(has) {
         return None;
     }
     let header = kind.required().join(",");

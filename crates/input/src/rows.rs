@@ -313,9 +313,13 @@ fn header(csv: &mut Csv, kind: &'static FileKind, set: &[&str]) -> Result<Column
     }
 }
 
+/// Columns that are missing, each with what to say of it.
+type Missing = Vec<(String, String)>;
+
 /// The first row that has all columns which the mapping reads.
 fn mapped_header(csv: &mut Csv, wanted: &Wanted, kind: &'static FileKind) -> Result<Vec<String>, OpenError> {
-    let mut nearest: Option<(u64, Vec<String>, Vec<(String, String)>)> = None;
+    // The row that comes nearest: its line, what stands in it, and what is missing.
+    let mut nearest: Option<(u64, Vec<String>, Missing)> = None;
     for _ in 0..HEADER_ROWS {
         let record = match csv.advance() {
             Ok(true) => csv.record(),

@@ -102,17 +102,15 @@ impl Source {
     /// On which line a byte is. Of a file that can be read twice; what was kept of a pipe stands at its beginning.
     pub(crate) fn line_of(&mut self, at: u64) -> io::Result<u64> {
         let count = |bytes: &[u8]| {
-            let (mut lines, mut last) = (0, 0);
+            let (mut lines, mut last) = (0_u64, 0);
             for &byte in bytes {
-                lines += u64::from(byte == b'\n' || (byte != b'\n' && last == b'\r'));
+                lines += u64::from(byte == b'\n' || last == b'\r');
                 last = byte;
             }
-            (lines, last)
+            lines
         };
         match &mut self.input {
-            Input::Bytes(bytes) => {
-                Ok(1 + count(&bytes[..usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len())]).0)
-            }
+            Input::Bytes(bytes) => Ok(1 + count(&bytes[..usize::try_from(at).unwrap_or(bytes.len()).min(bytes.len())])),
             Input::File(file) => {
                 let mut head = file.take(at);
                 let mut piece = vec![0; BEGIN_BYTES];
@@ -120,14 +118,14 @@ impl Source {
                 loop {
                     match head.read(&mut piece)? {
                         0 => return Ok(lines),
-                        read => lines += count(&piece[..read]).0,
+                        read => lines += count(&piece[..read]),
                     }
                 }
             }
             Input::Pipe(pipe) => {
                 let mut head = Vec::new();
                 pipe.take(at.min(PIPE_BYTES as u64)).read_to_end(&mut head)?;
-                Ok(1 + count(&head).0)
+                Ok(1 + count(&head))
             }
         }
     }
