@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use futures_util::{FutureExt, StreamExt};
-use payfleet_coordinator::hostile::{CsvError, CsvReader};
 use payfleet_domain::{
     BatchKey, Currency, Money, Movement, Outcome, PayoutId, PayoutKey, Period, Reference, RefusalCode, StatementLine,
     normalise_destination,
 };
+use payfleet_input::{CsvError, CsvReader, How, Mapping, Source};
 use payfleet_queue::Hint;
 use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem};
 use payfleet_reconciler::{CsvStatement, FileItem, ReconcileError};
@@ -29,35 +29,52 @@ pub fn hint(bytes: &[u8]) {
     }
 }
 
-/// A file to import. An error names its line and column; what is well-formed CSV is read as the `csv` crate reads it.
+/// A file to import, of ours and of two other systems. An error names its line and column; what is well-formed CSV is read as the `csv` crate reads it.
 pub fn csv(bytes: &[u8]) {
-    for judge in [payfleet_coordinator::hostile::affiliates, payfleet_coordinator::hostile::commissions] {
-        let Err(report) = judge(bytes.to_owned()) else { continue };
-        let mut lines: Vec<&str> = report.split('\n').collect();
-        let last = lines.pop().unwrap_or_default();
-        assert!(last.starts_with("nothing was imported: "), "{report:?}");
-        let lines_max = 1 + bytes.iter().filter(|byte| **byte == b'\n').count();
-        assert!(!lines.is_empty(), "{report:?}");
-        // What is quoted from the file may hold anything but a line break, so that each problem is one line.
-        for problem in lines {
-            let place = problem.strip_prefix("FILE:").and_then(|rest| rest.split_once(':'));
-            let Some((line, rest)) = place else { panic!("no place in {problem:?}") };
-            let line: usize = line.parse().expect("a line's number");
-            assert!(line >= 1 && line <= lines_max, "line {line} of {lines_max}");
-            assert!(rest.contains(": "), "no column in {problem:?}");
-        }
-    }
+    let presets = ["impact", "post-affiliate-pro"].map(|name| Mapping::open(name).expect("a preset"));
+    let ours = How::default();
+    let theirs = presets.map(|mapping| How { map: Some(mapping), set: vec![currency()], ..How::default() });
+    let judged = [
+        payfleet_coordinator::hostile::affiliates(bytes.to_owned(), &ours),
+        payfleet_coordinator::hostile::commissions(bytes.to_owned(), &ours),
+        payfleet_coordinator::hostile::commissions(bytes.to_owned(), &theirs[0]),
+        payfleet_coordinator::hostile::commissions(bytes.to_owned(), &theirs[1]),
+        payfleet_coordinator::hostile::affiliates(bytes.to_owned(), &theirs[1]),
+    ];
+    judged.into_iter().filter_map(Result::err).for_each(|report| every_line_has_a_place(&report, bytes));
     as_the_csv_crate(bytes);
 }
 
+fn currency() -> (String, String) {
+    ("currency".to_owned(), "EUR".to_owned())
+}
+
+/// A report on a file that is called FILE: one line for each problem, with a line that there is and a column, and how many there are.
+fn every_line_has_a_place(report: &str, bytes: &[u8]) {
+    let mut lines: Vec<&str> = report.split('\n').collect();
+    let last = lines.pop().unwrap_or_default();
+    assert!(last.starts_with("nothing ") && last.contains(" error"), "{report:?}");
+    let lines_max = 1 + bytes.iter().filter(|byte| matches!(**byte, b'\n' | b'\r')).count();
+    assert!(!lines.is_empty(), "{report:?}");
+    // What is quoted from the file may hold anything but a line break, so that each problem is one line.
+    for problem in lines {
+        let place = problem.strip_prefix("FILE:").and_then(|rest| rest.split_once(':'));
+        let Some((line, rest)) = place else { panic!("no place in {problem:?}") };
+        let line: usize = line.parse().expect("a line's number");
+        assert!(line >= 1 && line <= lines_max, "line {line} of {lines_max}");
+        assert!(rest.contains(": "), "no column in {problem:?}");
+    }
+}
+
 fn as_the_csv_crate(bytes: &[u8]) {
-    let mut reader = CsvReader::new(bytes);
+    let mut reader = CsvReader::new(bytes, b',');
     let mut rows = Vec::new();
     let mut last = 0;
     loop {
-        match reader.read() {
-            Ok(None) => break,
-            Ok(Some(record)) => {
+        match reader.advance() {
+            Ok(false) => break,
+            Ok(true) => {
+                let record = reader.record();
                 assert!(record.line > last, "lines go up");
                 last = record.line;
                 rows.push(record.fields().map(<[u8]>::to_vec).collect::<Vec<_>>());
@@ -128,8 +145,9 @@ fn from_rail(pieces: Vec<Vec<u8>>) -> (Vec<StatementLine>, Option<StatementError
 fn statement_file(bytes: &[u8]) {
     let path = Path::new("FILE");
     let read = || -> Result<Vec<FileItem>, ReconcileError> {
-        let mut statement = CsvStatement::new(path, bytes)?;
-        let mut items = Vec::new();
+        let open = || CsvStatement::new(path, Source::of("FILE", bytes.to_owned()), &How::default());
+        open()?.check(|| false)?;
+        let (mut statement, mut items) = (open()?, Vec::new());
         while let Some(item) = statement.next()? {
             items.push(item);
         }
@@ -153,11 +171,7 @@ fn statement_file(bytes: &[u8]) {
                 }
             }
         }
-        Err(ReconcileError::Malformed { line, column, why, .. }) => {
-            let line_ends = bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u64;
-            assert!(line >= 1 && line <= line_ends + 1, "line {line} of {line_ends}");
-            assert!(!column.is_empty() && !why.is_empty());
-        }
+        Err(ReconcileError::Malformed { report }) => every_line_has_a_place(&report, bytes),
         Err(other) => panic!("{other}"),
     }
 }

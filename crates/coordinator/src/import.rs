@@ -1,41 +1,58 @@
 //! `import`: a thread reads and judges the file, the store takes its rows; all of them or none.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use indicatif::ProgressBar;
+use payfleet_input::{PRESETS, Preset, Problem, Problems, Source};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_store::{AffiliatesTarget, Controls, Feed, ImportError, Imported, Store};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::{ImportAffiliatesArgs, ImportArgs};
+use crate::cli::{ImportAffiliatesArgs, ImportArgs, ImportCommissionsArgs, PresetsArgs};
 use crate::failure::Failure;
 use crate::input::affiliates::Affiliates;
 use crate::input::commissions::Commissions;
-use crate::input::{FeedWriter, Problem, Problems, ReadError, Source, Table, read};
+use crate::input::{Expected, FeedWriter, ReadError, Reading, Table, read};
 use crate::{progress, show};
 
 /// `import affiliates`.
 pub async fn affiliates(store: Store, args: &ImportAffiliatesArgs) -> Result<ExitCode, Failure> {
     let target = AffiliatesTarget { tenant: args.import.tenant.clone(), hold_days: args.hold_days };
-    let imported = import(&args.import, Affiliates, |rows| store.affiliates_import(target, rows)).await?;
-    tell(&args.import, "affiliates", imported)
+    let expected = Expected { rows: args.import.expect_rows, sums: Vec::new() };
+    let (imported, reading) =
+        import(&args.import, expected, Affiliates, |rows| store.affiliates_import(target, rows)).await?;
+    tell(&args.import, "affiliates", imported, &reading)
 }
 
 /// `import commissions`.
-pub async fn commissions(store: Store, args: &ImportArgs) -> Result<ExitCode, Failure> {
-    let imported = import(args, Commissions, |rows| store.commissions_import(&args.tenant, rows)).await?;
-    tell(args, "commissions", imported)
+pub async fn commissions(store: Store, args: &ImportCommissionsArgs) -> Result<ExitCode, Failure> {
+    let expected = Expected { rows: args.import.expect_rows, sums: args.expect_sum.clone() };
+    let args = &args.import;
+    let table = Commissions::default();
+    let (imported, reading) =
+        import(args, expected, table, |rows| store.commissions_import(&args.tenant, rows)).await?;
+    tell(args, "commissions", imported, &reading)
 }
 
 /// Says what an import did.
-pub fn tell(args: &ImportArgs, what: &str, imported: Imported) -> Result<ExitCode, Failure> {
+fn tell(args: &ImportArgs, what: &str, imported: Imported, reading: &Reading) -> Result<ExitCode, Failure> {
     if args.json {
         let mut answer = serde_json::json!({
             "tenant": args.tenant, "tenant_is_new": imported.tenant_is_new, "rows": imported.rows,
-            "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged,
+            "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged, "read_as": reading.read_as,
         });
         if let (Some(controls), Some(fields)) = (imported.controls, answer.as_object_mut()) {
             fields.insert("controls".to_owned(), serde_json::json!(controls));
+        }
+        if args.map.is_some()
+            && let Some(fields) = answer.as_object_mut()
+        {
+            let left_out: BTreeMap<_, _> = reading.left_out.iter().cloned().collect();
+            let of_file =
+                [("rows_of_file", serde_json::json!(reading.rows)), ("left_out", serde_json::json!(left_out))];
+            fields.extend(of_file.map(|(name, value)| (name.to_owned(), value)));
+            fields.insert("reversed".to_owned(), serde_json::json!(reading.reversed));
         }
         show::print_json(&answer)?;
         return Ok(ExitCode::Done);
@@ -51,6 +68,40 @@ pub fn tell(args: &ImportArgs, what: &str, imported: Imported) -> Result<ExitCod
         imported.unchanged,
         imported.controls.as_ref().map(controls).unwrap_or_default()
     ));
+    show::print(&mapped(reading));
+    Ok(ExitCode::Done)
+}
+
+/// What a mapping did not import as it stands: lines, if there is anything.
+fn mapped(reading: &Reading) -> String {
+    let mut text = String::new();
+    let sum: u64 = reading.left_out.iter().map(|(_, count)| count).sum();
+    if sum > 0 {
+        let told: Vec<String> = reading.left_out.iter().map(|(why, count)| format!("{count} of {why}")).collect();
+        text.push_str(&format!("left out: {sum} of the file's {} rows: {}\n", reading.rows, told.join(", ")));
+    }
+    match reading.reversed {
+        0 => {}
+        1 => text.push_str("reversed: 1 sale, imported with its clawback\n"),
+        many => text.push_str(&format!("reversed: {many} sales, each imported with its clawback\n")),
+    }
+    text
+}
+
+/// `import presets`.
+pub fn presets(args: &PresetsArgs) -> Result<ExitCode, Failure> {
+    let names = || PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ");
+    match &args.name {
+        None => {
+            show::print(&PRESETS.iter().map(|preset| format!("{:20} {}\n", preset.name, preset.of)).collect::<String>())
+        }
+        Some(name) => {
+            let found = Preset::named(name);
+            let found =
+                found.ok_or_else(|| Failure::usage(format!("there is no preset `{name}`; there are {}", names())))?;
+            show::print(found.text);
+        }
+    }
     Ok(ExitCode::Done)
 }
 
@@ -101,12 +152,19 @@ fn controls(controls: &Controls) -> String {
     text
 }
 
-async fn import<T, S, F>(args: &ImportArgs, mut table: T, store: S) -> Result<Imported, Failure>
+/// Imports a file; also says how it was read.
+async fn import<T, S, F>(
+    args: &ImportArgs,
+    expected: Expected,
+    mut table: T,
+    store: S,
+) -> Result<(Imported, Reading), Failure>
 where
     T: Table + Send + 'static,
     S: FnOnce(mpsc::Receiver<Feed<T::Chunk>>) -> F,
     F: Future<Output = Result<Imported, ImportError>>,
 {
+    let how = args.how().map_err(|wrong| Failure::usage(wrong.to_string()))?;
     let source = Source::open(&args.file)
         .map_err(|error| Failure::input(format!("{}: cannot be read: {error}", args.file.display())))?;
     let name = source.name.clone();
@@ -115,10 +173,15 @@ where
     let (told, reader) = oneshot::channel();
     // Not a task of the runtime, which would wait for it at the end: a pipe may never say anything again.
     std::thread::spawn({
-        let bar = bar.clone();
+        let (bar, name) = (bar.clone(), name.clone());
         move || {
-            let source = source.wrapped(|input| bar.wrap_read(input));
-            let result = read(&mut table, source, feed);
+            let watched = bar.clone();
+            let source = source.watched(move |bytes| watched.inc(bytes));
+            let result = read(&mut table, source, &how, &expected, feed, |rows| {
+                if !rows.is_plain() {
+                    bar.suspend(|| show::note(&format!("{name}: read as {}", rows.read_as())));
+                }
+            });
             progress::now_unknown(&bar, "storing");
             let _ = told.send(result); // nobody listens if the store has given up
         }
@@ -128,39 +191,47 @@ where
 }
 
 async fn finish(
-    reader: oneshot::Receiver<Result<(), ReadError>>,
+    reader: oneshot::Receiver<Result<Reading, ReadError>>,
     bar: ProgressBar,
     stored: Result<Imported, ImportError>,
     name: &str,
-) -> Result<Imported, Failure> {
+) -> Result<(Imported, Reading), Failure> {
     // If the store has given up, the reader may wait for a pipe that says nothing.
     let read = match stored {
-        Ok(_) | Err(ImportError::Aborted) => {
+        Ok(_) | Err(ImportError::Aborted | ImportError::Problems { .. }) => {
             reader.await.map_err(|_| Failure::broken(format!("{name}: the reading thread ended abnormally")))?
         }
         Err(_) => Err(ReadError::Closed),
     };
     bar.finish_and_clear();
     match (read, stored) {
-        (Err(ReadError::Problems(problems)), _) => Err(Failure::input(problems.report(name))),
+        (Err(ReadError::Problems(problems)), _) => Err(Failure::input(problems.report(name, NOTHING))),
+        (Err(ReadError::Mapping(wrong)), _) => Err(Failure::usage(wrong.to_string())),
         (Err(ReadError::Io(error)), _) => Err(Failure::input(format!("{name}: cannot be read: {error}"))),
-        (_, stored) => stored.map_err(|error| failure(error, name)),
+        (read, stored) => {
+            let reading = read.unwrap_or_default(); // what was stored was read to its end
+            let imported = stored.map_err(|error| failure(error, name, &reading))?;
+            Ok((imported, reading))
+        }
     }
 }
 
+/// What did not happen if there are errors.
+pub const NOTHING: &str = "nothing was imported";
+
 /// What the store found wrong, in the words of the file.
-pub fn failure(error: ImportError, name: &str) -> Failure {
+pub fn failure(error: ImportError, name: &str, reading: &Reading) -> Failure {
     match error {
         ImportError::Problems { first, total } => {
             let first = first
                 .into_iter()
                 .map(|problem| Problem {
                     line: problem.line,
-                    column: problem.field.to_owned(),
+                    column: reading.title(problem.field).to_owned(),
                     what: problem.fault.to_string(),
                 })
                 .collect();
-            Failure::input(Problems::of(first, total).report(name))
+            Failure::input(Problems::of(first, total).report(name, NOTHING))
         }
         ImportError::UnknownTenant(_) => Failure::usage(error.to_string()),
         ImportError::Aborted => Failure::broken(format!("{name}: {error}")),

@@ -87,6 +87,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Import { what: ImportCommand::Commissions(args) } => {
             import::commissions(open_schema(cli).await?, args).await
         }
+        Command::Import { what: ImportCommand::Presets(args) } => import::presets(args),
         Command::Sample(args) => sample::sample(cli, args).await,
         Command::Rails { what: RailsCommand::Set(args) } => rails::set(&open_schema(cli).await?, args).await,
         Command::Rails { what: RailsCommand::List(args) } => rails::list(&open_schema(cli).await?, args).await,

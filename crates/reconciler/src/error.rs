@@ -68,16 +68,10 @@ pub enum ReconcileError {
         source: std::io::Error,
     },
     /// A file is not a statement. Nothing of it was taken.
-    #[error("{}:{line}: {column}: {why}; nothing of it was taken", path.display())]
+    #[error("{report}")]
     Malformed {
-        /// The file.
-        path: PathBuf,
-        /// Which line, counted from 1.
-        line: u64,
-        /// Which column, or what else.
-        column: String,
-        /// What is wrong. Does not repeat amounts or destinations.
-        why: String,
+        /// What is wrong, one line for each, with its place.
+        report: String,
     },
     /// The store failed.
     #[error(transparent)]

@@ -1,24 +1,29 @@
-//! A statement from a file: CSV, read line by line, and refused as a whole if one line cannot be understood. A payment could hide behind it.
+//! A statement from a file: read line by line, and refused as a whole if one line cannot be understood. A payment could hide behind it.
 //!
 //! Its last row may say whose statement it is and how far it reaches:
-//! `#end,RAIL/ACCOUNT,<number of lines>,,<from>,complete,<until>`. Without it the file proves what it has, and nothing to
-//! be missing.
+//! `#end,RAIL/ACCOUNT,<number of lines>,,<from>,complete,<until>`, in the columns key, reference, amount_minor, currency, destination, status and at.
+//! Without it the file proves what it has, and nothing to be missing.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use csv::{Position, StringRecord};
 use payfleet_domain::{Movement, Rail, StatementEnd, StatementLine};
+use payfleet_input::{Faults, How, OpenError, Problem, Problems, Row, RowError, Rows, STATEMENT, Source, shown};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::ReconcileError;
 
-const COLUMNS: [&str; 7] = ["key", "reference", "amount_minor", "currency", "destination", "status", "at"];
-
-/// What may follow them: what the rail kept of money that came back, and the reference of the payment that it is of.
-const MORE_COLUMNS: [&str; 2] = ["fee_minor", "of"];
+const KEY: usize = 0;
+const REFERENCE: usize = 1;
+const AMOUNT_MINOR: usize = 2;
+const CURRENCY: usize = 3;
+const DESTINATION: usize = 4;
+const STATUS: usize = 5;
+const AT: usize = 6;
+/// What the rail kept of money that came back.
+const FEE_MINOR: usize = 7;
+/// The reference of the payment that came back.
+const OF: usize = 8;
 
 /// In the place of a key: the row is the end.
 const END: &str = "#end";
@@ -47,205 +52,240 @@ pub struct FileEnd {
 }
 
 /// The lines of a file.
-pub struct CsvStatement<R> {
+pub struct CsvStatement {
     path: PathBuf,
-    reader: csv::Reader<R>,
-    record: StringRecord,
-    /// The names of all columns.
-    columns: Vec<&'static str>,
-    /// Lines read so far.
-    lines: u64,
+    rows: Rows,
 }
 
-impl CsvStatement<File> {
+impl CsvStatement {
     /// Opens the file and checks its header.
-    pub(crate) fn open(path: &Path) -> Result<CsvStatement<File>, ReconcileError> {
-        let file = File::open(path).map_err(|source| ReconcileError::Unreadable { path: path.to_owned(), source })?;
-        CsvStatement::new(path, file)
+    pub(crate) fn open(path: &Path, how: &How) -> Result<CsvStatement, ReconcileError> {
+        let source =
+            Source::open(path).map_err(|source| ReconcileError::Unreadable { path: path.to_owned(), source })?;
+        CsvStatement::new(path, source, how)
     }
-}
 
-impl<R: Read> CsvStatement<R> {
     /// Reads from here, under this name, and checks the header.
-    pub fn new(path: &Path, input: R) -> Result<CsvStatement<R>, ReconcileError> {
-        let reader = csv::ReaderBuilder::new().has_headers(false).from_reader(input);
-        let (record, columns) = (StringRecord::new(), COLUMNS.to_vec());
-        let mut statement = CsvStatement { path: path.to_owned(), reader, record, columns, lines: 0 };
-        if !statement.read()? {
-            return Err(statement.malformed(1, "header", "the file is empty"));
+    pub fn new(path: &Path, source: Source, how: &How) -> Result<CsvStatement, ReconcileError> {
+        match Rows::open(source, &STATEMENT, how) {
+            Ok(rows) => Ok(CsvStatement { path: path.to_owned(), rows }),
+            Err(OpenError::Io(source)) => Err(ReconcileError::Unreadable { path: path.to_owned(), source }),
+            Err(OpenError::Problems(problems)) => Err(malformed(path, &problems)),
+            // Statements have none.
+            Err(OpenError::Mapping(wrong)) => Err(ReconcileError::Malformed { report: wrong.to_string() }),
         }
-        // What a spreadsheet puts in front of UTF-8.
-        let header = statement.record.iter().enumerate();
-        let mut names = header.map(|(n, name)| if n == 0 { name.trim_start_matches('\u{feff}') } else { name });
-        let is_known = names.by_ref().take(COLUMNS.len()).eq(COLUMNS);
-        let more: Vec<_> = names.map(|name| MORE_COLUMNS.into_iter().find(|known| *known == name)).collect();
-        let is_twice = matches!(more[..], [Some(one), Some(other)] if one == other);
-        let columns: Option<Vec<_>> = COLUMNS.map(Some).into_iter().chain(more).collect();
-        match columns {
-            Some(columns) if is_known && !is_twice && columns.len() <= COLUMNS.len() + MORE_COLUMNS.len() => {
-                statement.columns = columns;
-                Ok(statement)
+    }
+
+    /// Reads on to the end, and says everything that is wrong. Returns the end that the file names, if it has one. `is_asked_to_end` is asked for each line.
+    pub fn check(mut self, is_asked_to_end: impl Fn() -> bool) -> Result<Option<FileEnd>, ReconcileError> {
+        let mut problems = Problems::default();
+        let mut end = None;
+        loop {
+            if is_asked_to_end() {
+                return Err(ReconcileError::Interrupted);
             }
-            _ => {
-                let (columns, more) = (COLUMNS.join(","), MORE_COLUMNS.join(" and "));
-                let why = format!("the first line must be {columns}, and {more} may follow");
-                Err(statement.malformed(1, "header", &why))
+            match self.item() {
+                Ok(None) => break,
+                Ok(Some(FileItem::End(found))) => end = Some(found),
+                Ok(Some(FileItem::Line(_))) => {}
+                Err(RowError::Io(source)) => return Err(ReconcileError::Unreadable { path: self.path, source }),
+                Err(RowError::Wrong { faults, is_fatal }) => {
+                    problems.add_all(faults);
+                    if is_fatal {
+                        break;
+                    }
+                }
             }
         }
+        if problems.is_empty() { Ok(end) } else { Err(malformed(&self.path, &problems)) }
     }
 
     /// What comes next, if anything does.
-    #[allow(clippy::should_implement_trait)] // a lending one that can fail
+    #[allow(clippy::should_implement_trait)] // one that can fail
     pub fn next(&mut self) -> Result<Option<FileItem>, ReconcileError> {
-        if !self.read()? {
-            return Ok(None);
-        }
-        let line = self.record.position().map_or(0, Position::line);
-        if let Some(n) = self.record.iter().position(|field| field.len() > FIELD_BYTES_MAX) {
-            return Err(self.malformed(line, self.columns[n], "longer than any field can be"));
-        }
-        if self.record.get(0) == Some(END) {
-            let end = self.end(line)?;
-            // A second statement behind the first, or lines that were added by hand.
-            return match self.read()? {
-                false => Ok(Some(FileItem::End(end))),
-                true => {
-                    let line = self.record.position().map_or(0, Position::line);
-                    Err(self.malformed(line, "line", "it follows the row that ends the statement"))
-                }
-            };
-        }
-        let item = self.line(line)?;
-        self.lines += 1;
-        Ok(Some(FileItem::Line(item)))
-    }
-
-    /// The field of this column; nothing where the file has no such column.
-    fn field(&self, column: &str) -> &str {
-        let place = self.columns.iter().position(|name| *name == column);
-        place.and_then(|place| self.record.get(place)).unwrap_or("")
-    }
-
-    fn line(&self, line: u64) -> Result<StatementLine, ReconcileError> {
-        let wrong = |column: &str, why: &str| self.malformed(line, column, why);
-        let field = |n: usize| self.record.get(n).unwrap_or("");
-        if field(1).is_empty() {
-            return Err(wrong("reference", "it is empty"));
-        }
-        let minor = |column: &str, text: &str| match text.strip_prefix('-').unwrap_or(text) {
-            digits if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Err(wrong(column, "not a whole number of minor units"))
+        self.item().map_err(|error| match error {
+            RowError::Io(source) => ReconcileError::Unreadable { path: self.path.clone(), source },
+            RowError::Wrong { faults, .. } => {
+                let mut problems = Problems::default();
+                problems.add_all(faults);
+                malformed(&self.path, &problems)
             }
-            _ => text.parse::<i64>().map_err(|_| wrong(column, "too large")),
-        };
-        let amount_minor = minor("amount_minor", field(2))?;
-        if amount_minor <= 0 {
-            return Err(wrong("amount_minor", "not more than nothing; what came back is `returned`, and has no sign"));
-        }
-        if field(3).len() != 3 || !field(3).bytes().all(|byte| byte.is_ascii_alphabetic()) {
-            return Err(wrong("currency", "not three letters"));
-        }
-        let movement = match field(5) {
-            "paid" => Movement::Paid,
-            "returned" => Movement::Returned,
-            "rejected" => Movement::Rejected,
-            _ => return Err(wrong("status", "neither `paid` nor `returned` nor `rejected`")),
-        };
-        let at = match field(6) {
-            "" => None,
-            text => Some(
-                OffsetDateTime::parse(text, &Rfc3339)
-                    .map_err(|_| wrong("at", "not an instant such as 2011-12-05T10:00:00Z"))?,
-            ),
-        };
-        let (fee, of) = (self.field("fee_minor"), self.field("of"));
-        let fee_minor = if fee.is_empty() { 0 } else { minor("fee_minor", fee)? };
-        if fee_minor < 0 || (fee_minor > 0 && movement != Movement::Returned) {
-            return Err(wrong("fee_minor", "only what came back has a fee, and none is below nothing"));
-        }
-        if !of.is_empty() && movement != Movement::Returned {
-            return Err(wrong("of", "only what came back is of another payment"));
-        }
-        Ok(StatementLine {
-            key: field(0).to_owned(),
-            reference: field(1).to_owned(),
-            amount_minor,
-            fee_minor,
-            currency: field(3).to_owned(),
-            destination: field(4).to_owned(),
-            movement,
-            at,
-            of: (!of.is_empty()).then(|| of.to_owned()),
         })
     }
 
-    fn end(&self, line: u64) -> Result<FileEnd, ReconcileError> {
-        let wrong = |column: &str, why: &str| self.malformed(line, column, why);
-        let field = |column: &str| self.field(column);
-        let whose = field("reference").split_once('/').filter(|(_, account)| !account.is_empty());
-        let (rail, account) = whose.ok_or_else(|| wrong("reference", "not RAIL/ACCOUNT, as the end needs it"))?;
-        let rail = Rail::named(rail).map_err(|unknown| wrong("reference", &unknown.to_string()))?;
-        if !rail.has_statement {
-            return Err(wrong("reference", "this rail has no statements"));
-        }
-        let lines = field("amount_minor");
-        if lines.is_empty() || !lines.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(wrong("amount_minor", "not the number of lines, as the end needs it"));
-        }
-        if lines.parse() != Ok(self.lines) {
-            let why = format!("the end counts {lines} lines, and there are {}", self.lines);
-            return Err(wrong("amount_minor", &why));
-        }
-        if field("status") != "complete" {
-            return Err(wrong("status", "not `complete`, as the end needs it"));
-        }
-        if let Some(column) = ["currency", "fee_minor", "of"].into_iter().find(|column| !field(column).is_empty()) {
-            return Err(wrong(column, "the end has none"));
-        }
-        let instant = |column: &str, what: &str| {
-            let why = || format!("{what}: not an instant such as 2011-12-05T10:00:00Z");
-            OffsetDateTime::parse(field(column), &Rfc3339).map_err(|_| wrong(column, &why()))
+    /// How the file is read, if that is anything but the usual.
+    pub fn read_as(&self) -> Option<String> {
+        (!self.rows.is_plain()).then(|| self.rows.read_as())
+    }
+
+    fn item(&mut self) -> Result<Option<FileItem>, RowError> {
+        let wrong = |faults| RowError::Wrong { faults, is_fatal: false };
+        let before = self.rows.count();
+        let end = match self.rows.next()? {
+            None => return Ok(None),
+            Some(row) if row.text(KEY) == END => end(&row, before),
+            Some(row) => return line(&row).map(|line| Some(FileItem::Line(line))).map_err(wrong),
         };
-        let from = instant("destination", "from when the statement has everything")?;
-        let until = instant("at", "until when the statement has everything")?;
-        if until < from {
-            return Err(wrong("at", "it ends before it begins"));
-        }
-        let reach = StatementEnd { from, until, now: until, lines: self.lines };
-        Ok(FileEnd { rail, account: account.to_owned(), reach })
-    }
-
-    fn read(&mut self) -> Result<bool, ReconcileError> {
-        match self.reader.read_record(&mut self.record) {
-            Ok(false) => Ok(false),
-            // Of the first line: the others have as many as that one.
-            Ok(true) if self.record.len() >= COLUMNS.len() => Ok(true),
-            Ok(true) => {
-                let line = self.record.position().map_or(1, Position::line);
-                let why = format!("{} columns instead of {}", self.record.len(), COLUMNS.len());
-                Err(self.malformed(line, "line", &why))
-            }
-            Err(error) => {
-                let line = error.position().map_or_else(|| self.reader.position().line(), Position::line);
-                match error.into_kind() {
-                    csv::ErrorKind::Io(source) => Err(ReconcileError::Unreadable { path: self.path.clone(), source }),
-                    csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                        Err(self.malformed(line, "line", &format!("{len} columns instead of {expected_len}")))
-                    }
-                    csv::ErrorKind::Utf8 { err, .. } => {
-                        let column = self.columns.get(err.field()).copied().unwrap_or("line");
-                        Err(self.malformed(line, column, "not UTF-8"))
-                    }
-                    _ => Err(self.malformed(line, "line", "not CSV")),
-                }
+        // A second statement behind the first, or lines that were added by hand.
+        let behind = self.rows.next()?.map(|row| Problem {
+            line: row.line,
+            column: "line".to_owned(),
+            what: "it follows the row that ends the statement; remove what is behind it, or hand it in as a file of its own"
+                .to_owned(),
+        });
+        match (end, behind) {
+            (Ok(end), None) => Ok(Some(FileItem::End(end))),
+            (Err(faults), None) => Err(wrong(faults)),
+            (end, Some(behind)) => {
+                let mut faults = end.err().unwrap_or_default();
+                faults.add(behind);
+                Err(RowError::Wrong { faults, is_fatal: true })
             }
         }
     }
+}
 
-    fn malformed(&self, line: u64, column: &str, why: &str) -> ReconcileError {
-        let is_column = COLUMNS.contains(&column) || MORE_COLUMNS.contains(&column);
-        let column = if is_column { format!("column {column}") } else { column.to_owned() };
-        ReconcileError::Malformed { path: self.path.clone(), line, column, why: why.to_owned() }
+fn malformed(path: &Path, problems: &Problems) -> ReconcileError {
+    ReconcileError::Malformed { report: problems.report(&path.display().to_string(), "nothing of it was taken") }
+}
+
+fn line(row: &Row<'_>) -> Result<StatementLine, Faults> {
+    let mut faults = short(row);
+    let reference = match row.text(REFERENCE) {
+        "" => faults.keep(Err(row.problem(REFERENCE, "it is empty; every line names the payment"))),
+        reference => Some(reference),
+    };
+    let amount_minor = faults.keep(amount(row));
+    let currency = faults.keep(currency(row));
+    let movement = faults.keep(movement(row));
+    let at = faults.keep(match row.text(AT) {
+        "" => Ok(None),
+        _ => instant(row, AT, "it").map(Some),
+    });
+    let (fee, of) = (row.get(FEE_MINOR).unwrap_or(""), row.get(OF).unwrap_or(""));
+    let fee_minor = faults.keep(if fee.is_empty() { Ok(0) } else { minor(row, FEE_MINOR) });
+    if let (Some(fee), Some(movement)) = (fee_minor, movement)
+        && (fee < 0 || (fee > 0 && movement != Movement::Returned))
+    {
+        faults.add(row.problem(FEE_MINOR, "only what came back has a fee, and none is below nothing; correct it"));
+    }
+    if !of.is_empty() && movement.is_some_and(|movement| movement != Movement::Returned) {
+        faults.add(row.problem(OF, "only what came back is of another payment; correct it"));
+    }
+    let (Some(reference), Some(amount_minor), Some(currency), Some(movement), Some(at), Some(fee_minor)) =
+        (reference, amount_minor, currency, movement, at, fee_minor)
+    else {
+        return Err(faults);
+    };
+    faults.verdict()?;
+    Ok(StatementLine {
+        key: row.text(KEY).to_owned(),
+        reference: reference.to_owned(),
+        amount_minor,
+        fee_minor,
+        currency: currency.to_owned(),
+        destination: row.text(DESTINATION).to_owned(),
+        movement,
+        at,
+        of: (!of.is_empty()).then(|| of.to_owned()),
+    })
+}
+
+/// Notes the fields that are too long.
+fn short(row: &Row<'_>) -> Faults {
+    let mut faults = Faults::default();
+    let is_long = |column: &usize| row.get(*column).is_some_and(|text| text.len() > FIELD_BYTES_MAX);
+    for column in (0..STATEMENT.columns.len()).filter(is_long) {
+        faults.add(row.problem(column, format!("{} is longer than any field can be", shown(row.text(column)))));
+    }
+    faults
+}
+
+fn minor(row: &Row<'_>, column: usize) -> Result<i64, Problem> {
+    let text = row.text(column);
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let what = format!("{} is not a whole number of minor units, such as 1234 for 12.34 EUR", shown(text));
+        return Err(row.problem(column, what));
+    }
+    text.parse().map_err(|_| row.problem(column, format!("{} is too large; correct it", shown(text))))
+}
+
+fn amount(row: &Row<'_>) -> Result<i64, Problem> {
+    let amount = minor(row, AMOUNT_MINOR)?;
+    if amount <= 0 {
+        let what = format!(
+            "{} is not more than nothing; what came back is `returned`, and has no sign",
+            shown(row.text(AMOUNT_MINOR))
+        );
+        return Err(row.problem(AMOUNT_MINOR, what));
+    }
+    Ok(amount)
+}
+
+fn currency<'a>(row: &Row<'a>) -> Result<&'a str, Problem> {
+    let text = row.text(CURRENCY);
+    match text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        true => Ok(text),
+        false => Err(row.problem(CURRENCY, format!("{} is not three letters, such as EUR", shown(text)))),
+    }
+}
+
+fn movement(row: &Row<'_>) -> Result<Movement, Problem> {
+    match row.text(STATUS) {
+        "paid" => Ok(Movement::Paid),
+        "returned" => Ok(Movement::Returned),
+        "rejected" => Ok(Movement::Rejected),
+        other => Err(row.problem(STATUS, format!("{} is neither `paid` nor `returned` nor `rejected`", shown(other)))),
+    }
+}
+
+fn instant(row: &Row<'_>, column: usize, what: &str) -> Result<OffsetDateTime, Problem> {
+    let text = row.short(column);
+    OffsetDateTime::parse(&text, &Rfc3339)
+        .map_err(|_| row.problem(column, format!("{what}: `{text}` is not an instant such as 2011-12-05T10:00:00Z")))
+}
+
+/// The row that ends a statement of so many lines.
+fn end(row: &Row<'_>, lines: u64) -> Result<FileEnd, Faults> {
+    let mut faults = short(row);
+    let whose = faults.keep(whose(row));
+    let counted = row.text(AMOUNT_MINOR);
+    if counted.is_empty() || !counted.bytes().all(|byte| byte.is_ascii_digit()) {
+        let what = format!("{} is not the number of lines, as the end needs it", shown(counted));
+        faults.add(row.problem(AMOUNT_MINOR, what));
+    } else if counted.parse() != Ok(lines) {
+        let what = format!("the end counts {} lines, and there are {lines}; look for what is missing", shown(counted));
+        faults.add(row.problem(AMOUNT_MINOR, what));
+    }
+    if row.text(STATUS) != "complete" {
+        faults.add(row.problem(STATUS, format!("{} is not `complete`, as the end needs it", shown(row.text(STATUS)))));
+    }
+    for column in [CURRENCY, FEE_MINOR, OF].into_iter().filter(|column| !row.get(*column).unwrap_or("").is_empty()) {
+        faults.add(row.problem(column, format!("{} stands there, and the end has none", shown(row.text(column)))));
+    }
+    let from = faults.keep(instant(row, DESTINATION, "from when the statement has everything"));
+    let until = faults.keep(instant(row, AT, "until when the statement has everything"));
+    if let (Some(from), Some(until)) = (from, until)
+        && until < from
+    {
+        faults.add(row.problem(AT, "it ends before it begins; exchange the two"));
+    }
+    let (Some((rail, account)), Some(from), Some(until)) = (whose, from, until) else { return Err(faults) };
+    faults.verdict()?;
+    let reach = StatementEnd { from, until, now: until, lines };
+    Ok(FileEnd { rail, account: account.to_owned(), reach })
+}
+
+fn whose<'a>(row: &Row<'a>) -> Result<(&'static Rail, &'a str), Problem> {
+    let text = row.text(REFERENCE);
+    let found = text.split_once('/').filter(|(_, account)| !account.is_empty());
+    let (rail, account) = found
+        .ok_or_else(|| row.problem(REFERENCE, format!("{} is not RAIL/ACCOUNT, as the end needs it", shown(text))))?;
+    let rail = Rail::named(rail).map_err(|unknown| row.problem(REFERENCE, unknown.to_string()))?;
+    match rail.has_statement {
+        true => Ok((rail, account)),
+        false => Err(row.problem(REFERENCE, format!("the rail {} has no statements", rail.name))),
     }
 }
 
@@ -256,11 +296,10 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Result<(Vec<StatementLine>, Option<FileEnd>), String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        let name = file.path().display().to_string();
+        let open = || CsvStatement::new(Path::new("F"), Source::of("F", text.to_owned()), &How::default());
         let all = || {
-            let mut statement = CsvStatement::open(file.path())?;
+            open()?.check(|| false)?;
+            let mut statement = open()?;
             let (mut lines, mut end) = (Vec::new(), None);
             while let Some(item) = statement.next()? {
                 match item {
@@ -270,7 +309,7 @@ mod tests {
             }
             Ok((lines, end))
         };
-        all().map_err(|error: ReconcileError| error.to_string().replace(&name, "F"))
+        all().map_err(|error: ReconcileError| error.to_string())
     }
 
     const HEADER: &str = "key,reference,amount_minor,currency,destination,status,at\n";
@@ -333,48 +372,89 @@ mod tests {
         };
         let whole = end("sandbox-file/a", "1", "", FROM, "complete", UNTIL);
         for (text, expected) in [
-            ("", "F:1: header: the file is empty"),
-            ("key,reference\n", "F:1: line: 2 columns"),
-            ("key,reference,amount,currency,destination,status,at\n", "F:1: header: the first line must be key,"),
-            (&format!("{HEADER}{good}k,po_1,5.00,EUR,d,paid,\n"), "F:3: column amount_minor: not a whole"),
-            (&format!("{HEADER}k,po_1,99999999999999999999,EUR,d,paid,\n"), "F:2: column amount_minor: too large"),
-            (&format!("{HEADER}k,po_1,5,EURO,d,paid,\n"), "F:2: column currency"),
-            (&format!("{HEADER}k,po_1,5,EUR,d,PAID,\n"), "F:2: column status"),
-            (&format!("{HEADER}k,,5,EUR,d,paid,\n"), "F:2: column reference"),
-            (&format!("{HEADER}k,po_1,5,EUR,d,paid,yesterday\n"), "F:2: column at"),
-            (&format!("{HEADER}k,po_1,5,EUR,d,paid\n"), "F:2: line: 6 columns instead of 7"),
-            (&format!("{HEADER}k,po_1,5,EUR,d,paid,,1\n"), "F:2: line: 8 columns instead of 7"),
-            (&format!("{HEADER}k,po_1,-5,EUR,d,paid,\n"), "F:2: column amount_minor: not more than nothing"),
-            (&format!("{HEADER}k,po_1,0,EUR,d,returned,\n"), "F:2: column amount_minor: not more than nothing"),
-            (&format!("{all},extra\n"), "F:1: header: the first line must be key,"),
-            (&format!("{first},of,of\n"), "F:1: header: the first line must be key,"),
-            (&format!("{all}\nk,po_1,5,EUR,d,paid,,1,\n"), "F:2: column fee_minor: only what came back"),
-            (&format!("{all}\nk,po_1,5,EUR,d,returned,,-1,\n"), "F:2: column fee_minor: only what came back"),
-            (&format!("{all}\nk,po_1,5,EUR,d,returned,,x,\n"), "F:2: column fee_minor: not a whole number"),
-            (&format!("{all}\nk,po_1,5,EUR,d,paid,,,po_2\n"), "F:2: column of: only what came back"),
-            (&end("sandbox-file", "1", "", FROM, "complete", UNTIL), "F:3: column reference: not RAIL/ACCOUNT"),
-            (&end("bank/a", "1", "", FROM, "complete", UNTIL), "F:3: column reference: `bank` is not a rail"),
-            (&end("null/a", "1", "", FROM, "complete", UNTIL), "F:3: column reference: this rail has no statements"),
-            (&end("sandbox-file/", "1", "", FROM, "complete", UNTIL), "F:3: column reference: not RAIL/ACCOUNT"),
-            (&end("sandbox-file/a", "", "", FROM, "complete", UNTIL), "F:3: column amount_minor: not the number"),
+            ("", "F:1:file: the file is empty"),
+            ("key,reference\n", "F:1:amount_minor: the column is missing"),
+            (
+                "key,reference,amount,currency,destination,status,at\n",
+                "F:1:amount: an unknown column, perhaps `amount_minor` misspelt",
+            ),
+            (&format!("{HEADER}{good}k,po_1,5.00,EUR,d,paid,\n"), "F:3:amount_minor: `5.00` is not a whole"),
+            (
+                &format!("{HEADER}k,po_1,99999999999999999999,EUR,d,paid,\n"),
+                "F:2:amount_minor: `99999999999999999999` is too large",
+            ),
+            (&format!("{HEADER}k,po_1,5,EURO,d,paid,\n"), "F:2:currency"),
+            (&format!("{HEADER}k,po_1,5,EUR,d,PAID,\n"), "F:2:status"),
+            (&format!("{HEADER}k,,5,EUR,d,paid,\n"), "F:2:reference"),
+            (&format!("{HEADER}k,po_1,5,EUR,d,paid,yesterday\n"), "F:2:at"),
+            (&format!("{HEADER}k,po_1,5,EUR,d,paid\n"), "F:2:at: the row has 6 fields and the header 7"),
+            (&format!("{HEADER}k,po_1,5,EUR,d,paid,,1\n"), "F:2:field 8: the row has 8 fields and the header 7"),
+            (&format!("{HEADER}k,po_1,-5,EUR,d,paid,\n"), "F:2:amount_minor: `-5` is not more than nothing"),
+            (&format!("{HEADER}k,po_1,0,EUR,d,returned,\n"), "F:2:amount_minor: `0` is not more than nothing"),
+            (&format!("{all},extra\n"), "F:1:extra: an unknown column; the columns are key,"),
+            (&format!("{first},of,of\n"), "F:1:of: the column is there twice"),
+            (&format!("{all}\nk,po_1,5,EUR,d,paid,,1,\n"), "F:2:fee_minor: only what came back"),
+            (&format!("{all}\nk,po_1,5,EUR,d,returned,,-1,\n"), "F:2:fee_minor: only what came back"),
+            (&format!("{all}\nk,po_1,5,EUR,d,returned,,x,\n"), "F:2:fee_minor: `x` is not a whole number"),
+            (&format!("{all}\nk,po_1,5,EUR,d,paid,,,po_2\n"), "F:2:of: only what came back"),
+            (
+                &end("sandbox-file", "1", "", FROM, "complete", UNTIL),
+                "F:3:reference: `sandbox-file` is not RAIL/ACCOUNT",
+            ),
+            (&end("bank/a", "1", "", FROM, "complete", UNTIL), "F:3:reference: `bank` is not a rail"),
+            (&end("null/a", "1", "", FROM, "complete", UNTIL), "F:3:reference: the rail null has no statements"),
+            (
+                &end("sandbox-file/", "1", "", FROM, "complete", UNTIL),
+                "F:3:reference: `sandbox-file/` is not RAIL/ACCOUNT",
+            ),
+            (&end("sandbox-file/a", "", "", FROM, "complete", UNTIL), "F:3:amount_minor: `` is not the number"),
             (
                 &end("sandbox-file/a", "2", "", FROM, "complete", UNTIL),
-                "F:3: column amount_minor: the end counts 2 lines, and there are 1",
+                "F:3:amount_minor: the end counts `2` lines, and there are 1",
             ),
-            (&end("sandbox-file/a", "1", "EUR", FROM, "complete", UNTIL), "F:3: column currency: the end has none"),
-            (&end("sandbox-file/a", "1", "", FROM, "paid", UNTIL), "F:3: column status: not `complete`"),
-            (&end("sandbox-file/a", "1", "", "", "complete", UNTIL), "F:3: column destination: from when"),
-            (&end("sandbox-file/a", "1", "", FROM, "complete", ""), "F:3: column at: until when"),
-            (&end("sandbox-file/a", "1", "", UNTIL, "complete", FROM), "F:3: column at: it ends before"),
-            (&format!("{whole}{good}"), "F:4: line: it follows the row that ends"),
-            (&format!("{whole}{}", whole.trim_start_matches(HEADER)), "F:4: line: it follows the row that ends"),
+            (
+                &end("sandbox-file/a", "1", "EUR", FROM, "complete", UNTIL),
+                "F:3:currency: `EUR` stands there, and the end has none",
+            ),
+            (&end("sandbox-file/a", "1", "", FROM, "paid", UNTIL), "F:3:status: `paid` is not `complete`"),
+            (&end("sandbox-file/a", "1", "", "", "complete", UNTIL), "F:3:destination: from when"),
+            (&end("sandbox-file/a", "1", "", FROM, "complete", ""), "F:3:at: until when"),
+            (&end("sandbox-file/a", "1", "", UNTIL, "complete", FROM), "F:3:at: it ends before"),
+            (&format!("{whole}{good}"), "F:4:line: it follows the row that ends"),
+            (&format!("{whole}{}", whole.trim_start_matches(HEADER)), "F:4:line: it follows the row that ends"),
         ] {
             let error = read(text.as_bytes()).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
-            assert!(error.ends_with("nothing of it was taken"));
+            assert!(error.contains("\nnothing of it was taken: "), "{error}");
         }
         let mut binary = format!("{HEADER}k,po_1,5,EUR,").into_bytes();
         binary.extend([0xff, b',', b'p', b'a', b'i', b'd', b',', b'\n']);
-        assert!(read(&binary).unwrap_err().starts_with("F:2: column destination: not UTF-8"));
+        let letter = String::from_utf8_lossy(&binary).into_owned();
+        assert!(read(&binary).is_ok(), "a letter of Windows-1252: {letter}");
+        binary.extend("k,po_2,5,EUR,ü,paid,\n".as_bytes());
+        assert!(read(&binary).unwrap_err().starts_with("F:2:file: some letters are UTF-8 and this one is not"));
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once() {
+        let wrong = "k,,5.0,EURO,d,PAID,yesterday\n".repeat(60);
+        let error = read(format!("{HEADER}{wrong}k,po_1,5,EUR,d,paid\n").as_bytes()).unwrap_err();
+        for expected in
+            ["F:2:reference: ", "F:2:amount_minor: ", "F:2:currency: ", "F:2:status: ", "F:2:at: ", "F:21:at: "]
+        {
+            assert!(error.contains(expected), "{expected} in {error}");
+        }
+        assert!(error.ends_with("\nnothing of it was taken: 301 errors, of which these are the first 100"), "{error}");
+    }
+
+    #[test]
+    fn a_statement_comes_as_spreadsheets_write_it() {
+        let rows = "sep=;\nAmount_Minor; KEY ;reference;currency;destination;at;status\n;;;;;;\n5;k;po_1;EUR;Jürgen;;paid\n\
+                    1;#end;sandbox-file/a;;2011-12-01T00:00:00Z;2011-12-06T00:00:00Z;complete\n";
+        let bytes: Vec<u8> = format!("\u{feff}{rows}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (lines, end) = read(&bytes).unwrap();
+        assert_eq!((lines.len(), lines[0].destination.as_str(), end.unwrap().reach.lines), (1, "Jürgen", 1));
+        let statement = CsvStatement::new(Path::new("F"), Source::of("F", bytes), &How::default()).unwrap();
+        assert_eq!(statement.read_as().as_deref(), Some("UTF-16, separated by semicolons"));
     }
 }

@@ -1,7 +1,8 @@
 //! `payfleet-reconciler`: configuration in, dependencies built, run.
 
-use payfleet_reconciler::{Options, run};
+use payfleet_reconciler::{Options, ReconcileError, run};
 use payfleet_runtime::exit::{ExitCode, parse_cli};
+use payfleet_runtime::telemetry::LogFormat;
 
 fn main() -> ExitCode {
     let options: Options = parse_cli();
@@ -17,8 +18,14 @@ fn main() -> ExitCode {
             return ExitCode::Unavailable;
         }
     };
+    let log = options.log.log_format;
     let code = match runtime.block_on(run(options)) {
         Ok(code) => code,
+        // Many lines, for the person who handed the file in, whatever is logged.
+        Err(error @ ReconcileError::Malformed { .. }) if log == LogFormat::Text => {
+            eprintln!("error: {error}");
+            error.exit_code()
+        }
         Err(error) => {
             tracing::error!("{}", error.with_sources());
             error.exit_code()

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use payfleet_domain::{Person, Rail, RunId};
+use payfleet_input::{How, ReadArgs};
 use payfleet_runtime::secret::{DatabaseArgs, TokenArgs};
 use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
@@ -76,8 +77,14 @@ pub struct RunArgs {
     /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT= before the file, or because the run is
     /// paid from one account only. Payments on it count at once. A return makes money due again only when a second person has confirmed it
     /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. A payment that was accepted and is `rejected` there is held. Without the end row it proves nothing to be missing.
+    ///
+    /// A file of another encoding than UTF-8, or with other delimiters than commas, is recognised, and it is said how it was read. All that is wrong with it
+    /// is said at once, and then nothing of it is taken.
     #[arg(long = "statement", value_name = "[RAIL/ACCOUNT=]FILE.csv")]
     pub statements: Vec<StatementFile>,
+    /// How the statements are written
+    #[command(flatten)]
+    pub read: ReadArgs,
     /// Who hands them in
     #[command(flatten)]
     pub who: TokenArgs,
@@ -103,6 +110,9 @@ pub struct RecoverArgs {
     /// A statement as CSV, as for `run`; instead of asking its rail. May be repeated
     #[arg(long = "statement", value_name = "RAIL/ACCOUNT=FILE.csv")]
     pub statements: Vec<StatementFile>,
+    /// How the statements are written
+    #[command(flatten)]
+    pub read: ReadArgs,
     /// Read on until every statement reaches far enough
     #[arg(long)]
     pub wait: bool,
@@ -140,6 +150,8 @@ pub struct StatementFile {
     pub path: PathBuf,
     /// Who hands it in, if they said so.
     pub handed_in_by: Option<Person>,
+    /// How it is written.
+    pub how: How,
 }
 
 impl FromStr for StatementFile {
@@ -151,13 +163,13 @@ impl FromStr for StatementFile {
         let Some((account, path)) =
             named.and_then(|(account, path)| account.split_once('/').map(|account| (account, path)))
         else {
-            return Ok(StatementFile { account: None, path: text.into(), handed_in_by: None });
+            return Ok(StatementFile { account: None, path: text.into(), handed_in_by: None, how: How::default() });
         };
         let rail = Rail::named(account.0).map_err(|unknown| unknown.to_string())?.name;
         if account.1.is_empty() || path.is_empty() {
             return Err(format!("`{text}` is not RAIL/ACCOUNT=FILE"));
         }
         let account = Some((rail.to_owned(), account.1.to_owned()));
-        Ok(StatementFile { account, path: path.into(), handed_in_by: None })
+        Ok(StatementFile { account, path: path.into(), handed_in_by: None, how: How::default() })
     }
 }

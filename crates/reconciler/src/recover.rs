@@ -8,7 +8,7 @@ use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{AccountRead, RecoveryAccount, StatementAccount, Store};
 
 use crate::ReconcileError;
-use crate::options::RecoverArgs;
+use crate::options::{RecoverArgs, StatementFile};
 use crate::statement::{account_fetch, file_take};
 use crate::step::Rails;
 
@@ -72,7 +72,8 @@ async fn files_take(store: &Store, args: &RecoverArgs, shutdown: &Shutdown) -> R
         let Some(account) = accounts.iter().find(|one| file.account.as_ref().is_some_and(|of| is_of(of, one))) else {
             return Err(ReconcileError::NoAccount(file.path.clone()));
         };
-        if let Some(read) = file_take(store, file, &accounts, shutdown).await? {
+        let file = StatementFile { how: args.read.how(), ..file.clone() };
+        if let (_, Some(read)) = file_take(store, &file, &accounts, shutdown).await? {
             told(account, &read);
         }
     }

@@ -69,18 +69,21 @@ async fn fetch(
     }
 }
 
-/// Takes in a file. It is read to its end before anything of it is believed: a payment could hide behind a line that cannot be understood.
+/// Takes in a file, and says what it is called, and how it was read if that is anything but the usual. It is read to its end before anything of it is
+/// believed: a payment could hide behind a line that cannot be understood.
 pub(crate) async fn file_take(
     books: &dyn Books,
     file: &StatementFile,
     accounts: &[StatementAccount],
     shutdown: &Shutdown,
-) -> Result<Option<AccountRead>, ReconcileError> {
-    let named = read_through(file, shutdown)?;
+) -> Result<(String, Option<AccountRead>), ReconcileError> {
+    let (read_as, named) = read_through(file, shutdown)?;
     let account = account_of(file, named, accounts)?;
-    let source = StatementSource::File { name: file.path.display().to_string(), person: file.handed_in_by.clone() };
-    let Some(mut reading) = books.account_open(&account, source).await? else { return Ok(None) };
-    let mut statement = CsvStatement::open(&file.path)?;
+    let name = file.path.display().to_string();
+    let called = read_as.map_or_else(|| name.clone(), |read_as| format!("{name} ({read_as})"));
+    let source = StatementSource::File { name, person: file.handed_in_by.clone() };
+    let Some(mut reading) = books.account_open(&account, source).await? else { return Ok((called, None)) };
+    let mut statement = CsvStatement::open(&file.path, &file.how)?;
     let mut end = None;
     while let Some(item) = statement.next()? {
         if shutdown.is_requested() {
@@ -94,7 +97,7 @@ pub(crate) async fn file_take(
     }
     let read = reading.end(end).await?;
     tell(&account, &read);
-    Ok(Some(read))
+    Ok((called, Some(read)))
 }
 
 /// That money came back, or had been paid after all, is said whatever the verdict: it changes none by itself.
@@ -123,18 +126,17 @@ pub(crate) fn told_text(applied: &Applied) -> String {
     applied.told.iter().map(run).collect::<Vec<_>>().join("; ")
 }
 
-/// Reads all of a file; returns the account that its end names, if it has one.
-fn read_through(file: &StatementFile, shutdown: &Shutdown) -> Result<Option<(String, String)>, ReconcileError> {
-    let mut statement = CsvStatement::open(&file.path)?;
-    while let Some(item) = statement.next()? {
-        if shutdown.is_requested() {
-            return Err(ReconcileError::Interrupted);
-        }
-        if let FileItem::End(end) = item {
-            return Ok(Some((end.rail.name.to_owned(), end.account)));
-        }
+type ReadThrough = (Option<String>, Option<(String, String)>);
+
+/// Reads all of a file; returns how, if that is anything but the usual, and the account that its end names, if it has one.
+fn read_through(file: &StatementFile, shutdown: &Shutdown) -> Result<ReadThrough, ReconcileError> {
+    let statement = CsvStatement::open(&file.path, &file.how)?;
+    let read_as = statement.read_as();
+    if let Some(read_as) = &read_as {
+        tracing::info!(file = %file.path.display(), "read as {read_as}");
     }
-    Ok(None)
+    let end = statement.check(|| shutdown.is_requested())?;
+    Ok((read_as, end.map(|end| (end.rail.name.to_owned(), end.account))))
 }
 
 /// The account that a file is of: as it was said, as the file says, or the only one that there is.

@@ -114,8 +114,8 @@ pub async fn reconcile_once(
             }
         };
         for file in files {
-            let read = file_take(books, file, &accounts, shutdown).await?;
-            take(session, file.path.display().to_string(), read)?;
+            let (source, read) = file_take(books, file, &accounts, shutdown).await?;
+            take(session, source, read)?;
         }
         if files.is_empty() {
             for account in &accounts {
@@ -244,7 +244,7 @@ async fn handed_in(store: &Store, args: &RunArgs) -> Result<Vec<StatementFile>, 
         None => None,
     };
     let files = args.statements.iter().cloned();
-    Ok(files.map(|file| StatementFile { handed_in_by: person.clone(), ..file }).collect())
+    Ok(files.map(|file| StatementFile { handed_in_by: person.clone(), how: args.read.how(), ..file }).collect())
 }
 
 /// Judges the runs of which the statements brought news, beside the one that was asked for.

@@ -6,24 +6,29 @@
 //!
 //! sqlx's own pool is no help here: it asks a connection that is given back whether it still answers, and waits for that without an end.
 
+mod connection;
+mod silence;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult};
+use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::places::Places;
+pub(crate) use connection::Connection;
+use connection::Held;
+use silence::{look_after, silences};
 
 /// How long to wait for a connection, be it free, cleared or made.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -136,31 +141,6 @@ struct InUse {
     lifeline: Option<CancellationToken>,
     /// Whoever holds it was told that it is lost.
     is_told: bool,
-}
-
-/// A connection on loan. Given back when dropped, unless it is kept, given up, or in a transaction.
-pub(crate) struct Connection {
-    session: Option<Held>,
-    /// Given back after it.
-    place: Option<OwnedSemaphorePermit>,
-    sessions: Sessions,
-    number: u64,
-}
-
-enum Held {
-    /// Of the pool.
-    Lent(Object<Manager>),
-    /// Beside it, from now on to its end.
-    Kept(Session),
-}
-
-impl Held {
-    fn take(self) -> Session {
-        match self {
-            Held::Lent(session) => Object::take(session),
-            Held::Kept(session) => session,
-        }
-    }
 }
 
 impl Session {
@@ -362,180 +342,10 @@ impl Sessions {
     }
 }
 
-impl Connection {
-    /// Has it stay with its holder from now on, whatever task that is, and end with it: what the session has (locks, tables, an open transaction) is
-    /// nobody else's. The pool has a place for another one.
-    pub(crate) fn keep(mut self) -> Connection {
-        self.session = self.session.take().map(|session| Held::Kept(session.take()));
-        self.place = None;
-        if let Some(in_use) = self.sessions.inner.in_use().get_mut(&self.number) {
-            in_use.lifeline = None;
-        }
-        self
-    }
-
-    /// Ends it, and waits a moment for the server to know.
-    pub(crate) async fn end(self) -> Result<(), Error> {
-        tokio::time::timeout(CLEAR, self.detach().close()).await.unwrap_or_else(|_| Err(silence()))
-    }
-
-    /// Takes it out, for somebody who watches it by other means.
-    pub(crate) fn detach(mut self) -> PgConnection {
-        let session = self.session.take().expect("it is there until it is dropped");
-        session.take().connection
-    }
-
-    /// Whether the task that holds it was told that it is lost.
-    fn is_given_up(&self) -> bool {
-        let in_use = self.sessions.inner.in_use();
-        in_use.get(&self.number).is_some_and(|held| held.lifeline.as_ref().is_some_and(CancellationToken::is_cancelled))
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let is_given_up = self.is_given_up();
-        self.sessions.inner.in_use().remove(&self.number);
-        // The server rolls back what is open when it sees the end of the connection, at once.
-        if let Some(Held::Lent(session)) = self.session.take()
-            && (is_given_up || session.connection.is_in_transaction())
-        {
-            drop(Object::take(session));
-        }
-    }
-}
-
 impl Inner {
     fn in_use(&self) -> MutexGuard<'_, HashMap<u64, InUse>> {
         // Every critical section is one change.
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the wait for these, and every connection that nobody waits for: they lead to the same place.
-    fn give_up(&self, numbers: &[u64]) {
-        tracing::warn!(connections = numbers.len(), "Postgres fell silent; connections to it are given up");
-        silences(numbers.len() as u64);
-        let tell = |number: &u64| {
-            let mut in_use = self.in_use();
-            let held = in_use.get_mut(number)?;
-            (!std::mem::replace(&mut held.is_told, true)).then(|| held.clone())
-        };
-        let lost: Vec<InUse> = numbers.iter().filter_map(tell).collect();
-        for held in lost {
-            match held.lifeline {
-                Some(lifeline) => lifeline.cancel(),
-                None => self.lost.send_modify(|lost| *lost += 1),
-            }
-        }
-        self.pool.retain(|_, _| false);
-    }
-}
-
-fn silences(connections: u64) {
-    metrics::counter!("payfleet_database_silences_total").increment(connections);
-}
-
-/// What the server says of sessions: their last change, if nothing is asked of them now.
-type Activity = HashMap<SessionName, Option<i64>>;
-
-/// Looks after the connections that are waited for, until the store is dropped.
-async fn look_after(inner: Weak<Inner>, options: PgConnectOptions) {
-    // What was seen of whom at the last look: not asked for anything since that instant.
-    let mut idle: HashMap<u64, i64> = HashMap::new();
-    let mut unanswered = 0;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let Some(inner) = inner.upgrade() else { return };
-        for unused in inner.pool.retain(|_, used| used.last_used() < UNUSED).removed {
-            // The server sees the end of the connection in any case.
-            tokio::spawn(tokio::time::timeout(CLEAR, unused.connection.close()));
-        }
-        let waiting: Vec<(u64, InUse)> = inner
-            .in_use()
-            .iter()
-            .filter(|(_, held)| held.since.elapsed() >= LOOK && !held.is_told)
-            .map(|(number, held)| (*number, held.clone()))
-            .collect();
-        if waiting.is_empty() {
-            (idle, unanswered) = (HashMap::new(), 0);
-            continue;
-        }
-        let pids: Vec<i32> = waiting.iter().map(|(_, held)| held.name.pid).collect();
-        let lost: Vec<u64> = match tokio::time::timeout(LOOK, activity(&options, pids)).await {
-            Ok(Ok(activity)) => {
-                unanswered = 0;
-                let mut now = HashMap::new();
-                let mut lost = Vec::new();
-                for (number, held) in &waiting {
-                    let is_lost = match activity.get(&held.name) {
-                        None => true,
-                        // It has answered, and the answer did not arrive. One that is kept may rest.
-                        Some(Some(changed)) if held.lifeline.is_some() => {
-                            now.insert(*number, *changed);
-                            idle.get(number) == Some(changed)
-                        }
-                        Some(_) => false,
-                    };
-                    lost.extend(is_lost.then_some(*number));
-                }
-                idle = now;
-                lost
-            }
-            // It lives, and has no place for one more.
-            Ok(Err(Error::Database(_))) => Vec::new(),
-            Ok(Err(_)) | Err(_) => {
-                unanswered += 1;
-                match unanswered {
-                    1 => Vec::new(),
-                    _ => waiting.iter().map(|(number, _)| *number).collect(),
-                }
-            }
-        };
-        if !lost.is_empty() {
-            inner.give_up(&lost);
-        }
-    }
-}
-
-/// Over a connection of its own: it must lead where a new one leads.
-async fn activity(options: &PgConnectOptions, pids: Vec<i32>) -> Result<Activity, Error> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    let rows: Vec<(i32, i64, Option<i64>)> = sqlx::query_as(
-        "-- sessions_look
-         SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint,
-                CASE WHEN state <> 'active' THEN (extract(epoch FROM state_change) * 1000000)::bigint END
-           FROM pg_stat_activity WHERE pid = ANY($1)",
-    )
-    .bind(pids)
-    .fetch_all(&mut connection)
-    .await?;
-    let named = |(pid, begun_micros, idle_since)| (SessionName { pid, begun_micros }, idle_since);
-    Ok(rows.into_iter().map(named).collect())
-}
-
-impl Deref for Connection {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        match self.session.as_ref().expect("it is there until it is dropped") {
-            Held::Lent(session) => &session.connection,
-            Held::Kept(session) => &session.connection,
-        }
-    }
-}
-
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        match self.session.as_mut().expect("it is there until it is dropped") {
-            Held::Lent(session) => &mut session.connection,
-            Held::Kept(session) => &mut session.connection,
-        }
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("number", &self.number).finish_non_exhaustive()
     }
 }
 

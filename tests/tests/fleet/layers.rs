@@ -7,14 +7,15 @@ use std::process::Command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("failpoint", &[]),
+    ("input", &[]),
     ("store", &["domain", "failpoint"]),
     ("queue", &["domain", "failpoint", "runtime"]),
     ("rails", &["domain", "runtime"]),
     ("runtime", &[]),
     ("memory", &["store", "queue", "runtime"]),
-    ("coordinator", &["domain", "memory", "store", "queue", "runtime"]),
+    ("coordinator", &["domain", "input", "memory", "store", "queue", "runtime"]),
     ("worker", &["domain", "failpoint", "memory", "store", "queue", "rails", "runtime"]),
-    ("reconciler", &["domain", "failpoint", "memory", "store", "rails", "runtime"]),
+    ("reconciler", &["domain", "failpoint", "input", "memory", "store", "rails", "runtime"]),
     ("sandbox", &["runtime"]),
 ];
 

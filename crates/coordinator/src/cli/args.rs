@@ -8,61 +8,9 @@ use payfleet_domain::{HoldReason, PayoutId, Period, PersonName, Rail, Role, RunI
 use payfleet_runtime::secret::TokenArgs;
 use rust_decimal::Decimal;
 
+use super::DECIDE_HELP;
 use super::values::{credential_name, method_name, minimum, rail_name, reason, reference, tenant_name};
 use super::views::{AffiliateShowArgs, FormArgs, PayoutShowArgs, RunCommand};
-use super::{DECIDE_HELP, EXIT_CODES};
-
-/// What can be imported.
-#[derive(Debug, Subcommand)]
-pub enum ImportCommand {
-    /// Affiliates and where they are paid; makes the tenant if it is new
-    ///
-    /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
-    /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
-    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned keep theirs.
-    ///
-    /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is 0. What is to be taken
-    /// away is said: on_hold false lifts a hold that a file has set (one that a person placed with `affiliate hold` is lifted by `affiliate
-    /// release` alone); none in min or max removes that limit; none in method retires the method of this priority. The answer counts what was
-    /// changed so.
-    ///
-    /// Limits belong to an affiliate and a method, whatever the address, and bind only payouts in their own currency. Who is moved to another
-    /// currency keeps the limits of the one before, for that one; limits of the new one are given with it.
-    #[command(after_help = EXIT_CODES)]
-    Affiliates(ImportAffiliatesArgs),
-    /// Commissions and clawbacks of affiliates that are known
-    ///
-    /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
-    /// the currency has), currency (ISO 4217), earned_at (RFC 3339), kind (sale: above zero; clawback: below). A commission never changes: the
-    /// same id with anything else is an error.
-    #[command(after_help = EXIT_CODES)]
-    Commissions(ImportArgs),
-}
-
-/// A file and its owner.
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// Whose data it is
-    #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
-    pub tenant: String,
-    /// The CSV file; - is the standard input
-    #[arg(env = "PAYFLEET_FILE")]
-    pub file: PathBuf,
-    /// The result as JSON
-    #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
-    pub json: bool,
-}
-
-/// Of affiliates.
-#[derive(Debug, Args)]
-pub struct ImportAffiliatesArgs {
-    /// The file
-    #[command(flatten)]
-    pub import: ImportArgs,
-    /// Days until a commission is due, for those imported from now on [a new tenant's default: 0]
-    #[arg(long, env = "PAYFLEET_HOLD_DAYS", value_name = "DAYS", value_parser = value_parser!(i32).range(0..=365))]
-    pub hold_days: Option<i32>,
-}
 
 /// What a sample is like.
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable.
 
 mod args;
+mod import;
 mod values;
 mod views;
 
@@ -11,11 +12,11 @@ use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
     AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
-    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, ImportAffiliatesArgs, ImportArgs, ImportCommand, PauseArgs,
-    PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs,
-    RailsCommand, RailsListArgs, RailsSetArgs, RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand,
-    StatusArgs, WaitingArgs,
+    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
+    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RailsCommand, RailsListArgs, RailsSetArgs,
+    RecoverArgs, RunArgs, RunNumber, SampleArgs, StatementsCommand, StatusArgs, WaitingArgs,
 };
+pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
 pub use values::is_method;
 pub use views::{AffiliateShowArgs, FormArgs, PayoutName, PayoutShowArgs, RunCommand, RunShowArgs, WhichArgs};
 
@@ -91,8 +92,10 @@ pub enum Command {
     Migrate,
     /// Import a CSV file: all of it or nothing
     ///
-    /// A file is UTF-8 without byte order mark, with commas, and begins with a header; columns are found by name. A row that was imported before
-    /// is passed over; what is wrong is told as FILE:LINE:COLUMN, and then nothing of the file is imported.
+    /// A file begins with a header; columns are found by name, whatever their order and case. UTF-8, UTF-16 and Windows-1252 are recognised, with or without
+    /// byte order mark, and so are commas, semicolons, tabs and vertical bars, and a first line such as `sep=;`; if it is not UTF-8 with commas, it is said
+    /// how the file was read. A row that was imported before is passed over; what is wrong is told as FILE:LINE:COLUMN, the first 100 errors and how many
+    /// there are, and then nothing of the file is imported.
     Import {
         /// What the file is of
         #[command(subcommand)]

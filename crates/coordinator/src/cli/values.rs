@@ -14,6 +14,14 @@ fn is_name(text: &str, max: usize) -> bool {
 }
 
 /// For clap.
+pub fn column_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((column, value)) if !column.is_empty() => Ok((column.to_owned(), value.to_owned())),
+        _ => Err("write COLUMN=VALUE, such as currency=EUR".to_owned()),
+    }
+}
+
+/// For clap.
 pub fn tenant_name(text: &str) -> Result<String, String> {
     match is_name(text, 63) {
         true => Ok(text.to_owned()),

@@ -2,10 +2,11 @@
 //! is not there and an empty field are the same. Something is taken away by the word `none`.
 
 use payfleet_domain::{Currency, Destination, normalise_destination};
+use payfleet_input::{AFFILIATES, Faults, FileKind, Problem, Row, shown};
 use payfleet_store::{AffiliateRow, AffiliateRows, Said};
 
+use super::Table;
 use super::commissions::currency;
-use super::{Problem, Row, Table};
 
 const ID: usize = 0;
 const NAME: usize = 1;
@@ -25,48 +26,35 @@ pub struct Affiliates;
 
 impl Table for Affiliates {
     type Chunk = AffiliateRows;
-    const COLUMNS: &'static [&'static str] = &[
-        "affiliate_id",
-        "name",
-        "email",
-        "country",
-        "currency",
-        "method",
-        "destination",
-        "priority",
-        "on_hold",
-        "min",
-        "max",
-    ];
-    const REQUIRED: usize = 7;
+    const KIND: &'static FileKind = &AFFILIATES;
 
-    fn row(&mut self, row: &Row<'_>, chunk: &mut AffiliateRows) -> Result<(), Problem> {
-        let id = row.id(ID)?;
-        let currency = currency(row, CURRENCY)?;
-        let destination = destination(row)?;
-        let (min, max) = (limit(row, MIN, currency)?, limit(row, MAX, currency)?);
-        if let (Said::Is(min), Said::Is(max)) = (min, max)
-            && min > max
-        {
-            return Err(row.problem(MAX, "is less than `min`; exchange them"));
-        }
-        for (column, limit) in [(MIN, min), (MAX, max)] {
-            if destination == Said::Gone && matches!(limit, Said::Is(_)) {
-                return Err(row.problem(column, "is a limit of a method that the row takes away; leave it empty"));
+    fn row(&mut self, row: &Row<'_>, chunk: &mut AffiliateRows) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        let id = faults.keep(row.id(ID));
+        let currency = faults.keep(currency(row, CURRENCY));
+        let destination = faults.keep(destination(row));
+        let limits = currency.map(|currency| [MIN, MAX].map(|column| faults.keep(limit(row, column, currency))));
+        let is_gone = destination == Some(Said::Gone);
+        if let Some([min, max]) = limits {
+            if let (Some(Said::Is(min)), Some(Said::Is(max))) = (min, max)
+                && min > max
+            {
+                faults.add(row.problem(MAX, "is less than `min`; exchange them"));
+            }
+            for (column, limit) in [(MIN, min), (MAX, max)] {
+                if is_gone && matches!(limit, Some(Said::Is(_))) {
+                    faults.add(row.problem(column, "is a limit of a method that the row takes away; leave it empty"));
+                }
             }
         }
-        let priority = match row.get(PRIORITY) {
-            None | Some("") => 0,
-            Some(text) => text.parse().ok().filter(|priority| (0..=99).contains(priority)).ok_or_else(|| {
-                row.problem(PRIORITY, format!("`{text}` is not a whole number from 0 to 99; 0 is tried first"))
-            })?,
+        let priority = faults.keep(priority(row));
+        let on_hold = faults.keep(on_hold(row));
+        let (Some(id), Some(currency), Some(destination), Some([Some(min), Some(max)]), Some(priority), Some(on_hold)) =
+            (id, currency, destination, limits, priority, on_hold)
+        else {
+            return faults.verdict();
         };
-        let on_hold = match row.get(ON_HOLD) {
-            None | Some("") => None,
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            Some(text) => return Err(row.problem(ON_HOLD, format!("`{text}` is neither; write `true` or `false`"))),
-        };
+        faults.verdict()?;
         chunk.push(&AffiliateRow {
             line: row.line,
             id,
@@ -88,6 +76,24 @@ impl Table for Affiliates {
     }
 }
 
+fn priority(row: &Row<'_>) -> Result<i16, Problem> {
+    match row.get(PRIORITY) {
+        None | Some("") => Ok(0),
+        Some(text) => text.parse().ok().filter(|priority| (0..=99).contains(priority)).ok_or_else(|| {
+            row.problem(PRIORITY, format!("{} is not a whole number from 0 to 99; 0 is tried first", shown(text)))
+        }),
+    }
+}
+
+fn on_hold(row: &Row<'_>) -> Result<Option<bool>, Problem> {
+    match row.get(ON_HOLD) {
+        None | Some("") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(text) => Err(row.problem(ON_HOLD, format!("{} is neither; write `true` or `false`", shown(text)))),
+    }
+}
+
 /// What takes something away.
 const NONE: &str = "none";
 
@@ -103,11 +109,14 @@ fn destination<'a>(row: &Row<'a>) -> Result<Said<(&'a str, Destination)>, Proble
         (_, "") => Err(row.problem(DESTINATION, "is empty and `method` is not; fill both or neither")),
         (method, _) if !crate::cli::is_method(method) => Err(row.problem(
             METHOD,
-            format!("`{method}` is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa"),
+            format!(
+                "{} is not a method; use small letters, digits, `-` and `_`, such as paypal or sepa",
+                shown(method)
+            ),
         )),
         (method, text) => normalise_destination(method, text)
             .map(|destination| Said::Is((method, destination)))
-            .map_err(|error| row.problem(DESTINATION, format!("`{text}`: {error}; correct it"))),
+            .map_err(|error| row.problem(DESTINATION, format!("{}: {error}; correct it", shown(text)))),
     }
 }
 
@@ -115,9 +124,9 @@ fn limit(row: &Row<'_>, column: usize, currency: Currency) -> Result<Said<i64>, 
     match row.get(column) {
         None | Some("") => Ok(Said::Nothing),
         Some(NONE) => Ok(Said::Gone),
-        Some(text) => match currency.parse_amount(text) {
+        Some(text) => match currency.parse_amount(&row.amount(column)?) {
             Ok(money) if money.minor > 0 => Ok(Said::Is(money.minor)),
-            Ok(_) => Err(row.problem(column, format!("`{text}` is not above zero; write `none` for no limit"))),
+            Ok(_) => Err(row.problem(column, format!("{} is not above zero; write `none` for no limit", shown(text)))),
             Err(error) => Err(row.problem(column, format!("{error}; correct the amount"))),
         },
     }

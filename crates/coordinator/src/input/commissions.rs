@@ -1,11 +1,12 @@
 //! Files of commissions.
 
-use payfleet_domain::Currency;
+use payfleet_domain::{Currency, Money};
+use payfleet_input::{COMMISSIONS, Faults, FileKind, Problem, Row, shown};
 use payfleet_store::{CommissionRow, CommissionRows};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Problem, Row, Table};
+use super::Table;
 
 const ID: usize = 0;
 const AFFILIATE: usize = 1;
@@ -17,49 +18,64 @@ const KIND: usize = 6;
 
 /// A file of commissions.
 #[derive(Debug, Default)]
-pub struct Commissions;
+pub struct Commissions {
+    sums: Vec<(Currency, i128)>,
+}
 
 impl Table for Commissions {
     type Chunk = CommissionRows;
-    const COLUMNS: &'static [&'static str] =
-        &["commission_id", "affiliate_id", "order_ref", "amount", "currency", "earned_at", "kind"];
-    const REQUIRED: usize = 7;
+    const KIND: &'static FileKind = &COMMISSIONS;
 
-    fn row(&mut self, row: &Row<'_>, chunk: &mut CommissionRows) -> Result<(), Problem> {
-        let id = row.id(ID)?;
-        let affiliate = row.id(AFFILIATE)?;
-        let currency = currency(row, CURRENCY)?;
-        let amount = currency
-            .parse_amount(row.text(AMOUNT))
-            .map_err(|error| row.problem(AMOUNT, format!("{error}; correct the amount")))?;
-        let earned_at = earned_at(row.text(EARNED_AT)).map_err(|what| row.problem(EARNED_AT, what))?;
-        match (row.text(KIND), amount.minor.signum()) {
-            ("sale", 1) | ("clawback", -1) => {}
-            ("sale" | "clawback", 0) => {
-                return Err(row.problem(AMOUNT, "is zero, which pays nobody; leave the row out"));
-            }
-            ("sale", _) => {
-                return Err(row.problem(
-                    KIND,
-                    format!("a sale of {amount}: a negative amount is a `clawback`; correct one of the two"),
-                ));
-            }
-            ("clawback", _) => {
-                return Err(row.problem(
-                    KIND,
-                    format!("a clawback of {amount}: the amount must be negative; correct one of the two"),
-                ));
-            }
-            (other, _) => return Err(row.problem(KIND, format!("`{other}` is not a kind; write `sale` or `clawback`"))),
+    fn row(&mut self, row: &Row<'_>, chunk: &mut CommissionRows) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        let id = faults.keep(row.id(ID));
+        let affiliate = faults.keep(row.id(AFFILIATE));
+        let amount = faults.keep(currency(row, CURRENCY)).and_then(|currency| faults.keep(amount(row, currency)));
+        let earned_at = row.short(EARNED_AT);
+        let earned_at = faults.keep(self::earned_at(&earned_at).map_err(|what| row.problem(EARNED_AT, what)));
+        faults.keep(kind(row, amount));
+        let (Some(id), Some(affiliate), Some(amount), Some(earned_at)) = (id, affiliate, amount, earned_at) else {
+            return faults.verdict();
+        };
+        faults.verdict()?;
+        let order_ref = row.text(ORDER_REF);
+        chunk.push(&CommissionRow { line: row.line, id, affiliate, order_ref, amount, earned_at });
+        match self.sums.iter_mut().find(|(currency, _)| *currency == amount.currency) {
+            Some((_, sum)) => *sum += i128::from(amount.minor),
+            None => self.sums.push((amount.currency, amount.minor.into())),
         }
-        chunk.push(&CommissionRow { line: row.line, id, affiliate, order_ref: row.text(ORDER_REF), amount, earned_at });
         Ok(())
+    }
+
+    fn sums(&self) -> &[(Currency, i128)] {
+        &self.sums
+    }
+}
+
+fn amount(row: &Row<'_>, currency: Currency) -> Result<Money, Problem> {
+    let found = currency.parse_amount(&row.amount(AMOUNT)?);
+    found.map_err(|error| row.problem(AMOUNT, format!("{error}; correct the amount")))
+}
+
+/// Says whether the kind is one, and goes with the amount, if that is known.
+fn kind(row: &Row<'_>, amount: Option<Money>) -> Result<(), Problem> {
+    match (row.text(KIND), amount, amount.map(|amount| amount.minor.signum())) {
+        ("sale" | "clawback", None, _) | ("sale", _, Some(1)) | ("clawback", _, Some(-1)) => Ok(()),
+        ("sale" | "clawback", _, Some(0)) => Err(row.problem(AMOUNT, "is zero, which pays nobody; leave the row out")),
+        ("sale", Some(amount), _) => Err(
+            row.problem(KIND, format!("a sale of {amount}: a negative amount is a `clawback`; correct one of the two"))
+        ),
+        ("clawback", Some(amount), _) => {
+            Err(row
+                .problem(KIND, format!("a clawback of {amount}: the amount must be negative; correct one of the two")))
+        }
+        (other, ..) => Err(row.problem(KIND, format!("{} is not a kind; write `sale` or `clawback`", shown(other)))),
     }
 }
 
 /// The currency in a column.
 pub(super) fn currency(row: &Row<'_>, column: usize) -> Result<Currency, Problem> {
-    row.text(column).parse().map_err(|error| row.problem(column, format!("{error}; correct the code")))
+    row.short(column).parse().map_err(|error| row.problem(column, format!("{error}; correct the code")))
 }
 
 fn earned_at(text: &str) -> Result<OffsetDateTime, String> {

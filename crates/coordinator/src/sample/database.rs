@@ -9,7 +9,7 @@ use payfleet_store::{AffiliateRow, AffiliatesTarget, CommissionRow, Imported, Sa
 use super::recipe::Recipe;
 use crate::failure::Failure;
 use crate::import::failure;
-use crate::input::{Chunk, FeedClosed, FeedWriter};
+use crate::input::{Chunk, FeedClosed, FeedWriter, Reading};
 use crate::{progress, show};
 
 /// How often the bar moves.
@@ -23,13 +23,13 @@ pub async fn import(store: Store, recipe: Recipe, tenant: &str) -> Result<ExitCo
     let target = AffiliatesTarget { tenant: tenant.to_owned(), hold_days: None };
     let affiliates = store.affiliates_import(target, rows).await;
     bar.finish_and_clear();
-    let affiliates = affiliates.map_err(|error| failure(error, "sample affiliates"))?;
+    let affiliates = affiliates.map_err(|error| failure(error, "sample affiliates", &Reading::default()))?;
 
     let (feed, rows) = FeedWriter::new();
     let bar = spawn(&recipe, "commissions", feed, commissions);
     let commissions = store.commissions_import(tenant, rows).await;
     bar.finish_and_clear();
-    let commissions = commissions.map_err(|error| failure(error, "sample commissions"))?;
+    let commissions = commissions.map_err(|error| failure(error, "sample commissions", &Reading::default()))?;
     tell("affiliates", affiliates);
     tell("commissions", commissions);
     Ok(ExitCode::Done)

@@ -65,11 +65,11 @@ fn rows_of_commissions_that_are_wrong() {
         ("c1, a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\n", "affiliate_id: ` a1` has space around it; remove it"),
         (
             "c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z\n",
-            "kind: the row has 6 fields and the header 7; look for a comma too few, or a text with commas that is not in quotes",
+            "kind: the row has 6 fields and the header 7; look for commas, one too few, or for a text with commas that is not in quotes",
         ),
         (
             "c1,a1,o1,1,000.00,EUR,2011-11-01T00:00:00Z,sale\n",
-            "field 8: the row has 8 fields and the header 7; look for a comma too many, or a text with commas that is not in quotes",
+            "field 8: the row has 8 fields and the header 7; look for commas, one too many, or for a text with commas that is not in quotes",
         ),
         (
             "c1,a1,o\"1,10.00,EUR,2011-11-01T00:00:00Z,sale\n",
@@ -85,7 +85,7 @@ fn rows_of_commissions_that_are_wrong() {
         ),
         (
             "c1,a1,\"o\n1\",10.00,EUR,2011-11-01T00:00:00Z,sale\n",
-            "order_ref: has a line break, a tab or another control character; remove it",
+            "order_ref: `o<U+000A>1` has a line break, a tab or another control character; remove it",
         ),
         (
             "c1,nobody,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\n",
@@ -101,18 +101,28 @@ fn rows_of_commissions_that_are_wrong() {
         let message = format!("f.csv:3:{message}\nnothing was imported: 1 error");
         each_is_refused(&place, "commissions", &[(content.as_bytes(), &message)]);
     }
-    let latin = [COMMISSIONS.as_bytes(), b"c1,a1,caf\xe9,10.00,EUR,2011-11-01T00:00:00Z,sale\n"].concat();
-    let message = "f.csv:2:order_ref: is not UTF-8; save the file in UTF-8\nnothing was imported: 1 error";
-    each_is_refused(&place, "commissions", &[(&latin, message)]);
+    // All that is wrong with a row, and what nobody sees made visible.
+    let content = format!(
+        "{COMMISSIONS}c\u{200b}1,a1 ,o1,1,5,EUR,2011-11-01,sell\nc2,\u{430}lice ,o1,\"1,5\",EUR,2011-11-01,sell\n"
+    );
+    let message = "f.csv:2:field 8: the row has 8 fields and the header 7; look for commas, one too many, or for a text with commas that is not in quotes\n\
+                   f.csv:3:affiliate_id: `<U+0430>lice ` has space around it; remove it\n\
+                   f.csv:3:amount: `1,5` has a decimal comma; say --decimal ,\n\
+                   f.csv:3:earned_at: `2011-11-01` is not an instant of RFC 3339; write date, time and offset, such as 2011-11-30T08:26:00Z\n\
+                   f.csv:3:kind: `sell` is not a kind; write `sale` or `clawback`\n\
+                   nothing was imported: 5 errors";
+    each_is_refused(&place, "commissions", &[(content.as_bytes(), message)]);
+    let long = format!("{COMMISSIONS}c1,a1,o1,{},EUR,2011-11-01T00:00:00Z,sale\n", "9".repeat(30_000));
+    let shown = format!(
+        "f.csv:2:amount: `{}…` is not an amount: write digits with a decimal point, such as 12.30; correct the amount\nnothing was imported: 1 error",
+        "9".repeat(80)
+    );
+    each_is_refused(&place, "commissions", &[(long.as_bytes(), &shown)]);
 }
 
 #[test]
 fn headers_that_are_wrong() {
     let place = Place::with_affiliates();
-    let bom = [b"\xef\xbb\xbf", COMMISSIONS.as_bytes(), GOOD.as_bytes()].concat();
-    let semicolons = format!("{COMMISSIONS}{GOOD}").replace(',', ";");
-    let quoted = "\"commission_id\";\"affiliate_id\"\n\"c1\";\"a1\"\n";
-    let tabs = format!("{COMMISSIONS}{GOOD}").replace(',', "\t");
     let columns = "commission_id, affiliate_id, order_ref, amount, currency, earned_at, kind";
     let unknown = format!(
         "f.csv:1:amount: the column is there twice; remove one\n\
@@ -123,33 +133,10 @@ fn headers_that_are_wrong() {
         &place,
         "commissions",
         &[
-            (
-                &bom,
-                "f.csv:1:header: the file begins with a byte order mark (BOM); save it as `UTF-8` without BOM (in Excel `CSV (Comma \
-                 delimited)`, not `CSV UTF-8`), or remove its first 3 bytes: tail -c +4 FILE\nnothing was imported: 1 error",
-            ),
-            (
-                b"\xff\xfec\0o\0",
-                "f.csv:1:header: the file is UTF-16; save it as UTF-8 without byte order mark (BOM)\nnothing was imported: 1 error",
-            ),
-            (
-                semicolons.as_bytes(),
-                "f.csv:1:header: the columns are separated by semicolons; save the file with commas between them\n\
-                 nothing was imported: 1 error",
-            ),
-            (
-                quoted.as_bytes(),
-                "f.csv:1:header: the columns are separated by semicolons; save the file with commas between them\n\
-                 nothing was imported: 1 error",
-            ),
-            (
-                tabs.as_bytes(),
-                "f.csv:1:header: the columns are separated by tabs; save the file with commas between them\nnothing was imported: 1 error",
-            ),
             (b"commission_id,affiliate_id,order_ref,amount,amount,currency,earned_at,note\n", &unknown),
             (
                 b"",
-                "f.csv:1:header: the file is empty; it begins with a header: commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind\n\
+                "f.csv:1:file: the file is empty; it begins with a header: commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind\n\
                  nothing was imported: 1 error",
             ),
             (
@@ -231,10 +218,10 @@ fn rows_of_affiliates_that_are_wrong() {
 }
 
 #[test]
-fn the_first_ten_errors_are_shown_and_all_are_counted() {
+fn the_first_hundred_errors_are_shown_and_all_are_counted() {
     let place = Place::with_affiliates();
-    let read: String = (1..=12).map(|n| format!("c{n},a1,o,x,EUR,2011-11-01T00:00:00Z,sale\n")).collect();
-    let stored: String = (1..=12).map(|n| format!("c{n},b{n},o,1,EUR,2011-11-01T00:00:00Z,sale\n")).collect();
+    let read: String = (1..=120).map(|n| format!("c{n},a1,o,x,EUR,2011-11-01T00:00:00Z,sale\n")).collect();
+    let stored: String = (1..=120).map(|n| format!("c{n},b{n},o,1,EUR,2011-11-01T00:00:00Z,sale\n")).collect();
     for (rows, place_of_first) in
         [(read, "commissions.csv:2:amount: `x`"), (stored, "commissions.csv:2:affiliate_id: there")]
     {
@@ -242,11 +229,11 @@ fn the_first_ten_errors_are_shown_and_all_are_counted() {
         assert_eq!(done.code, 65);
         assert!(done.err.starts_with(&format!("error: {place_of_first}")), "{}", done.err);
         assert!(
-            done.err.ends_with("nothing was imported: 12 errors, of which these are the first 10\n"),
+            done.err.ends_with("nothing was imported: 120 errors, of which these are the first 100\n"),
             "{}",
             done.err
         );
-        assert_eq!(done.err.lines().count(), 11);
+        assert_eq!(done.err.lines().count(), 101);
     }
     assert_eq!(place.number("SELECT count(*) FROM commission"), 0);
 }

@@ -31,7 +31,7 @@ fn columns_are_found_by_name_and_files_may_come_through_a_pipe() {
     assert_eq!((&json["rows"], &json["new"], &json["unchanged"]), (&1.into(), &1.into(), &0.into()));
     place.run_with_stdin(args, &format!("{COMMISSIONS}x\n")).failed(
         65,
-        "stdin:2:affiliate_id: the row has 1 fields and the header 7; look for a comma too few, or a text with commas that is not in quotes\n\
+        "stdin:2:affiliate_id: the row has 1 fields and the header 7; look for commas, one too few, or for a text with commas that is not in quotes\n\
          nothing was imported: 1 error",
     );
 }

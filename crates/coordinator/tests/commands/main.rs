@@ -6,6 +6,7 @@ mod alarms;
 mod bad_input;
 mod bounds;
 mod controls;
+mod files;
 mod harness;
 mod import;
 mod people;

@@ -24,7 +24,7 @@ use crate::connect::{Step, Store, StoreError, detached};
 use copy::CopyRows;
 
 /// Problems that are reported one by one; of the rest only the number is told.
-pub const PROBLEMS_SHOWN: usize = 10;
+pub const PROBLEMS_SHOWN: usize = 100;
 
 /// What the reader of a file says next. A channel that closes without [`Feed::End`] means that the reader gave up: nothing is imported.
 #[derive(Debug)]

@@ -45,6 +45,13 @@ impl Done {
         );
     }
 
+    /// The same, behind the note on how the file was read.
+    pub fn failed_as_said(&self, code: i32, message: &str) {
+        let error =
+            self.err.split_once(": read as ").and_then(|(_, rest)| rest.split_once('\n')).map(|(_, error)| error);
+        assert_eq!((self.code, error.map(str::trim_end)), (code, Some(format!("error: {message}").as_str())));
+    }
+
     pub fn json(self) -> serde_json::Value {
         serde_json::from_str(&self.ok()).unwrap()
     }

@@ -1,0 +1,66 @@
+//! A row with the names of its fields.
+
+use std::borrow::Cow;
+
+use crate::amount::Marks;
+use crate::columns::Columns;
+use crate::kinds::COLUMNS_MAX;
+use crate::problems::Problem;
+use crate::shown::{cut, shown};
+
+/// A row, its values in the order of its kind's columns.
+pub struct Row<'a> {
+    /// The line on which it begins.
+    pub line: u64,
+    pub(crate) values: [Option<&'a str>; COLUMNS_MAX],
+    pub(crate) columns: &'a Columns,
+    pub(crate) marks: &'a Marks,
+}
+
+/// The longest id, in bytes.
+const ID_MAX: usize = 200;
+
+impl<'a> Row<'a> {
+    /// The wanted column's text; `None` if the file does not have the column.
+    pub fn get(&self, wanted: usize) -> Option<&'a str> {
+        self.values[wanted]
+    }
+
+    /// The text of a required column.
+    pub fn text(&self, wanted: usize) -> &'a str {
+        self.get(wanted).unwrap_or("") // cannot be missing: the header was checked
+    }
+
+    /// The same of a short value. What is too long for any is cut, which makes it wrong, and short enough to be shown.
+    pub fn short(&self, wanted: usize) -> Cow<'a, str> {
+        cut(self.text(wanted))
+    }
+
+    /// The text of an id: not empty, without space around it, and short enough to be a key.
+    pub fn id(&self, wanted: usize) -> Result<&'a str, Problem> {
+        let text = self.text(wanted);
+        match text {
+            "" => Err(self.problem(wanted, "is empty; every row needs one")),
+            _ if text.trim() != text => {
+                Err(self.problem(wanted, format!("{} has space around it; remove it", shown(text))))
+            }
+            _ if text.len() > ID_MAX => {
+                Err(self.problem(wanted, format!("{} is longer than 200 bytes; use a shorter one", shown(text))))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    /// The text of an amount with a decimal point, however the file writes it.
+    pub fn amount(&self, wanted: usize) -> Result<Cow<'a, str>, Problem> {
+        match self.short(wanted) {
+            Cow::Borrowed(text) => self.marks.plain(text).map_err(|what| self.problem(wanted, what)),
+            cut => Ok(cut), // no amount is so long
+        }
+    }
+
+    /// Something wrong in the wanted column.
+    pub fn problem(&self, wanted: usize, what: impl Into<String>) -> Problem {
+        Problem { line: self.line, column: self.columns.wanted_name(wanted).to_owned(), what: what.into() }
+    }
+}
