@@ -24,7 +24,7 @@ async fn a_credential_that_no_worker_can_read_is_named_until_one_can() {
     for method in ["paypal", "sepa"] {
         set(method, "sandbox-payout", &["--credential", "ABSENT"]);
     }
-    let poor = fleet.worker(&["--backoff-longest", "1s"]);
+    let poor = fleet.worker(&[]);
     let told = wait_for("the worker to say that it can pay nothing", LONG, async || {
         let (code, told) = poor.readiness().await;
         (code == 503 && told.contains("ABSENT")).then_some(told)
@@ -51,7 +51,7 @@ async fn a_credential_that_no_worker_can_read_is_named_until_one_can() {
         (code == 200 && told.starts_with("ready; cannot read credentials that are used: ")).then_some(())
     })
     .await;
-    let _rich = fleet.worker_with(&[("PAYFLEET_RAIL_CREDENTIAL_ABSENT", "here")], &["--backoff-longest", "1s"]);
+    let _rich = fleet.worker_with(&[("PAYFLEET_RAIL_CREDENTIAL_ABSENT", "here")], &[]);
     fleet.settled(run, LONG).await;
     fleet.assert_paid_exactly_once().await;
     // Who ends says so: nobody waits for the time after which the silent count as dead.
