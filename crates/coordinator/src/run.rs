@@ -132,8 +132,8 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
         }
         tell_since(since.as_ref(), name);
     }
-    // Who only asks whether a run was triggered wants to know just that, and whether all of the month was; the outcome's
-    // code is for who waits for it.
+    // Who only asks whether a run was triggered wants to know just that, and whether all of the month was; the
+    // outcome's code is for who waits for it.
     Ok(match &since {
         Some(_) => ExitCode::Refused,
         None if args.wait => code,

@@ -170,8 +170,8 @@ async fn run_where(
 
 impl Store {
     /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
-    /// that commit later belong to the next window, whatever their dates. Returns whether it is new. What is due of months
-    /// before it that were never run is in its window.
+    /// that commit later belong to the next window, whatever their dates. Returns whether it is new. What is due of
+    /// months before it that were never run is in its window.
     pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
         self.run_make(new, true).await
     }

@@ -38,8 +38,8 @@ pub enum ImportCommand {
     /// zero; clawback: below). A commission never changes: the same id with anything else is an error.
     ///
     /// A sale is due after the hold period. A clawback is due at once; one with the order_ref of a sale of the same
-    /// affiliate that no run has counted yet and that is due later, is due together with it. What is of a month that was
-    /// run already is paid by the tenant's next run; the answer says so.
+    /// affiliate that no run has counted yet and that is due later, is due together with it. What is of a month that
+    /// was run already is paid by the tenant's next run; the answer says so.
     #[command(after_help = EXIT_CODES)]
     Commissions(ImportCommissionsArgs),
     /// List the mappings that are built in, or print one, to be changed and used as a file
@@ -77,8 +77,8 @@ pub struct ImportArgs {
     /// Only show what would be done, by name; nothing is written
     #[arg(long, env = "PAYFLEET_DRY_RUN", value_parser = FalseyValueParser::new())]
     pub dry_run: bool,
-    /// Take nothing of a file with rows that may be the same sale or the same payee twice: equal in all but the id, with
-    /// ids that look alike, or with a destination that another affiliate has or had; without it they are told
+    /// Take nothing of a file with rows that may be the same sale or the same payee twice: equal in all but the id,
+    /// with ids that look alike, or with a destination that another affiliate has or had; without it they are told
     #[arg(long, env = "PAYFLEET_STRICT", value_parser = FalseyValueParser::new())]
     pub strict: bool,
     /// How much is told by name, of each kind [default: 10; of a dry run 100]

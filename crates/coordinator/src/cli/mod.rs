@@ -126,8 +126,8 @@ pub enum Command {
     Periods(PeriodsArgs),
     /// Plan a tenant's payouts for a month and let the fleet pay them; or show a run by name
     ///
-    /// Asked for twice, at once or later, there is one run: the second call reports it, and goes on with its plan if that
-    /// was interrupted. If money of the month or one before it became due since (a file came late, or the run was
+    /// Asked for twice, at once or later, there is one run: the second call reports it, and goes on with its plan if
+    /// that was interrupted. If money of the month or one before it became due since (a file came late, or the run was
     /// cancelled), the answer says so and how it is paid, and the exit code is 3.
     ///
     /// A run that was cancelled before anything of it was sent gives its month back: asked for again, the month is
@@ -155,8 +155,8 @@ pub enum Command {
     /// Cancel a run: what was not sent is never sent, and its money is due again in the next run
     ///
     /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything
-    /// being sent. If nothing of it was sent, the next `run` of its month plans it anew, also from cron: whoever must not
-    /// be paid is put on hold, and a run that may go on later is paused.
+    /// being sent. If nothing of it was sent, the next `run` of its month plans it anew, also from cron: whoever must
+    /// not be paid is put on hold, and a run that may go on later is paused.
     Cancel(CancelArgs),
     /// Stop one payout, let it go on, or show its life
     Payout {

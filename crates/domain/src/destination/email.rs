@@ -73,8 +73,8 @@ fn is_begun_by(text: &str, label: &str) -> bool {
     text.get(..label.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(label))
 }
 
-/// RFC 5322, section 3.2.3: what a word outside of quotes may have; and @ and the dots between words. Beyond ASCII, what
-/// names are written with (RFC 6532).
+/// RFC 5322, section 3.2.3: what a word outside of quotes may have; and @ and the dots between words. Beyond ASCII,
+/// what names are written with (RFC 6532).
 fn is_in_address(letter: char) -> bool {
     match letter {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '@' | '.' => true,

@@ -12,7 +12,8 @@ use super::problem::{Fault, Problems, RowProblem};
 use crate::batch::currency;
 use crate::connect::{Step, StoreError};
 
-/// Rows that are not what is stored under their id. What is stored may be an earlier line of this very file: then that line is named.
+/// Rows that are not what is stored under their id. What is stored may be an earlier line of this very file: then that
+/// line is named.
 pub(super) async fn differing(tx: &mut PgConnection, tenant: i32, problems: &mut Problems) -> Result<(), StoreError> {
     let rows = sqlx::query(
         "-- import_differing

@@ -181,7 +181,8 @@ impl Store {
     }
 }
 
-/// Copies what the reader sends into a temporary table; `take` looks at each chunk on its way. Returns the number of rows.
+/// Copies what the reader sends into a temporary table; `take` looks at each chunk on its way. Returns the number of
+/// rows.
 async fn copy_feed<R>(
     tx: &mut PgConnection,
     step: &'static str,

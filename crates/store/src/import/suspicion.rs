@@ -77,8 +77,8 @@ impl Suspicions {
     }
 }
 
-/// So many bits are set aside for all that was seen (8 MiB), and so many of them set for each. Of a million rows none seems
-/// to repeat another one that does not, as a rule; of ten million one in five hundred.
+/// So many bits are set aside for all that was seen (8 MiB), and so many of them set for each. Of a million rows none
+/// seems to repeat another one that does not, as a rule; of ten million one in five hundred.
 const SEEN_BITS: usize = 1 << 26;
 const SEEN_HASHES: u32 = 6;
 /// So many are remembered one by one; if there are more, all are looked at.

@@ -166,8 +166,8 @@ impl Books {
         Books::default()
     }
 
-    /// A file becomes known. A sale is due after the hold period; a clawback at once, or with the first sale of its order that is due later and that no
-    /// run has counted.
+    /// A file becomes known. A sale is due after the hold period; a clawback at once, or with the first sale of its
+    /// order that is due later and that no run has counted.
     fn learn(&mut self, world: &World, stage: usize, file: usize) {
         let of = |at: &usize| &world.commissions[*at];
         for (at, commission) in world.commissions.iter().enumerate() {
