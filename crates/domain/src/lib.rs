@@ -18,6 +18,7 @@ mod decision;
 mod destination;
 mod discrepancy;
 mod exclusion;
+mod hold_reason;
 mod ids;
 pub mod invariant;
 mod key;
@@ -41,13 +42,14 @@ pub use batch::{BatchStanding, BatchState, IllegalBatchMove};
 pub use country::{Country, UnknownCountry};
 pub use dates::{Believed, believed};
 pub use decide::{
-    Backoff, BatchFacts, HoldReason, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX,
-    next_step, refusal_verdict, silence_step, stall_step,
+    Backoff, BatchFacts, NextStep, OlderAttempts, RefusalVerdict, STALLED_LEASES_MAX, UNKNOWN_ATTEMPTS_MAX, next_step,
+    refusal_verdict, silence_step, stall_step,
 };
 pub use decision::{Effect, HoldFacts, NotPaid, SamePerson, Word, hear};
 pub use destination::{Destination, DestinationError, DestinationKind, MethodKinds, UnknownKind, visible};
 pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
+pub use hold_reason::HoldReason;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};
 pub use mask::masked;

@@ -10,9 +10,11 @@ mod coverage;
 mod due;
 mod ledger;
 mod lines;
+mod odd;
 mod payouts;
 mod piece;
 mod reading;
+mod standing;
 mod summary;
 mod verdict;
 

@@ -4,18 +4,17 @@
 //! A line proves that a payout was paid only if key, amount, currency, destination and account are those of the payout. A statement never makes
 //! anything refused: what is not on it may be on the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use payfleet_domain::{
-    AlarmKind, BatchState, LineDiffers, Movement, PayoutEvent, PayoutId, PayoutState, RunId, StatementLine,
-};
+use payfleet_domain::{AlarmKind, BatchState, LineDiffers, PayoutId, RunId, StatementLine};
 use sqlx::{Connection as _, PgConnection};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::lines::{Matched, Odd, Plain};
-use super::reading::{Paying, StatementSource, content};
+use super::lines::{Matched, Odd};
+use super::odd::{content_id, odd_record, storable};
+use super::reading::{Paying, StatementSource};
+use super::standing::Standings;
 use crate::alarm::{Raised, alarms_raise};
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
@@ -23,10 +22,7 @@ use crate::doubt::doubt_hold;
 use crate::hold::{batch_settle_held, payouts_doubt};
 use crate::locks::PIECES_LOCK;
 use crate::movement::{accounts_weigh, runs_have_news};
-use crate::payout::{Moved, News, Source, evidence_insert, payouts_refuse, payouts_settle};
-
-/// The code of what a rail had accepted and refused later.
-const REJECTED: &str = "rejected";
+use crate::payout::{Moved, Source, evidence_insert, payouts_refuse, payouts_settle};
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -228,151 +224,6 @@ fn unsent_alarms(unsent: &BTreeMap<PayoutId, &StatementLine>) -> Vec<Raised> {
     runs.into_values().filter_map(alarm).collect()
 }
 
-/// Where the payouts of a piece stand.
-#[derive(Debug)]
-struct Standings(HashMap<PayoutId, Standing>);
-
-#[derive(Debug)]
-struct Standing {
-    state: PayoutState,
-    reference: Option<String>,
-    /// Nothing of its batch was ever sent.
-    is_unsent: bool,
-}
-
-impl Standings {
-    async fn read(tx: &mut PgConnection, matched: &Matched) -> Result<Standings, StoreError> {
-        let odd = matched.odd.iter().chain(&matched.rejected);
-        let ids = matched.plain.iter().map(|plain| plain.payout).chain(odd.filter_map(|odd| odd.payout));
-        let ids: Vec<i64> = ids.map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect();
-        let read = "statement_standings";
-        // One row of columns as arrays: a row for each payout would cost more to send and to take apart than to find.
-        let (ids, states, references, unsent): (Vec<i64>, Vec<String>, Vec<Option<String>>, Vec<bool>) =
-            sqlx::query_as(
-                "-- statement_standings
-                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(state), '{}'),
-                        coalesce(array_agg(reference), '{}'), coalesce(array_agg(is_unsent), '{}')
-                   FROM (SELECT p.id, p.state, p.reference, p.state IN ('planned', 'held') AND EXISTS (
-                                  SELECT FROM batch b
-                                   WHERE b.run_id = p.run_id AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
-                                     AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
-                           FROM payout p WHERE p.id = ANY($1) AND p.id BETWEEN $2 AND $3) AS p",
-            )
-            .bind(&ids)
-            .bind(ids.first())
-            .bind(ids.last())
-            .persistent(false)
-            .fetch_one(tx)
-            .await
-            .step(read)?;
-        let mut standings = HashMap::with_capacity(ids.len());
-        for (((id, state), reference), is_unsent) in ids.into_iter().zip(states).zip(references).zip(unsent) {
-            let state = state.parse().map_err(StoreError::Broken)?;
-            standings.insert(PayoutId(id), Standing { state, reference, is_unsent });
-        }
-        Ok(Standings(standings))
-    }
-
-    fn states(&self) -> HashMap<PayoutId, PayoutState> {
-        self.0.iter().map(|(id, standing)| (*id, standing.state)).collect()
-    }
-
-    /// What came back since, and what is paid now whose money had been due again.
-    fn told_since(&self, before: &HashMap<PayoutId, PayoutState>) -> BTreeMap<RunId, Told> {
-        use PayoutState as S;
-        let mut payouts: Vec<PayoutId> = self.0.keys().copied().collect();
-        payouts.sort_unstable();
-        let mut told = BTreeMap::<RunId, Told>::new();
-        for payout in payouts {
-            let (stood, stands) = (before.get(&payout), self.0.get(&payout).map(|standing| standing.state));
-            let is_told = match (stood, stands) {
-                (Some(stood), Some(S::Returned)) => *stood != S::Returned,
-                (Some(stood), Some(S::Paid)) => matches!(stood, S::Refused | S::Cancelled | S::Returned),
-                _ => false,
-            };
-            if is_told {
-                *told.entry(payout.run()).or_default() += Told { count: 1, payouts: vec![payout] };
-            }
-        }
-        told
-    }
-
-    /// Whether the line is of the payment that we know of.
-    fn is_known(&self, plain: &Plain) -> bool {
-        self.0.get(&plain.payout).is_some_and(|standing| {
-            let is_settled = matches!(standing.state, PayoutState::Paid | PayoutState::Returned);
-            is_settled && standing.reference.as_deref() == Some(&plain.line.reference)
-        })
-    }
-
-    /// Payouts of which nothing was ever sent, as far as we know, and of which a statement says that they were paid or came back; with one line of each.
-    fn unsent<'a>(&self, matched: &'a Matched) -> BTreeMap<PayoutId, &'a StatementLine> {
-        let plain = matched.plain.iter().map(|plain| (plain.payout, &plain.line));
-        let odd = matched.odd.iter().filter_map(|odd| odd.payout.map(|payout| (payout, &odd.line)));
-        let is_unsent = |id: &PayoutId| self.0.get(id).is_some_and(|standing| standing.is_unsent);
-        plain.chain(odd).filter(|(id, _)| is_unsent(id)).collect()
-    }
-
-    fn is_held(&self, payout: PayoutId) -> bool {
-        self.0.get(&payout).is_some_and(|one| one.state == PayoutState::Held)
-    }
-
-    fn is_settled(&self, payout: PayoutId) -> bool {
-        self.0.get(&payout).is_some_and(|one| matches!(one.state, PayoutState::Paid | PayoutState::Returned))
-    }
-
-    /// Refusals of payouts that wait, or are held, because the rail had accepted them; and all others. A refusal that differs from what was ordered is
-    /// of something else.
-    fn rejected(&self, matched: &Matched) -> (News, News) {
-        let waits = |one: &&Odd| {
-            let standing = one.payout.and_then(|payout| self.0.get(&payout));
-            let was_accepted = standing.is_some_and(|standing| {
-                matches!(standing.state, PayoutState::Accepted | PayoutState::Held) && standing.reference.is_some()
-            });
-            was_accepted && !one.differs.in_something() && !one.differs_account
-        };
-        let (waiting, others): (Vec<_>, Vec<_>) = matched.rejected.iter().partition(waits);
-        let news = |some: Vec<&Odd>| {
-            let ids: BTreeSet<i64> = some.into_iter().filter_map(|one| one.payout.map(|payout| payout.0)).collect();
-            News { words: vec![REJECTED.to_owned(); ids.len()], ids: ids.into_iter().collect() }
-        };
-        (news(waiting), news(others))
-    }
-
-    /// Payments of payouts whose outcome is open, by payout; if the rail itself says so, also of those that were never sent, as far as we know. What came
-    /// back went out before.
-    fn proven(&self, matched: &Matched, source: &StatementSource) -> News {
-        let is_rail = *source == StatementSource::Rail;
-        let open = |payout: &PayoutId| {
-            self.0.get(payout).is_some_and(|standing| {
-                (is_rail || !standing.is_unsent) && standing.state.after(PayoutEvent::Pay).is_ok()
-            })
-        };
-        let mut proven = BTreeMap::<i64, String>::new();
-        for plain in matched.plain.iter().filter(|plain| open(&plain.payout)) {
-            proven.entry(plain.payout.0).or_insert_with(|| plain.line.reference.clone());
-        }
-        for odd in matched.odd.iter().filter(|odd| is_rail && odd.line.movement == Movement::Returned && odd.counts()) {
-            let Some(payout) = odd.payout.filter(open) else { continue };
-            let accepted = self.0.get(&payout).and_then(|standing| standing.reference.clone());
-            let name = odd.line.of.clone().or(accepted).unwrap_or_else(|| odd.line.reference.clone());
-            proven.entry(payout.0).or_insert(name);
-        }
-        let (ids, words) = proven.into_iter().unzip();
-        News { ids, words }
-    }
-}
-
-impl Odd {
-    /// Whether money moved as the line says. What it says may still be wrong in where to or how much.
-    fn counts(&self) -> bool {
-        !self.differs_return
-            && !self.is_unsent_return
-            && !self.line.reference.is_empty()
-            && self.line.amount_minor.saturating_add(self.line.fee_minor) > 0
-    }
-}
-
 /// Locks the batches of payouts, in order; of those that were never sent, all that were one batch with them.
 async fn batches_lock(
     tx: &mut PgConnection,
@@ -400,153 +251,6 @@ async fn batches_lock(
     .fetch_all(tx)
     .await
     .step("statement_batches_lock")
-}
-
-/// Columns of lines on their way into the table.
-#[derive(Debug, Default)]
-struct Rows {
-    contents: Vec<Uuid>,
-    payouts: Vec<Option<i64>>,
-    runs: Vec<Option<i64>>,
-    kinds: Vec<&'static str>,
-    keys: Vec<String>,
-    references: Vec<String>,
-    ofs: Vec<Option<String>>,
-    amounts: Vec<i64>,
-    fees: Vec<i64>,
-    currencies: Vec<String>,
-    destinations: Vec<String>,
-    ats: Vec<Option<OffsetDateTime>>,
-    differs: [Vec<bool>; 5],
-}
-
-/// Postgres has no NUL in a text; such a key or reference is no name of ours anyway.
-fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// By which a line that is read again is known.
-fn content_id(line: &StatementLine) -> Uuid {
-    let mut half = [0; 16];
-    half.copy_from_slice(&content(line)[..16]);
-    Uuid::from_bytes(half)
-}
-
-impl Rows {
-    fn of(odd: &[Odd]) -> Rows {
-        let mut rows = Rows::default();
-        for one in odd {
-            let StatementLine { key, reference, amount_minor, fee_minor, currency, destination, movement, at, of } =
-                &one.line;
-            rows.contents.push(content_id(&one.line));
-            rows.payouts.push(one.payout.map(|payout| payout.0));
-            rows.runs.push(one.payout.map(|payout| payout.run().0));
-            rows.kinds.push(movement.as_str());
-            rows.keys.push(storable(key));
-            rows.references.push(storable(reference));
-            rows.ofs.push(of.as_deref().map(storable));
-            rows.amounts.push(*amount_minor);
-            rows.fees.push((*fee_minor).max(0));
-            rows.currencies.push(storable(currency));
-            rows.destinations.push(storable(destination));
-            rows.ats.push(*at);
-            let differs = [
-                one.differs.amount,
-                one.differs.currency,
-                one.differs.destination,
-                one.differs_account,
-                one.differs_return,
-            ];
-            for (column, differs) in rows.differs.iter_mut().zip(differs) {
-                column.push(differs);
-            }
-        }
-        rows
-    }
-}
-
-/// Keeps lines, and the movements that they are of. Returns the payouts of which there is something new.
-async fn odd_record(
-    tx: &mut PgConnection,
-    account: &Paying,
-    source: &StatementSource,
-    odd: &[Odd],
-) -> Result<Vec<i64>, StoreError> {
-    if odd.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows = Rows::of(odd);
-    let [amount, currency, destination, of_account, of_return] = rows.differs;
-    // Who ordered nothing: the newest run that was paid from the account by then is asked about it.
-    let new: Vec<(i64, Option<i64>)> = sqlx::query_as(
-        "-- statement_lines_insert
-         INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, of_reference, amount_minor, fee_minor, currency,
-                                     destination, at, source, differs_amount, differs_currency, differs_destination, differs_account, differs_return)
-         SELECT $1, l.content, coalesce(l.run, (
-                  SELECT r.id FROM run r
-                   WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = $2 AND b.account = $3)
-                   ORDER BY (coalesce(r.paying_at, r.created_at) <= coalesce(l.at, clock_timestamp()) + interval '1 day') DESC,
-                            CASE WHEN coalesce(r.paying_at, r.created_at) <= coalesce(l.at, clock_timestamp()) + interval '1 day' THEN r.id ELSE -r.id END DESC
-                   LIMIT 1)),
-                l.payout, l.kind, l.key, l.reference, l.of, l.amount, l.fee, l.currency, l.destination, l.at, $4, l.d1, l.d2, l.d3, l.d4, l.d5
-           FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
-                       $14::text[], $15::text[], $16::timestamptz[], $17::boolean[], $18::boolean[], $19::boolean[], $20::boolean[], $21::boolean[])
-                WITH ORDINALITY AS l (content, payout, run, kind, key, reference, of, amount, fee, currency, destination, at, d1, d2, d3, d4, d5, n)
-          ORDER BY l.n
-             ON CONFLICT DO NOTHING
-      RETURNING id, run_id",
-    )
-    .bind(account.id)
-    .bind(&account.rail)
-    .bind(&account.account)
-    .bind(source.as_str())
-    .bind(&rows.contents)
-    .bind(&rows.payouts)
-    .bind(&rows.runs)
-    .bind(&rows.kinds)
-    .bind(&rows.keys)
-    .bind(&rows.references)
-    .bind(&rows.ofs)
-    .bind(&rows.amounts)
-    .bind(&rows.fees)
-    .bind(&rows.currencies)
-    .bind(&rows.destinations)
-    .bind(&rows.ats)
-    .bind(amount)
-    .bind(currency)
-    .bind(destination)
-    .bind(of_account)
-    .bind(of_return)
-    .fetch_all(&mut *tx)
-    .await
-    .step("statement_lines_insert")?;
-    let (lines, runs): (Vec<i64>, Vec<Option<i64>>) = new.into_iter().unzip();
-    if lines.is_empty() {
-        return Ok(Vec::new());
-    }
-    runs_have_news(tx, runs.into_iter().flatten().map(RunId)).await?;
-    // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits for a second
-    // person. Each is a row of its own: or the file would say how much of what the rail tells under the same name (see `movement_known`).
-    sqlx::query_scalar(
-        "-- movements_listed
-         INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
-         SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
-                CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END, l.currency, l.at, CASE l.source WHEN 'file' THEN 'file' ELSE 'statement' END,
-                l.kind = 'paid' OR l.source = 'rail', l.id
-           FROM statement_line l JOIN payout p ON p.id = l.payout_id
-           -- Each account has names of its own: a payment elsewhere is one more. That money came back is told once, whoever lists it.
-           JOIN (SELECT id, rail || '/' || account || ' ' AS elsewhere FROM rail_account) AS a ON a.id = l.account_id,
-                LATERAL (SELECT CASE WHEN l.differs_account AND l.kind = 'paid' THEN a.elsewhere ELSE '' END AS name) AS o
-          WHERE l.id = ANY($1) AND NOT l.differs_return AND l.reference <> '' AND l.amount_minor >= 0
-            AND l.amount_minor + CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END > 0
-          ORDER BY l.id
-             ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
-    .bind(&lines)
-    .fetch_all(&mut *tx)
-    .await
-    .step("movements_listed")
 }
 
 /// Pieces are recorded beside each other, of one account and of several, unless something in one is odd: a payment that another piece lists as it
