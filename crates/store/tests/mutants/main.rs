@@ -50,14 +50,36 @@ impl Mutator {
             let Some(rest) = sql.strip_prefix("-- ").and_then(|sql| sql.strip_prefix(step)) else { continue };
             if rest.starts_with(|next: char| next.is_whitespace()) {
                 self.passed[n].store(true, Ordering::Relaxed);
-                if mutated.contains(fragment) {
+                if let Some(exchanged) = exchange(&mutated, fragment, replacement) {
                     self.changed[n].store(true, Ordering::Relaxed);
-                    mutated = mutated.replace(fragment, replacement);
+                    mutated = exchanged;
                 }
             }
         }
         message.with_statement(&mutated)
     }
+}
+
+/// Replaces a fragment wherever it is. How a statement is broken into lines makes no difference.
+fn exchange(text: &str, fragment: &str, replacement: &str) -> Option<String> {
+    let words: Vec<&str> = fragment.split_whitespace().collect();
+    let ends_at = |begin: usize| {
+        let mut rest = text[begin..].strip_prefix(words[0])?;
+        for word in &words[1..] {
+            let next = rest.trim_start();
+            rest = next.strip_prefix(word).filter(|_| next.len() < rest.len())?;
+        }
+        Some(text.len() - rest.len())
+    };
+    let (mut exchanged, mut from) = (String::new(), 0);
+    for (begin, _) in text.match_indices(words[0]).filter(|(begin, _)| ends_at(*begin).is_some()) {
+        if begin >= from {
+            exchanged += &text[from..begin];
+            exchanged += replacement;
+            from = ends_at(begin)?;
+        }
+    }
+    (from > 0).then(|| exchanged + &text[from..])
 }
 
 struct Through(Arc<Mutator>);
@@ -216,7 +238,7 @@ fn what_mutants_change_is_in_the_code() {
     let gone: Vec<String> = MUTANTS
         .iter()
         .flat_map(|mutant| mutant.edits)
-        .filter(|(_, fragment, _)| !code.contains(fragment))
+        .filter(|(_, fragment, _)| exchange(&code, fragment, "").is_none())
         .map(|(step, fragment, _)| format!("{step}: {fragment}"))
         .collect();
     assert!(gone.is_empty(), "{gone:#?}");
