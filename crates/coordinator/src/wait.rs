@@ -32,18 +32,14 @@ pub async fn until_closed(store: &Store, run: RunId, log: &LogArgs) -> Result<Ru
         let row = find(store, run).await?;
         let progress = store.run_progress(run).await?;
         let is_open = progress.batches_waiting + progress.batches_leased > 0;
-        match row.state {
-            // Whoever sweeps settles it when nothing is open; until then its outcomes may change.
-            RunState::Cancelled if is_open && row.settled_at.is_none() => {
-                if !std::mem::replace(&mut is_cancelled, true) {
-                    quiet.say(&bar, &format!("run {run} was cancelled: what was perhaps sent is followed to its end"));
-                }
+        // Whoever sweeps settles it when nothing is open; until then its outcomes may change.
+        if row.state == RunState::Cancelled && is_open && row.settled_at.is_none() {
+            if !std::mem::replace(&mut is_cancelled, true) {
+                quiet.say(&bar, &format!("run {run} was cancelled: what was perhaps sent is followed to its end"));
             }
-            state if !state.is_open() => {
-                bar.finish_and_clear();
-                return Ok(row);
-            }
-            _ => {}
+        } else if !row.state.is_open() {
+            bar.finish_and_clear();
+            return Ok(row);
         }
         if row.pause_reason.is_some() {
             bar.finish_and_clear();
