@@ -132,9 +132,8 @@ async fn is_any_known(tx: &mut PgConnection, scope: &Scope<'_>) -> Result<bool, 
     .step("import_known_any")
 }
 
-const KNOWN_SAME: &str = "k.order_ref = i.order_ref AND k.currency = i.currency AND k.amount_minor = i.amount_minor
-                  AND k.earned_at = i.earned_at";
-const KNOWN_ALIKE: &str = "k.id_key = i.id_key";
+const KNOWN_SAME: &str = "order_ref, currency, amount_minor, earned_at";
+const KNOWN_ALIKE: &str = "id_key";
 
 /// Against what is known of the same payee. Most tenants have no affiliates whose ids look alike, and then an index
 /// finds what belongs to one.
@@ -158,16 +157,21 @@ async fn among_known(
     );
     let sql = format!(
         "-- import_same_as_known
-         WITH said AS (
-           SELECT DISTINCT ON (i.external_id) i.line, i.external_id AS id, k.external_id AS other
+         WITH fresh AS MATERIALIZED (
+           SELECT i.*, coalesce(a.alike_of, a.id) AS payee
              FROM import_commission i JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.affiliate
-             JOIN ({columns} WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month BETWEEN $2 AND $3
+            WHERE NOT EXISTS (SELECT FROM commission k WHERE k.tenant_id = $1 AND k.external_id = i.external_id)),
+         -- One of each, since a thousand that are equal would meet a thousand.
+         known AS (
+           SELECT payee, {condition}, min(external_id) AS known_id
+             FROM ({columns} WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month BETWEEN $2 AND $3
                     UNION ALL
                    {columns} WHERE c.tenant_id = $1 AND c.late_for BETWEEN 2 AND $4) AS k
-               ON k.payee = coalesce(a.alike_of, a.id) AND {condition} AND k.external_id <> i.external_id
-            ORDER BY i.external_id, i.line, k.external_id)
-         SELECT line, id, other, NULL::bigint AS other_line, count(*) OVER () AS total FROM said s
-          WHERE NOT EXISTS (SELECT FROM commission k WHERE k.tenant_id = $1 AND k.external_id = s.id)
+            GROUP BY payee, {condition}),
+         said AS (
+           SELECT DISTINCT ON (external_id) line, external_id AS id, known_id AS other
+             FROM fresh JOIN known USING (payee, {condition}) ORDER BY external_id, line)
+         SELECT line, id, other, NULL::bigint AS other_line, count(*) OVER () AS total FROM said
           ORDER BY line LIMIT $5"
     );
     let (first, last) = months(scope);
