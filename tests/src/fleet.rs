@@ -80,8 +80,9 @@ pub struct RunReport {
     pub stderr: String,
 }
 
-/// Where the programs are. `cargo test` does not build binaries of other packages, so they are built here, once for each test process, unless
-/// scripts/test has done it and says where: a cargo within a cargo sees another environment, and builds dependencies again for it.
+/// Where the programs are. `cargo test` does not build binaries of other packages, so they are built here, once for
+/// each test process, unless scripts/test has done it and says where: a cargo within a cargo sees another environment,
+/// and builds dependencies again for it.
 pub(crate) fn bin() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     BIN.get_or_init(|| {
@@ -127,7 +128,8 @@ impl Fleet {
         fleet
     }
 
-    /// A fleet with a tenant `shop` that has this many affiliates with money due for 2026-01, one plain commission each.
+    /// A fleet with a tenant `shop` that has this many affiliates with money due for 2026-01, one plain commission
+    /// each.
     pub async fn with_payouts(options: FleetOptions, affiliates: u32) -> Fleet {
         let fleet = Fleet::start(options).await;
         fleet.must(&[

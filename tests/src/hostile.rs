@@ -1,5 +1,6 @@
-//! What comes from outside, and what must hold of it whatever its bytes are. Each function takes any bytes and panics where something does not hold.
-//! The fuzz targets of `tests/fuzz` call them, and the test `corpus` calls them with what is kept there.
+//! What comes from outside, and what must hold of it whatever its bytes are. Each function takes any bytes and panics
+//! where something does not hold. The fuzz targets of `tests/fuzz` call them, and the test `corpus` calls them with
+//! what is kept there.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -30,7 +31,8 @@ pub fn hint(bytes: &[u8]) {
     }
 }
 
-/// A file to import, of ours and of two other systems. An error names its line and column; what is well-formed CSV is read as the `csv` crate reads it.
+/// A file to import, of ours and of two other systems. An error names its line and column; what is well-formed CSV is
+/// read as the `csv` crate reads it.
 pub fn csv(bytes: &[u8]) {
     let (ours, [impact, post_affiliate_pro]) = (How::default(), &*PRESETS);
     let judged = [
@@ -53,7 +55,8 @@ static PRESETS: LazyLock<[How; 2]> = LazyLock::new(|| {
     })
 });
 
-/// A report on a file that is called FILE: one line for each problem, with a line that there is and a column, and how many there are.
+/// A report on a file that is called FILE: one line for each problem, with a line that there is and a column, and how
+/// many there are.
 fn every_line_has_a_place(report: &str, bytes: &[u8]) {
     let mut lines: Vec<&str> = report.split('\n').collect();
     let last = lines.pop().unwrap_or_default();
@@ -104,8 +107,8 @@ fn as_the_csv_crate(bytes: &[u8]) {
     assert_eq!(rows, others);
 }
 
-/// A statement, as a file and from a rail. An error is said to come from a line that there is; what is read from a rail does not depend on how
-/// it was cut into pieces, and lines in a file are what they would be in another.
+/// A statement, as a file and from a rail. An error is said to come from a line that there is; what is read from a rail
+/// does not depend on how it was cut into pieces, and lines in a file are what they would be in another.
 pub fn statement(bytes: &[u8]) {
     statement_file(bytes);
     let whole = from_rail(vec![bytes.to_owned()]);
@@ -180,8 +183,8 @@ fn statement_file(bytes: &[u8]) {
     }
 }
 
-/// The answer of a rail to a submission or a question: two bytes say which rail and which status, the rest is the body. There is a word for each
-/// payout, and a definite one only where the body says exactly that of exactly this payout.
+/// The answer of a rail to a submission or a question: two bytes say which rail and which status, the rest is the body.
+/// There is a word for each payout, and a definite one only where the body says exactly that of exactly this payout.
 pub fn rail_answer(bytes: &[u8]) {
     let [rail, status, body @ ..] = bytes else { return };
     let (rail, count) = [("sandbox-payout", 1), ("sandbox-batch", 2), ("sandbox-lookup", 1), ("sandbox-file", 2)]
@@ -332,7 +335,8 @@ impl Told<'_> {
     }
 }
 
-/// The words that files, rails and people write: keys, amounts, periods and destinations. What is taken is written again as it was, or stays as it is.
+/// The words that files, rails and people write: keys, amounts, periods and destinations. What is taken is written
+/// again as it was, or stays as it is.
 pub fn words(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(key) = text.parse::<PayoutKey>() {

@@ -1,7 +1,7 @@
 //! The harness of the fleet tests: real programs, real Postgres, real Redis, real signals.
 //!
-//! Every [`Fleet`] has servers of its own on free ports in a folder of its own, and stops exactly the processes that it started. The oracle is the
-//! sandbox's journal, never our database: see [`oracle`].
+//! Every [`Fleet`] has servers of its own on free ports in a folder of its own, and stops exactly the processes that it
+//! started. The oracle is the sandbox's journal, never our database: see [`oracle`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness that cannot go on should stop there and say where
 

@@ -106,8 +106,8 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on at the moment, below those that the system hands out to whoever connects: a program that is started a little later may
-/// find one of those taken.
+/// A port that nobody listens on at the moment, below those that the system hands out to whoever connects: a program
+/// that is started a little later may find one of those taken.
 pub fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let drawn = std::iter::repeat_with(|| rand::random_range(20_000..32_000)).take(1_000);

@@ -1,4 +1,5 @@
-//! A TCP proxy between two programs, with weather: it passes, drips, cuts in the middle of a frame, swallows, or refuses.
+//! A TCP proxy between two programs, with weather: it passes, drips, cuts in the middle of a frame, swallows, or
+//! refuses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -75,8 +76,8 @@ impl Proxy {
         self.state.send_modify(|state| state.weather = weather);
     }
 
-    /// Nothing arrives any more on the connections there are, and nobody is told; new ones lead on. As when packets vanish while a name begins to point
-    /// to another server.
+    /// Nothing arrives any more on the connections there are, and nobody is told; new ones lead on. As when packets
+    /// vanish while a name begins to point to another server.
     pub fn strand(&self) {
         self.state.send_modify(|state| {
             state.stranded = state.era;

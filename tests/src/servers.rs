@@ -82,7 +82,8 @@ impl Postgres {
         Postgres::start_in(&std::env::temp_dir(), &[]).await
     }
 
-    /// The same with its data somewhere below `place`, and with settings of its own (`name=value`), which win over ours.
+    /// The same with its data somewhere below `place`, and with settings of its own (`name=value`), which win over
+    /// ours.
     pub async fn start_in(place: &Path, settings: &[&str]) -> Postgres {
         let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir_in(place).expect("a temporary folder");
         own(folder.path());
@@ -127,7 +128,8 @@ impl Postgres {
         admin.close().await;
     }
 
-    /// A standby that copies it from now on, and without which it confirms nothing any more. The name by which it is promoted is [`Postgres::promote`].
+    /// A standby that copies it from now on, and without which it confirms nothing any more. The name by which it is
+    /// promoted is [`Postgres::promote`].
     pub async fn standby(&self) -> Postgres {
         let folder = tempfile::Builder::new().prefix("payfleet-pg-").tempdir().expect("a temporary folder");
         own(folder.path());

@@ -1,5 +1,5 @@
-//! More than three minutes of everything at once. The judge is the sandbox's journal. What never struck proves nothing: on a machine that is too slow for
-//! everything to strike in that time it goes on with other seeds until it has.
+//! More than three minutes of everything at once. The judge is the sandbox's journal. What never struck proves nothing:
+//! on a machine that is too slow for everything to strike in that time it goes on with other seeds until it has.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! Every arrow of the protocol, broken in every way, in real processes: the program that makes the step crashes before it, after it, or with its
-//! transaction not committed; fails before or after it; or waits there for longer than a lease lasts. Whatever happens, the run is then paid by others,
-//! exactly once by the rail's journal, and the rail's statement agrees.
+//! Every arrow of the protocol, broken in every way, in real processes: the program that makes the step crashes before
+//! it, after it, or with its transaction not committed; fails before or after it; or waits there for longer than a
+//! lease lasts. Whatever happens, the run is then paid by others, exactly once by the rail's journal, and the rail's
+//! statement agrees.
 //!
-//! The failpoints (see `payfleet_failpoint`) exist in debug builds only: without `debug_assertions`, `pass` is `Ok(())` and the variable that arms them
-//! is not even read. So there is nothing to walk in a release build of the tests.
+//! The failpoints (see `payfleet_failpoint`) exist in debug builds only: without `debug_assertions`, `pass` is `Ok(())`
+//! and the variable that arms them is not even read. So there is nothing to walk in a release build of the tests.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(debug_assertions)]
@@ -92,7 +93,8 @@ impl Kind {
 /// A step of the protocol: who makes it, its name, what it is, and what brings it about.
 type Arrow = (Program, &'static str, Kind, Scene);
 
-/// Arrows that are walked one after the other, on servers of their own, by one rail. The lanes are walked side by side: mostly they wait.
+/// Arrows that are walked one after the other, on servers of their own, by one rail. The lanes are walked side by side:
+/// mostly they wait.
 struct Lane {
     name: &'static str,
     rail: &'static str,
@@ -349,7 +351,8 @@ impl Walk {
         leases.fetch_one(&self.fleet.database).await.unwrap()
     }
 
-    /// Waits until nothing of a run is to be sent any more. What a bank has accepted is paid when its statement says so.
+    /// Waits until nothing of a run is to be sent any more. What a bank has accepted is paid when its statement says
+    /// so.
     async fn sent(&self, period: &str) {
         let run = self.fleet.run_id(TENANT, period).await;
         if !self.is_held_when_unknown {

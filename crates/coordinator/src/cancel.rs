@@ -42,8 +42,8 @@ pub async fn resume(store: &Store, args: &RunNumber) -> Result<ExitCode, Failure
 pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failure> {
     let run = args.run.run;
     if find(store, run).await?.state == RunState::Planning {
-        // A half-made plan has closed the windows of half of the accounts, so it must be finished before it can be undone. The pause keeps it
-        // from being paid in between, whoever else runs meanwhile.
+        // A half-made plan has closed the windows of half of the accounts, so it must be finished before it can be
+        // undone. The pause keeps it from being paid in between, whoever else runs meanwhile.
         store.run_pause(run, "is being cancelled").await?;
         complete(store, run, args.plan, OnPause::GoOn).await?;
     }
@@ -93,8 +93,8 @@ fn calls(calls: i64) -> String {
     format!("  {calls} calls were under way when it stopped\n")
 }
 
-/// Waits until the stop has arrived at every worker, or the leases of those that do not answer have ended: at most a lease's lifetime. Returns whether the
-/// run is still stopped then.
+/// Waits until the stop has arrived at every worker, or the leases of those that do not answer have ended: at most a
+/// lease's lifetime. Returns whether the run is still stopped then.
 async fn arrived(store: &Store, run: RunId) -> Result<bool, Failure> {
     let mut every = tokio::time::interval(Duration::from_millis(50));
     loop {

@@ -7,7 +7,8 @@ use payfleet_store::Store;
 use crate::cli::Cli;
 use crate::failure::{Failure, chain};
 
-/// At most. Commands do one thing at a time and open one, and a second for what is asked meanwhile; only planning uses more (`--connections`).
+/// At most. Commands do one thing at a time and open one, and a second for what is asked meanwhile; only planning uses
+/// more (`--connections`).
 const CONNECTIONS: u32 = 64;
 
 /// Postgres, whatever its schema.

@@ -1,4 +1,5 @@
-//! First hints to the workers. They only save the second that the sweeper would take; whatever goes wrong here is a warning.
+//! First hints to the workers. They only save the second that the sweeper would take; whatever goes wrong here is a
+//! warning.
 
 use payfleet_domain::Rail;
 use payfleet_queue::{Hint, LOOKED_AT, QueueError};
@@ -6,7 +7,8 @@ use payfleet_queue::{Hint, LOOKED_AT, QueueError};
 use crate::failure::{Failure, chain};
 use crate::ports::{Hints, SystemOfRecord};
 
-/// Hints of a rail that nobody has read, at most. The sweeper publishes the rest as these are worked off, taking turns between runs.
+/// Hints of a rail that nobody has read, at most. The sweeper publishes the rest as these are worked off, taking turns
+/// between runs.
 const WINDOW: usize = 16;
 
 /// Publishes a hint for batches that are due and have none. Returns how many.

@@ -1,7 +1,8 @@
-//! The coordinator's commands: bring data in, plan runs, show and steer them. Each is run by cron or by a person and ends; nothing that keeps a
-//! run going lives here.
+//! The coordinator's commands: bring data in, plan runs, show and steer them. Each is run by cron or by a person and
+//! ends; nothing that keeps a run going lives here.
 //!
-//! All SQL is in `payfleet-store`, all Redis in `payfleet-queue`; here is what the commands do with them, files, and the screens.
+//! All SQL is in `payfleet-store`, all Redis in `payfleet-queue`; here is what the commands do with them, files, and
+//! the screens.
 
 #![warn(missing_docs)]
 

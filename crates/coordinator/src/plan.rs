@@ -1,5 +1,5 @@
-//! Planning a run to its end, chunk by chunk, several at once. Every chunk is a transaction of the store's own, so this may be interrupted anywhere
-//! and gone on with by anybody.
+//! Planning a run to its end, chunk by chunk, several at once. Every chunk is a transaction of the store's own, so this
+//! may be interrupted anywhere and gone on with by anybody.
 
 use futures_util::future::try_join_all;
 use indicatif::ProgressBar;

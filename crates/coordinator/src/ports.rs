@@ -1,4 +1,5 @@
-//! What planning needs of the world. [`Store`] and [`Queue`] are the world; the simulator of the package `tests` is another.
+//! What planning needs of the world. [`Store`] and [`Queue`] are the world; the simulator of the package `tests` is
+//! another.
 
 use std::collections::HashSet;
 

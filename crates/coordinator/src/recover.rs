@@ -1,4 +1,5 @@
-//! `recover`: lets the fleet go on with a database that lost what it had confirmed, when the statements were read and two people say so.
+//! `recover`: lets the fleet go on with a database that lost what it had confirmed, when the statements were read and
+//! two people say so.
 
 use payfleet_domain::{Effect, TenantId};
 use payfleet_runtime::exit::ExitCode;

@@ -1,5 +1,5 @@
-//! `tick`: what cron does each minute, so that an interrupted coordinator delays a run by a minute at most. Safe to run several times at once.
-//! What goes wrong with one run is told, and keeps it from no other.
+//! `tick`: what cron does each minute, so that an interrupted coordinator delays a run by a minute at most. Safe to run
+//! several times at once. What goes wrong with one run is told, and keeps it from no other.
 
 use payfleet_domain::RunState;
 use payfleet_runtime::exit::ExitCode;

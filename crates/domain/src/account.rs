@@ -1,8 +1,9 @@
 //! A payout's account by reference: what rails say was paid of it and came back, and what that proves together.
 //!
-//! There are three witnesses of a movement: an answer or a lookup tells it, the rail's own statement lists it, and so may a file that people hand in. They
-//! may give one payment three names, and none may know of all that the others know. So what the payee has of the money is an interval: money is free only
-//! when even the most that may be out is nothing, and it was paid twice only when the least that must be out is more than was ordered. What came back is
+//! There are three witnesses of a movement: an answer or a lookup tells it, the rail's own statement lists it, and so
+//! may a file that people hand in. They may give one payment three names, and none may know of all that the others
+//! know. So what the payee has of the money is an interval: money is free only when even the most that may be out is
+//! nothing, and it was paid twice only when the least that must be out is more than was ordered. What came back is
 //! never added up over witnesses either: a bank's name for a return and the rail's may be of the same money.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,8 @@ pub struct PaymentAccount {
 /// So many references of payments are named to people.
 const NAMED: usize = 6;
 
-/// What is to be done about a payout whose account has changed. Pure bookkeeping: whether the news is to be believed was decided before.
+/// What is to be done about a payout whose account has changed. Pure bookkeeping: whether the news is to be believed
+/// was decided before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PaymentStep {
     /// The books are right.
@@ -72,7 +74,8 @@ impl PaymentAccount {
         Self::most(&self.fees).try_into().unwrap_or(i64::MAX)
     }
 
-    /// A return is of this payment, where the rail says so. Decides nothing about money: it only tells payments apart for people.
+    /// A return is of this payment, where the rail says so. Decides nothing about money: it only tells payments apart
+    /// for people.
     pub fn give_back_of(&mut self, payment: &str) {
         self.given_back.insert(payment.to_owned());
     }
@@ -160,7 +163,8 @@ impl PaymentAccount {
         self.paid.values().copied().max().unwrap_or(0)
     }
 
-    /// What follows for a payout. `counts_as_paid` is false for one whose money was due again after it had been reserved.
+    /// What follows for a payout. `counts_as_paid` is false for one whose money was due again after it had been
+    /// reserved.
     pub fn step(&self, counts_as_paid: bool) -> PaymentStep {
         match (counts_as_paid, self.most_out()) {
             (true, ..=0) if self.is_paid() && self.has_returns() => PaymentStep::Return,

@@ -27,7 +27,8 @@ impl AttemptResult {
         }
     }
 
-    /// Whether a request of an attempt with this result may still be executed, as far as answers tell; whether its time is over is another question.
+    /// Whether a request of an attempt with this result may still be executed, as far as answers tell; whether its time
+    /// is over is another question.
     pub fn is_alive(result: Option<AttemptResult>) -> bool {
         matches!(result, None | Some(AttemptResult::Unknown))
     }
@@ -56,7 +57,8 @@ impl Outcome {
     }
 }
 
-/// Whether parts of a batch that was refused as a whole may fare better: only if the reason is a payee's, as one may spoil the others.
+/// Whether parts of a batch that was refused as a whole may fare better: only if the reason is a payee's, as one may
+/// spoil the others.
 pub fn one_may_spoil<'a>(state: BatchState, payouts: i32, codes: impl IntoIterator<Item = &'a str>) -> bool {
     let mut kinds = codes.into_iter().map(|code| RefusalCode::new(code).kind());
     payouts > 1 && state == BatchState::Sending && kinds.all(|kind| kind == RefusalKind::Payee)

@@ -58,7 +58,8 @@ impl BatchStanding {
 }
 
 impl BatchState {
-    /// Where a batch stands after news of its payouts. Only its lessee may say that it is free of requests under way; anybody else leaves that alone.
+    /// Where a batch stands after news of its payouts. Only its lessee may say that it is free of requests under way;
+    /// anybody else leaves that alone.
     pub fn after_news(self, standing: &BatchStanding, by_lessee: bool) -> BatchState {
         match self {
             BatchState::Split | BatchState::Cancelled | BatchState::Done => self,
@@ -68,8 +69,8 @@ impl BatchState {
         }
     }
 
-    /// Where a batch stands whose payouts were moved by somebody else than a worker on it: people, a statement, news of what it is a part of. `None` as long
-    /// as some payout has no answer, and of what is over for good.
+    /// Where a batch stands whose payouts were moved by somebody else than a worker on it: people, a statement, news of
+    /// what it is a part of. `None` as long as some payout has no answer, and of what is over for good.
     pub fn settled(self, standing: &BatchStanding) -> Option<BatchState> {
         let is_over = matches!(self, BatchState::Split | BatchState::Cancelled);
         (!is_over && !standing.is_unanswered).then(|| standing.answered())
@@ -101,10 +102,12 @@ impl BatchState {
             (S::Ready, S::Sending | S::Held | S::Split | S::Cancelled)
             // Back to ready only with proof that no attempt was executed or still can be.
             | (S::Sending, S::Ready | S::Sending | S::Accepted | S::Done | S::Held)
-            // A batch that was refused whole, or stalls payout by payout, is split; never one that may be under way as a whole.
+            // A batch that was refused whole, or stalls payout by payout, is split; never one that may be under way as
+            // a whole.
             | (S::Sending, S::Split)
             | (S::Accepted, S::Accepted | S::Done | S::Held)
-            // Late evidence, or two people, can finish what was held; and evidence is recorded even where a rail had said that nothing was executed.
+            // Late evidence, or two people, can finish what was held; and evidence is recorded even where a rail had
+            // said that nothing was executed.
             | (S::Held | S::Ready, S::Accepted | S::Done)
             // The control that held it was lifted; only what was never sent.
             | (S::Held, S::Ready) => Ok(to),

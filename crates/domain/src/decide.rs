@@ -1,5 +1,5 @@
-//! The decisions of the protocol, as pure functions of what is known. The guards of `store` repeat in SQL what must hold at
-//! the moment of writing; these say what to try.
+//! The decisions of the protocol, as pure functions of what is known. The guards of `store` repeat in SQL what must
+//! hold at the moment of writing; these say what to try.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::{AttemptNo, BatchState, Follow, HoldReason, KeyUnit, Rail, RailClass}
 /// Leases that may end without any news of the batch (their workers died) before the batch itself is suspected.
 pub const STALLED_LEASES_MAX: i32 = 5;
 
-/// Attempts with an unknown outcome, and lookups without an answer, on a rail without a key horizon, after which people must look: about an hour of
-/// back-off.
+/// Attempts with an unknown outcome, and lookups without an answer, on a rail without a key horizon, after which people
+/// must look: about an hour of back-off.
 pub const UNKNOWN_ATTEMPTS_MAX: i32 = 60;
 
 /// What a fresh lease knows about its batch. All instants are of the database's clock.
@@ -40,8 +40,9 @@ pub struct BatchFacts {
 }
 
 impl BatchFacts {
-    /// Whether nothing of the batch is sent any more, not even to find out what became of it. What travels under a batch key is paid as a whole or
-    /// not at all, so there a control of one payout stops all of them. Rule `stop_sends_nothing`.
+    /// Whether nothing of the batch is sent any more, not even to find out what became of it. What travels under a
+    /// batch key is paid as a whole or not at all, so there a control of one payout stops all of them. Rule
+    /// `stop_sends_nothing`.
     pub fn is_stopped(&self, rail: &Rail) -> bool {
         self.run_cancelled || (self.has_controls && rail.key_unit == KeyUnit::Batch)
     }
@@ -98,8 +99,8 @@ pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
     }
 }
 
-/// What to do with what was perhaps sent before it was stopped. Once its requests are dead, what the rail does not know was never paid, whether or not
-/// there is a key; where the rail cannot be asked, only people can find out.
+/// What to do with what was perhaps sent before it was stopped. Once its requests are dead, what the rail does not know
+/// was never paid, whether or not there is a key; where the rail cannot be asked, only people can find out.
 fn stopped_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
     match facts.may_arrive_until {
         _ if !rail.can_be_looked_up() => NextStep::Hold(HoldReason::StoppedInDoubt),
@@ -108,8 +109,9 @@ fn stopped_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
     }
 }
 
-/// Whether a lookup that brought no answer for some payouts was one too many: then they are left to people. As long as a key is certain it may be asked
-/// again, since the rail will still know then what was ordered under it; without a key there is a budget. Rule `expired_is_held`.
+/// Whether a lookup that brought no answer for some payouts was one too many: then they are left to people. As long as
+/// a key is certain it may be asked again, since the rail will still know then what was ordered under it; without a key
+/// there is a budget. Rule `expired_is_held`.
 pub fn silence_step(rail: &Rail, facts: &BatchFacts) -> Option<HoldReason> {
     match rail.resend_window() {
         Some(_) => (!rail.key_is_certain(facts.first_sent_at, facts.now)).then_some(HoldReason::HorizonExpired),
@@ -119,8 +121,8 @@ pub fn silence_step(rail: &Rail, facts: &BatchFacts) -> Option<HoldReason> {
 
 /// What to do with a batch whose workers keep dying. `None` while it is not suspected.
 ///
-/// Halves of a batch that may be under way keep the keys of their payouts, so they may be tried apart; what may be under way
-/// under one batch key is resolved or held whole.
+/// Halves of a batch that may be under way keep the keys of their payouts, so they may be tried apart; what may be
+/// under way under one batch key is resolved or held whole.
 pub fn stall_step(rail: &Rail, facts: &BatchFacts) -> Option<NextStep> {
     if facts.stalled_leases <= STALLED_LEASES_MAX {
         return None;
@@ -193,11 +195,12 @@ pub enum RefusalVerdict {
     StillUnknown,
 }
 
-/// Guard G3 as a rule: a refusal counts only for the newest attempt, and only if the rail pins refusals to the key or no older
-/// attempt could still arrive when this one was opened. Rule `refusal_proof`.
+/// Guard G3 as a rule: a refusal counts only for the newest attempt, and only if the rail pins refusals to the key or
+/// no older attempt could still arrive when this one was opened. Rule `refusal_proof`.
 ///
-/// What a lookup says tells the state of the payment itself, not of one request for it. It is proof if nothing new was sent meanwhile, which only the lessee
-/// knows; so for that, whoever asks is the newest attempt, and every attempt is older.
+/// What a lookup says tells the state of the payment itself, not of one request for it. It is proof if nothing new was
+/// sent meanwhile, which only the lessee knows; so for that, whoever asks is the newest attempt, and every attempt is
+/// older.
 pub fn refusal_verdict(rail: &Rail, is_newest_attempt: bool, older: OlderAttempts) -> RefusalVerdict {
     match (is_newest_attempt, rail.pins_refusals, older) {
         (true, true, _) | (true, false, OlderAttempts::AllDead) => RefusalVerdict::Final,
@@ -215,7 +218,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after `failures` in a row. `jitter` is drawn from 0 to 1; the result is from half to the whole of the step.
+    /// How long to wait after `failures` in a row. `jitter` is drawn from 0 to 1; the result is from half to the whole
+    /// of the step.
     pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
         let doublings = failures.saturating_sub(1).min(20);
         let step = self.first.saturating_mul(1 << doublings).min(self.longest);

@@ -15,17 +15,20 @@ pub enum HoldReason {
     BudgetExhausted,
     /// Every worker that touched it died.
     Poison,
-    /// It may have been sent before it was stopped, and the rail cannot be asked; sending it again to find out is what the stop forbids.
+    /// It may have been sent before it was stopped, and the rail cannot be asked; sending it again to find out is what
+    /// the stop forbids.
     StoppedInDoubt,
     /// The rail accepted it, and has told nothing more in the time that it declares.
     NoNews,
-    /// The rail accepted it, and a file that somebody handed in says that it was not paid after all. Money is free only by the rail's own word.
+    /// The rail accepted it, and a file that somebody handed in says that it was not paid after all. Money is free only
+    /// by the rail's own word.
     RejectedByFile,
     /// A control: its affiliate is on hold. Nothing of it was sent.
     OnHold,
     /// A control: somebody stopped this payout. Nothing of it was sent.
     Stopped,
-    /// A control: the account is contested, since its money was perhaps paid already (see `PaymentStep::Late`). Nothing of it was sent.
+    /// A control: the account is contested, since its money was perhaps paid already (see `PaymentStep::Late`). Nothing
+    /// of it was sent.
     Contested,
 }
 
@@ -62,7 +65,8 @@ impl HoldReason {
         HoldReason::Contested,
     ];
 
-    /// The controls: nothing is in doubt about what they hold. One person lifts a hold or a stop; a contest ends by two.
+    /// The controls: nothing is in doubt about what they hold. One person lifts a hold or a stop; a contest ends by
+    /// two.
     pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
 
     /// What happens to the payouts that are held for it.

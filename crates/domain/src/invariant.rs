@@ -233,7 +233,8 @@ pub struct TransferFacts {
     pub amounts_agree: bool,
 }
 
-/// The ledger says what the state says: reserved, then settled or released, then returns and late proofs in turn, each with the whole amount.
+/// The ledger says what the state says: reserved, then settled or released, then returns and late proofs in turn, each
+/// with the whole amount.
 pub fn ledger_follows_state(state: PayoutState, transfers: &TransferFacts) -> bool {
     let TransferFacts { reserved, settled, released, returns, lates, amounts_agree } = *transfers;
     // After a settlement money may come back, after a release it may be proven paid; and so on in turn.
@@ -268,7 +269,8 @@ pub struct Decided {
 /// What happened to one account in one run, by rows and never by instants: minor units of one currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountFacts {
-    /// What the run before left over, and what was due again in this run. Not known of runs from before that was written down.
+    /// What the run before left over, and what was due again in this run. Not known of runs from before that was
+    /// written down.
     pub opening: Option<i64>,
     /// Earned in the run's window.
     pub earned: i64,
@@ -291,7 +293,8 @@ impl AccountFacts {
     }
 }
 
-/// Everything that was due to the account is in a payout or an exclusion, and the plan saw the balance that there was: nobody is left out.
+/// Everything that was due to the account is in a payout or an exclusion, and the plan saw the balance that there was:
+/// nobody is left out.
 pub fn nobody_is_skipped(facts: &AccountFacts) -> bool {
     let saw_the_balance = match (facts.opening, facts.decided) {
         (Some(opening), Some(decided)) => decided.carried == opening,
@@ -300,7 +303,8 @@ pub fn nobody_is_skipped(facts: &AccountFacts) -> bool {
     facts.skipped() == 0 && saw_the_balance
 }
 
-/// The balance follows from the decisions. What was skipped is missing from the balance too; that is the same difference, not another one.
+/// The balance follows from the decisions. What was skipped is missing from the balance too; that is the same
+/// difference, not another one.
 pub fn balance_is_its_history(facts: &AccountFacts) -> bool {
     let residual = i128::from(facts.residual);
     residual == 0 || (!nobody_is_skipped(facts) && residual == facts.skipped())

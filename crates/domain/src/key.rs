@@ -1,5 +1,5 @@
-//! What a rail recognises a request by. A key is computed, never drawn: whoever computes it for the same payout gets the
-//! same one, so nothing can mint a second. Rule `fixed_key`.
+//! What a rail recognises a request by. A key is computed, never drawn: whoever computes it for the same payout gets
+//! the same one, so nothing can mint a second. Rule `fixed_key`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use crate::{Currency, PayoutId};
 
 /// The key of one payout, derived from (run, affiliate, currency): `<payout number>-<16 hex digits>`.
 ///
-/// The digits are a hash over the run's own random key, the affiliate and the currency, so that two installations that share
-/// a rail account never meet. The number in front leads from a statement line to the payout without an index on keys. At
-/// most 36 characters, as a SEPA end-to-end id (35), PayPal's sender_item_id (63) and Stripe's keys (255) allow: numbers stay
-/// below 2^62 until there are a billion runs.
+/// The digits are a hash over the run's own random key, the affiliate and the currency, so that two installations that
+/// share a rail account never meet. The number in front leads from a statement line to the payout without an index on
+/// keys. At most 36 characters, as a SEPA end-to-end id (35), PayPal's sender_item_id (63) and Stripe's keys (255)
+/// allow: numbers stay below 2^62 until there are a billion runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct PayoutKey(String);
@@ -69,8 +69,8 @@ impl FromStr for PayoutKey {
 }
 
 impl BatchKey {
-    /// The key of the batch that holds the payouts `first` to `last`. The halves of a split batch have other ranges, hence
-    /// other keys; that is right only because a batch is split after proof that nothing of it was paid.
+    /// The key of the batch that holds the payouts `first` to `last`. The halves of a split batch have other ranges,
+    /// hence other keys; that is right only because a batch is split after proof that nothing of it was paid.
     pub fn derive(run_key: Uuid, first: PayoutId, last: PayoutId) -> Self {
         let digest = digest(run_key, &[b"batch", &first.0.to_be_bytes(), &last.0.to_be_bytes()]);
         BatchKey(format!("{}-{}-{digest:016x}", first.0, last.0 & 0xffff_ffff))

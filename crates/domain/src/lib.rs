@@ -1,5 +1,5 @@
-//! What is true of money and payouts, whoever runs it: amounts, periods, states and their moves, rails as plain data, and
-//! the decisions of the protocol as pure functions.
+//! What is true of money and payouts, whoever runs it: amounts, periods, states and their moves, rails as plain data,
+//! and the decisions of the protocol as pure functions.
 //!
 //! Nothing here does I/O, reads a clock or is async; every rule can be tested in microseconds. The schema repeats the
 //! rules as CHECKs, and a test in `store` holds the two against each other.

@@ -8,12 +8,13 @@ use rust_decimal::prelude::ToPrimitive;
 use time::Date;
 use time::macros::date;
 
-/// The largest amount of one commission or payout, in minor units, either sign: ten trillion units of a currency with two
-/// decimals. Far above any real payment and low enough that nine thousand of them fit in an `i64`.
+/// The largest amount of one commission or payout, in minor units, either sign: ten trillion units of a currency with
+/// two decimals. Far above any real payment and low enough that nine thousand of them fit in an `i64`.
 pub const MAX_AMOUNT_MINOR: i64 = 1_000_000_000_000_000;
 
-/// The largest balance of one account, in minor units, either sign: a tenth of what an `i64` holds, so that whatever is added on the way (a payment that
-/// comes back, a debt, the batch that it travels in) fits too. Imports keep everything that an account was ever credited or debited below it.
+/// The largest balance of one account, in minor units, either sign: a tenth of what an `i64` holds, so that whatever is
+/// added on the way (a payment that comes back, a debt, the batch that it travels in) fits too. Imports keep everything
+/// that an account was ever credited or debited below it.
 pub const MAX_BALANCE_MINOR: i64 = 900_000_000_000_000_000;
 
 /// Payouts in one batch, at most: so many of the largest amount fit in an `i64`.
@@ -21,7 +22,8 @@ pub const MAX_PAYOUTS_PER_BATCH: u32 = 9_000;
 
 const _: () = assert!(MAX_AMOUNT_MINOR.checked_mul(MAX_PAYOUTS_PER_BATCH as i64).is_some());
 
-/// A currency of ISO 4217, with the number of decimals that the standard gives it (JPY 0, EUR 2, KWD 3; ISK 0 and UGX 0 too).
+/// A currency of ISO 4217, with the number of decimals that the standard gives it (JPY 0, EUR 2, KWD 3; ISK 0 and UGX 0
+/// too).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Currency([u8; 3]);
 
@@ -79,9 +81,9 @@ impl Currency {
         iso_currency::Currency::iter().filter_map(|known| Currency::from_str(known.code()).ok())
     }
 
-    /// Reads a decimal number as an amount of this currency. Accepts `-12.30`, `12`, `.5`; refuses thousands separators,
-    /// exponents, and more decimals than the currency has, even if they are zeros beyond its unit (`1.000` EUR is most often
-    /// a misread thousand).
+    /// Reads a decimal number as an amount of this currency. Accepts `-12.30`, `12`, `.5`; refuses thousands
+    /// separators, exponents, and more decimals than the currency has, even if they are zeros beyond its unit (`1.000`
+    /// EUR is most often a misread thousand).
     pub fn parse_amount(&self, text: &str) -> Result<Money, AmountError> {
         let plain = text.strip_prefix(['-', '+']).unwrap_or(text);
         let mut parts = plain.split('.');
@@ -117,7 +119,8 @@ impl Currency {
         Ok(Money { minor: if text.starts_with('-') { -minor } else { minor }, currency: *self })
     }
 
-    /// A threshold given in units ("10.00") as minor units of this currency, rounded up where the currency has fewer decimals.
+    /// A threshold given in units ("10.00") as minor units of this currency, rounded up where the currency has fewer
+    /// decimals.
     pub fn threshold_minor(&self, units: Decimal) -> Option<i64> {
         let scale = Decimal::from(10_i64.checked_pow(self.exponent())?);
         units.checked_mul(scale)?.ceil().to_i64()

@@ -97,7 +97,8 @@ impl PayoutState {
         }
     }
 
-    /// The states from which an event is legal, in the schema's words, for the WHERE of the bulk statement that makes the move.
+    /// The states from which an event is legal, in the schema's words, for the WHERE of the bulk statement that makes
+    /// the move.
     pub fn sources(event: PayoutEvent) -> Vec<&'static str> {
         Self::ALL.iter().filter(|state| state.after(event).is_ok()).map(PayoutState::as_str).collect()
     }

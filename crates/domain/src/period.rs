@@ -19,7 +19,8 @@ pub struct Period {
 pub struct PeriodError(String);
 
 impl Period {
-    /// The last instant of the period in UTC, to the microsecond that Postgres keeps: what is due then, is paid in this run.
+    /// The last instant of the period in UTC, to the microsecond that Postgres keeps: what is due then, is paid in this
+    /// run.
     pub fn cutoff(&self) -> OffsetDateTime {
         let last_day = self.month.length(self.year);
         let date = Date::from_calendar_date(self.year, self.month, last_day).unwrap_or(Date::MAX); // cannot happen: the day is the month's own last one

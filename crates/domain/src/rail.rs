@@ -1,4 +1,5 @@
-//! Rails as plain data: what each promises, so that the coordinator plans by it and the fleet acts on it without linking one.
+//! Rails as plain data: what each promises, so that the coordinator plans by it and the fleet acts on it without
+//! linking one.
 
 use std::time::Duration;
 
@@ -7,12 +8,14 @@ use crate::{Currency, DestinationKind};
 /// What a rail offers to find out whether a request was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RailClass {
-    /// An idempotency key that is remembered for `horizon`: an unknown outcome is resolved by the same bytes under the same key.
+    /// An idempotency key that is remembered for `horizon`: an unknown outcome is resolved by the same bytes under the
+    /// same key.
     Key {
         /// How long the rail is certain to remember a key.
         horizon: Duration,
     },
-    /// An authoritative lookup by our reference, and no key: an unknown outcome is looked up once the request can no longer arrive.
+    /// An authoritative lookup by our reference, and no key: an unknown outcome is looked up once the request can no
+    /// longer arrive.
     Lookup,
     /// Both: looked up first, then sent again under the same key.
     KeyAndLookup {
@@ -23,7 +26,8 @@ pub enum RailClass {
     Neither,
 }
 
-/// How it becomes known what became of a payment that the rail has accepted. Apart from how an unknown request is resolved, which its class says.
+/// How it becomes known what became of a payment that the rail has accepted. Apart from how an unknown request is
+/// resolved, which its class says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
     /// The rail is asked, by our key.
@@ -56,8 +60,8 @@ pub struct Rail {
     pub payouts_per_batch: u32,
     /// Calls a second that the whole fleet may make on one account; `None` is no limit.
     pub calls_per_sec: Option<u32>,
-    /// After this time from its intent a request can no longer be executed: the rail enforces it, or it is far beyond what the
-    /// client waits and the network keeps.
+    /// After this time from its intent a request can no longer be executed: the rail enforces it, or it is far beyond
+    /// what the client waits and the network keeps.
     pub request_lifetime: Duration,
     /// The rail repeats a refusal for the same key for ever, so that no older request under it can still pay.
     pub pins_refusals: bool,
@@ -67,7 +71,8 @@ pub struct Rail {
     pub kinds: &'static [DestinationKind],
     /// The largest single payment in minor units, if there is a limit.
     pub max_minor: Option<i64>,
-    /// So long after it was sent an accepted payment is paid, or refused, or its rail cannot be waited for: people look.
+    /// So long after it was sent an accepted payment is paid, or refused, or its rail cannot be waited for: people
+    /// look.
     pub news_within: Duration,
     /// How long after payment money can still come back.
     pub return_window: Duration,
@@ -84,7 +89,8 @@ const fn days(count: u64) -> Duration {
 
 /// All rails that this build knows.
 ///
-/// The sandbox's four shapes cover the four classes; `null` answers at once inside the worker, for measuring everything else.
+/// The sandbox's four shapes cover the four classes; `null` answers at once inside the worker, for measuring everything
+/// else.
 pub const RAILS: &[Rail] = &[
     Rail {
         name: "sandbox-payout",
@@ -188,8 +194,8 @@ impl Rail {
         RAILS.iter().find(|rail| rail.name == name).ok_or_else(|| UnknownRail(name.to_owned()))
     }
 
-    /// When a request of an attempt opened now is certainly dead, in time after its intent: its lifetime, and half as much again for clocks
-    /// that differ.
+    /// When a request of an attempt opened now is certainly dead, in time after its intent: its lifetime, and half as
+    /// much again for clocks that differ.
     pub fn dead_after(&self) -> Duration {
         self.request_lifetime + self.request_lifetime / 2
     }

@@ -14,14 +14,15 @@ pub enum Rule {
     FixedKey,
     /// That a request may go out is committed before it does, because whoever comes after a crash knows only what was
     /// written. Kept by `intent_write` (store, `intent.rs`) and `submit` (worker, `batch.rs`), which calls only with
-    /// the intent in hand; one without an answer is taken back (`intent_withdraw`), by whoever knows that none was made.
+    /// the intent in hand; one without an answer is taken back (`intent_withdraw`), by whoever knows that none was
+    /// made.
     WriteAheadIntent,
     /// An intent is written under the newest lease only, looked at under the batch's row lock, because a worker that
     /// was stopped acts on what was true before. Kept by `intent_write` (store, `intent.rs`).
     FencedIntent,
     /// What a rail said is recorded whoever brings it, and however late, because money moved whether or not a lease was
-    /// held. Kept by `outcomes_record` (store, `record.rs`) and `record_outcomes` (worker, `batch.rs`), which tries until it is
-    /// written.
+    /// held. Kept by `outcomes_record` (store, `record.rs`) and `record_outcomes` (worker, `batch.rs`), which tries
+    /// until it is written.
     EvidenceUnfenced,
     /// A refusal counts only for the newest attempt, and only if the rail pins refusals to the key or no older attempt
     /// could still arrive when this one was opened; one that was looked up, only if nothing was sent since. Otherwise

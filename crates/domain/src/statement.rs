@@ -1,4 +1,5 @@
-//! What a rail says that it paid, line by line. A statement is somebody else's word: nothing in a line is trusted to be ours.
+//! What a rail says that it paid, line by line. A statement is somebody else's word: nothing in a line is trusted to be
+//! ours.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -46,8 +47,9 @@ pub struct StatementLine {
 const REFERENCE_BYTES_MAX: usize = 255;
 
 impl StatementLine {
-    /// The same line with a name that the books can keep. One whose name cannot be written down is called by a hash of it; one that has none, by what it
-    /// says, so that it is in the books like any other, and is the same line when it is read again.
+    /// The same line with a name that the books can keep. One whose name cannot be written down is called by a hash of
+    /// it; one that has none, by what it says, so that it is in the books like any other, and is the same line when it
+    /// is read again.
     #[must_use]
     pub fn named(mut self) -> StatementLine {
         if self.is_nameless() {
@@ -61,8 +63,8 @@ impl StatementLine {
         self
     }
 
-    /// It has no name, so the same movement told at another time may be taken for another one. For a payment that is the safe way: more counts as out.
-    /// A return that is nameless must prove nothing, or it would free money twice.
+    /// It has no name, so the same movement told at another time may be taken for another one. For a payment that is
+    /// the safe way: more counts as out. A return that is nameless must prove nothing, or it would free money twice.
     pub fn is_nameless(&self) -> bool {
         self.reference.trim().is_empty()
     }

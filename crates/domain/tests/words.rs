@@ -1,5 +1,5 @@
-//! The words of the schema, the logs, the screens and the metrics, written down once more: rows that exist are read by them, so none may change
-//! unnoticed. Each is the same in a column, in a sentence and in JSON.
+//! The words of the schema, the logs, the screens and the metrics, written down once more: rows that exist are read by
+//! them, so none may change unnoticed. Each is the same in a column, in a sentence and in JSON.
 
 use std::fmt::Display;
 

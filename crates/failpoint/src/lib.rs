@@ -1,11 +1,14 @@
-//! Places where tests interrupt a program: before and after every arrow of the protocol. Nothing of it is in release builds.
+//! Places where tests interrupt a program: before and after every arrow of the protocol. Nothing of it is in release
+//! builds.
 //!
-//! What is to happen is said by `PAYFLEET_FAILPOINTS`, such as `intent_write.after=crash; acknowledge hints.before=delay:3000#2`: at the place,
-//! on its first passing (or the second, `#2`), the program crashes as by kill -9 (`crash`), fails as if the server were gone (`error`), or waits so many
-//! milliseconds (`delay:3000`). A place is named by the step, as it stands in logs, and `before`, `after` or (for a transaction) `commit`: done, but not
+//! What is to happen is said by `PAYFLEET_FAILPOINTS`, such as `intent_write.after=crash; acknowledge
+//! hints.before=delay:3000#2`: at the place, on its first passing (or the second, `#2`), the program crashes as by kill
+//! -9 (`crash`), fails as if the server were gone (`error`), or waits so many milliseconds (`delay:3000`). A place is
+//! named by the step, as it stands in logs, and `before`, `after` or (for a transaction) `commit`: done, but not
 //! committed.
 //!
-//! Not the crate `fail`: it can neither crash the process at once nor wait without blocking a thread, and its last release is of 2022.
+//! Not the crate `fail`: it can neither crash the process at once nor wait without blocking a thread, and its last
+//! release is of 2022.
 
 /// Why a step fails that a test wanted to fail.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
-//! What programs remember of the database outside of it: the last intents that they have seen, in a file beside them, which survives, and in Redis, which
-//! all see and which may vanish. By it they know a database that lost what it had confirmed (see `generation.rs` of the store, which decides).
+//! What programs remember of the database outside of it: the last intents that they have seen, in a file beside them,
+//! which survives, and in Redis, which all see and which may vanish. By it they know a database that lost what it had
+//! confirmed (see `generation.rs` of the store, which decides).
 
 #![warn(missing_docs)]
 

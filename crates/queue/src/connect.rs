@@ -95,7 +95,8 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Opens the fleet's Redis, which may be away. All keys begin with `prefix`, so that several installations can share a server.
+    /// Opens the fleet's Redis, which may be away. All keys begin with `prefix`, so that several installations can
+    /// share a server.
     pub fn open(url: &str, prefix: &str) -> Result<Queue, QueueError> {
         let fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:".contains(&byte);
         if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(fit) {

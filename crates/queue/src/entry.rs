@@ -45,8 +45,8 @@ impl ToRedisArgs for EntryId {
 
 impl ToSingleRedisArg for EntryId {}
 
-/// `[[id, [field, value, ...]], ...]` as entries. `None` if it is not of that form at all; an entry that only lacks our field
-/// is one that cannot be read.
+/// `[[id, [field, value, ...]], ...]` as entries. `None` if it is not of that form at all; an entry that only lacks our
+/// field is one that cannot be read.
 pub(crate) fn entries(value: Value) -> Option<Vec<(EntryId, Result<Hint, HintError>)>> {
     array(value)?.into_iter().map(entry).collect()
 }

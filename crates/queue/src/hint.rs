@@ -13,8 +13,8 @@ pub struct Hint {
     pub batch: BatchId,
 }
 
-/// Why an entry is no hint. It is set aside in a stream of its own, where a person can look at it. The batch is not lost: the sweeper publishes whatever is
-/// due again.
+/// Why an entry is no hint. It is set aside in a stream of its own, where a person can look at it. The batch is not
+/// lost: the sweeper publishes whatever is due again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HintError {
     /// Written by another version of this program.

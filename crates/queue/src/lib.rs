@@ -1,8 +1,9 @@
 //! All Redis: hints that wake workers, rate limits of the whole fleet, signs of life. Nothing else speaks to Redis.
 //!
-//! Redis decides nothing. A hint says "look at this batch" and holds no amount and no payee; whether there is work is decided
-//! by Postgres when the batch is leased. Everything here may be lost, doubled, delayed or wiped at any moment, and costs
-//! seconds, never a payment. So nothing here is retried inside: an error is handed up, and the next round tries again.
+//! Redis decides nothing. A hint says "look at this batch" and holds no amount and no payee; whether there is work is
+//! decided by Postgres when the batch is leased. Everything here may be lost, doubled, delayed or wiped at any moment,
+//! and costs seconds, never a payment. So nothing here is retried inside: an error is handed up, and the next round
+//! tries again.
 
 #![warn(missing_docs)]
 

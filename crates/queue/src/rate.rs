@@ -1,5 +1,5 @@
-//! The rate at which the whole fleet calls a rail. A courtesy to the rail and no guard of money: when Redis is wiped, calls come
-//! faster for a moment, and the rail says so.
+//! The rate at which the whole fleet calls a rail. A courtesy to the rail and no guard of money: when Redis is wiped,
+//! calls come faster for a moment, and the rail says so.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ const CALLS_PER_SEC_MAX: u32 = 1_000_000;
 impl Queue {
     /// Asks to make `calls` on an account of a rail that takes `per_sec` calls a second from the whole fleet.
     ///
-    /// Zero: go, they are counted. Otherwise nothing was counted: wait that long and ask again (waiting is no promise, another
-    /// worker may be first). At once go a tenth of a second's calls, or `calls` if that is more, so that within any second there
-    /// are at most `per_sec` and this burst.
+    /// Zero: go, they are counted. Otherwise nothing was counted: wait that long and ask again (waiting is no promise,
+    /// another worker may be first). At once go a tenth of a second's calls, or `calls` if that is more, so that within
+    /// any second there are at most `per_sec` and this burst.
     pub async fn rate_permit(
         &self,
         rail: &str,

@@ -1,4 +1,5 @@
-//! Reading hints. A reader has a connection of its own, because a read that waits holds up everything else on its connection.
+//! Reading hints. A reader has a connection of its own, because a read that waits holds up everything else on its
+//! connection.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use crate::entry::{array, entries, text};
 use crate::stream::GROUP;
 use crate::{Delivery, Queue, QueueError};
 
-/// How long Redis waits for a hint before it answers that there is none. Short, so that a worker that is told to stop does.
+/// How long Redis waits for a hint before it answers that there is none. Short, so that a worker that is told to stop
+/// does.
 const BLOCK: Duration = Duration::from_secs(2);
 /// Longer than Redis may wait: a client that gives up first leaves a read behind, and the next hint goes to nobody.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,9 +21,9 @@ const DOING: &str = "read hints";
 
 /// Reads the hints of some rails as one consumer.
 ///
-/// A read is never cancelled: it runs as a task of its own, and if the future of [`read`](Reader::read) is dropped (a timeout, a
-/// `select!`), the next call gets what that read was given. Only a reader that is dropped in the middle of a read leaves hints
-/// behind; they are pending, and `claim_forgotten` finds them.
+/// A read is never cancelled: it runs as a task of its own, and if the future of [`read`](Reader::read) is dropped (a
+/// timeout, a `select!`), the next call gets what that read was given. Only a reader that is dropped in the middle of a
+/// read leaves hints behind; they are pending, and `claim_forgotten` finds them.
 pub struct Reader {
     queue: Queue,
     rails: Vec<String>,
@@ -39,8 +41,8 @@ enum Round {
 }
 
 impl Queue {
-    /// A reader of the hints of these rails. `consumer` must be the name of one process incarnation: two that share one take each
-    /// other's hints for their own. It connects with its first read.
+    /// A reader of the hints of these rails. `consumer` must be the name of one process incarnation: two that share one
+    /// take each other's hints for their own. It connects with its first read.
     pub fn reader(&self, rails: &[&str], consumer: &str) -> Reader {
         Reader {
             queue: self.clone(),
@@ -53,10 +55,11 @@ impl Queue {
 }
 
 impl Reader {
-    /// The next hints, at most `count` of each rail. Waits up to two seconds for the first of them; none is an empty answer.
+    /// The next hints, at most `count` of each rail. Waits up to two seconds for the first of them; none is an empty
+    /// answer.
     ///
-    /// The group is made, or made again after Redis was wiped, beginning at the stream's first entry, so that no hint is passed
-    /// over. After an error the next call connects again; do not call it in a tight loop.
+    /// The group is made, or made again after Redis was wiped, beginning at the stream's first entry, so that no hint
+    /// is passed over. After an error the next call connects again; do not call it in a tight loop.
     pub async fn read(&mut self, count: usize) -> Result<Vec<Delivery>, QueueError> {
         self.queue.pass(DOING, "before").await?;
         let given = self.read_twice(count).await;
@@ -85,7 +88,8 @@ impl Reader {
             Some(running) => running,
             None => tokio::spawn(read_once(self.connection().await?, self.command(count))),
         };
-        // The handle stays with the reader while it is awaited: if this is cancelled here, the task goes on and is found again.
+        // The handle stays with the reader while it is awaited: if this is cancelled here, the task goes on and is
+        // found again.
         let ended = self.running.insert(running).await;
         self.running = None;
         // A task ends in no other way than with its round, unless the whole runtime is shut down.

@@ -1,4 +1,5 @@
-//! What workers have seen of the database, for all programs of the fleet to compare. May vanish: each keeps its own beside itself.
+//! What workers have seen of the database, for all programs of the fleet to compare. May vanish: each keeps its own
+//! beside itself.
 //!
 //! What a line says is the store's; here it is text.
 

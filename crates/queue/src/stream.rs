@@ -13,15 +13,17 @@ use crate::{Delivery, EntryId, Hint, HintError, Queue, QueueError};
 pub(crate) const GROUP: &str = "workers";
 /// Entries in one round trip; more would keep Redis from others for too long.
 const CHUNK: usize = 1_000;
-/// Entries of a stream to look at, so as not to hint twice at a batch; which would be harmless. What waits, and what some hundreds of workers have in hand.
+/// Entries of a stream to look at, so as not to hint twice at a batch; which would be harmless. What waits, and what
+/// some hundreds of workers have in hand.
 pub const LOOKED_AT: usize = 4_096;
-/// A hint keeps its batch from being hinted at again for so long: some leases. After it, whoever should have read it has not, or has lost it, and one
-/// more does no harm. An entry that bears an instant that far ahead was written by nobody of ours.
+/// A hint keeps its batch from being hinted at again for so long: some leases. After it, whoever should have read it
+/// has not, or has lost it, and one more does no harm. An entry that bears an instant that far ahead was written by
+/// nobody of ours.
 const HIDES_FOR: Duration = Duration::from_secs(60);
 /// Entries that could not be read are kept, but not without end: whoever writes them could fill the memory.
 const SET_ASIDE_MAX: usize = 10_000;
-/// Calls of one search for forgotten hints. Each looks at ten times its count of entries, so that this is far more than a
-/// stream ever holds; the next search goes on.
+/// Calls of one search for forgotten hints. Each looks at ten times its count of entries, so that this is far more than
+/// a stream ever holds; the next search goes on.
 const CLAIM_ROUNDS_MAX: usize = 1_000;
 
 /// The hints that are in a stream, whether or not somebody has read them.
@@ -34,8 +36,8 @@ pub struct Outstanding {
 }
 
 impl Queue {
-    /// Puts hints into a rail's stream, in order. Several hints for one batch are harmless. Not all or nothing: after an error
-    /// some may be in the stream.
+    /// Puts hints into a rail's stream, in order. Several hints for one batch are harmless. Not all or nothing: after
+    /// an error some may be in the stream.
     pub async fn publish(&self, rail: &str, hints: &[Hint]) -> Result<(), QueueError> {
         let stream = self.stream(rail);
         for chunk in hints.chunks(CHUNK) {
@@ -49,8 +51,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Which batches have a hint in the stream already that is not older than a minute, read or not, oldest first and of at most `max` entries (the
-    /// fleet looks at [`LOOKED_AT`]); and how many nobody has read.
+    /// Which batches have a hint in the stream already that is not older than a minute, read or not, oldest first and
+    /// of at most `max` entries (the fleet looks at [`LOOKED_AT`]); and how many nobody has read.
     pub async fn outstanding(&self, rail: &str, max: usize) -> Result<Outstanding, QueueError> {
         let doing = "list the hints of a stream";
         let stream = self.stream(rail);
@@ -84,8 +86,9 @@ impl Queue {
         Ok(secs.saturating_mul(1_000).saturating_add(micros / 1_000))
     }
 
-    /// Moves an entry that cannot be read into a stream of its own, `PREFIX:unreadable:RAIL`, where it hides no work and keeps no worker from other hints.
-    /// Answers whether it was still there. The batch that it names, if it names one, is found again through Postgres.
+    /// Moves an entry that cannot be read into a stream of its own, `PREFIX:unreadable:RAIL`, where it hides no work
+    /// and keeps no worker from other hints. Answers whether it was still there. The batch that it names, if it names
+    /// one, is found again through Postgres.
     pub async fn set_aside(&self, rail: &str, entry: &EntryId) -> Result<bool, QueueError> {
         let script = Script::new(include_str!("scripts/set_aside.lua"));
         let mut connection = self.connection().await?;
@@ -107,7 +110,8 @@ impl Queue {
         count.ok_or_else(|| self.nonsense(doing))
     }
 
-    /// Says that what these entries led to is committed, and deletes them. Doing it twice, or after Redis was wiped, is harmless.
+    /// Says that what these entries led to is committed, and deletes them. Doing it twice, or after Redis was wiped, is
+    /// harmless.
     pub async fn acknowledge(&self, rail: &str, entries: &[EntryId]) -> Result<(), QueueError> {
         let stream = self.stream(rail);
         for chunk in entries.chunks(CHUNK) {
@@ -121,12 +125,12 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes over hints that were given to somebody at least `min_idle` ago and never acknowledged: about `count`, at most twice
-    /// as many.
+    /// Takes over hints that were given to somebody at least `min_idle` ago and never acknowledged: about `count`, at
+    /// most twice as many.
     ///
-    /// Redis cannot tell the dead from the slow, nor the caller's own running entries from others': `min_idle` must be longer
-    /// than any work, and whoever gets a hint asks Postgres for the lease anyway. Entries that cannot be read are handed out
-    /// too, as often as they are found.
+    /// Redis cannot tell the dead from the slow, nor the caller's own running entries from others': `min_idle` must be
+    /// longer than any work, and whoever gets a hint asks Postgres for the lease anyway. Entries that cannot be read
+    /// are handed out too, as often as they are found.
     pub async fn claim_forgotten(
         &self,
         rail: &str,
@@ -174,8 +178,8 @@ impl Queue {
         Ok(claimed)
     }
 
-    /// Takes a consumer that will read no more out of the groups of these rails, unless hints are still pending with it: deleting
-    /// it would forget them. Answers with the rails where it had to stay.
+    /// Takes a consumer that will read no more out of the groups of these rails, unless hints are still pending with
+    /// it: deleting it would forget them. Answers with the rails where it had to stay.
     pub async fn retire(&self, rails: &[&str], consumer: &str) -> Result<Vec<String>, QueueError> {
         let script = Script::new(include_str!("scripts/retire.lua"));
         let mut stayed = Vec::new();

@@ -47,7 +47,8 @@ pub struct Instruction {
     pub amount: Money,
     /// To whom.
     pub destination: String,
-    /// The rail's name for the payment, where it has told one: by accepting it, or by what it answered to an earlier request.
+    /// The rail's name for the payment, where it has told one: by accepting it, or by what it answered to an earlier
+    /// request.
     pub reference: Option<Reference>,
 }
 
@@ -59,9 +60,9 @@ impl fmt::Debug for Instruction {
 
 /// One request to a rail.
 ///
-/// On a rail whose key unit is the payout it holds exactly one instruction. On a rail whose key unit is the batch, a submission
-/// holds all of the batch in an order that never changes: the rail compares the bytes of a repeated request. A lookup may ask
-/// for some of them.
+/// On a rail whose key unit is the payout it holds exactly one instruction. On a rail whose key unit is the batch, a
+/// submission holds all of the batch in an order that never changes: the rail compares the bytes of a repeated request.
+/// A lookup may ask for some of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// From which account.
@@ -70,18 +71,20 @@ pub struct Call<'a> {
     pub batch_key: &'a BatchKey,
     /// What to pay, or what to ask for.
     pub instructions: &'a [Instruction],
-    /// After this instant the request must not be executed any more. Told to the rails that enforce it and have no key; under a
-    /// key it would make a repeated request a different one. Of a lookup: after this instant no older request can be executed any more.
+    /// After this instant the request must not be executed any more. Told to the rails that enforce it and have no key;
+    /// under a key it would make a repeated request a different one. Of a lookup: after this instant no older request
+    /// can be executed any more.
     pub expires_at: OffsetDateTime,
 }
 
-/// What is known after a submission. It speaks of this one request only: `NotExecuted` says nothing about an earlier request for
-/// the same payout.
+/// What is known after a submission. It speaks of this one request only: `NotExecuted` says nothing about an earlier
+/// request for the same payout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// One outcome for each instruction, in their order.
     Each(Vec<Outcome>),
-    /// One outcome for all of them. `Refused` means that the request was refused as a whole and nothing of it was executed.
+    /// One outcome for all of them. `Refused` means that the request was refused as a whole and nothing of it was
+    /// executed.
     All(Outcome),
 }
 
@@ -92,7 +95,8 @@ pub enum Finding {
     Known(Outcome),
     /// The rail says that it has never executed it, and by its own clock no request for it can still arrive.
     NotFound,
-    /// The rail does not know it, and by its own clock an older request can still arrive. No proof; under a key the same request may be made again.
+    /// The rail does not know it, and by its own clock an older request can still arrive. No proof; under a key the
+    /// same request may be made again.
     NotYet,
     /// The question itself got no usable answer, or the rail has no lookup. Nothing is known that was not known before.
     Unanswered,
@@ -178,20 +182,23 @@ pub enum StatementError {
 
 /// One way to pay.
 ///
-/// Dropping a future of [`submit`](Adapter::submit) does not take the request back, but throws its answer away: let it end.
+/// Dropping a future of [`submit`](Adapter::submit) does not take the request back, but throws its answer away: let it
+/// end.
 #[async_trait]
 pub trait Adapter: Send + Sync {
     /// What this rail promises.
     fn rail(&self) -> &'static Rail;
 
-    /// Sends one request and waits for what comes of it, for no longer than the configured time. Every failure is an outcome.
-    /// Nothing is ever sent twice by one call.
+    /// Sends one request and waits for what comes of it, for no longer than the configured time. Every failure is an
+    /// outcome. Nothing is ever sent twice by one call.
     async fn submit(&self, call: &Call<'_>) -> Answer;
 
-    /// Asks whether payments were ever executed: one finding for each instruction, in their order. Changes nothing at the rail.
+    /// Asks whether payments were ever executed: one finding for each instruction, in their order. Changes nothing at
+    /// the rail.
     async fn look_up(&self, call: &Call<'_>) -> Vec<Finding>;
 
-    /// Asks what became of payments that the rail has accepted, as its declaration says how (`Rail::follow`). Not being found is no proof of anything then.
+    /// Asks what became of payments that the rail has accepted, as its declaration says how (`Rail::follow`). Not being
+    /// found is no proof of anything then.
     async fn follow(&self, call: &Call<'_>) -> Vec<Finding>;
 
     /// What the rail says that it paid from this account since `from` (by the rail's clock, that instant included), up

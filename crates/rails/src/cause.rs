@@ -50,8 +50,8 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// The one decision about what a failed call proves. Only what provably did not happen is "not executed", only what the
-    /// rail documents as a refusal is "refused"; everything else may have been paid.
+    /// The one decision about what a failed call proves. Only what provably did not happen is "not executed", only what
+    /// the rail documents as a refusal is "refused"; everything else may have been paid.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Cause::Unfit(_) | Cause::Unbuildable | Cause::Unconnected => Outcome::NotExecuted,
@@ -95,8 +95,8 @@ impl Cause {
         }
     }
 
-    /// Expiry is the rail's to enforce, by its own clock; so it is by that clock that the older requests must have expired. Ours may have been stepped
-    /// since they were sent.
+    /// Expiry is the rail's to enforce, by its own clock; so it is by that clock that the older requests must have
+    /// expired. Ours may have been stepped since they were sent.
     pub(crate) fn by_the_rails_clock(self, call: &Call<'_>) -> Cause {
         match self {
             Cause::NotFound { at } if at.is_none_or(|at| at <= call.expires_at) => Cause::TooEarly,
@@ -162,8 +162,8 @@ impl Cause {
     }
 
     pub(crate) fn of_transport(error: &reqwest::Error) -> Cause {
-        // A connection that was never made comes first: its own time-out is also "a time-out", and no request left. The time-out
-        // of the whole call is not one of connecting, wherever it struck.
+        // A connection that was never made comes first: its own time-out is also "a time-out", and no request left. The
+        // time-out of the whole call is not one of connecting, wherever it struck.
         if error.is_connect() {
             Cause::Unconnected
         } else if error.is_builder() {

@@ -1,4 +1,5 @@
-//! What the adapters conclude from bytes, without a connection: so that hostile answers can be tried by the million. Not for the fleet.
+//! What the adapters conclude from bytes, without a connection: so that hostile answers can be tried by the million.
+//! Not for the fleet.
 
 use futures_util::{StreamExt, stream};
 

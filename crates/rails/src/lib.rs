@@ -2,8 +2,8 @@
 //!
 //! A rail promises by its declaration in `domain`; an adapter turns one request into what is *known* about each payout
 //! afterwards. It decides nothing: not whether to send, not when to send again, not what an unknown outcome becomes. It
-//! keeps no state besides its connections, knows neither database nor queue, and never writes a destination, an amount or
-//! a secret to a log or an error.
+//! keeps no state besides its connections, knows neither database nor queue, and never writes a destination, an amount
+//! or a secret to a log or an error.
 
 #![warn(missing_docs)]
 

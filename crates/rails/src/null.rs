@@ -1,5 +1,5 @@
-//! The `null` rail: answers at once inside the process, so that everything but a rail can be measured. It moves no money and
-//! remembers nothing, and so it has no statement: a run paid over it cannot be reconciled.
+//! The `null` rail: answers at once inside the process, so that everything but a rail can be measured. It moves no
+//! money and remembers nothing, and so it has no statement: a run paid over it cannot be reconciled.
 
 use async_trait::async_trait;
 use payfleet_domain::{Outcome, Rail, Reference};

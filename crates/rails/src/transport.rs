@@ -1,6 +1,8 @@
-//! The HTTP transport that all rails share: one request, once, in bounded time and memory, and whether it certainly never left.
+//! The HTTP transport that all rails share: one request, once, in bounded time and memory, and whether it certainly
+//! never left.
 //!
-//! It knows no rail's words. It never repeats a request and never follows a redirect: where a request went, and how often, is the fleet's decision.
+//! It knows no rail's words. It never repeats a request and never follows a redirect: where a request went, and how
+//! often, is the fleet's decision.
 
 use std::time::Duration;
 
@@ -79,8 +81,8 @@ impl Transport {
         }
         payfleet_runtime::tls::cryptography_set();
         let client = reqwest::Client::builder()
-            // Not even what looks safe: the attempts of a payment are counted in the database. (The pool below may still move
-            // a request to a fresh connection, but only one of which no byte was written.)
+            // Not even what looks safe: the attempts of a payment are counted in the database. (The pool below may
+            // still move a request to a fresh connection, but only one of which no byte was written.)
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -158,8 +160,8 @@ fn clock_of(response: &reqwest::Response) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(date, &Rfc2822).ok()
 }
 
-/// Says by how much the rail's clock differs from ours. By its clock requests expire, and by the database's they are dated; none is executed where it is ahead by
-/// more than a request lives.
+/// Says by how much the rail's clock differs from ours. By its clock requests expire, and by the database's they are
+/// dated; none is executed where it is ahead by more than a request lives.
 fn clock_told(rail: &'static str, at: OffsetDateTime) {
     // It is told to the second that had begun.
     let ahead = (at - OffsetDateTime::now_utc()).as_seconds_f64() + 0.5;
@@ -171,8 +173,8 @@ pub(crate) fn transport_reason(error: &reqwest::Error) -> &'static str {
     Cause::of_transport(error).reason()
 }
 
-/// Reads JSON. All of it must be UTF-8: serde_json does not look into the strings of fields that nobody asks for, and what is garbled in one place
-/// is believed in none.
+/// Reads JSON. All of it must be UTF-8: serde_json does not look into the strings of fields that nobody asks for, and
+/// what is garbled in one place is believed in none.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
 }
@@ -190,7 +192,8 @@ mod tests {
     use super::*;
     use crate::{Account, Adapter, StatementError};
 
-    /// Serves one statement that begins and then sends a byte at this pace, for ever. The way of a statement is that of all shapes.
+    /// Serves one statement that begins and then sends a byte at this pace, for ever. The way of a statement is that of
+    /// all shapes.
     async fn dripping(pace: Duration, patience: StatementPatience) -> (StatementError, Duration) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -1,7 +1,7 @@
 //! Compares what rails say that they paid with plan and ledger, and says of each run whether it is reconciled.
 //!
-//! It believes statements, not what the workers wrote. It pays nothing, plans nothing, and never makes anything refused: of money it records only
-//! what a statement proves. All SQL is in `store`.
+//! It believes statements, not what the workers wrote. It pays nothing, plans nothing, and never makes anything
+//! refused: of money it records only what a statement proves. All SQL is in `store`.
 
 mod error;
 mod file;
@@ -24,8 +24,8 @@ use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{Store, StoreError};
 
-/// Sessions at once: two pieces of a statement that are matched and recorded; or the comparison of payouts and, beside it, of accounts. Those that hold
-/// a lock are beside the pool.
+/// Sessions at once: two pieces of a statement that are matched and recorded; or the comparison of payouts and, beside
+/// it, of accounts. Those that hold a lock are beside the pool.
 const CONNECTIONS: u32 = 2;
 
 /// Does what the command line asks.

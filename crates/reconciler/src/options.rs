@@ -13,9 +13,10 @@ use payfleet_runtime::telemetry::LogArgs;
 
 /// Compares what rails say that they paid with plan and ledger.
 ///
-/// A run becomes `reconciled` only by this program. Exit codes: 0 no difference; 4 differences found; 64 usage; 65 a statement cannot be read;
-/// 69 Postgres or a rail cannot be reached, or the database is behind what was seen of it; 70 a broken invariant; 75 the run is still open, its statements do not reach
-/// far enough yet, or another reconciler is at it.
+/// A run becomes `reconciled` only by this program. Exit codes: 0 no difference; 4 differences found; 64 usage; 65 a
+/// statement cannot be read; 69 Postgres or a rail cannot be reached, or the database is behind what was seen of it; 70
+/// a broken invariant; 75 the run is still open, its statements do not reach far enough yet, or another reconciler is
+/// at it.
 #[derive(Debug, clap::Parser)]
 #[command(name = "payfleet-reconciler", version, max_term_width = 120)]
 pub struct Options {
@@ -38,16 +39,20 @@ pub struct Options {
 pub enum Command {
     /// Compare one run now, and report
     Run(RunArgs),
-    /// Read on in the statements of all accounts, and judge every run of which there is news, again and again, until SIGTERM
+    /// Read on in the statements of all accounts, and judge every run of which there is news, again and again, until
+    /// SIGTERM
     Watch(WatchArgs),
-    /// Read the statements of all accounts into a database that was restored from a backup, or promoted without its last writes
+    /// Read the statements of all accounts into a database that was restored from a backup, or promoted without its
+    /// last writes
     ///
-    /// Nothing is concluded but what the statements prove. The fleet goes on when two people say so: `payfleet-coordinator recover`. Ends with 75 while a
-    /// statement does not reach past all requests that may be on their way.
+    /// Nothing is concluded but what the statements prove. The fleet goes on when two people say so:
+    /// `payfleet-coordinator recover`. Ends with 75 while a statement does not reach past all requests that may be on
+    /// their way.
     Recover(RecoverArgs),
 }
 
-/// Where the rails are. Credentials are read from PAYFLEET_RAIL_CREDENTIAL_<NAME>, or from the file named by PAYFLEET_RAIL_CREDENTIAL_<NAME>_FILE.
+/// Where the rails are. Credentials are read from PAYFLEET_RAIL_CREDENTIAL_<NAME>, or from the file named by
+/// PAYFLEET_RAIL_CREDENTIAL_<NAME>_FILE.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RailArgs {
     /// The sandbox rail, as http://host:port
@@ -72,14 +77,17 @@ pub struct RunArgs {
     /// The number of the run, as `payfleet-coordinator status` shows it
     #[arg(value_name = "RUN")]
     pub run: RunId,
-    /// A statement as CSV with the header key,reference,amount_minor,currency,destination,status,at; read instead of asking the rails. May be repeated
+    /// A statement as CSV with the header key,reference,amount_minor,currency,destination,status,at; read instead of
+    /// asking the rails. May be repeated
     ///
-    /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT= before the file, or because the run is
-    /// paid from one account only. Payments on it count at once. A return makes money due again only when a second person has confirmed it
-    /// (`payfleet-coordinator statements`): whoever hands it in with a token is the first. A payment that was accepted and is `rejected` there is held. Without the end row it proves nothing to be missing.
+    /// Whose it is must be clear: by its end row (#end,RAIL/ACCOUNT,LINES,,FROM,complete,UNTIL), by RAIL/ACCOUNT=
+    /// before the file, or because the run is paid from one account only. Payments on it count at once. A return makes
+    /// money due again only when a second person has confirmed it (`payfleet-coordinator statements`): whoever hands it
+    /// in with a token is the first. A payment that was accepted and is `rejected` there is held. Without the end row
+    /// it proves nothing to be missing.
     ///
-    /// A file of another encoding than UTF-8, or with other delimiters than commas, is recognised, and it is said how it was read. All that is wrong with it
-    /// is said at once, and then nothing of it is taken.
+    /// A file of another encoding than UTF-8, or with other delimiters than commas, is recognised, and it is said how
+    /// it was read. All that is wrong with it is said at once, and then nothing of it is taken.
     #[arg(long = "statement", value_name = "[RAIL/ACCOUNT=]FILE.csv")]
     pub statements: Vec<StatementFile>,
     /// How the statements are written
@@ -132,9 +140,10 @@ pub struct WatchArgs {
     pub admin_listen: Option<SocketAddr>,
     /// Look once, and end: for cron
     ///
-    /// Ends with 4 if a run that it judged in this look differs, else with 69 if a rail or Postgres was away, 64 without URL or credential for a
-    /// rail, 65 if a statement cannot be read, and 0 otherwise. The next look without news ends with 0 though a run is still discrepant: `run` and
-    /// `payfleet-coordinator status` show it. A double payment in a run that is not over pauses the run and is an ERROR in the log.
+    /// Ends with 4 if a run that it judged in this look differs, else with 69 if a rail or Postgres was away, 64
+    /// without URL or credential for a rail, 65 if a statement cannot be read, and 0 otherwise. The next look without
+    /// news ends with 0 though a run is still discrepant: `run` and `payfleet-coordinator status` show it. A double
+    /// payment in a run that is not over pauses the run and is an ERROR in the log.
     #[arg(long, env = "PAYFLEET_ONCE")]
     pub once: bool,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! What a comparison needs of the system of record, as its steps name it. [`Store`] with its [`AccountReading`] and [`Reconciliation`] is that of
-//! production; the simulator of the package `tests` has another one.
+//! What a comparison needs of the system of record, as its steps name it. [`Store`] with its [`AccountReading`] and
+//! [`Reconciliation`] is that of production; the simulator of the package `tests` has another one.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `recover`: what was paid since a database was saved that was restored, or since a standby that was promoted had its last write. The coordinator, which
-//! ends a recovery, knows no rails; here they are asked.
+//! `recover`: what was paid since a database was saved that was restored, or since a standby that was promoted had its
+//! last write. The coordinator, which ends a recovery, knows no rails; here they are asked.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! The report: tables for people, one JSON object for programs. Goes to stdout only; destinations are masked unless asked for.
+//! The report: tables for people, one JSON object for programs. Goes to stdout only; destinations are masked unless
+//! asked for.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

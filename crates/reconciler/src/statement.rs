@@ -69,8 +69,8 @@ async fn fetch(
     }
 }
 
-/// Takes in a file, and says what it is called, and how it was read if that is anything but the usual. It is read to its end before anything of it is
-/// believed: a payment could hide behind a line that cannot be understood.
+/// Takes in a file, and says what it is called, and how it was read if that is anything but the usual. It is read to
+/// its end before anything of it is believed: a payment could hide behind a line that cannot be understood.
 pub(crate) async fn file_take(
     books: &dyn Books,
     file: &StatementFile,
@@ -128,7 +128,8 @@ pub(crate) fn told_text(applied: &Applied) -> String {
 
 type ReadThrough = (Option<String>, Option<(String, String)>);
 
-/// Reads all of a file; returns how, if that is anything but the usual, and the account that its end names, if it has one.
+/// Reads all of a file; returns how, if that is anything but the usual, and the account that its end names, if it has
+/// one.
 fn read_through(file: &StatementFile, shutdown: &Shutdown) -> Result<ReadThrough, ReconcileError> {
     let statement = CsvStatement::open(&file.path, &file.how)?;
     let read_as = statement.read_as();

@@ -1,4 +1,5 @@
-//! One comparison of one run: read what is new of its accounts' statements, record what is proven, close, compare, conclude.
+//! One comparison of one run: read what is new of its accounts' statements, record what is proven, close, compare,
+//! conclude.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,8 @@ impl Rails {
 pub enum Ended {
     /// With a verdict, `reconciled` or `discrepant`. It is the run's state too, unless that is `cancelled`.
     Verdict(RunState),
-    /// Everything was compared, but the run gets no verdict: it is stopped for people, or paid over a rail without statements. It keeps its state.
+    /// Everything was compared, but the run gets no verdict: it is stopped for people, or paid over a rail without
+    /// statements. It keeps its state.
     Kept {
         /// Its state.
         state: RunState,
@@ -53,7 +55,8 @@ pub enum Ended {
     },
     /// Payments are under way, so that nothing can be said but what has been unknown for too long.
     Open(Vec<OpenBatches>),
-    /// Nothing speaks against the run, but the statements of these accounts do not reach past its last payment, so nothing is proven to be there.
+    /// Nothing speaks against the run, but the statements of these accounts do not reach past its last payment, so
+    /// nothing is proven to be there.
     Uncovered(Vec<Uncovered>),
 }
 
@@ -139,7 +142,8 @@ pub async fn reconcile_once(
     }
 }
 
-/// Compares the run of the session with what statements have said so far, and writes its verdict. Returns with it the rails of the run that have none.
+/// Compares the run of the session with what statements have said so far, and writes its verdict. Returns with it the
+/// rails of the run that have none.
 pub async fn judge(
     session: &mut dyn Session,
     sources: &[String],

@@ -1,4 +1,5 @@
-//! `watch`: reads on in the statement of every account that may bring news, and judges every run of which there is some, again and again.
+//! `watch`: reads on in the statement of every account that may bring news, and judges every run of which there is
+//! some, again and again.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::statement::account_fetch;
 use crate::step::{Ended, Rails, judge};
 use crate::{ReconcileError, report};
 
-/// Until it is asked to end. An account or a run that cannot be looked at now is tried again at the next turn; the others do not wait for it.
+/// Until it is asked to end. An account or a run that cannot be looked at now is tried again at the next turn; the
+/// others do not wait for it.
 pub(crate) async fn watch(
     store: &Store,
     rails: &Rails,
@@ -82,7 +84,8 @@ async fn turn(
     unknown_after: Duration,
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
-    // What statements tell a database that is behind is for `recover`, which first lets what is open count as perhaps sent.
+    // What statements tell a database that is behind is for `recover`, which first lets what is open count as perhaps
+    // sent.
     store.generation_check("reconciler").await?;
     let mut code = ExitCode::Done;
     for account in store.accounts_to_read().await? {

@@ -126,8 +126,9 @@ pub fn read_secret(
     }
 }
 
-/// The credential that a tenant's rail names: the value of `PAYFLEET_RAIL_CREDENTIAL_{name}`, or what the file holds that is named by
-/// `PAYFLEET_RAIL_CREDENTIAL_{name}_FILE`. Read each time that it is needed, so that a secret can be rotated while the program runs.
+/// The credential that a tenant's rail names: the value of `PAYFLEET_RAIL_CREDENTIAL_{name}`, or what the file holds
+/// that is named by `PAYFLEET_RAIL_CREDENTIAL_{name}_FILE`. Read each time that it is needed, so that a secret can be
+/// rotated while the program runs.
 pub fn rail_credential(name: &str) -> Result<Secret, SecretError> {
     let variable = format!("PAYFLEET_RAIL_CREDENTIAL_{name}");
     let value = std::env::var(&variable).ok().map(Secret::from);
@@ -136,8 +137,8 @@ pub fn rail_credential(name: &str) -> Result<Secret, SecretError> {
         .ok_or_else(|| SecretError::NoCredential { name: name.to_owned() })
 }
 
-/// Who somebody is: the token that `people add` printed. It is never an argument, since those can be read by everybody on the machine. To be flattened
-/// into the options of what a person decides.
+/// Who somebody is: the token that `people add` printed. It is never an argument, since those can be read by everybody
+/// on the machine. To be flattened into the options of what a person decides.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TokenArgs {
     /// A file that holds your token, instead of the environment variable PAYFLEET_TOKEN

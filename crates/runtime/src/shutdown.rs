@@ -1,5 +1,5 @@
-//! Ending in good order. SIGTERM, SIGINT, SIGHUP and SIGQUIT all ask for it; SIGTERM or SIGINT sent a second time does not wait. And whoever was asked does end:
-//! if it has not after a while, it is ended, whatever it waits for.
+//! Ending in good order. SIGTERM, SIGINT, SIGHUP and SIGQUIT all ask for it; SIGTERM or SIGINT sent a second time does
+//! not wait. And whoever was asked does end: if it has not after a while, it is ended, whatever it waits for.
 //!
 //! It only tells; what finishing means is each program's own.
 
@@ -38,7 +38,8 @@ impl Shutdown {
         Self(Arc::new(State { requested: watch::Sender::new(None), last: Mutex::default() }))
     }
 
-    /// Requested by a signal. SIGTERM or SIGINT sent a second time (the same one) ends the process at once, with 143 or 130.
+    /// Requested by a signal. SIGTERM or SIGINT sent a second time (the same one) ends the process at once, with 143 or
+    /// 130.
     ///
     /// Needs a running tokio runtime; the signals are taken from the moment this returns.
     pub fn on_signals() -> std::io::Result<Self> {
@@ -84,7 +85,8 @@ impl Shutdown {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(last)); // pushed or not
     }
 
-    /// Ends the process with 69 so long after the end was asked for, if it has not ended by then, whatever it waits for. Once it was asked, that needs nothing but a thread.
+    /// Ends the process with 69 so long after the end was asked for, if it has not ended by then, whatever it waits
+    /// for. Once it was asked, that needs nothing but a thread.
     pub fn enforce_within(&self, within: Duration) {
         let shutdown = self.clone();
         tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! What a program must still know when it is started again, whatever became of the servers: a folder beside it, and in that the last things that it has
-//! seen.
+//! What a program must still know when it is started again, whatever became of the servers: a folder beside it, and in
+//! that the last things that it has seen.
 //!
 //! What stands in there is the caller's; here it is lines of text.
 
@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 /// Where a program keeps what must outlive it. To be flattened into a program's options.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct StateArgs {
-    /// A folder for what must outlive this program; several may share one [default: $STATE_DIRECTORY, as systemd sets it, else $XDG_STATE_HOME/payfleet,
-    /// else ~/.local/state/payfleet]
+    /// A folder for what must outlive this program; several may share one [default: $STATE_DIRECTORY, as systemd sets
+    /// it, else $XDG_STATE_HOME/payfleet, else ~/.local/state/payfleet]
     #[arg(long, env = "PAYFLEET_STATE_DIR", value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
 }
@@ -57,13 +57,15 @@ impl StateArgs {
 /// So many lines are kept by each process that shares a folder; more than one process has under way at once.
 const LINES: u64 = 512;
 
-/// Bytes of a line in the file, the line feed with it. A page of memory is a multiple of it, so that a process that is killed leaves whole lines.
+/// Bytes of a line in the file, the line feed with it. A page of memory is a multiple of it, so that a process that is
+/// killed leaves whole lines.
 const WIDTH: usize = 128;
 
 /// Processes at once that share a folder, at most.
 const SLOTS: u32 = 256;
 
-/// The last lines that the processes of one folder have kept. Each has a file of its own, which ends when it does: the next process goes on with it.
+/// The last lines that the processes of one folder have kept. Each has a file of its own, which ends when it does: the
+/// next process goes on with it.
 #[derive(Debug)]
 pub struct LastLines {
     folder: PathBuf,
@@ -75,8 +77,8 @@ pub struct LastLines {
 }
 
 impl LastLines {
-    /// Opens (or makes) the folder and takes a file in it that no process has. The file is as large from the beginning as it will ever be, so a disk that
-    /// fills up later does not matter.
+    /// Opens (or makes) the folder and takes a file in it that no process has. The file is as large from the beginning
+    /// as it will ever be, so a disk that fills up later does not matter.
     pub fn open(folder: &Path) -> Result<LastLines, StateError> {
         let unusable = |doing: &'static str, path: &Path| {
             let path = path.to_owned();
@@ -162,7 +164,8 @@ fn blank(width: usize) -> Vec<u8> {
     line
 }
 
-/// The lines of a file with their numbers. What is no line of ours is left out: the machine may have lost its power in the middle of one.
+/// The lines of a file with their numbers. What is no line of ours is left out: the machine may have lost its power in
+/// the middle of one.
 fn numbered(file: &mut File, path: &Path) -> Result<Vec<(u64, String)>, StateError> {
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).map_err(|source| StateError::Unusable {

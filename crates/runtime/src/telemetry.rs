@@ -1,7 +1,7 @@
 //! Logs, always on stderr, for people or for machines. Metrics are in [`health`](crate::health).
 //!
-//! A log is never in the way of work: lines wait in memory until somebody reads them, and are dropped and counted if nobody does. What is said again and
-//! again is said once, and counted.
+//! A log is never in the way of work: lines wait in memory until somebody reads them, and are dropped and counted if
+//! nobody does. What is said again and again is said once, and counted.
 
 mod lines;
 mod repeats;

@@ -73,7 +73,8 @@ pub struct FaultConfig {
     /// Lines are on the statement so much after the instant that they bear, by shape; instead of what --statement-lag
     /// says.
     pub statement_lag_ms: BTreeMap<Shape, u64>,
-    /// Its clock is so far ahead of the machine's, or behind: in answers, and where it looks whether a request has expired. Not of one shape alone.
+    /// Its clock is so far ahead of the machine's, or behind: in answers, and where it looks whether a request has
+    /// expired. Not of one shape alone.
     pub clock_ahead_ms: i64,
     /// Says on the statement what is not so.
     pub lie: LieConfig,

@@ -31,7 +31,8 @@ pub struct Place {
 /// What is known of a payment's key.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// The movement that stands for it: the first payment, or else the refusal; in shape `payout`, what the key answers.
+    /// The movement that stands for it: the first payment, or else the refusal; in shape `payout`, what the key
+    /// answers.
     pub place: Place,
     /// Payments made for it.
     pub times_paid: u32,
@@ -193,8 +194,8 @@ impl Ledger {
         let key = digest(movement.shape, &movement.account, &movement.key);
         let tally = &mut self.tallies[movement.shape as usize];
         let entry = self.entries.entry(key).or_insert(Entry { place, times_paid: 0, refused: !paid, own });
-        // A payment outweighs a refusal, and the first payment later ones; but what an idempotency key answers is its own
-        // latest execution, and nothing else.
+        // A payment outweighs a refusal, and the first payment later ones; but what an idempotency key answers is its
+        // own latest execution, and nothing else.
         if own || (entry.refused && !entry.own) {
             entry.place = place;
             entry.refused = !paid;

@@ -1,4 +1,5 @@
-//! Alarms, and the people who answer for them. An open run is paused by one, and does not go on while one of its alarms has no answer.
+//! Alarms, and the people who answer for them. An open run is paused by one, and does not go on while one of its alarms
+//! has no answer.
 
 use payfleet_domain::{Act, AlarmKind, PayoutId, RunId, TenantId, TokenHash};
 use sqlx::postgres::PgRow;
@@ -47,8 +48,8 @@ pub enum AlarmError {
 /// What is to be raised about a payout, with what is known of it.
 pub(crate) type Raised = (i64, AlarmKind, String);
 
-/// Keeps alarms about payouts, and pauses the runs that they are of, where those are open, until people have looked. Returns how many are new: one that
-/// is there already, answered or not, is the same news again, and pauses nothing.
+/// Keeps alarms about payouts, and pauses the runs that they are of, where those are open, until people have looked.
+/// Returns how many are new: one that is there already, answered or not, is the same news again, and pauses nothing.
 pub(crate) async fn alarms_raise(tx: &mut PgConnection, raised: &[Raised]) -> Result<u64, StoreError> {
     let new = alarms_tell(tx, raised).await?;
     if new.is_empty() {
@@ -57,8 +58,10 @@ pub(crate) async fn alarms_raise(tx: &mut PgConnection, raised: &[Raised]) -> Re
     let (runs, reasons): (Vec<i64>, Vec<&str>) = new.iter().map(|(run, kind)| (*run, kind.pause_reason())).unzip();
     sqlx::query(
         "-- runs_alarm
-         UPDATE run r SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, new.reason)
-           FROM (SELECT run, min(reason) AS reason FROM unnest($1::bigint[], $2::text[]) AS new (run, reason) GROUP BY run) AS new
+         UPDATE run r SET paused_at = coalesce(paused_at, clock_timestamp()),
+           pause_reason = coalesce(pause_reason, new.reason)
+           FROM (SELECT run, min(reason) AS reason FROM unnest($1::bigint[], $2::text[]) AS new (run, reason)
+             GROUP BY run) AS new
           WHERE r.id = new.run AND r.state IN ('planning', 'planned', 'paying')",
     )
     .bind(runs)
@@ -69,7 +72,8 @@ pub(crate) async fn alarms_raise(tx: &mut PgConnection, raised: &[Raised]) -> Re
     Ok(new.len() as u64)
 }
 
-/// Keeps alarms about payouts, and pauses nothing: for whoever only shares the lock on the run. Returns the runs and kinds of those that are new.
+/// Keeps alarms about payouts, and pauses nothing: for whoever only shares the lock on the run. Returns the runs and
+/// kinds of those that are new.
 pub(crate) async fn alarms_tell(tx: &mut PgConnection, raised: &[Raised]) -> Result<Vec<(i64, AlarmKind)>, StoreError> {
     if raised.is_empty() {
         return Ok(Vec::new());
@@ -92,7 +96,8 @@ pub(crate) async fn alarms_tell(tx: &mut PgConnection, raised: &[Raised]) -> Res
     new.iter().map(|row| Ok((row.try_get("run_id").step("alarms_raise")?, word(row, "kind")?))).collect()
 }
 
-/// Keeps an alarm about a whole run, once until it is answered, and pauses the run; a cancelled one too, or its closing would be tried again at once.
+/// Keeps an alarm about a whole run, once until it is answered, and pauses the run; a cancelled one too, or its closing
+/// would be tried again at once.
 pub(crate) async fn run_raise(
     tx: &mut PgConnection,
     run: RunId,
@@ -103,7 +108,8 @@ pub(crate) async fn run_raise(
         "-- run_raise
          INSERT INTO alarm (tenant_id, run_id, kind, words)
          SELECT r.tenant_id, r.id, $2, $3 FROM run r
-          WHERE r.id = $1 AND NOT EXISTS (SELECT FROM alarm_open o WHERE o.run_id = r.id AND o.kind = $2 AND o.payout_id IS NULL)",
+          WHERE r.id = $1 AND NOT EXISTS (SELECT FROM alarm_open o WHERE o.run_id = r.id AND o.kind = $2
+            AND o.payout_id IS NULL)",
     )
     .bind(run.0)
     .bind(kind.as_str())
@@ -131,7 +137,8 @@ impl Store {
             let rows = sqlx::query(
                 "-- alarms_list
                  SELECT * FROM (
-                   SELECT a.id, t.name AS tenant_name, a.run_id, a.payout_id, a.kind, a.words, a.raised_at, p.name AS by, w.words AS answer
+                   SELECT a.id, t.name AS tenant_name, a.run_id, a.payout_id, a.kind, a.words, a.raised_at,
+                     p.name AS by, w.words AS answer
                      FROM alarm a JOIN tenant t ON t.id = a.tenant_id
                      LEFT JOIN alarm_answer w ON w.alarm_id = a.id LEFT JOIN person p ON p.id = w.person_id
                     WHERE $1 OR w.alarm_id IS NULL ORDER BY a.id DESC LIMIT $2) AS newest
@@ -174,7 +181,8 @@ impl Store {
         .await
     }
 
-    /// Answers for an alarm: a person has looked, and says what it was. One person is enough, since it frees no money. Returns who it was.
+    /// Answers for an alarm: a person has looked, and says what it was. One person is enough, since it frees no money.
+    /// Returns who it was.
     pub async fn alarm_answer(&self, alarm: i64, words: &str, by: TokenHash) -> Result<String, AlarmError> {
         let words = words.to_owned();
         self.transaction("alarm_answer", move |tx| {

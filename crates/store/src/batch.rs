@@ -95,7 +95,8 @@ pub(crate) async fn batch_of(
 ) -> Result<Option<(BatchId, TenantId)>, StoreError> {
     let batch: Option<(i64, i32)> = sqlx::query_as(
         "-- batch_of
-         SELECT b.id, b.tenant_id FROM batch b WHERE b.run_id = $1 AND b.state <> 'split' AND $2 BETWEEN b.first_payout_id AND b.last_payout_id",
+         SELECT b.id, b.tenant_id FROM batch b WHERE b.run_id = $1 AND b.state <> 'split'
+           AND $2 BETWEEN b.first_payout_id AND b.last_payout_id",
     )
     .bind(payout.run().0)
     .bind(payout.0)

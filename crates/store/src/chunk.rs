@@ -1,5 +1,6 @@
-//! The parts of a plan: a run's affiliates are cut into chunks once, and each chunk is planned by whoever locks it first. So a plan is made on
-//! several connections at once, and a crash leaves what is planned planned and the rest to the next coordinator.
+//! The parts of a plan: a run's affiliates are cut into chunks once, and each chunk is planned by whoever locks it
+//! first. So a plan is made on several connections at once, and a crash leaves what is planned planned and the rest to
+//! the next coordinator.
 
 use payfleet_domain::RunId;
 use sqlx::postgres::PgRow;
@@ -21,13 +22,15 @@ pub(crate) struct Chunk {
 /// Above every affiliate's number. A range of Postgres cannot include the largest bigint.
 const AFTER_ALL: i64 = i64::MAX - 1;
 
-/// Cuts the run's affiliates into chunks of `size` accounts, or a few more where the last affiliate has several, if that was not done yet.
-/// Everybody is in one of them: the first begins before all, the last ends after all, and who comes later has nothing due in this run.
+/// Cuts the run's affiliates into chunks of `size` accounts, or a few more where the last affiliate has several, if
+/// that was not done yet. Everybody is in one of them: the first begins before all, the last ends after all, and who
+/// comes later has nothing due in this run.
 pub(crate) async fn cut(tx: &mut PgConnection, run: RunId, tenant: i32, size: i64) -> Result<(), StoreError> {
     if is_cut(tx, run).await? {
         return Ok(());
     }
-    // Two coordinators cut the same run one after the other, and the second finds it done: it looks again after the lock.
+    // Two coordinators cut the same run one after the other, and the second finds it done: it looks again after the
+    // lock.
     sqlx::query("-- plan_cut_lock\nSELECT FROM run WHERE id = $1 FOR NO KEY UPDATE")
         .bind(run.0)
         .execute(&mut *tx)
@@ -38,10 +41,12 @@ pub(crate) async fn cut(tx: &mut PgConnection, run: RunId, tenant: i32, size: i6
     }
     sqlx::query(
         "-- plan_cut
-         -- By skipping from one cut to the next in the order of affiliates: numbering all accounts takes three times as long.
+         -- By skipping from one cut to the next in the order of affiliates: numbering all accounts takes three times as
+         -- long.
          WITH RECURSIVE cut (n, after, up_to) AS (
            SELECT 1, 0::bigint,
-                  (SELECT affiliate_id FROM account WHERE tenant_id = $4 ORDER BY tenant_id, affiliate_id OFFSET $2 - 1 LIMIT 1)
+                  (SELECT affiliate_id FROM account WHERE tenant_id = $4 ORDER BY tenant_id, affiliate_id OFFSET $2 - 1
+                    LIMIT 1)
             UNION ALL
            SELECT n + 1, up_to,
                   (SELECT affiliate_id FROM account WHERE tenant_id = $4 AND affiliate_id > cut.up_to
@@ -49,7 +54,8 @@ pub(crate) async fn cut(tx: &mut PgConnection, run: RunId, tenant: i32, size: i6
              FROM cut WHERE up_to IS NOT NULL),
          counted AS (
            SELECT n, after, coalesce(up_to, $3) AS up_to,
-                  (SELECT count(*) FROM account WHERE tenant_id = $4 AND affiliate_id > after AND affiliate_id <= coalesce(up_to, $3)) AS accounts
+                  (SELECT count(*) FROM account WHERE tenant_id = $4 AND affiliate_id > after
+                    AND affiliate_id <= coalesce(up_to, $3)) AS accounts
              FROM cut)
          INSERT INTO plan_chunk (run_id, n, tenant_id, after_affiliate, up_to, first_place, accounts)
          SELECT $1, n, $4, after, CASE WHEN lead(n) OVER (ORDER BY n) IS NULL THEN $3 ELSE up_to END,
@@ -75,7 +81,8 @@ async fn is_cut(tx: &mut PgConnection, run: RunId) -> Result<bool, StoreError> {
         .step("plan_is_cut")
 }
 
-/// Locks a chunk that is not planned: one that nobody is at, or, where somebody is at each, whichever is left behind unplanned. `None`: all are planned.
+/// Locks a chunk that is not planned: one that nobody is at, or, where somebody is at each, whichever is left behind
+/// unplanned. `None`: all are planned.
 pub(crate) async fn chunk_lock(tx: &mut PgConnection, run: RunId) -> Result<Option<Chunk>, StoreError> {
     loop {
         let free = sqlx::query(
@@ -94,7 +101,8 @@ pub(crate) async fn chunk_lock(tx: &mut PgConnection, run: RunId) -> Result<Opti
         let left = sqlx::query(
             "-- plan_chunk_left
              SELECT n, after_affiliate, up_to, first_place, accounts FROM plan_chunk
-              WHERE run_id = $1 AND n = (SELECT min(n) FROM plan_chunk WHERE run_id = $1 AND NOT is_planned) FOR NO KEY UPDATE",
+              WHERE run_id = $1 AND n = (SELECT min(n) FROM plan_chunk WHERE run_id = $1
+                AND NOT is_planned) FOR NO KEY UPDATE",
         )
         .bind(run.0)
         .fetch_optional(&mut *tx)

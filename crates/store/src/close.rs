@@ -41,14 +41,16 @@ impl fmt::Display for NotBalanced {
 }
 
 impl Store {
-    /// G5. Settles a run, or what was sent of a cancelled one, if no batch is open and, by currency, the counts and sums of paid, refused, returned, held and cancelled payouts and of
-    /// exclusions add up to what was due at the cutoff.
+    /// G5. Settles a run, or what was sent of a cancelled one, if no batch is open and, by currency, the counts and
+    /// sums of paid, refused, returned, held and cancelled payouts and of exclusions add up to what was due at the
+    /// cutoff.
     pub async fn run_close(&self, run: RunId) -> Result<CloseVerdict, StoreError> {
         self.transaction("run_close", move |tx| {
             Box::pin(async move {
                 let ready: Option<bool> = sqlx::query_scalar(
                     "-- run_close_lock
-                     SELECT paused_at IS NULL FROM run WHERE id = $1 AND state IN ('paying', 'cancelled') AND settled_at IS NULL FOR NO KEY UPDATE",
+                     SELECT paused_at IS NULL FROM run WHERE id = $1 AND state IN ('paying', 'cancelled')
+                       AND settled_at IS NULL FOR NO KEY UPDATE",
                 )
                 .bind(run.0)
                 .fetch_optional(&mut *tx)
@@ -81,7 +83,8 @@ impl Store {
                        SELECT currency, count(*) AS n, sum(amount_minor) AS minor FROM payout
                         WHERE id BETWEEN $2 AND $3 AND state = ANY($4) GROUP BY currency),
                      excluded AS (
-                       SELECT currency, count(*) AS n, sum(amount_minor) AS minor FROM exclusion WHERE run_id = $1 GROUP BY currency)
+                       SELECT currency, count(*) AS n, sum(amount_minor) AS minor FROM exclusion WHERE run_id = $1
+                         GROUP BY currency)
                      SELECT currency, coalesce(pay, 0)::bigint AS pay, coalesce(pay_minor, 0)::text AS pay_minor,
                             coalesce(paid.n, 0) AS paid, coalesce(paid.minor, 0)::text AS paid_minor,
                             coalesce(exclude, 0)::bigint AS exclude, coalesce(exclude_minor, 0)::text AS exclude_minor,
@@ -113,12 +116,13 @@ impl Store {
                 }
                 sqlx::query(
                     "-- run_settle
-                     UPDATE run SET state = CASE state WHEN 'paying' THEN 'settled' ELSE state END, settled_at = clock_timestamp() WHERE id = $1",
+                     UPDATE run SET state = CASE state WHEN 'paying' THEN 'settled'
+                       ELSE state END, settled_at = clock_timestamp() WHERE id = $1",
                 )
-                    .bind(run.0)
-                    .execute(tx)
-                    .await
-                    .step("run_settle")?;
+                .bind(run.0)
+                .execute(tx)
+                .await
+                .step("run_settle")?;
                 Ok(CloseVerdict::Settled)
             })
         })

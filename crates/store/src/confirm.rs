@@ -109,7 +109,8 @@ impl Store {
             let read = "returns_waiting";
             let rows = sqlx::query(
                 "-- returns_waiting
-                 SELECT m.id, t.name AS tenant_name, m.payout_id, a.external_id, m.reference, m.amount_minor, m.currency,
+                 SELECT m.id, t.name AS tenant_name, m.payout_id, a.external_id, m.reference, m.amount_minor,
+                   m.currency,
                         m.at, m.seen_at
                    FROM movement_known m JOIN payout p ON p.id = m.payout_id
                    JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
@@ -157,7 +158,8 @@ impl Store {
             let read = "contests_list";
             let rows = sqlx::query(
                 "-- contests_list
-                 SELECT c.id, t.name AS tenant_name, c.affiliate_id, a.external_id, c.currency, c.payout_id, c.opened_at,
+                 SELECT c.id, t.name AS tenant_name, c.affiliate_id, a.external_id, c.currency, c.payout_id,
+                   c.opened_at,
                         coalesce(k.carried_minor, 0) AS carried_minor
                    FROM contest c JOIN affiliate a ON a.id = c.affiliate_id AND a.tenant_id = c.tenant_id
                    JOIN tenant t ON t.id = c.tenant_id

@@ -122,7 +122,8 @@ fn is_outage(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => {
             let error = error.downcast_ref::<PgDatabaseError>();
             OUTAGES.iter().any(|class| error.code().starts_with(class))
-                // A disk that is full while a session begins is no more than an "internal error" to it ("could not write init file").
+                // A disk that is full while a session begins is no more than an "internal error" to it ("could not
+                // write init file").
                 || error.code() == "XX000" && matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
         }
         _ => false,
@@ -148,8 +149,8 @@ pub struct Store {
     pub(crate) memory: Option<Arc<dyn Memory>>,
 }
 
-/// How long one statement may take on the server if nothing else is said: longer by far than any is meant to. How a server that fell silent is noticed is
-/// in [`session`](crate::session).
+/// How long one statement may take on the server if nothing else is said: longer by far than any is meant to. How a
+/// server that fell silent is noticed is in [`session`](crate::session).
 const STATEMENT: Duration = Duration::from_secs(60 * 60);
 
 impl Store {
@@ -161,7 +162,8 @@ impl Store {
     /// The same for work of which no statement takes longer than this.
     pub async fn connect_for(url: &str, connections: u32, statement: Duration) -> Result<Store, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.application_name("payfleet");
-        // Imports and plans take seconds by design; the server's log_min_duration_statement shows what is slow by their names.
+        // Imports and plans take seconds by design; the server's log_min_duration_statement shows what is slow by their
+        // names.
         let options = options.disable_statement_logging();
         let place = format!("{}:{}", options.get_host(), options.get_port());
         let opened = Sessions::open(options, connections, statement).await;
@@ -172,7 +174,8 @@ impl Store {
         Ok(Store { pool, memory: None })
     }
 
-    /// So many processes like this one share what the server allows: from now on this one opens no more than its share, and three at least.
+    /// So many processes like this one share what the server allows: from now on this one opens no more than its share,
+    /// and three at least.
     pub fn connections_share(&self, processes: u32) {
         self.pool.share(processes);
     }
@@ -182,17 +185,17 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// Waits until a session of this store that holds something from one question to the next (a lock, what was compared) is lost without a word. What
-    /// uses it waits in vain, and may be dropped.
+    /// Waits until a session of this store that holds something from one question to the next (a lock, what was
+    /// compared) is lost without a word. What uses it waits in vain, and may be dropped.
     pub async fn lost(&self) {
         self.pool.lost().await;
     }
 
-    /// Runs `work` in one transaction, as a task that goes on even if the caller is dropped, and again if Postgres chose it as the victim
-    /// of a deadlock or a serialisation conflict.
+    /// Runs `work` in one transaction, as a task that goes on even if the caller is dropped, and again if Postgres
+    /// chose it as the victim of a deadlock or a serialisation conflict.
     ///
-    /// An error of COMMIT leaves unknown whether the transaction took effect. Every caller can therefore be repeated: it reads back by key
-    /// and finds its work done.
+    /// An error of COMMIT leaves unknown whether the transaction took effect. Every caller can therefore be repeated:
+    /// it reads back by key and finds its work done.
     pub(crate) async fn transaction<T, F>(&self, step: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -245,7 +248,8 @@ pub(crate) async fn pass(step: &'static str, place: &str) -> Result<(), StoreErr
     passed.map_err(|injected| sqlx::Error::Io(std::io::Error::other(injected))).step(step)
 }
 
-/// Runs a future of the driver to its end whatever becomes of the caller; or until a connection that it waits for is given up, which ends with it.
+/// Runs a future of the driver to its end whatever becomes of the caller; or until a connection that it waits for is
+/// given up, which ends with it.
 pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, StoreError> {

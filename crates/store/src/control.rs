@@ -1,8 +1,8 @@
 //! Controls: what one person has stopped, and what is contested, read again at each intent. Rule `controls_at_intent`.
 //!
-//! A batch's membership never changes, so a batch with payouts under control is split at the intent: each of those gets a batch of its own and is held
-//! there, and the others are picked up as if nothing had been. What was never sent is held by the control, and goes on when that is lifted; what was
-//! perhaps sent is held in doubt, as after a cancel.
+//! A batch's membership never changes, so a batch with payouts under control is split at the intent: each of those gets
+//! a batch of its own and is held there, and the others are picked up as if nothing had been. What was never sent is
+//! held by the control, and goes on when that is lifted; what was perhaps sent is held in doubt, as after a cancel.
 
 mod people;
 
@@ -86,7 +86,8 @@ pub struct ControlSet {
 pub struct ControlLifted {
     /// Held payouts that go on to be paid.
     pub go_on: u64,
-    /// Held payouts whose run is over, or whose money late proof has used up: cancelled, and what is due is paid by the next run.
+    /// Held payouts whose run is over, or whose money late proof has used up: cancelled, and what is due is paid by the
+    /// next run.
     pub cancelled: u64,
 }
 
@@ -119,19 +120,25 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
     sqlx::query_scalar(
         "-- controls_any
          SELECT CASE
-                  WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id AND c.lifted_at IS NULL)
+                  WHEN EXISTS (SELECT FROM control c WHERE c.payout_id BETWEEN b.first_payout_id AND b.last_payout_id
+                    AND c.lifted_at IS NULL)
                     THEN true
-                  WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id AND (k.closed_at IS NULL OR EXISTS (
-                    SELECT FROM transfer t JOIN run r ON r.id = b.run_id WHERE t.payout_id = k.payout_id AND t.kind = ANY($2) AND t.due_in > r.ordinal)))
+                  WHEN EXISTS (SELECT FROM contest k WHERE k.tenant_id = b.tenant_id
+                    AND (k.closed_at IS NULL OR EXISTS (
+                    SELECT FROM transfer t JOIN run r ON r.id = b.run_id WHERE t.payout_id = k.payout_id
+                      AND t.kind = ANY($2) AND t.due_in > r.ordinal)))
                     THEN true
                   WHEN b.state = 'ready' AND (b.attempt > 0 OR b.parent_id IS NOT NULL) THEN true
-                  WHEN EXISTS (SELECT FROM movement w WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) THEN true
+                  WHEN EXISTS (SELECT FROM movement w
+                    WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) THEN true
                   WHEN NOT EXISTS (SELECT FROM affiliate a WHERE a.tenant_id = b.tenant_id AND a.on_hold) THEN false
                   ELSE EXISTS (
                     SELECT FROM affiliate a
                      WHERE a.tenant_id = b.tenant_id AND a.on_hold
-                       AND a.id >= (SELECT min(p.affiliate_id) FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id)
-                       AND a.id <= (SELECT max(p.affiliate_id) FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id))
+                       AND a.id >= (SELECT min(p.affiliate_id) FROM payout p
+                         WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id)
+                       AND a.id <= (SELECT max(p.affiliate_id) FROM payout p
+                         WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id))
                 END
            FROM batch b WHERE b.id = $1",
     )
@@ -142,15 +149,17 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
     .step("controls_any")
 }
 
-/// The payouts of a range without an answer that are under control, in order. Also those of which a payment is known all the same, under another name or
-/// account or with another amount: to send them again could be the second one. And those that were planned before their account had late proof: that has
-/// used up their money, whether or not people have looked since.
+/// The payouts of a range without an answer that are under control, in order. Also those of which a payment is known
+/// all the same, under another name or account or with another amount: to send them again could be the second one. And
+/// those that were planned before their account had late proof: that has used up their money, whether or not people
+/// have looked since.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
     let read = "controls_in";
     let rows = sqlx::query(
         "-- controls_in
          SELECT p.id, s.id IS NOT NULL AS is_stopped, a.on_hold,
-                coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason, 'payout ' || k.payout_id || ' was proven paid late') AS note,
+                coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason,
+                  'payout ' || k.payout_id || ' was proven paid late') AS note,
                 p.state, w.reference AS known
            FROM payout p JOIN run r ON r.id = p.run_id
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
@@ -160,12 +169,15 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
              SELECT min(o.payout_id) AS payout_id FROM contest o
               WHERE o.tenant_id = p.tenant_id AND o.affiliate_id = p.affiliate_id AND o.currency = p.currency
                  AND (o.closed_at IS NULL OR EXISTS (
-                       SELECT FROM transfer t WHERE t.payout_id = o.payout_id AND t.kind = ANY($3) AND t.due_in > r.ordinal))) AS k ON true
+                       SELECT FROM transfer t WHERE t.payout_id = o.payout_id AND t.kind = ANY($3)
+                         AND t.due_in > r.ordinal))) AS k ON true
            -- A request that went to another account took all of its batch there; to ask ours proves nothing.
-           CROSS JOIN (SELECT min(m.reference) AS reference FROM movement m JOIN payout q ON q.id = m.payout_id AND q.state IN ('planned', 'unknown')
+           CROSS JOIN (SELECT min(m.reference) AS reference FROM movement m JOIN payout q ON q.id = m.payout_id
+             AND q.state IN ('planned', 'unknown')
                          JOIN statement_line l ON l.id = m.line_id AND l.differs_account
                         WHERE m.payout_id BETWEEN $1 AND $2 AND m.kind = 'paid') AS e
-           LEFT JOIN LATERAL (SELECT coalesce(min(m.reference), e.reference) AS reference FROM movement m WHERE m.payout_id = p.id) AS w ON true
+           LEFT JOIN LATERAL (SELECT coalesce(min(m.reference), e.reference) AS reference FROM movement m
+             WHERE m.payout_id = p.id) AS w ON true
           WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
             AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL) ORDER BY p.id",
     )
@@ -202,8 +214,9 @@ pub(crate) async fn has_controls(
     Ok(controls_any(tx, batch).await? && !controls_in(tx, first, last).await?.is_empty())
 }
 
-/// What an intent does about controls, under the batch's lock: `None` if there are none. Otherwise nothing is sent, and either the batch is split, with
-/// what is under control held, or it must be resolved first, since it was perhaps sent as a whole.
+/// What an intent does about controls, under the batch's lock: `None` if there are none. Otherwise nothing is sent, and
+/// either the batch is split, with what is under control held, or it must be resolved first, since it was perhaps sent
+/// as a whole.
 pub(crate) async fn controls_apply(
     tx: &mut PgConnection,
     batch: BatchId,
@@ -236,7 +249,8 @@ pub(crate) async fn controls_apply(
     .fetch_one(&mut *tx)
     .await
     .step("attempts_count")?;
-    // Of what is ready nothing is under way; of the rest, what every attempt has said it did not execute, and what no attempt can any more.
+    // Of what is ready nothing is under way; of the rest, what every attempt has said it did not execute, and what no
+    // attempt can any more.
     let unsent = |one: &Controlled| {
         one.known.is_none()
             && (batch.state == BatchState::Ready || alive == 0 || open == 0 && one.state == PayoutState::Planned)
@@ -269,8 +283,8 @@ pub(crate) async fn controls_apply(
     Ok(Some(IntentRefused::InDoubt))
 }
 
-/// The parts of what lies between two payouts under control. A new batch key is for what was never sent alone: with an answered payout among it, that
-/// would be paid again.
+/// The parts of what lies between two payouts under control. A new batch key is for what was never sent alone: with an
+/// answered payout among it, that would be paid again.
 async fn parts_between(
     tx: &mut PgConnection,
     batch: &LockedBatch,
@@ -327,7 +341,8 @@ async fn controls_hold(
              FROM unnest($1::bigint[], $2::text[], $3::text[]) AS one (id, code, note)
             WHERE p.id = one.id AND p.state = ANY($4)
         RETURNING p.id, p.tenant_id, p.run_id, one.code, one.note)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note) SELECT tenant_id, run_id, id, code, note FROM moved ORDER BY id",
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note) SELECT tenant_id, run_id, id, code, note
+           FROM moved ORDER BY id",
     )
     .bind(controls.iter().map(|one| one.payout.0).collect::<Vec<_>>())
     .bind(codes)
@@ -339,15 +354,17 @@ async fn controls_hold(
     Ok(())
 }
 
-/// Lets a batch go on that a control has held, under its lock. Its money is released where its run is over, and where it was contested: it was planned
-/// before its account had late proof, which has used it up; the next run pays what is due. `None` if it is no such batch.
+/// Lets a batch go on that a control has held, under its lock. Its money is released where its run is over, and where
+/// it was contested: it was planned before its account had late proof, which has used it up; the next run pays what is
+/// due. `None` if it is no such batch.
 pub(crate) async fn control_let_go(
     tx: &mut PgConnection,
     batch: &LockedBatch,
 ) -> Result<Option<ControlLifted>, StoreError> {
     let lifted = sqlx::query(
         "-- batch_lift
-         UPDATE batch b SET state = 'ready', closed_at = NULL, stalled_leases = 0, available_at = clock_timestamp(), available_in = NULL
+         UPDATE batch b SET state = 'ready', closed_at = NULL, stalled_leases = 0, available_at = clock_timestamp(),
+           available_in = NULL
           WHERE b.id = $1 AND b.state = 'held' AND b.first_sent_at IS NULL
             AND NOT EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
                                AND (p.state <> 'held' OR p.code <> ALL($2)))",
@@ -396,8 +413,9 @@ pub(crate) async fn control_let_go(
     Ok(Some(ControlLifted { go_on: 0, cancelled }))
 }
 
-/// Whether a payee of this batch is on hold by the last recovery, or was: it got what no run knows any more. What was planned for it before is no more what is
-/// due. A control that is older than the recovery may have become its own, so its end tells, and not its beginning.
+/// Whether a payee of this batch is on hold by the last recovery, or was: it got what no run knows any more. What was
+/// planned for it before is no more what is due. A control that is older than the recovery may have become its own, so
+/// its end tells, and not its beginning.
 async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "-- batch_recovered

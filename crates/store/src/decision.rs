@@ -134,9 +134,11 @@ pub(crate) async fn returns_propose(
     let waiting: Vec<i64> = sqlx::query_scalar(
         "-- returns_heard
          SELECT m.id FROM statement_line l
-           JOIN movement m ON m.payout_id = l.payout_id AND m.kind = l.kind AND m.reference = l.reference AND m.source = 'file'
+           JOIN movement m ON m.payout_id = l.payout_id AND m.kind = l.kind AND m.reference = l.reference
+             AND m.source = 'file'
                           AND (m.amount_minor, m.fee_minor, m.currency) = (l.amount_minor, l.fee_minor, l.currency)
-          WHERE l.account_id = $1 AND l.content = ANY($2) AND l.source = 'file' AND l.kind = 'returned' AND NOT l.differs_return
+          WHERE l.account_id = $1 AND l.content = ANY($2) AND l.source = 'file' AND l.kind = 'returned'
+            AND NOT l.differs_return
             AND NOT m.counts AND ($3::int IS NULL OR m.tenant_id = $3) ORDER BY m.id FOR UPDATE OF m",
     )
     .bind(account)
@@ -153,7 +155,8 @@ pub(crate) async fn returns_propose(
          INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect)
          SELECT $1, m.tenant_id, 'movement', m.id, 'confirm', $3 FROM movement m
           WHERE m.id = ANY($2) AND NOT EXISTS (
-                SELECT FROM (SELECT * FROM word WHERE subject = 'movement' AND subject_id = m.id ORDER BY id DESC LIMIT 1) AS last
+                SELECT FROM (SELECT * FROM word WHERE subject = 'movement' AND subject_id = m.id ORDER BY id DESC
+                  LIMIT 1) AS last
                   JOIN person p ON p.id = last.person_id
                  WHERE last.effect = $3 AND p.revoked_at IS NULL AND p.role = ANY($4))
           ORDER BY m.id",
@@ -181,7 +184,8 @@ pub(crate) async fn words_about(
 ) -> Result<HashMap<i64, Vec<WordRow>>, StoreError> {
     let rows = sqlx::query(
         "-- words_about
-         SELECT w.subject_id, w.at, p.name, w.says, w.reference, w.effect FROM word w JOIN person p ON p.id = w.person_id
+         SELECT w.subject_id, w.at, p.name, w.says, w.reference, w.effect FROM word w JOIN person p
+           ON p.id = w.person_id
           WHERE w.subject = $1 AND w.subject_id = ANY($2) ORDER BY w.id",
     )
     .bind(table)

@@ -1,6 +1,7 @@
-//! Evidence of what nobody has sent, as far as we know: somebody used our keys, or the database has lost what it knew. Then its batch was perhaps sent, all
-//! of it, and as it was before it was split; when, and under which keys, we do not know. So nothing of it is sent any more: it is held in doubt, until
-//! the rail's own statement or two people say what became of it.
+//! Evidence of what nobody has sent, as far as we know: somebody used our keys, or the database has lost what it knew.
+//! Then its batch was perhaps sent, all of it, and as it was before it was split; when, and under which keys, we do not
+//! know. So nothing of it is sent any more: it is held in doubt, until the rail's own statement or two people say what
+//! became of it.
 
 use payfleet_domain::{AlarmKind, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail};
 use sqlx::PgConnection;
@@ -17,7 +18,8 @@ macro_rules! family_sql {
         "
          WITH RECURSIVE up AS (
            SELECT b.id, b.parent_id FROM unnest($1::bigint[]) AS p (id)
-             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+             JOIN batch b ON b.run_id = p.id >> 32 AND b.state <> 'split'
+               AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
             UNION
            SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
          part AS (
@@ -30,8 +32,8 @@ pub(crate) fn dead_after() -> (Vec<&'static str>, Vec<PgInterval>) {
     RAILS.iter().map(|rail| (rail.name, interval(rail.dead_after()))).unzip()
 }
 
-/// Holds all that was never sent below the roots of the batches of these payouts, under the locks of `batches`. What controls hold is in doubt too, and not
-/// let go with them. Returns which payouts are in doubt by this.
+/// Holds all that was never sent below the roots of the batches of these payouts, under the locks of `batches`. What
+/// controls hold is in doubt too, and not let go with them. Returns which payouts are in doubt by this.
 pub(crate) async fn doubt_hold(
     tx: &mut PgConnection,
     payouts: &[i64],
@@ -40,26 +42,26 @@ pub(crate) async fn doubt_hold(
     if payouts.is_empty() {
         return Ok(Vec::new());
     }
-    let doubted: Vec<i64> = sqlx::query_scalar(
-        concat!(
-            "-- doubt_hold",
-            family_sql!(),
-            "
+    let doubted: Vec<i64> = sqlx::query_scalar(concat!(
+        "-- doubt_hold",
+        family_sql!(),
+        "
          doubted AS (
            UPDATE payout p SET state = 'held', code = $2
              FROM part JOIN batch b USING (id)
-            WHERE b.state IN ('ready', 'held') AND b.first_sent_at IS NULL AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+            WHERE b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
+              AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
               AND (p.state = ANY($3) OR p.state = 'held' AND p.code <> $2)
         RETURNING p.id, p.tenant_id, p.run_id),
          again AS (
-           UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL RETURNING h.payout_id),
+           UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL
+             RETURNING h.payout_id),
          opened AS (
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
            SELECT tenant_id, run_id, id, $2, 'a payment of its batch is known that was not sent from here' FROM doubted
             WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id)
          SELECT id FROM doubted ORDER BY id"
-        ),
-    )
+    ))
     .bind(payouts)
     .bind(HoldReason::StoppedInDoubt.code())
     .bind(PayoutState::sources(PayoutEvent::Hold))
@@ -71,30 +73,32 @@ pub(crate) async fn doubt_hold(
     Ok(doubted)
 }
 
-/// What was one batch with these payouts and is under way: the request that nobody here knows of may have been for it too. Nothing of it counts as unsent any
-/// more, whatever our own requests are answered, and it is resolved by the rail's class.
+/// What was one batch with these payouts and is under way: the request that nobody here knows of may have been for it
+/// too. Nothing of it counts as unsent any more, whatever our own requests are answered, and it is resolved by the
+/// rail's class.
 async fn sending_doubt(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
     let (rails, dead_after) = dead_after();
-    sqlx::query(
-        concat!(
-            "-- sending_doubt",
-            family_sql!(),
-            "
+    sqlx::query(concat!(
+        "-- sending_doubt",
+        family_sql!(),
+        "
          doubted AS (
            UPDATE batch b SET attempt = b.attempt + 1, first_sent_at = least(b.first_sent_at, r.created_at)
              FROM part, run r
             WHERE b.id = part.id AND b.state = 'sending' AND r.id = b.run_id AND r.tenant_id = b.tenant_id
               AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = 'nobody known')
-        RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, b.first_payout_id, b.last_payout_id, r.created_at),
+        RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, b.first_payout_id, b.last_payout_id,
+          r.created_at),
          lost AS (
            UPDATE payout p SET state = 'unknown' FROM doubted d
             WHERE p.id BETWEEN d.first_payout_id AND d.last_payout_id AND p.state = ANY($2))
          INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
          SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, 'nobody known', d.created_at,
-                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
-           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after) ON known.rail = d.rail"
-        ),
-    )
+                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(),
+                  'unknown'
+           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after)
+             ON known.rail = d.rail"
+    ))
     .bind(payouts)
     .bind(PayoutState::sources(PayoutEvent::LoseTrack))
     .bind(rails)
@@ -105,32 +109,38 @@ async fn sending_doubt(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), Sto
     Ok(())
 }
 
-/// Holds what is left of a batch that is to be sent, if more is known of it than we have done: to send it could be the second payment. (It came while the
-/// answer was on its way that nothing was executed, or to another part of what was one batch.)
+/// Holds what is left of a batch that is to be sent, if more is known of it than we have done: to send it could be the
+/// second payment. (It came while the answer was on its way that nothing was executed, or to another part of what was
+/// one batch.)
 ///
-/// That is: a statement tells of something in it that has no answer; or something in it is paid that our attempts say they did not pay, its own and those of
-/// what it was a part of, or, under a batch key, is paid at all; or a request that nobody here knows of was found for what was one batch with it.
+/// That is: a statement tells of something in it that has no answer; or something in it is paid that our attempts say
+/// they did not pay, its own and those of what it was a part of, or, under a batch key, is paid at all; or a request
+/// that nobody here knows of was found for what was one batch with it.
 pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Known, StoreError> {
     let goes_together = Rail::named(&batch.rail).map_or(true, |rail| rail.key_unit == KeyUnit::Batch);
     let (held, is_answered, references): (Vec<i64>, bool, Vec<String>) = sqlx::query_as(
         "-- known_hold
          WITH RECURSIVE up AS (
-           SELECT id, parent_id FROM batch WHERE id = $5 UNION SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+           SELECT id, parent_id FROM batch WHERE id = $5 UNION SELECT b.id, b.parent_id FROM up JOIN batch b
+             ON b.id = up.parent_id),
          part AS (
            SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
          known AS (
            SELECT EXISTS (SELECT FROM movement w JOIN payout k ON k.id = w.payout_id
                            WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ('planned', 'unknown'))
                OR EXISTS (SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE a.worker = 'nobody known')
-               OR EXISTS (SELECT FROM payout k WHERE k.id BETWEEN $1 AND $2 AND k.state IN ('paid', 'returned', 'accepted'))
-                  AND ($6 OR NOT EXISTS (SELECT FROM up JOIN attempt a ON a.batch_id = up.id WHERE a.result IS DISTINCT FROM 'not_executed')) AS more),
+               OR EXISTS (SELECT FROM payout k WHERE k.id BETWEEN $1 AND $2
+                 AND k.state IN ('paid', 'returned', 'accepted'))
+                  AND ($6 OR NOT EXISTS (SELECT FROM up JOIN attempt a ON a.batch_id = up.id
+                    WHERE a.result IS DISTINCT FROM 'not_executed')) AS more),
          moved AS (
            UPDATE payout p SET state = 'held', code = $3
              FROM known WHERE known.more AND p.id BETWEEN $1 AND $2 AND p.state = ANY($4)
         RETURNING p.id, p.tenant_id, p.run_id),
          opened AS (
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $3, 'a payment of its batch is known that was not sent from here' FROM moved ORDER BY id)
+           SELECT tenant_id, run_id, id, $3, 'a payment of its batch is known that was not sent from here' FROM moved
+             ORDER BY id)
          SELECT ARRAY (SELECT id FROM moved ORDER BY id),
                 NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown')),
                 ARRAY (SELECT reference FROM movement WHERE payout_id BETWEEN $1 AND $2 ORDER BY id LIMIT 3)",
@@ -161,7 +171,8 @@ pub(crate) enum Known {
     Held,
 }
 
-/// Told, but the run is not paused by it: an intent shares the lock on the run with others, and nothing of this is sent any more.
+/// Told, but the run is not paused by it: an intent shares the lock on the run with others, and nothing of this is sent
+/// any more.
 pub(crate) async fn doubt_tell(
     tx: &mut PgConnection,
     first: i64,
@@ -178,8 +189,8 @@ pub(crate) async fn doubt_tell(
     Ok(())
 }
 
-/// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one that leaves now. Before it is dead
-/// nobody may say that it did not pay.
+/// The request that nobody here knows of: it may have left as soon as the run was there, and may arrive as late as one
+/// that leaves now. Before it is dead nobody may say that it did not pay.
 async fn attempt_doubt(tx: &mut PgConnection, batches: &[i64]) -> Result<(), StoreError> {
     let (rails, dead_after) = dead_after();
     sqlx::query(
@@ -187,14 +198,18 @@ async fn attempt_doubt(tx: &mut PgConnection, batches: &[i64]) -> Result<(), Sto
          WITH doubted AS (
            UPDATE batch b SET attempt = b.attempt + 1
              FROM run r
-            WHERE b.id = ANY($1) AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL AND r.id = b.run_id AND r.tenant_id = b.tenant_id
-              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'held' AND p.code = $2)
+            WHERE b.id = ANY($1) AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL AND r.id = b.run_id
+              AND r.tenant_id = b.tenant_id
+              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                AND p.state = 'held' AND p.code = $2)
               AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = 'nobody known')
         RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, r.created_at)
          INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
          SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, 'nobody known', d.created_at,
-                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
-           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after) ON known.rail = d.rail",
+                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(),
+                  'unknown'
+           FROM doubted d LEFT JOIN unnest($3::text[], $4::interval[]) AS known (rail, dead_after)
+             ON known.rail = d.rail",
     )
     .bind(batches)
     .bind(HoldReason::StoppedInDoubt.code())

@@ -1,10 +1,12 @@
-//! Whether this is the database that the fleet has worked with, or one that lost what it had confirmed: restored from a backup, or a standby that was
-//! promoted too early. What it does not know of is sent again, so it is refused until people have recovered it (see `recovery`).
+//! Whether this is the database that the fleet has worked with, or one that lost what it had confirmed: restored from a
+//! backup, or a standby that was promoted too early. What it does not know of is sent again, so it is refused until
+//! people have recovered it (see `recovery`).
 //!
-//! A number that counts intents would not tell: those of two workers are not confirmed in the order in which they were counted, and a sequence is restored
-//! to where it was, or ahead of it. So what is remembered are the last intents themselves. Whatever a database lost it lost from the end: if the one
-//! that was confirmed last is there, all are. Of those that one worker has under way at once nobody knows which that is, so more are remembered than it
-//! can have under way.
+//! A number that counts intents would not tell: those of two workers are not confirmed in the order in which they were
+//! counted, and a sequence is restored to where it was, or ahead of it. So what is remembered are the last intents
+//! themselves. Whatever a database lost it lost from the end: if the one that was confirmed last is there, all are. Of
+//! those that one worker has under way at once nobody knows which that is, so more are remembered than it can have
+//! under way.
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,8 +115,8 @@ impl Store {
         .await
     }
 
-    /// Fails with [`StoreError::Behind`] if the database does not have all that was seen of it, or is being recovered; then nothing may be planned, sent or
-    /// freed. Whoever finds it out first says it to all. `program` is who asks.
+    /// Fails with [`StoreError::Behind`] if the database does not have all that was seen of it, or is being recovered;
+    /// then nothing may be planned, sent or freed. Whoever finds it out first says it to all. `program` is who asks.
     pub async fn generation_check(&self, program: &'static str) -> Result<(), StoreError> {
         let memory = self.memory.clone();
         let seen = match &memory {
@@ -135,7 +137,8 @@ impl Store {
             })
             .await;
         if let Err(StoreError::Behind(_)) = newest {
-            // A recovery is open already: what is remembered only here counts no more after it, or it would be found missing then.
+            // A recovery is open already: what is remembered only here counts no more after it, or it would be found
+            // missing then.
             if let Err(error) = self.generations_lose(remembered).await {
                 tracing::warn!(%error, "which lost times are remembered here could not be written; after the recovery they will be found again");
             }
@@ -186,7 +189,8 @@ impl Store {
             }
             Ok(_) => {
                 let mut keys = vec![missing.generation];
-                // What else is remembered here of times that are lost counts no more either after the recovery, or each would need one of its own.
+                // What else is remembered here of times that are lost counts no more either after the recovery, or each
+                // would need one of its own.
                 match &self.memory {
                     None => {}
                     Some(memory) => match memory.seen().await {
@@ -224,9 +228,9 @@ pub(crate) async fn generations_lost(tx: &mut PgConnection, keys: &[Uuid]) -> Re
     Ok(())
 }
 
-/// What a session has to do with its database, as columns of a statement that has the newest generation as `g`. Of the marks, which are four arrays, the
-/// last that should be here and is not: what was seen in an older generation was recovered from, also in one that was itself lost since; one that the
-/// database has never heard of came after it.
+/// What a session has to do with its database, as columns of a statement that has the newest generation as `g`. Of the
+/// marks, which are four arrays, the last that should be here and is not: what was seen in an older generation was
+/// recovered from, also in one that was itself lost since; one that the database has never heard of came after it.
 macro_rules! standing_columns {
     ($generations:literal, $batches:literal, $attempts:literal, $instants:literal) => {
         concat!(
@@ -242,7 +246,8 @@ macro_rules! standing_columns {
             $instants,
             "::timestamptz[]) WITH ORDINALITY AS s (generation, batch, n, opened_at, place)
                WHERE CASE WHEN s.generation = g.key
-                          THEN NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = s.batch AND a.n = s.n AND a.opened_at = s.opened_at)
+                          THEN NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = s.batch AND a.n = s.n
+                            AND a.opened_at = s.opened_at)
                           ELSE NOT EXISTS (SELECT FROM generation o WHERE o.key = s.generation)
                            AND NOT EXISTS (SELECT FROM generation_lost o WHERE o.key = s.generation) END) AS missing"
         )
@@ -290,7 +295,8 @@ async fn standing(tx: &mut PgConnection, seen: &[Mark]) -> Result<(Standing, Opt
     standing_of(&row, seen)
 }
 
-/// From now on this session is one of the database that the fleet has worked with. Ends with the transaction if that is taken back.
+/// From now on this session is one of the database that the fleet has worked with. Ends with the transaction if that is
+/// taken back.
 pub(crate) async fn session_prove(tx: &mut PgConnection, standing: &Standing) -> Result<(), StoreError> {
     sqlx::query("-- session_prove\nSELECT set_config('payfleet.proven', $1, false)")
         .bind(standing.generation.to_string())
@@ -304,7 +310,8 @@ async fn newest(tx: &mut PgConnection, standing: &Standing) -> Result<Vec<Mark>,
     let rows: Vec<(i64, i32, OffsetDateTime)> = sqlx::query_as(
         "-- attempts_newest
          SELECT batch_id, n, opened_at FROM attempt
-          WHERE opened_at >= (SELECT began_at FROM generation WHERE key = $1) AND worker <> ALL($3) ORDER BY opened_at DESC LIMIT $2",
+          WHERE opened_at >= (SELECT began_at FROM generation WHERE key = $1) AND worker <> ALL($3)
+            ORDER BY opened_at DESC LIMIT $2",
     )
     .bind(standing.generation)
     .bind(LEARNED)

@@ -152,8 +152,9 @@ fn rfc3339(at: &OffsetDateTime) -> String {
 }
 
 impl Store {
-    /// Holds every payout of a batch that has no answer, or of which the rail that accepted it says no more, and closes the batch. Of a cancelled run, what provably was not
-    /// sent is cancelled. Returns how many are held, or `None` if the lease was lost.
+    /// Holds every payout of a batch that has no answer, or of which the rail that accepted it says no more, and closes
+    /// the batch. Of a cancelled run, what provably was not sent is cancelled. Returns how many are held, or `None` if
+    /// the lease was lost.
     pub async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_hold", move |tx| {
             Box::pin(async move {
@@ -180,7 +181,8 @@ impl Store {
                        UPDATE payout SET state = 'held', code = $3 WHERE id BETWEEN $1 AND $2 AND state = ANY($4)
                     RETURNING id, tenant_id, run_id),
                      opened AS (
-                       INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $3 FROM moved ORDER BY id RETURNING 1)
+                       INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $3
+                         FROM moved ORDER BY id RETURNING 1)
                      SELECT count(*) FROM opened",
                 )
                 .bind(batch.first.0)
@@ -204,7 +206,8 @@ impl Store {
             let read = "holds_list";
             let rows = sqlx::query(
                 "-- holds_list
-                 SELECT h.id, h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.note, h.opened_at
+                 SELECT h.id, h.payout_id, h.run_id, a.external_id, p.amount_minor, p.currency, h.reason, h.note,
+                   h.opened_at
                    FROM hold h JOIN payout p ON p.id = h.payout_id
                    JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
                   WHERE h.resolved_at IS NULL AND ($1::bigint IS NULL OR h.run_id = $1) ORDER BY h.id LIMIT $2",
@@ -287,9 +290,11 @@ impl Store {
                 "-- reference_others
                  SELECT id FROM (
                    SELECT p.id FROM run o JOIN run r ON r.tenant_id = o.tenant_id
-                     JOIN payout p ON p.id BETWEEN r.id << 32 AND (r.id << 32) + 4294967295 AND p.reference = $2 WHERE o.id = $1 >> 32
+                     JOIN payout p ON p.id BETWEEN r.id << 32 AND (r.id << 32) + 4294967295 AND p.reference = $2
+                       WHERE o.id = $1 >> 32
                     UNION
-                   SELECT m.payout_id FROM run o JOIN movement m ON m.tenant_id = o.tenant_id AND m.kind = 'paid' AND m.reference = $2
+                   SELECT m.payout_id FROM run o JOIN movement m ON m.tenant_id = o.tenant_id AND m.kind = 'paid'
+                     AND m.reference = $2
                     WHERE o.id = $1 >> 32) AS known
                   WHERE id <> $1 ORDER BY id LIMIT 5",
             )
@@ -436,7 +441,8 @@ pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<
     let held = sqlx::query(
         "-- payouts_doubt
          WITH moved AS (
-           UPDATE payout SET state = 'held', code = $2 WHERE id = ANY($1) AND state = ANY($3) RETURNING id, tenant_id, run_id)
+           UPDATE payout SET state = 'held', code = $2 WHERE id = ANY($1) AND state = ANY($3)
+             RETURNING id, tenant_id, run_id)
          INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $2 FROM moved ORDER BY id",
     )
     .bind(ids)
@@ -458,7 +464,8 @@ pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Resu
          UPDATE batch
             SET state = $2, stalled_leases = 0, lease_until = '-infinity', lease_owner = NULL,
                 -- A part of a split batch may be answered by what was sent before it was one.
-                first_sent_at = CASE $2 WHEN 'accepted' THEN coalesce(first_sent_at, clock_timestamp()) ELSE first_sent_at END,
+                first_sent_at = CASE $2 WHEN 'accepted' THEN coalesce(first_sent_at, clock_timestamp())
+                  ELSE first_sent_at END,
                 attempt = CASE $2 WHEN 'accepted' THEN greatest(attempt, 1) ELSE attempt END,
                 closed_at = CASE $2 WHEN 'accepted' THEN NULL ELSE coalesce(closed_at, clock_timestamp()) END
           WHERE id = $1",

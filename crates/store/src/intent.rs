@@ -34,13 +34,16 @@ pub enum IntentRefused {
     LeaseLost,
     /// The run was paused or cancelled.
     RunStopped,
-    /// Payouts of it are under control, so nothing was sent; they are held now, and the others are in batches of their own.
+    /// Payouts of it are under control, so nothing was sent; they are held now, and the others are in batches of their
+    /// own.
     Split,
-    /// Payments of it are known that were not made from here, so nothing was sent; what they may be of is held now, and an alarm tells of it.
+    /// Payments of it are known that were not made from here, so nothing was sent; what they may be of is held now, and
+    /// an alarm tells of it.
     InDoubt,
     /// Payouts of it are under control, and it was perhaps sent under its batch key: it must be resolved first.
     Controlled,
-    /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can still arrive.
+    /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can
+    /// still arrive.
     NotSafe,
 }
 
@@ -70,15 +73,16 @@ enum Tried {
 }
 
 impl Store {
-    /// G2. Moves the batch to `sending` and writes the attempt down, if the lease is valid under a row lock, the run is not stopped, and
-    /// sending (again) is safe by the rail's class. Only when this has returned may the call be made; an error means that it may not, even if the
-    /// commit should have happened. Rule `write_ahead_intent`.
+    /// G2. Moves the batch to `sending` and writes the attempt down, if the lease is valid under a row lock, the run is
+    /// not stopped, and sending (again) is safe by the rail's class. Only when this has returned may the call be made;
+    /// an error means that it may not, even if the commit should have happened. Rule `write_ahead_intent`.
     ///
-    /// `looked_up` says that the rail was asked, under this lease and after every older request had ended, and knew nothing of the payouts without an
-    /// answer. It counts only for rails that resolve by lookup.
+    /// `looked_up` says that the rail was asked, under this lease and after every older request had ended, and knew
+    /// nothing of the payouts without an answer. It counts only for rails that resolve by lookup.
     ///
-    /// A database that lacks what was seen of it before has no say: each session proves before its first intent that it is of the one that we know, and
-    /// each intent that those of this process are still there. What was written is remembered outside of the database before this returns.
+    /// A database that lacks what was seen of it before has no say: each session proves before its first intent that it
+    /// is of the one that we know, and each intent that those of this process are still there. What was written is
+    /// remembered outside of the database before this returns.
     pub async fn intent_write(
         &self,
         lease: Lease,
@@ -110,12 +114,14 @@ impl Store {
         Ok(Ok(intent))
     }
 
-    /// Takes back what [`Store::intent_write`] may have written down when it ended with an error: no call is made for it, and only its caller knows. Without
-    /// this it counts as perhaps sent, and over a rail that cannot be asked two people would have to look. `known` is the newest attempt that the caller knows
-    /// of, for which calls may have been made. May be repeated; returns whether there was anything.
+    /// Takes back what [`Store::intent_write`] may have written down when it ended with an error: no call is made for
+    /// it, and only its caller knows. Without this it counts as perhaps sent, and over a rail that cannot be asked two
+    /// people would have to look. `known` is the newest attempt that the caller knows of, for which calls may have been
+    /// made. May be repeated; returns whether there was anything.
     ///
-    /// What the error left open is certain now: an intent commits under the lock on its batch, so one whose COMMIT is still on its way is waited for, and one
-    /// that has not got the lock yet never commits, since its caller gave up before the last word.
+    /// What the error left open is certain now: an intent commits under the lock on its batch, so one whose COMMIT is
+    /// still on its way is waited for, and one that has not got the lock yet never commits, since its caller gave up
+    /// before the last word.
     pub async fn intent_withdraw(
         &self,
         lease: Lease,
@@ -131,7 +137,8 @@ impl Store {
                 // After a database was restored an epoch may be given twice, and never to the same worker.
                 let attempts: Vec<i32> = sqlx::query_scalar(
                     "-- attempts_withdrawn
-                     SELECT n FROM attempt WHERE batch_id = $1 AND epoch = $2 AND worker = $3 AND n > $4 AND result IS NULL ORDER BY n",
+                     SELECT n FROM attempt WHERE batch_id = $1 AND epoch = $2 AND worker = $3 AND n > $4
+                       AND result IS NULL ORDER BY n",
                 )
                 .bind(lease.batch.0)
                 .bind(lease.epoch.0)
@@ -160,13 +167,14 @@ impl Store {
         is_all: bool,
     ) -> Result<Tried, StoreError> {
         let (worker, remembers) = (worker.to_owned(), self.memory.is_some());
-        // Of the first try over a session often nothing comes but that it has to prove itself; failpoints are for what comes then.
+        // Of the first try over a session often nothing comes but that it has to prove itself; failpoints are for what
+        // comes then.
         let step = if is_all { "intent_write" } else { "intent_write_proven" };
         self.transaction(step, move |tx| {
             let (worker, seen) = (worker.clone(), seen.clone());
             Box::pin(async move {
-                // Behind whoever is about to stop the run; or stops would wait for as long as intents overlap. Not before it has the batch: who waits
-                // for that keeps nobody waiting.
+                // Behind whoever is about to stop the run; or stops would wait for as long as intents overlap. Not
+                // before it has the batch: who waits for that keeps nobody waiting.
                 sqlx::query(
                     "-- intent_turn
                      SELECT pg_advisory_xact_lock_shared($1, run_id::int)
@@ -178,8 +186,8 @@ impl Store {
                 .execute(&mut *tx)
                 .await
                 .step("intent_turn")?;
-                // Rule `fenced_intent`.
-                // The fence: row locks first. The run's is shared; whoever pauses the run waits for us, and we for nobody else.
+                // Rule `fenced_intent`. The fence: row locks first. The run's is shared; whoever pauses the run waits
+                // for us, and we for nobody else.
                 let (generations, batches, attempts, instants) = arrays(&seen);
                 let locked = sqlx::query(concat!(
                     "-- intent_fence
@@ -201,8 +209,9 @@ impl Store {
                 .step("intent_fence")?;
                 let refused = |why| Ok(Tried::Known(Err(why)));
                 let Some(locked) = locked else { return refused(IntentRefused::LeaseLost) };
-                // A recovery that was opened while the locks were waited for is not seen, and need not be: when it lets what is open count as
-                // perhaps sent, it waits for us; and what it has come to before us, the rail's class keeps from being sent.
+                // A recovery that was opened while the locks were waited for is not seen, and need not be: when it lets
+                // what is open count as perhaps sent, it waits for us; and what it has come to before us, the rail's
+                // class keeps from being sent.
                 let (standing, missing) = standing_of(&locked, &seen)?;
                 if let Some(mark) = missing {
                     return Ok(Tried::Missing(mark));
@@ -231,12 +240,14 @@ impl Store {
                 let opened = sqlx::query(
                     "-- intent_open
                      UPDATE batch b
-                        SET state = 'sending', attempt = b.attempt + 1, first_sent_at = coalesce(b.first_sent_at, clock_timestamp())
+                        SET state = 'sending', attempt = b.attempt + 1,
+                          first_sent_at = coalesce(b.first_sent_at, clock_timestamp())
                       WHERE b.id = $1 AND b.lease_epoch = $2 AND b.lease_until > clock_timestamp()
                         AND (b.state = 'ready'
                              OR b.state = 'sending' AND b.first_sent_at + $3 > clock_timestamp()
                              OR b.state = 'sending' AND $4 AND NOT EXISTS (
-                                  SELECT FROM attempt a WHERE a.batch_id = b.id AND (a.result IS NULL OR a.result = 'unknown')))
+                                  SELECT FROM attempt a WHERE a.batch_id = b.id
+                                    AND (a.result IS NULL OR a.result = 'unknown')))
                   RETURNING b.attempt, b.tenant_id, b.first_payout_id, b.last_payout_id, clock_timestamp() AS now",
                 )
                 .bind(lease.batch.0)
@@ -261,7 +272,8 @@ impl Store {
                 let now: OffsetDateTime = opened.try_get("now").step("intent_open")?;
                 let first = PayoutId(opened.try_get("first_payout_id").step("intent_open")?);
                 let last = PayoutId(opened.try_get("last_payout_id").step("intent_open")?);
-                // Under a batch key the rail recognises the same bytes only, so what has its answer already is in them too.
+                // Under a batch key the rail recognises the same bytes only, so what has its answer already is in them
+                // too.
                 let states: &[PayoutState] = match rail.key_unit {
                     KeyUnit::Payout => &[PayoutState::Planned, PayoutState::Unknown],
                     KeyUnit::Batch => &PayoutState::ALL,

@@ -11,7 +11,8 @@ use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::control::has_controls;
 
-/// The right itself: valid only with the batch's newest epoch, and only until the database's clock says that it has ended.
+/// The right itself: valid only with the batch's newest epoch, and only until the database's clock says that it has
+/// ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Of which batch.
@@ -48,13 +49,14 @@ pub struct LeasedBatch {
 }
 
 pub(crate) fn interval(duration: Duration) -> PgInterval {
-    // A duration of ours is seconds to days; more microseconds than fit mean "for ever", and the largest interval says that.
+    // A duration of ours is seconds to days; more microseconds than fit mean "for ever", and the largest interval says
+    // that.
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
 impl Store {
-    /// G1. Takes the lease of a batch that is open, due and free, of a run that is not paused. `None` if it is none of that: somebody else has it, or
-    /// it is finished, or not due.
+    /// G1. Takes the lease of a batch that is open, due and free, of a run that is not paused. `None` if it is none of
+    /// that: somebody else has it, or it is finished, or not due.
     pub async fn lease_acquire(
         &self,
         batch: BatchId,
@@ -68,7 +70,8 @@ impl Store {
                 let row = sqlx::query(
                     "-- lease_acquire
                      UPDATE batch b
-                        SET lease_epoch = b.lease_epoch + 1, lease_until = clock_timestamp() + $3, lease_length = $3, lease_owner = $2,
+                        SET lease_epoch = b.lease_epoch + 1, lease_until = clock_timestamp() + $3, lease_length = $3,
+                          lease_owner = $2,
                             stalled_leases = b.stalled_leases + 1,
                             -- Who gives a lease back takes the name off.
                             taken_over = b.taken_over + CASE WHEN b.lease_owner <> $2 THEN 1 ELSE 0 END
@@ -77,11 +80,14 @@ impl Store {
                         AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()
                         AND r.id = b.run_id AND r.tenant_id = b.tenant_id AND r.paused_at IS NULL
                         AND (r.state = 'paying' OR r.state = 'cancelled' AND b.state <> 'ready')
-                  RETURNING b.lease_epoch, b.tenant_id, b.run_id, r.key, b.rail, b.account, b.credential, b.first_payout_id,
-                            b.last_payout_id, b.payouts, b.state, b.attempt, b.first_sent_at, b.stalled_leases, b.unknown_attempts,
+                  RETURNING b.lease_epoch, b.tenant_id, b.run_id, r.key, b.rail, b.account, b.credential,
+                    b.first_payout_id,
+                            b.last_payout_id, b.payouts, b.state, b.attempt, b.first_sent_at, b.stalled_leases,
+                              b.unknown_attempts,
                             b.failures, r.state = 'cancelled' AS cancelled, clock_timestamp() AS now,
                             (SELECT max(a.may_arrive_until) FROM attempt a
-                              WHERE a.batch_id = b.id AND (a.result IS NULL OR a.result = 'unknown')) AS may_arrive_until",
+                              WHERE a.batch_id = b.id AND (a.result IS NULL
+                                OR a.result = 'unknown')) AS may_arrive_until",
                 )
                 .bind(batch.0)
                 .bind(&worker)
@@ -125,18 +131,21 @@ impl Store {
         .await
     }
 
-    /// Renews leases that are still valid, all in one statement. Returns those that were renewed; whoever is missing was lost.
+    /// Renews leases that are still valid, all in one statement. Returns those that were renewed; whoever is missing
+    /// was lost.
     pub async fn leases_renew(&self, leases: Vec<(BatchId, Epoch)>, ttl: Duration) -> Result<Vec<Lease>, StoreError> {
         let (batches, epochs): (Vec<i64>, Vec<i32>) = leases.iter().map(|(batch, epoch)| (batch.0, epoch.0)).unzip();
         self.transaction("leases_renew", move |tx| {
             let (batches, epochs) = (batches.clone(), epochs.clone());
             Box::pin(async move {
-                // The time is looked at again in what the locks have let through: of the table itself it might be before they were waited for.
-                // Locked in one order, or two workers that renew sets with a common stale batch could wait for each other.
+                // The time is looked at again in what the locks have let through: of the table itself it might be
+                // before they were waited for. Locked in one order, or two workers that renew sets with a common stale
+                // batch could wait for each other.
                 let renewed: Vec<(i64, i32)> = sqlx::query_as(
                     "-- leases_renew
                      WITH mine AS (
-                       SELECT b.id, b.lease_until FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS held (id, epoch) ON b.id = held.id
+                       SELECT b.id, b.lease_until FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS held (id, epoch)
+                         ON b.id = held.id
                         WHERE b.lease_epoch = held.epoch AND b.lease_until > clock_timestamp()
                         ORDER BY b.id FOR NO KEY UPDATE OF b)
                      UPDATE batch b SET lease_until = clock_timestamp() + $3, lease_length = $3
@@ -155,8 +164,8 @@ impl Store {
         .await
     }
 
-    /// Gives a lease back without having opened an attempt, for instance because the batch may not be touched before `available_in`. Counts as
-    /// news of it: the worker lives. Does nothing if the lease was lost.
+    /// Gives a lease back without having opened an attempt, for instance because the batch may not be touched before
+    /// `available_in`. Counts as news of it: the worker lives. Does nothing if the lease was lost.
     pub async fn lease_release(&self, lease: Lease, available_in: Duration) -> Result<(), StoreError> {
         self.transaction("lease_release", move |tx| {
             Box::pin(async move {
@@ -178,10 +187,11 @@ impl Store {
         .await
     }
 
-    /// Shortens each lease and each wait that counts for longer than its length from now. They do where the server's clock has gone back, as after a failover
-    /// to one that is behind. Returns of how many batches.
+    /// Shortens each lease and each wait that counts for longer than its length from now. They do where the server's
+    /// clock has gone back, as after a failover to one that is behind. Returns of how many batches.
     ///
-    /// A lease is not over by that: whoever holds it renews it meanwhile, and if nobody does it ends after its own length.
+    /// A lease is not over by that: whoever holds it renews it meanwhile, and if nobody does it ends after its own
+    /// length.
     pub async fn waits_shorten(&self) -> Result<u64, StoreError> {
         self.transaction("waits_shorten", move |tx| {
             Box::pin(async move {
@@ -190,7 +200,8 @@ impl Store {
                      WITH longer AS (
                        SELECT id FROM batch
                         WHERE state IN ('ready', 'sending', 'accepted')
-                          AND (lease_until > clock_timestamp() + lease_length OR available_at > clock_timestamp() + coalesce(available_in, '0'))
+                          AND (lease_until > clock_timestamp() + lease_length
+                            OR available_at > clock_timestamp() + coalesce(available_in, '0'))
                         ORDER BY id FOR NO KEY UPDATE)
                      UPDATE batch b
                         SET lease_until = least(b.lease_until, clock_timestamp() + b.lease_length),

@@ -1,8 +1,9 @@
-//! All SQL of Payfleet: the schema, the guards of the protocol, planning, imports and what the screens ask. Nothing else speaks to Postgres.
+//! All SQL of Payfleet: the schema, the guards of the protocol, planning, imports and what the screens ask. Nothing
+//! else speaks to Postgres.
 //!
-//! Each write of money is one explicit transaction that runs as a task of its own (see [`Store`]), so no caller can cancel it half-way.
-//! Methods are named `noun_verb`; each statement carries its name in its first line, which is what `pg_stat_statements` and the
-//! server's log show.
+//! Each write of money is one explicit transaction that runs as a task of its own (see [`Store`]), so no caller can
+//! cancel it half-way. Methods are named `noun_verb`; each statement carries its name in its first line, which is what
+//! `pg_stat_statements` and the server's log show.
 
 #![warn(missing_docs)]
 

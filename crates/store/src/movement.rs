@@ -1,5 +1,5 @@
-//! Payouts by reference: every payment and return that is known beyond the first payment, and what follows when there is a new one. Few payouts have any,
-//! so these are weighed one by one, by `domain`; what follows is done in bulk.
+//! Payouts by reference: every payment and return that is known beyond the first payment, and what follows when there
+//! is a new one. Few payouts have any, so these are weighed one by one, by `domain`; what follows is done in bulk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,8 @@ pub(crate) struct Weighed {
     pub account: PaymentAccount,
 }
 
-/// Which transfers move a payout's money on, after those that it has: lates and returns take turns, and none happens twice (see `transfer_step`).
+/// Which transfers move a payout's money on, after those that it has: lates and returns take turns, and none happens
+/// twice (see `transfer_step`).
 const RELEASE: i16 = 3;
 pub(crate) const RETURNS: [i16; 3] = [4, 8, 12];
 pub(crate) const LATES: [i16; 2] = [6, 10];
@@ -43,7 +44,8 @@ pub(crate) const LATES: [i16; 2] = [6, 10];
 const FEE_OF: i16 = 28;
 pub(crate) const FEES: [i16; 3] = [4 + FEE_OF, 8 + FEE_OF, 12 + FEE_OF];
 
-/// How often money came back, and was proven paid late, by the kinds of a payout's transfers. All of a return may have been kept as a fee.
+/// How often money came back, and was proven paid late, by the kinds of a payout's transfers. All of a return may have
+/// been kept as a fee.
 pub(crate) fn turns(kinds: impl Fn(i16) -> bool) -> (usize, usize) {
     let returns = RETURNS.iter().zip(FEES).filter(|(kind, fee)| kinds(**kind) || kinds(*fee)).count();
     (returns, LATES.iter().filter(|kind| kinds(**kind)).count())
@@ -59,7 +61,8 @@ fn next_kind(step: PaymentStep, kinds: &[i16]) -> Option<i16> {
     }
 }
 
-/// Does what follows for payouts of whose payments or returns there is news. Rules `net_over_references` and `late_proof`.
+/// Does what follows for payouts of whose payments or returns there is news. Rules `net_over_references` and
+/// `late_proof`.
 pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Result<Moved, StoreError> {
     let payouts: Vec<i64> = payouts.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
     if payouts.is_empty() {
@@ -106,7 +109,8 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
     moved.returned += returns.give_back(tx).await?;
     let booked: Vec<RunId> = lates.ids.iter().map(|id| PayoutId(*id).run()).collect();
     if !booked.is_empty() {
-        // Late proof and an intent at the same time would not see each other: the money is sent again though the account is contested, and nobody says so.
+        // Late proof and an intent at the same time would not see each other: the money is sent again though the
+        // account is contested, and nobody says so.
         let tenants = tenants_of(tx, &lates.ids).await?;
         runs_lock_against_intents(tx, &tenants).await?;
     }
@@ -147,11 +151,13 @@ impl Steps {
              posted AS (
                INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
                SELECT id, part.kind, tenant_id, part.minor, currency, due_in
-                 FROM moved, LATERAL (VALUES (kind, amount_minor - fee), ((kind + $5)::smallint, fee)) AS part (kind, minor)
+                 FROM moved, LATERAL (VALUES (kind, amount_minor - fee), ((kind + $5)::smallint, fee)) AS part (kind,
+                   minor)
                 WHERE part.minor > 0 ORDER BY id, part.kind RETURNING 1),
              -- A statement speaks of several runs: an account may have more than one payout here, and is changed once.
              sums AS (
-               SELECT tenant_id, affiliate_id, currency, sum(amount_minor)::bigint AS minor FROM moved GROUP BY tenant_id, affiliate_id, currency),
+               SELECT tenant_id, affiliate_id, currency, sum(amount_minor)::bigint AS minor FROM moved
+                 GROUP BY tenant_id, affiliate_id, currency),
              due_again AS (
                UPDATE account a SET carried_minor = a.carried_minor + m.minor
                  FROM sums m
@@ -169,30 +175,35 @@ impl Steps {
         Ok(returned.unsigned_abs())
     }
 
-    /// Late proof: the released money was the payee's already, so the balance goes down by it, below zero if need be, and no plan pays the account
-    /// before people have looked. Returns how many, and those whose money a later payout has taken that was perhaps sent: it was paid again
-    /// meanwhile. Rows are asked, and not the balance: that may be above zero all the same, or below it for another reason.
+    /// Late proof: the released money was the payee's already, so the balance goes down by it, below zero if need be,
+    /// and no plan pays the account before people have looked. Returns how many, and those whose money a later payout
+    /// has taken that was perhaps sent: it was paid again meanwhile. Rows are asked, and not the balance: that may be
+    /// above zero all the same, or below it for another reason.
     async fn book_late(self, tx: &mut PgConnection) -> Result<(u64, Vec<i64>), StoreError> {
         if self.ids.is_empty() {
             return Ok((0, Vec::new()));
         }
         let (late, again): (i64, Vec<i64>) = sqlx::query_as(
             "-- payouts_pay_late
-             WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS news (id, kind, reference)),
+             WITH news AS (SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[]) AS news (id, kind,
+               reference)),
              moved AS (
-               UPDATE payout p SET state = 'paid', code = NULL, reference = news.reference, settled_at = clock_timestamp()
+               UPDATE payout p SET state = 'paid', code = NULL, reference = news.reference,
+                 settled_at = clock_timestamp()
                  FROM news WHERE p.id = news.id AND p.state = ANY($4)
             RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency, news.kind),
              posted AS (
                INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
-               SELECT id, kind, tenant_id, amount_minor, currency, (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
+               SELECT id, kind, tenant_id, amount_minor, currency,
+                 (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
                  FROM moved ORDER BY id RETURNING 1),
              contested AS (
                INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
                SELECT tenant_id, affiliate_id, currency, id FROM moved ORDER BY id ON CONFLICT DO NOTHING),
              -- As with what comes back: an account is changed once.
              sums AS (
-               SELECT tenant_id, affiliate_id, currency, sum(amount_minor)::bigint AS minor FROM moved GROUP BY tenant_id, affiliate_id, currency),
+               SELECT tenant_id, affiliate_id, currency, sum(amount_minor)::bigint AS minor FROM moved
+                 GROUP BY tenant_id, affiliate_id, currency),
              taken_back AS (
                UPDATE account a SET carried_minor = a.carried_minor - m.minor
                  FROM sums m
@@ -200,10 +211,14 @@ impl Steps {
              again AS (
                SELECT moved.id FROM moved
                 WHERE EXISTS (
-                  SELECT FROM run r JOIN payout q ON q.run_id = r.id AND q.affiliate_id = moved.affiliate_id AND q.currency = moved.currency
-                    JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND q.id BETWEEN b.first_payout_id AND b.last_payout_id
-                   WHERE r.tenant_id = moved.tenant_id AND q.state NOT IN ('refused', 'returned', 'cancelled') AND (b.first_sent_at IS NOT NULL OR q.state IN ('paid', 'accepted'))
-                     AND r.ordinal >= (SELECT max(t.due_in) FROM transfer t WHERE t.payout_id = moved.id AND t.kind = ANY($5)))
+                  SELECT FROM run r JOIN payout q ON q.run_id = r.id AND q.affiliate_id = moved.affiliate_id
+                    AND q.currency = moved.currency
+                    JOIN batch b ON b.run_id = r.id AND b.state <> 'split'
+                      AND q.id BETWEEN b.first_payout_id AND b.last_payout_id
+                   WHERE r.tenant_id = moved.tenant_id AND q.state NOT IN ('refused', 'returned', 'cancelled')
+                     AND (b.first_sent_at IS NOT NULL OR q.state IN ('paid', 'accepted'))
+                     AND r.ordinal >= (SELECT max(t.due_in) FROM transfer t WHERE t.payout_id = moved.id
+                       AND t.kind = ANY($5)))
                 ORDER BY moved.id)
              SELECT (SELECT count(*) FROM moved), ARRAY (SELECT id FROM again ORDER BY id)",
         )
@@ -254,7 +269,8 @@ pub(crate) async fn accounts_read(
     }
     let movements = sqlx::query(
         "-- movements_read
-         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, source, line_id IS NOT NULL AS is_listed FROM movement_known
+         SELECT payout_id, kind, reference, of_reference, amount_minor, fee_minor, source,
+           line_id IS NOT NULL AS is_listed FROM movement_known
           WHERE payout_id = ANY($1) AND counts ORDER BY id",
     )
     .bind(payouts)
@@ -315,7 +331,8 @@ async fn tenants_of(tx: &mut PgConnection, payouts: &[i64]) -> Result<Vec<i32>, 
     sqlx::query_scalar(sql).bind(payouts).fetch_all(tx).await.step("tenants_of")
 }
 
-/// Something was learned about payments of these runs: their verdicts are not the last word. Rule `verdict_follows_news`.
+/// Something was learned about payments of these runs: their verdicts are not the last word. Rule
+/// `verdict_follows_news`.
 pub(crate) async fn runs_have_news(
     tx: &mut PgConnection,
     runs: impl IntoIterator<Item = RunId>,
@@ -329,7 +346,8 @@ pub(crate) async fn runs_have_news(
     Ok(())
 }
 
-/// Something is paid now of runs that were over: their statements are asked again, or nobody would miss the payment there once their window is past.
+/// Something is paid now of runs that were over: their statements are asked again, or nobody would miss the payment
+/// there once their window is past.
 pub(crate) async fn runs_settle_anew(
     tx: &mut PgConnection,
     runs: impl IntoIterator<Item = RunId>,
@@ -345,7 +363,8 @@ pub(crate) async fn runs_settle_anew(
     Ok(())
 }
 
-/// Lets a return count that a file alone told, since a second person has confirmed it. Does nothing if it counts already, and says so.
+/// Lets a return count that a file alone told, since a second person has confirmed it. Does nothing if it counts
+/// already, and says so.
 pub(crate) async fn movement_confirm(tx: &mut PgConnection, movement: i64) -> Result<Option<Moved>, StoreError> {
     let payout: Option<i64> = sqlx::query_scalar(
         "-- movement_confirm\nUPDATE movement SET counts = true WHERE id = $1 AND NOT counts RETURNING payout_id",

@@ -1,8 +1,9 @@
 //! Reading payouts with what a rail needs to know of them: whom, and where to.
 //!
-//! Three questions and no join: a join is planned for as many payouts as Postgres believes a range to hold, which before the first ANALYZE of a new
-//! run is thousands too many, and even its best plan looks each name up alone. Each answer is one row of columns as arrays: a row for each payout
-//! would cost more to send and to take apart than to find.
+//! Three questions and no join: a join is planned for as many payouts as Postgres believes a range to hold, which
+//! before the first ANALYZE of a new run is thousands too many, and even its best plan looks each name up alone. Each
+//! answer is one row of columns as arrays: a row for each payout would cost more to send and to take apart than to
+//! find.
 
 use std::collections::HashMap;
 
@@ -26,15 +27,17 @@ pub struct Order {
     pub reference: Option<Reference>,
 }
 
-/// Numbers as a range, where not much else lies between them. Plans go through affiliates in order, so those of a batch mostly are, and their methods too:
-/// to read them in one go takes a quarter of the time of looking each up. What lies between is ignored.
+/// Numbers as a range, where not much else lies between them. Plans go through affiliates in order, so those of a batch
+/// mostly are, and their methods too: to read them in one go takes a quarter of the time of looking each up. What lies
+/// between is ignored.
 pub(crate) fn range(ids: &[i64]) -> Option<(i64, i64)> {
     let (low, high) = ids.iter().fold((i64::MAX, i64::MIN), |(low, high), id| (low.min(*id), high.max(*id)));
     let reach = high.checked_sub(low)?;
     (usize::try_from(reach).ok()? < 4 * ids.len()).then_some((low, high))
 }
 
-/// Payouts of one tenant and currency: numbers, affiliates, methods, amounts in minor units, references. All of a batch are.
+/// Payouts of one tenant and currency: numbers, affiliates, methods, amounts in minor units, references. All of a batch
+/// are.
 type Alike = (i32, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<String>>);
 
 /// The payouts of a range in one of these states, in order.
@@ -49,7 +52,8 @@ pub(crate) async fn orders_in(
         "-- orders_in
          SELECT tenant_id, currency::text, array_agg(id), array_agg(affiliate_id), array_agg(method_id),
                 array_agg(amount_minor), array_agg(reference)
-           FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id) AS p GROUP BY tenant_id, currency",
+           FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id) AS p
+             GROUP BY tenant_id, currency",
     )
     .bind(first.0)
     .bind(last.0)
@@ -91,7 +95,8 @@ pub(crate) async fn names_of(
         ($which:literal) => {
             sqlx::query_as(concat!(
                 "-- orders_affiliates
-                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(external_id), '{}') FROM affiliate WHERE tenant_id = $1 AND ",
+                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(external_id), '{}') FROM affiliate
+                   WHERE tenant_id = $1 AND ",
                 $which
             ))
             .bind(tenant)
@@ -117,7 +122,8 @@ pub(crate) async fn destinations_of(
         ($which:literal) => {
             sqlx::query_as(concat!(
                 "-- orders_methods
-                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(affiliate_id), '{}'), coalesce(array_agg(destination), '{}')
+                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(affiliate_id), '{}'),
+                   coalesce(array_agg(destination), '{}')
                    FROM payout_method WHERE tenant_id = $1 AND ",
                 $which
             ))

@@ -1,5 +1,5 @@
-//! What can happen to payouts, in bulk: each move is one statement that changes their state and posts its transfers with it, from the states that
-//! `domain` allows it from. When a move is justified is decided by the callers.
+//! What can happen to payouts, in bulk: each move is one statement that changes their state and posts its transfers
+//! with it, from the states that `domain` allows it from. When a move is justified is decided by the callers.
 
 use payfleet_domain::{AttemptNo, BatchId, Outcome, PayoutEvent, PayoutId, PayoutState};
 use sqlx::PgConnection;
@@ -50,9 +50,9 @@ impl News {
         self.ids.is_empty()
     }
 
-    /// The lowest and the highest number: of a few thousand payouts next to each other. Named beside the numbers themselves it makes Postgres read
-    /// them in one go, and not look for each alone, which takes twice as long; but only if it sees how many there are, so the statements that use it
-    /// are planned anew each time.
+    /// The lowest and the highest number: of a few thousand payouts next to each other. Named beside the numbers
+    /// themselves it makes Postgres read them in one go, and not look for each alone, which takes twice as long; but
+    /// only if it sees how many there are, so the statements that use it are planned anew each time.
     fn range(&self) -> (i64, i64) {
         self.ids.iter().fold((i64::MAX, i64::MIN), |(low, high), id| (low.min(*id), high.max(*id)))
     }
@@ -67,7 +67,8 @@ pub(crate) struct Moved {
     pub returned: u64,
     /// Payouts that were proven paid after their money had been due again. Booked; their accounts are contested.
     pub late: u64,
-    /// Double payments: payouts of which the payee has more than was ordered, and late proof of what was paid again meanwhile.
+    /// Double payments: payouts of which the payee has more than was ordered, and late proof of what was paid again
+    /// meanwhile.
     pub alarms: u64,
 }
 
@@ -80,8 +81,8 @@ impl std::ops::AddAssign for Moved {
     }
 }
 
-/// G4. Sets the reference and posts the settle transfer where there is no reference yet. Any other payment goes into the payout's account by reference,
-/// and what follows from that is done.
+/// G4. Sets the reference and posts the settle transfer where there is no reference yet. Any other payment goes into
+/// the payout's account by reference, and what follows from that is done.
 pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: Source) -> Result<Moved, StoreError> {
     if news.is_empty() {
         return Ok(Moved::default());
@@ -143,7 +144,8 @@ async fn payments_told(tx: &mut PgConnection, news: &News, source: Source) -> Re
     .step("payments_told")
 }
 
-/// A payment came back, as an answer or a lookup tells it: under the payment's own reference, and whole. It went out before.
+/// A payment came back, as an answer or a lookup tells it: under the payment's own reference, and whole. It went out
+/// before.
 pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: Source) -> Result<Moved, StoreError> {
     if news.is_empty() {
         return Ok(Moved::default());
@@ -188,7 +190,8 @@ async fn payouts_settle_quietly(tx: &mut PgConnection, news: &News, source: Sour
     payouts_settle(tx, &as_news(unsettled), source).await
 }
 
-/// Acceptance by the rail. Where it meets a payout that counts as not paid it may be old news or the beginning of a double payment: it is kept.
+/// Acceptance by the rail. Where it meets a payout that counts as not paid it may be old news or the beginning of a
+/// double payment: it is kept.
 pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News, source: Source) -> Result<(), StoreError> {
     if news.is_empty() {
         return Ok(());
@@ -211,8 +214,8 @@ pub(crate) async fn payouts_accept(tx: &mut PgConnection, news: &News, source: S
     .step("payouts_accept")?
     .rows_affected();
     if accepted < news.ids.len() as u64 {
-        // One request that was answered twice, or two of which each was accepted: the second may be paid too. What is found by asking may only be a
-        // better name of the first.
+        // One request that was answered twice, or two of which each was accepted: the second may be paid too. What is
+        // found by asking may only be a better name of the first.
         let kept: &[&str] = match source {
             Source::Answer => &["refused", "cancelled", "accepted"],
             Source::Lookup | Source::Statement | Source::Person => &["refused", "cancelled"],
@@ -292,7 +295,8 @@ async fn payouts_release(
         RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
          posted AS (
            INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
-           SELECT id, 3, tenant_id, amount_minor, currency, (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
+           SELECT id, 3, tenant_id, amount_minor, currency,
+             (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
              FROM moved ORDER BY id RETURNING 1),
          due_again AS (
            UPDATE account a SET carried_minor = a.carried_minor + m.amount_minor
@@ -307,11 +311,12 @@ async fn payouts_release(
     .fetch_one(&mut *tx)
     .await
     .step("payouts_release")?;
-    // A statement may have named a payment of what was still to be sent. Its money is not free: it is late proof from the beginning. But two people who
-    // have looked, and the rail's own statement, stand above what a file alone tells.
+    // A statement may have named a payment of what was still to be sent. Its money is not free: it is late proof from
+    // the beginning. But two people who have looked, and the rail's own statement, stand above what a file alone tells.
     let paid: Vec<i64> = sqlx::query_scalar(
         "-- released_paid
-         SELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid' AND NOT ($2 AND source = 'file') ORDER BY payout_id",
+         SELECT DISTINCT payout_id FROM movement WHERE payout_id = ANY($1) AND kind = 'paid'
+           AND NOT ($2 AND source = 'file') ORDER BY payout_id",
     )
     .bind(ids)
     .bind(source == Source::Person)
@@ -368,7 +373,8 @@ async fn holds_close(tx: &mut PgConnection, ids: &[i64]) -> Result<bool, StoreEr
     let closed = sqlx::query(
         "-- holds_close
          UPDATE hold h SET resolution = 'evidence', resolved_at = clock_timestamp()
-           FROM payout p WHERE h.payout_id = ANY($1) AND h.resolved_at IS NULL AND p.id = h.payout_id AND p.state <> 'held'",
+           FROM payout p WHERE h.payout_id = ANY($1) AND h.resolved_at IS NULL AND p.id = h.payout_id
+             AND p.state <> 'held'",
     )
     .bind(ids)
     .execute(&mut *tx)

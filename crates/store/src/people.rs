@@ -255,7 +255,8 @@ async fn person_may(
     Ok(known.and_then(|person| person.may(act, tenant).map(|()| person).map_err(WhoError::from)))
 }
 
-/// Who has this token, if they may do this to what belongs to this tenant. `None`: to what is not there, which is for the caller to say.
+/// Who has this token, if they may do this to what belongs to this tenant. `None`: to what is not there, which is for
+/// the caller to say.
 pub(crate) async fn person_acts(
     tx: &mut PgConnection,
     token: TokenHash,
@@ -318,7 +319,8 @@ async fn person_to_change(
 async fn act_keep(tx: &mut PgConnection, by: PersonId, about: &Person, says: &'static str) -> Result<(), StoreError> {
     sqlx::query(
         "-- act_keep
-         INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect) VALUES ($1, $2, 'person', $3, $4, 'alone')",
+         INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect)
+           VALUES ($1, $2, 'person', $3, $4, 'alone')",
     )
     .bind(by.0)
     .bind(about.tenant.map(|tenant| tenant.0))

@@ -1,12 +1,14 @@
 //! How many connections one process may open at once: its share of what the server allows to all.
 //!
-//! The pool's own `resize` is no help: of places that are free it gives none up (deadpool 0.13), and gives more with each growth.
+//! The pool's own `resize` is no help: of places that are free it gives none up (deadpool 0.13), and gives more with
+//! each growth.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Left to others: commands, reconcilers, the sweeper's lock, whoever looks after connections, and the places that only a superuser has.
+/// Left to others: commands, reconcilers, the sweeper's lock, whoever looks after connections, and the places that only
+/// a superuser has.
 const LEFT: u32 = 10;
 /// With fewer a process that works on several batches waits for itself.
 const LEAST: u32 = 3;

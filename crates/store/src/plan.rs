@@ -1,5 +1,6 @@
-//! Planning: who is paid what in a run, and why the others are not. Set-based SQL over chunks of affiliates in key order, one transaction each, so
-//! that a crash loses a chunk at most and memory does not depend on how many there are. Which chunk is planned next is in `chunk`.
+//! Planning: who is paid what in a run, and why the others are not. Set-based SQL over chunks of affiliates in key
+//! order, one transaction each, so that a crash loses a chunk at most and memory does not depend on how many there are.
+//! Which chunk is planned next is in `chunk`.
 //!
 //! What is due to an account is what it carried over plus the commissions of the run's window (see table `run`). What
 //! was released, came back or was proven late while the run is being planned counts in the next one, and says so
@@ -50,9 +51,9 @@ pub enum Planned {
 }
 
 impl Store {
-    /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves the money, fills batches and
-    /// marks the chunk as planned. May be called on several connections at once, which plan different chunks. `chunk` is the number of accounts in one,
-    /// about; the run's first call decides.
+    /// Plans the next chunk of a run: one transaction that claims what is due, writes payouts or exclusions, reserves
+    /// the money, fills batches and marks the chunk as planned. May be called on several connections at once, which
+    /// plan different chunks. `chunk` is the number of accounts in one, about; the run's first call decides.
     pub async fn plan_chunk(&self, run: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
         self.transaction("plan_chunk", move |tx| Box::pin(plan_chunk(tx, run, chunk, batch_size, true))).await
     }
@@ -68,7 +69,8 @@ impl Store {
         detached(async move {
             let rows = sqlx::query(
                 "-- plan_lines
-                 SELECT currency, verdict, sum(accounts)::bigint AS accounts, sum(amount_minor)::text AS minor FROM run_plan WHERE run_id = $1
+                 SELECT currency, verdict, sum(accounts)::bigint AS accounts, sum(amount_minor)::text AS minor
+                   FROM run_plan WHERE run_id = $1
                   GROUP BY currency, verdict ORDER BY currency, verdict",
             )
             .bind(run.0)
@@ -100,7 +102,8 @@ async fn plan_chunk(
 ) -> Result<Planned, StoreError> {
     let row = sqlx::query(
         "-- plan_run
-         SELECT tenant_id, ordinal, opens_after, cutoff, minimum, state, paused_at IS NOT NULL AS paused FROM run WHERE id = $1",
+         SELECT tenant_id, ordinal, opens_after, cutoff, minimum, state, paused_at IS NOT NULL AS paused FROM run
+           WHERE id = $1",
     )
     .bind(run.0)
     .fetch_optional(&mut *tx)
@@ -127,12 +130,15 @@ async fn plan_chunk(
         opens_after: row.try_get("opens_after").step(read)?,
         cutoff: row.try_get("cutoff").step(read)?,
     };
-    // Numbered in the order of rail account and currency, so that every batch is one range of numbers; and written as they come, in this order.
+    // Numbered in the order of rail account and currency, so that every batch is one range of numbers; and written as
+    // they come, in this order.
     let sql = format!(
         "-- plan_chunk\nWITH {DUE}, {judged},
            numbered AS (
-             SELECT d.*, ($10::bigint << 32) + $11 + row_number() OVER (ORDER BY lane, currency, affiliate_id) - 1 AS id,
-                    (row_number() OVER (PARTITION BY lane, currency ORDER BY affiliate_id) - 1) / payouts_per_batch AS part
+             SELECT d.*, ($10::bigint << 32) + $11 + row_number() OVER (ORDER BY lane, currency,
+               affiliate_id) - 1 AS id,
+                    (row_number() OVER (PARTITION BY lane, currency
+                      ORDER BY affiliate_id) - 1) / payouts_per_batch AS part
                FROM decided d WHERE verdict = 'pay'),
            paid AS (
              INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, tenant_id, currency)
@@ -141,23 +147,29 @@ async fn plan_chunk(
              INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
              SELECT id, 0, $1, amount_minor, currency FROM numbered),
            batched AS (
-             INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts, amount_minor)
+             INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id,
+               last_payout_id, payouts, amount_minor)
              SELECT $1, $10, rail, account, credential, currency, first, last, payouts, amount_minor
-               FROM (SELECT lane, currency, min(id) AS first, max(id) AS last, count(*) AS payouts, sum(amount_minor) AS amount_minor
+               FROM (SELECT lane, currency, min(id) AS first, max(id) AS last, count(*) AS payouts,
+                 sum(amount_minor) AS amount_minor
                        FROM numbered GROUP BY lane, currency, part) AS b
                JOIN (SELECT DISTINCT lane, rail, account, credential FROM way) AS w USING (lane) ORDER BY first
              RETURNING payouts),
            excluded AS (
              INSERT INTO exclusion (run_id, affiliate_id, currency, tenant_id, reason, amount_minor, carried_minor)
-             SELECT $10, affiliate_id, currency, $1, verdict, amount_minor, carried_minor FROM decided WHERE verdict <> 'pay'
+             SELECT $10, affiliate_id, currency, $1, verdict, amount_minor, carried_minor FROM decided
+               WHERE verdict <> 'pay'
               ORDER BY affiliate_id, currency
              RETURNING reason),
-           -- A difference, not a new balance: money released meanwhile by an earlier run is added to the same row and stays for the next one.
+           -- A difference, not a new balance: money released meanwhile by an earlier run is added to the same row and
+           -- stays for the next one.
            carried AS (
              UPDATE account a SET carried_minor = a.carried_minor + moved.minor
-               FROM (SELECT affiliate_id, currency, CASE verdict WHEN 'pay' THEN 0 ELSE amount_minor END - carried_minor AS minor
+               FROM (SELECT affiliate_id, currency, CASE verdict WHEN 'pay' THEN 0
+                 ELSE amount_minor END - carried_minor AS minor
                        FROM judged) AS moved
-              WHERE a.tenant_id = $1 AND a.affiliate_id = moved.affiliate_id AND a.currency = moved.currency AND moved.minor <> 0),
+              WHERE a.tenant_id = $1 AND a.affiliate_id = moved.affiliate_id AND a.currency = moved.currency
+                AND moved.minor <> 0),
            counted AS (
              INSERT INTO run_plan (run_id, chunk, currency, verdict, accounts, amount_minor)
              SELECT $10, $12, currency, verdict, count(*), sum(amount_minor) FROM decided GROUP BY currency, verdict)
@@ -187,7 +199,8 @@ async fn plan_chunk(
     Ok(Planned::Chunk(PlanProgress { affiliates: (chunk.after, chunk.up_to), accounts: chunk.accounts }))
 }
 
-/// Leaves to the next run what was earned in this one's window by accounts whose balance would be too large: its commissions are `late_for` it.
+/// Leaves to the next run what was earned in this one's window by accounts whose balance would be too large: its
+/// commissions are `late_for` it.
 async fn earned_wait(tx: &mut PgConnection, run: RunId, part: &Part, window: &Window) -> Result<(), StoreError> {
     sqlx::query(
         "-- plan_earned_wait
@@ -195,7 +208,8 @@ async fn earned_wait(tx: &mut PgConnection, run: RunId, part: &Part, window: &Wi
            FROM exclusion x
           WHERE x.run_id = $7 AND x.reason = 'balance_out_of_range' AND x.affiliate_id > $5 AND x.affiliate_id <= $6
             AND c.tenant_id = $1 AND c.affiliate_id = x.affiliate_id AND c.currency = x.currency
-            AND (c.late_for = $4 OR c.late_for IS NULL AND c.due_at <= $3 AND ($2::timestamptz IS NULL OR c.due_at > $2))",
+            AND (c.late_for = $4 OR c.late_for IS NULL AND c.due_at <= $3
+              AND ($2::timestamptz IS NULL OR c.due_at > $2))",
     )
     .bind(part.tenant)
     .bind(window.opens_after)

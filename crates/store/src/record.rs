@@ -1,7 +1,8 @@
-//! Guards G3 (refusal) and G4 (success), and what follows for the batch: the one way in which news of payments becomes state and ledger.
+//! Guards G3 (refusal) and G4 (success), and what follows for the batch: the one way in which news of payments becomes
+//! state and ledger.
 //!
-//! Success is never fenced: a late worker's proof of payment always counts. A refusal counts only as G3 says. One statement per kind of
-//! news (see `payout`), whatever the size of the batch. Rule `evidence_unfenced`.
+//! Success is never fenced: a late worker's proof of payment always counts. A refusal counts only as G3 says. One
+//! statement per kind of news (see `payout`), whatever the size of the batch. Rule `evidence_unfenced`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub struct Report {
     pub attempt: Option<AttemptNo>,
     /// What is known now, by payout. Nothing of an attempt for which no call was made.
     pub outcomes: Vec<(PayoutId, Outcome)>,
-    /// The rail was asked about payouts, and left some without an answer: as much a failure as an attempt that ends unknown.
+    /// The rail was asked about payouts, and left some without an answer: as much a failure as an attempt that ends
+    /// unknown.
     pub unanswered: bool,
     /// The request was refused as a whole: perhaps one payout in it spoils the others.
     pub refused_whole: bool,
@@ -67,9 +69,11 @@ pub struct Recorded {
     pub paid: u64,
     /// Payouts newly refused.
     pub refused: u64,
-    /// Payouts that were proven paid after their money had been due again. Booked; no plan pays their accounts before two people have looked.
+    /// Payouts that were proven paid after their money had been due again. Booked; no plan pays their accounts before
+    /// two people have looked.
     pub late: u64,
-    /// Double payments: the payee has more than was ordered, or late proof came when the money had been paid again. The run is paused if it is open.
+    /// Double payments: the payee has more than was ordered, or late proof came when the money had been paid again. The
+    /// run is paused if it is open.
     pub alarms: u64,
     /// Where the batch stands now.
     pub state: BatchState,
@@ -177,7 +181,8 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
         attempt_close(tx, batch.id, attempt, result).await?;
     }
     for part in parts {
-        // What came late for the whole may have answered all of a part, which nobody else would notice: it has no news of its own.
+        // What came late for the whole may have answered all of a part, which nobody else would notice: it has no news
+        // of its own.
         batch_settle_held(tx, part.id.0).await?;
     }
     let state = if split {
@@ -222,7 +227,8 @@ async fn refusal_is_final(
     Ok(refusal_verdict(rail, newest, alive_attempts(tx, batch.id, Some(attempt)).await?))
 }
 
-/// Whether an attempt other than `than` has no definite answer and could still arrive when `than` was opened (or can now).
+/// Whether an attempt other than `than` has no definite answer and could still arrive when `than` was opened (or can
+/// now).
 async fn alive_attempts(
     tx: &mut PgConnection,
     batch: BatchId,
@@ -233,7 +239,8 @@ async fn alive_attempts(
          SELECT EXISTS (
            SELECT FROM attempt a
             WHERE a.batch_id = $1 AND a.n IS DISTINCT FROM $2 AND (a.result IS NULL OR a.result = 'unknown')
-              AND a.may_arrive_until > coalesce((SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2), clock_timestamp()))",
+              AND a.may_arrive_until > coalesce((SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2),
+                clock_timestamp()))",
     )
     .bind(batch.0)
     .bind(than.map(|n| n.0))
@@ -253,7 +260,8 @@ async fn attempt_close(
     sqlx::query(
         "-- attempt_close
          UPDATE attempt SET result = $3, closed_at = clock_timestamp()
-          WHERE n = $2 AND result IS NULL AND batch_id IN (SELECT $1 UNION ALL SELECT id FROM batch WHERE parent_id = $1)
+          WHERE n = $2 AND result IS NULL
+            AND batch_id IN (SELECT $1 UNION ALL SELECT id FROM batch WHERE parent_id = $1)
             -- Parts that were proven unsent begin to count anew: an attempt of theirs is not this one.
             AND opened_at = (SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2)",
     )
@@ -300,8 +308,10 @@ async fn batch_advance(
         "-- batch_advance
          UPDATE batch
             SET state = $2,
-                closed_at = CASE WHEN $2 IN ('done', 'held', 'split', 'cancelled') THEN coalesce(closed_at, clock_timestamp()) END,
-                first_sent_at = CASE WHEN $2 = 'accepted' THEN coalesce(first_sent_at, clock_timestamp()) WHEN $2 <> 'ready' THEN first_sent_at END,
+                closed_at = CASE WHEN $2 IN ('done', 'held', 'split', 'cancelled') THEN coalesce(closed_at,
+                  clock_timestamp()) END,
+                first_sent_at = CASE WHEN $2 = 'accepted' THEN coalesce(first_sent_at, clock_timestamp())
+                  WHEN $2 <> 'ready' THEN first_sent_at END,
                 stalled_leases = CASE WHEN $3 THEN 0 ELSE stalled_leases END,
                 unknown_attempts = unknown_attempts + $4::int,
                 failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,

@@ -1,8 +1,9 @@
 //! Bringing a database up to date that lost what it had confirmed: it does not know what was sent, and rails do.
 //!
-//! Whatever is open in it counts as perhaps sent, from when its run was there on, by requests that nobody here knows of. So it is resolved as each rail's
-//! class says, like any other unknown: by the same key while that is certain, by a lookup when the requests are dead, or by two people. Before that
-//! the statements are read, and tell most of it; and two people say that the fleet may go on, with what they list and nobody here knows of.
+//! Whatever is open in it counts as perhaps sent, from when its run was there on, by requests that nobody here knows
+//! of. So it is resolved as each rail's class says, like any other unknown: by the same key while that is certain, by a
+//! lookup when the requests are dead, or by two people. Before that the statements are read, and tell most of it; and
+//! two people say that the fleet may go on, with what they list and nobody here knows of.
 
 use payfleet_domain::{
     Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
@@ -98,7 +99,8 @@ pub enum RecoveryError {
 }
 
 impl Store {
-    /// Opens a recovery, if none is open. From then on nothing is planned, sent or freed. Returns whether it was not open before.
+    /// Opens a recovery, if none is open. From then on nothing is planned, sent or freed. Returns whether it was not
+    /// open before.
     pub async fn recovery_open(&self, found_by: &'static str, words: &str) -> Result<bool, StoreError> {
         let words = words.to_owned();
         self.transaction("recovery_open", move |tx| {
@@ -164,9 +166,10 @@ impl Store {
         self.transaction("recovery_strays", |tx| Box::pin(strays(tx))).await
     }
 
-    /// What a plan after a recovery needs: whoever was paid by a run that was lost is on hold, also by what statements have told since. Returns the account
-    /// whose statement must reach further before anything is planned for the tenant: a bank may execute a file days after it got it, and of the
-    /// files of a run that was lost nothing is known here; and of an account that the database had forgotten nothing is known at all.
+    /// What a plan after a recovery needs: whoever was paid by a run that was lost is on hold, also by what statements
+    /// have told since. Returns the account whose statement must reach further before anything is planned for the
+    /// tenant: a bank may execute a file days after it got it, and of the files of a run that was lost nothing is known
+    /// here; and of an account that the database had forgotten nothing is known at all.
     pub async fn recovery_plan_guard(&self, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
         self.transaction("recovery_plan_guard", move |tx| {
             Box::pin(async move {
@@ -186,7 +189,8 @@ impl Store {
 
     /// Says that the fleet may go on; it does when a second person says the same.
     pub async fn recovery_decide(&self, by: TokenHash) -> Result<RecoverySaid, RecoveryError> {
-        // Also of generations that are gone with what was lost: whoever remembers them would find this database behind for ever.
+        // Also of generations that are gone with what was lost: whoever remembers them would find this database behind
+        // for ever.
         let seen = match &self.memory {
             Some(memory) => memory.seen().await.map_err(StoreError::Memory)?,
             None => Vec::new(),
@@ -218,9 +222,11 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
     }))
 }
 
-/// Seconds since 2025 began: numbers go on from there after a recovery. A database that was restored gives numbers out again that the one before it had given,
-/// or another one that was restored from the same backup: answers that come late are named by batch, attempt and lease, and must never meet another of the
-/// same name. No batch is leased or sent once a second for years, so a later time begins above all that an earlier one has given. It fits an `int` until 2093.
+/// Seconds since 2025 began: numbers go on from there after a recovery. A database that was restored gives numbers out
+/// again that the one before it had given, or another one that was restored from the same backup: answers that come
+/// late are named by batch, attempt and lease, and must never meet another of the same name. No batch is leased or sent
+/// once a second for years, so a later time begins above all that an earlier one has given. It fits an `int` until
+/// 2093.
 macro_rules! seconds_sql {
     () => {
         "extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z')::int"
@@ -228,11 +234,12 @@ macro_rules! seconds_sql {
 }
 /// No fleet makes as many batches in a second, for long.
 const BATCHES_PER_SECOND: i64 = 1_000;
-/// Runs begin in steps of so many seconds: their numbers are a part of those of payouts, which must stay below 2^53 to be read as numbers of JSON, for decades.
+/// Runs begin in steps of so many seconds: their numbers are a part of those of payouts, which must stay below 2^53 to
+/// be read as numbers of JSON, for decades.
 const SECONDS_PER_RUN: i64 = 300;
 
-/// Has no number of a time that was lost be given again: of the leases of what may still change, and of runs and batches. Attempts go
-/// on by the one that stands for what was lost.
+/// Has no number of a time that was lost be given again: of the leases of what may still change, and of runs and
+/// batches. Attempts go on by the one that stands for what was lost.
 async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query(concat!(
         "-- recovery_epochs
@@ -260,12 +267,13 @@ async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What controls hold may have been let go
-/// and sent too.
+/// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What
+/// controls hold may have been let go and sent too.
 async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
     let open: Vec<i64> = sqlx::query_scalar(
         "-- recovery_batches_lock
-         SELECT id FROM batch WHERE state IN ('ready', 'sending') OR state = 'held' AND first_sent_at IS NULL ORDER BY id FOR NO KEY UPDATE",
+         SELECT id FROM batch WHERE state IN ('ready', 'sending') OR state = 'held' AND first_sent_at IS NULL
+           ORDER BY id FOR NO KEY UPDATE",
     )
     .fetch_all(&mut *tx)
     .await
@@ -283,8 +291,10 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
         RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, r.created_at)
          INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
          SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, $4, d.created_at,
-                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(), 'unknown'
-           FROM doubted d LEFT JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = d.rail"
+                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(),
+                  'unknown'
+           FROM doubted d LEFT JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after)
+             ON known.rail = d.rail"
     ))
     .bind(&open)
     .bind(rails)
@@ -307,9 +317,11 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
         "-- recovery_holds
          WITH doubted AS (
            UPDATE payout p SET code = $2 FROM batch b
-            WHERE b.id = ANY($1) AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'held' AND p.code <> $2
+            WHERE b.id = ANY($1) AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+              AND p.state = 'held' AND p.code <> $2
         RETURNING p.id)
-         UPDATE hold h SET reason = $2, note = coalesce(h.note || '; ', '') || 'perhaps let go and sent before the recovery'
+         UPDATE hold h SET reason = $2, note = coalesce(h.note || '; ',
+           '') || 'perhaps let go and sent before the recovery'
            FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL",
     )
     .bind(&open)
@@ -323,18 +335,21 @@ async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
 async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreError> {
     let read = "recovery_accounts";
     let listed = || RAILS.iter().filter(|rail| rail.has_statement);
-    // What a bank may execute days later is not waited for: it is never sent again, and held until a statement or people tell.
+    // What a bank may execute days later is not waited for: it is never sent again, and held until a statement or
+    // people tell.
     let waited = |rail: &Rail| match rail.class {
         RailClass::Key { .. } | RailClass::Lookup | RailClass::KeyAndLookup { .. } => rail.dead_after(),
         RailClass::Neither => std::time::Duration::ZERO,
     };
     let rows = sqlx::query(
         "-- recovery_accounts
-         SELECT DISTINCT ON (u.rail, u.account) u.rail, u.account, u.credential, nullif(a.reaches, '-infinity') AS reaches,
+         SELECT DISTINCT ON (u.rail, u.account) u.rail, u.account, u.credential,
+           nullif(a.reaches, '-infinity') AS reaches,
                 coalesce(o.doubted_at, o.opened_at) + known.waited AS wanted,
                 coalesce(a.reaches >= coalesce(o.doubted_at, o.opened_at) + known.waited, false) AS is_read
            FROM recovery o,
-                (SELECT rail, account, credential, id FROM batch UNION ALL SELECT rail, account, credential, NULL FROM tenant_rail
+                (SELECT rail, account, credential, id FROM batch UNION ALL SELECT rail, account, credential, NULL
+                  FROM tenant_rail
                   UNION ALL SELECT rail, account, NULL, NULL FROM rail_account) AS u
            JOIN unnest($1::text[], $2::interval[]) AS known (rail, waited) ON known.rail = u.rail
            LEFT JOIN (SELECT rail, account, greatest(reaches_ours, file_reaches) AS reaches FROM rail_account) AS a
@@ -363,18 +378,22 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
         .collect()
 }
 
-/// What travels under a batch key is paid whole. If a part was, the batch was lost as it had been split, and under which keys the rest went nobody knows.
+/// What travels under a batch key is paid whole. If a part was, the batch was lost as it had been split, and under
+/// which keys the rest went nobody knows.
 async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     let whole: Vec<&str> = RAILS.iter().filter(|rail| rail.key_unit == KeyUnit::Batch).map(|rail| rail.name).collect();
     let held: Vec<i64> = sqlx::query_scalar(
         "-- recovery_mixed_hold
          WITH mixed AS (
            SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
-            WHERE b.state = 'sending' AND b.rail = ANY($1) AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
-              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state NOT IN ('planned', 'unknown'))),
+            WHERE b.state = 'sending' AND b.rail = ANY($1)
+              AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
+              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                AND p.state NOT IN ('planned', 'unknown'))),
          moved AS (
            UPDATE payout p SET state = 'held', code = $3 FROM mixed m
-            WHERE p.id BETWEEN m.first_payout_id AND m.last_payout_id AND p.state = ANY($4) RETURNING p.id, p.tenant_id, p.run_id),
+            WHERE p.id BETWEEN m.first_payout_id AND m.last_payout_id AND p.state = ANY($4)
+              RETURNING p.id, p.tenant_id, p.run_id),
          opened AS (
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
            SELECT tenant_id, run_id, id, $3, 'a part of its batch was paid before the recovery' FROM moved ORDER BY id)
@@ -393,19 +412,21 @@ async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The first of the tenant's accounts whose statement is not read so far. Those that were known at the recovery are, but for banks; one that this database had
-/// forgotten, and was named again since, has never been read.
+/// The first of the tenant's accounts whose statement is not read so far. Those that were known at the recovery are,
+/// but for banks; one that this database had forgotten, and was named again since, has never been read.
 async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
     let read = "recovery_accounts_wait";
     let listed = || RAILS.iter().filter(|rail| rail.has_statement);
     let row = sqlx::query(
         "-- recovery_accounts_wait
-         SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches, o.doubted_at + known.dead_after AS wanted
+         SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches,
+           o.doubted_at + known.dead_after AS wanted
            FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
            JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
            LEFT JOIN (SELECT rail, account, greatest(reaches_ours, file_reaches) AS reaches FROM rail_account) AS a
                   ON a.rail = t.rail AND a.account = t.account
-          WHERE t.tenant_id = $1 AND (a.reaches >= o.doubted_at + known.dead_after) IS NOT TRUE ORDER BY t.rail, t.account LIMIT 1",
+          WHERE t.tenant_id = $1 AND (a.reaches >= o.doubted_at + known.dead_after) IS NOT TRUE
+            ORDER BY t.rail, t.account LIMIT 1",
     )
     .bind(tenant.0)
     .bind(listed().map(|rail| rail.name).collect::<Vec<_>>())
@@ -456,7 +477,8 @@ async fn decide(
             "-- recovery_close
              WITH begun AS (
                INSERT INTO generation (no, key) SELECT max(no) + 1, $3 FROM generation RETURNING no)
-             UPDATE recovery SET closed_at = clock_timestamp(), decided_by = $2, generation = begun.no FROM begun WHERE id = $1",
+             UPDATE recovery SET closed_at = clock_timestamp(), decided_by = $2, generation = begun.no FROM begun
+               WHERE id = $1",
         )
         .bind(recovery.id)
         .bind(word)

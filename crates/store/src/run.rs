@@ -28,12 +28,14 @@ pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Resu
     Ok(())
 }
 
-/// Locks the runs of these tenants in which money may go out, also those that begin meanwhile. An intent shares its run's row: whoever stops money by
-/// something else than that row (a control, a contest) takes this first. Then an intent is either written, and seen, or it waits, and sees.
+/// Locks the runs of these tenants in which money may go out, also those that begin meanwhile. An intent shares its
+/// run's row: whoever stops money by something else than that row (a control, a contest) takes this first. Then an
+/// intent is either written, and seen, or it waits, and sees.
 pub(crate) async fn runs_lock_against_intents(tx: &mut PgConnection, tenants: &[i32]) -> Result<(), StoreError> {
     sqlx::query(
         "-- runs_lock_against_intents
-         SELECT FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+         SELECT FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = ANY($1)
+           ORDER BY id FOR NO KEY UPDATE",
     )
     .bind(tenants)
     .execute(tx)
@@ -53,7 +55,8 @@ async fn stop_turn(tx: &mut PgConnection, run: RunId) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// The same for all open runs of a tenant. For who has locked nothing yet: an intent that has its turn may wait for a row.
+/// The same for all open runs of a tenant. For who has locked nothing yet: an intent that has its turn may wait for a
+/// row.
 pub(crate) async fn stop_turns(tx: &mut PgConnection, tenant: TenantId) -> Result<(), StoreError> {
     sqlx::query(
         "-- stop_turns
@@ -169,9 +172,9 @@ async fn run_where(
 }
 
 impl Store {
-    /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's. Fixes its cutoff: imports
-    /// that commit later belong to the next window, whatever their dates. Returns whether it is new. What is due of
-    /// months before it that were never run is in its window.
+    /// Creates the run of (tenant, period, sequence), or finds it: the second trigger of a run gets the first one's.
+    /// Fixes its cutoff: imports that commit later belong to the next window, whatever their dates. Returns whether it
+    /// is new. What is due of months before it that were never run is in its window.
     pub async fn run_create(&self, new: NewRun) -> Result<(RunRow, bool), RunCreateError> {
         self.run_make(new, true).await
     }
@@ -283,9 +286,9 @@ impl Store {
         .await
     }
 
-    /// Pauses a run: no intent is written any more once this returns. What is under way is still recorded; calls of intents that were written before go on
-    /// until their workers have confirmed the stop (see `stop_progress`). Any run that is not closed can be paused; of a cancelled one nothing is sent
-    /// anyway.
+    /// Pauses a run: no intent is written any more once this returns. What is under way is still recorded; calls of
+    /// intents that were written before go on until their workers have confirmed the stop (see `stop_progress`). Any
+    /// run that is not closed can be paused; of a cancelled one nothing is sent anyway.
     pub async fn run_pause(&self, run: RunId, reason: &str) -> Result<(), RunChangeError> {
         let reason = reason.to_owned();
         let done = self
@@ -295,7 +298,8 @@ impl Store {
                     stop_turn(tx, run).await?;
                     sqlx::query(
                         "-- run_pause
-                         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()), pause_reason = coalesce(pause_reason, $2), stop_no = stop_no + 1
+                         UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()),
+                           pause_reason = coalesce(pause_reason, $2), stop_no = stop_no + 1
                           WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
                     )
                     .bind(run.0)
@@ -315,7 +319,8 @@ impl Store {
         let (is_alarmed, done) = self
             .transaction("run_resume", move |tx| {
                 Box::pin(async move {
-                    // Locked before it is asked about alarms: one that is just being raised has the row, and is seen only by a statement that begins later.
+                    // Locked before it is asked about alarms: one that is just being raised has the row, and is seen
+                    // only by a statement that begins later.
                     sqlx::query("-- run_lock\nSELECT FROM run WHERE id = $1 FOR NO KEY UPDATE")
                         .bind(run.0)
                         .execute(&mut *tx)
@@ -330,7 +335,8 @@ impl Store {
                     sqlx::query(
                         "-- run_resume
                          UPDATE run SET paused_at = NULL, pause_reason = NULL
-                          WHERE id = $1 AND (state IN ('planning', 'planned', 'paying') OR state = 'cancelled' AND paused_at IS NOT NULL)
+                          WHERE id = $1 AND (state IN ('planning', 'planned', 'paying') OR state = 'cancelled'
+                            AND paused_at IS NOT NULL)
                             AND NOT $2",
                     )
                     .bind(run.0)
@@ -358,8 +364,9 @@ impl Store {
         }
     }
 
-    /// Cancels a run that is planned or paying: nothing of it is sent any more, not even to find out, and the money of what provably was not is due
-    /// again. Returns how many payouts were cancelled. To be repeated once the workers have confirmed it; and after an interruption.
+    /// Cancels a run that is planned or paying: nothing of it is sent any more, not even to find out, and the money of
+    /// what provably was not is due again. Returns how many payouts were cancelled. To be repeated once the workers
+    /// have confirmed it; and after an interruption.
     pub async fn run_cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
         let changed = self
             .transaction("run_cancel", move |tx| {

@@ -12,8 +12,8 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 /// The migration from which on a schema says which programs it serves.
 const SERVES_SINCE: i64 = 12;
 
-/// How the schema of the database stands to the one that the program was built for. A program serves the schemas from its own on, as far as those say
-/// that they serve it.
+/// How the schema of the database stands to the one that the program was built for. A program serves the schemas from
+/// its own on, as far as those say that they serve it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaState {
     /// The same.
@@ -25,7 +25,8 @@ pub enum SchemaState {
         /// The last one that the program knows.
         program: i64,
     },
-    /// The database has migrations that the program does not know, and they say that programs built for its schema may go on.
+    /// The database has migrations that the program does not know, and they say that programs built for its schema may
+    /// go on.
     Newer {
         /// The last migration that the database has.
         database: i64,
@@ -88,8 +89,8 @@ impl fmt::Display for SchemaState {
 }
 
 impl Store {
-    /// Brings the schema up to the program's version. Safe to start twice at once: the migrator holds an advisory lock. Returns whether
-    /// there was something to do.
+    /// Brings the schema up to the program's version. Safe to start twice at once: the migrator holds an advisory lock.
+    /// Returns whether there was something to do.
     pub async fn schema_migrate(&self) -> Result<bool, StoreError> {
         match self.schema_state().await? {
             SchemaState::Current | SchemaState::Newer { .. } => return Ok(false),

@@ -1,10 +1,12 @@
 //! Connections to Postgres, each of whose waits has an end.
 //!
-//! A server, or the way to it, can fall silent without a word: no packet arrives and none is refused. The driver waits for an answer for ever then, and
-//! offers no way to set the keepalive of its sockets. So whoever waits is looked after ([`look_after`]): the server is asked over another connection whether it
-//! still works for this one. If it does not know of it, or cannot be asked, the connection is given up, and what waited for it fails as by an outage.
+//! A server, or the way to it, can fall silent without a word: no packet arrives and none is refused. The driver waits
+//! for an answer for ever then, and offers no way to set the keepalive of its sockets. So whoever waits is looked after
+//! ([`look_after`]): the server is asked over another connection whether it still works for this one. If it does not
+//! know of it, or cannot be asked, the connection is given up, and what waited for it fails as by an outage.
 //!
-//! sqlx's own pool is no help here: it asks a connection that is given back whether it still answers, and waits for that without an end.
+//! sqlx's own pool is no help here: it asks a connection that is given back whether it still answers, and waits for
+//! that without an end.
 
 mod connection;
 mod silence;
@@ -34,7 +36,8 @@ use silence::{look_after, silences};
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// Between two tries to make one, while the server is not ready for it.
 const AGAIN: Duration = Duration::from_millis(100);
-/// What nobody has used for so long is closed: many workers share the server's places, and each needs all of its own only now and then.
+/// What nobody has used for so long is closed: many workers share the server's places, and each needs all of its own
+/// only now and then.
 const UNUSED: Duration = Duration::from_secs(10);
 /// How long a connection may take to be cleared for its next use, or to end, before another one is made.
 const CLEAR: Duration = Duration::from_secs(2);
@@ -43,10 +46,11 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How long to wait for the end of what is under way when everything is closed.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// What each session is set to. A ROLLBACK outside a transaction warns, and the warning is expected. Postgres compiles a query whose plan it believes to be dear,
-/// and believes that of a guard whose dear branch is hardly ever taken: 370 ms for each intent. A process that is stopped in the middle of a transaction would
-/// hold its rows for as long as it is stopped: the server ends such a session. By keepalive, user time-out and the check of the connection it finds out soon
-/// that a client is no more, in the middle of a statement too, where it would hold its locks.
+/// What each session is set to. A ROLLBACK outside a transaction warns, and the warning is expected. Postgres compiles
+/// a query whose plan it believes to be dear, and believes that of a guard whose dear branch is hardly ever taken: 370
+/// ms for each intent. A process that is stopped in the middle of a transaction would hold its rows for as long as it
+/// is stopped: the server ends such a session. By keepalive, user time-out and the check of the connection it finds out
+/// soon that a client is no more, in the middle of a statement too, where it would hold its locks.
 const SETTINGS: &str = "
 SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off; SET idle_in_transaction_session_timeout = '10s';
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '20s';
@@ -57,15 +61,15 @@ tokio::task_local! {
     static LIFELINE: CancellationToken;
 }
 
-/// Runs `work` until it ends, or until a connection that it waits for is given up: then whatever it holds is dropped, and each of its connections ends
-/// with it. `None` says so.
+/// Runs `work` until it ends, or until a connection that it waits for is given up: then whatever it holds is dropped,
+/// and each of its connections ends with it. `None` says so.
 pub(crate) async fn with_lifeline<T>(work: impl Future<Output = T>) -> Option<T> {
     let lifeline = CancellationToken::new();
     LIFELINE.scope(lifeline.clone(), async move { lifeline.run_until_cancelled(work).await }).await
 }
 
-/// By this, a test that can do without its database once the machine stops accepts a server that may lose what it confirmed. No option of any program, and
-/// nothing that a release build knows.
+/// By this, a test that can do without its database once the machine stops accepts a server that may lose what it
+/// confirmed. No option of any program, and nothing that a release build knows.
 const MAY_LOSE_WRITES: &str = "PAYFLEET_THIS_SERVER_MAY_LOSE_CONFIRMED_PAYMENTS";
 const FOR_A_TEST: &str = "yes, this is a test";
 
@@ -78,7 +82,8 @@ fn no_writes() -> Error {
     Error::Io(std::io::Error::other("the server takes no writes: it is a standby, or was set to read only"))
 }
 
-/// What we set of a session is not there, or is another's: something hands our transactions to whatever session is free.
+/// What we set of a session is not there, or is another's: something hands our transactions to whatever session is
+/// free.
 fn no_session() -> Error {
     let why = "this is no session: a pooler in transaction mode stands between, and locks and settings would be others'; let it pool sessions, or lead past it";
     Error::Configuration(why.into())
@@ -137,7 +142,8 @@ struct Inner {
 struct InUse {
     name: SessionName,
     since: Instant,
-    /// Of the task that holds it; nothing for one that is kept from one task to the next, or is held outside of [`with_lifeline`].
+    /// Of the task that holds it; nothing for one that is kept from one task to the next, or is held outside of
+    /// [`with_lifeline`].
     lifeline: Option<CancellationToken>,
     /// Whoever holds it was told that it is lost.
     is_told: bool,
@@ -151,11 +157,14 @@ impl Session {
         let (pid, begun_micros, losing, takes_no_writes, allows) = sqlx::query_as(
             "-- session_open
              SELECT pg_backend_pid(), (extract(epoch FROM a.backend_start) * 1000000)::bigint,
-                    (SELECT string_agg(name, ' and ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'),
+                    (SELECT string_agg(name, ' and ') FROM pg_settings WHERE name IN ('fsync', 'full_page_writes')
+                      AND setting = 'off'),
                     current_setting('transaction_read_only')::bool, current_setting('max_connections')::int,
                     set_config('statement_timeout', $1, false), set_config('payfleet.session', $2, false),
-                    -- What is confirmed is on disk, whatever the server, the database or the role are set to; on the standby's too, where there is one.
-                    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
+                    -- What is confirmed is on disk, whatever the server, the database or the role are set to; on the
+                    -- standby's too, where there is one.
+                    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+                      WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
                FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()",
         )
         .bind(format!("{}ms", statement.as_millis()))
@@ -165,9 +174,16 @@ impl Session {
         .fetch_one(&mut connection)
         .await
         .map(
-            |(pid, begun, losing, reads, allows, _, _, _): (i32, i64, Option<String>, bool, i32, String, String, String)| {
-                (pid, begun, losing, reads, allows.unsigned_abs())
-            },
+            |(pid, begun, losing, reads, allows, _, _, _): (
+                i32,
+                i64,
+                Option<String>,
+                bool,
+                i32,
+                String,
+                String,
+                String,
+            )| { (pid, begun, losing, reads, allows.unsigned_abs()) },
         )?;
         if let Some(settings) = losing.filter(|_| !may_lose_writes()) {
             let why = format!("it would lose what it confirmed when its machine stops: set {settings} to on");
@@ -216,9 +232,10 @@ impl managed::Manager for Manager {
         opened
     }
 
-    /// A cancelled `begin` of sqlx 0.9.0 leaves an open transaction, and the next write without one joins it and is lost with it (sqlx #4385, #4393).
-    /// Our transactions are never cancelled without their connection; the ROLLBACK before each use is the second lock on that door. With a BEGIN before it, or the
-    /// server would write a warning into its log each time: there is no transaction.
+    /// A cancelled `begin` of sqlx 0.9.0 leaves an open transaction, and the next write without one joins it and is
+    /// lost with it (sqlx #4385, #4393). Our transactions are never cancelled without their connection; the ROLLBACK
+    /// before each use is the second lock on that door. With a BEGIN before it, or the server would write a warning
+    /// into its log each time: there is no transaction.
     ///
     /// And a server may take no writes any more: a connection to it is no use, and a new one may lead to another.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
@@ -270,7 +287,8 @@ impl Sessions {
         };
         let sessions = Sessions { inner: Arc::new(inner) };
         drop(sessions.acquire().await?);
-        // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was given, which is found out then.
+        // A pooler in transaction mode hands out whatever session is free: this one marks the one that the first was
+        // given, which is found out then.
         let manager = sessions.inner.pool.manager();
         drop(sessions.in_time(|| managed::Manager::create(manager)).await?);
         drop(sessions.acquire().await?);

@@ -1,4 +1,5 @@
-//! Replacing a batch by parts of it: by its two halves, to find the one payout that spoils the others; or around payouts that are under control.
+//! Replacing a batch by parts of it: by its two halves, to find the one payout that spoils the others; or around
+//! payouts that are under control.
 
 use payfleet_domain::{BatchState, PayoutId};
 use sqlx::PgConnection;
@@ -17,7 +18,8 @@ pub enum SplitRefused {
 }
 
 impl Store {
-    /// Splits a batch whose workers keep dying. Halves of a batch that was perhaps sent start as perhaps sent, with all that is known of the attempts.
+    /// Splits a batch whose workers keep dying. Halves of a batch that was perhaps sent start as perhaps sent, with all
+    /// that is known of the attempts.
     pub async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
         self.transaction("batch_split", move |tx| {
             Box::pin(async move {
@@ -62,16 +64,22 @@ pub(crate) struct Part {
     pub state: BatchState,
 }
 
-/// Replaces a batch by its parts, which together are all of it. Parts without anything unanswered end up where their payouts are.
+/// Replaces a batch by its parts, which together are all of it. Parts without anything unanswered end up where their
+/// payouts are.
 pub(crate) async fn split_into(tx: &mut PgConnection, batch: &LockedBatch, parts: &[Part]) -> Result<(), StoreError> {
     batch.state.to(BatchState::Split).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
     sqlx::query(
         "-- batch_parts_insert
-         INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id, payouts,
-                            amount_minor, parent_id, state, attempt, first_sent_at, unknown_attempts, failures, last_code)
-         SELECT b.tenant_id, b.run_id, b.rail, b.account, b.credential, b.currency, part.first, part.last, part.last - part.first + 1,
-                (SELECT sum(p.amount_minor) FROM payout p WHERE p.id BETWEEN part.first AND part.last), b.id, part.state,
-                CASE part.state WHEN 'ready' THEN 0 ELSE b.attempt END, CASE part.state WHEN 'ready' THEN NULL ELSE b.first_sent_at END,
+         INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id, last_payout_id,
+           payouts,
+                            amount_minor, parent_id, state, attempt, first_sent_at, unknown_attempts, failures,
+                              last_code)
+         SELECT b.tenant_id, b.run_id, b.rail, b.account, b.credential, b.currency, part.first, part.last,
+           part.last - part.first + 1,
+                (SELECT sum(p.amount_minor) FROM payout p WHERE p.id BETWEEN part.first AND part.last), b.id,
+                  part.state,
+                CASE part.state WHEN 'ready' THEN 0 ELSE b.attempt END, CASE part.state WHEN 'ready' THEN NULL
+                  ELSE b.first_sent_at END,
                 b.unknown_attempts, b.failures, b.last_code
            FROM batch b, unnest($2::bigint[], $3::bigint[], $4::text[]) AS part (first, last, state)
           WHERE b.id = $1 ORDER BY part.first",
@@ -95,7 +103,8 @@ pub(crate) async fn split_into(tx: &mut PgConnection, batch: &LockedBatch, parts
     .step("attempts_inherit")?;
     sqlx::query(
         "-- batch_split
-         UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL WHERE id = $1",
+         UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
+           WHERE id = $1",
     )
     .bind(batch.id.0)
     .execute(&mut *tx)

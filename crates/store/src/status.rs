@@ -72,8 +72,8 @@ pub struct RunStatus {
 }
 
 impl Store {
-    /// What is told of these runs beside their states, by run; nothing of those of which nothing is. Reads what is held and what came back, and no other
-    /// payouts.
+    /// What is told of these runs beside their states, by run; nothing of those of which nothing is. Reads what is held
+    /// and what came back, and no other payouts.
     pub async fn runs_aside(&self, runs: &[RunId]) -> Result<HashMap<RunId, RunAside>, StoreError> {
         let pool = self.pool.clone();
         let (runs, (first, last)): (Vec<i64>, (Vec<i64>, Vec<i64>)) =
@@ -81,11 +81,14 @@ impl Store {
         detached(async move {
             let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
                 "-- runs_aside
-                 SELECT r.id, held.payouts, returned.payouts FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (id, first, last),
+                 SELECT r.id, held.payouts, returned.payouts
+                   FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS r (id, first, last),
                         LATERAL (SELECT count(*) AS payouts FROM hold h
                                   WHERE h.resolved_at IS NULL AND h.payout_id BETWEEN r.first AND r.last) AS held,
-                        LATERAL (SELECT count(DISTINCT p.id) AS payouts FROM movement m JOIN payout p ON p.id = m.payout_id
-                                  WHERE m.payout_id BETWEEN r.first AND r.last AND m.kind = 'returned' AND p.state = 'returned') AS returned
+                        LATERAL (SELECT count(DISTINCT p.id) AS payouts FROM movement m JOIN payout p
+                          ON p.id = m.payout_id
+                                  WHERE m.payout_id BETWEEN r.first AND r.last AND m.kind = 'returned'
+                                    AND p.state = 'returned') AS returned
                   WHERE held.payouts + returned.payouts > 0",
             )
             .bind(runs)
@@ -140,10 +143,13 @@ impl Store {
         detached(async move {
             let row = sqlx::query(
                 "-- run_progress
-                 SELECT coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held', 'cancelled')), 0)::bigint AS payouts_done,
+                 SELECT coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held', 'cancelled')),
+                   0)::bigint AS payouts_done,
                         coalesce(sum(b.payouts) FILTER (WHERE b.state <> 'split'), 0)::bigint AS payouts,
-                        count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted') AND b.lease_until < clock_timestamp()) AS waiting,
-                        count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted') AND b.lease_until >= clock_timestamp()) AS leased,
+                        count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')
+                          AND b.lease_until < clock_timestamp()) AS waiting,
+                        count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')
+                          AND b.lease_until >= clock_timestamp()) AS leased,
                         count(*) FILTER (WHERE b.state IN ('done', 'held', 'cancelled')) AS closed,
                         count(*) FILTER (WHERE b.taken_over > 0) AS recovered,
                         coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held')
@@ -152,7 +158,8 @@ impl Store {
                         min(CASE WHEN b.state = 'ready' THEN r.paying_at
                                  ELSE coalesce(b.first_sent_at, r.paying_at) END)
                           FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')) AS oldest,
-                        coalesce(max(b.failures) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')), 0) AS failures
+                        coalesce(max(b.failures) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')),
+                          0) AS failures
                    FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1",
             )
             .bind(run.0)

@@ -1,7 +1,8 @@
 //! How people's stops reach the fleet: what workers ask, what they confirm, and what is then known of the money.
 //!
-//! A pause or a cancel changes the run's row, which every intent shares a lock on: so no intent is written after it. Calls of intents that were written
-//! before are the workers' to stop. They ask for their leases, stop what is to be stopped, and only then confirm.
+//! A pause or a cancel changes the run's row, which every intent shares a lock on: so no intent is written after it.
+//! Calls of intents that were written before are the workers' to stop. They ask for their leases, stop what is to be
+//! stopped, and only then confirm.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +91,8 @@ impl Store {
         detached(async move {
             let rows: Vec<(i64, i32, bool, i32, bool)> = sqlx::query_as(
                 "-- stops_find
-                 SELECT b.id, b.lease_epoch, r.paused_at IS NOT NULL OR r.state = 'cancelled', r.stop_no, b.stop_seen < r.stop_no
+                 SELECT b.id, b.lease_epoch, r.paused_at IS NOT NULL
+                   OR r.state = 'cancelled', r.stop_no, b.stop_seen < r.stop_no
                    FROM unnest($1::bigint[], $2::int[]) AS held (id, epoch)
                    JOIN batch b ON b.id = held.id AND b.lease_epoch = held.epoch JOIN run r ON r.id = b.run_id",
             )
@@ -120,7 +122,8 @@ impl Store {
                     "-- stops_confirm
                      WITH mine AS (
                        SELECT b.id, said.* FROM batch b
-                         JOIN unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[]) AS said (batch, epoch, stop_no, calls, unsent)
+                         JOIN unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[]) AS said (batch, epoch,
+                           stop_no, calls, unsent)
                            ON b.id = said.batch
                         WHERE b.lease_epoch = said.epoch AND b.stop_seen < said.stop_no
                         ORDER BY b.id FOR NO KEY UPDATE OF b)
@@ -141,15 +144,17 @@ impl Store {
         .await
     }
 
-    /// Whether the last stop of a run has arrived at every worker that may have calls of it under way or in mind. A lease that has ended is as good as a
-    /// word: its worker knows that it has, and believes so sooner than the database.
+    /// Whether the last stop of a run has arrived at every worker that may have calls of it under way or in mind. A
+    /// lease that has ended is as good as a word: its worker knows that it has, and believes so sooner than the
+    /// database.
     pub async fn stop_progress(&self, run: RunId) -> Result<StopProgress, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
             let (is_stopped, unconfirmed) = sqlx::query_as(
                 "-- stop_progress
                  SELECT r.paused_at IS NOT NULL OR r.state = 'cancelled',
-                        (SELECT count(*) FROM batch b WHERE b.run_id = r.id AND b.state = 'sending' AND b.stop_seen < r.stop_no
+                        (SELECT count(*) FROM batch b WHERE b.run_id = r.id AND b.state = 'sending'
+                          AND b.stop_seen < r.stop_no
                             AND b.lease_until > clock_timestamp())
                    FROM run r WHERE r.id = $1",
             )
@@ -219,9 +224,9 @@ impl Store {
         .await
     }
 
-    /// What the rail was asked about, under this lease and after every request of it was dead, and did not know, was never paid: the batch is ready
-    /// again, which means that nothing of it is under way. `None` if that cannot be said: the lease was lost, or a request may still arrive. Rule
-    /// `stop_sends_nothing`.
+    /// What the rail was asked about, under this lease and after every request of it was dead, and did not know, was
+    /// never paid: the batch is ready again, which means that nothing of it is under way. `None` if that cannot be
+    /// said: the lease was lost, or a request may still arrive. Rule `stop_sends_nothing`.
     pub async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError> {
         self.transaction("batch_clear", move |tx| {
             Box::pin(async move {
@@ -233,10 +238,12 @@ impl Store {
                 let cleared = sqlx::query(
                     "-- batch_clear
                      UPDATE batch b
-                        SET state = 'ready', first_sent_at = NULL, stalled_leases = 0, lease_until = '-infinity', lease_owner = NULL,
+                        SET state = 'ready', first_sent_at = NULL, stalled_leases = 0, lease_until = '-infinity',
+                          lease_owner = NULL,
                             available_at = clock_timestamp(), available_in = NULL
                       WHERE b.id = $1 AND NOT EXISTS (
-                              SELECT FROM attempt a WHERE a.batch_id = b.id AND (a.result IS NULL OR a.result = 'unknown'))",
+                              SELECT FROM attempt a WHERE a.batch_id = b.id
+                                AND (a.result IS NULL OR a.result = 'unknown'))",
                 )
                 .bind(lease.batch.0)
                 .execute(&mut *tx)
@@ -255,8 +262,9 @@ impl Store {
         .await
     }
 
-    /// Cancels whatever of a cancelled run was provably not sent: batches that are ready, and of those that were perhaps sent and that nobody works on,
-    /// the payouts that every attempt has said it did not execute, and what controls hold that never was sent. Returns how many payouts.
+    /// Cancels whatever of a cancelled run was provably not sent: batches that are ready, and of those that were
+    /// perhaps sent and that nobody works on, the payouts that every attempt has said it did not execute, and what
+    /// controls hold that never was sent. Returns how many payouts.
     pub(crate) async fn unsent_cancel(&self, run: RunId) -> Result<u64, StoreError> {
         let mut cancelled = 0;
         while let Some(payouts) = self.batch_cancel_next(run).await? {
@@ -271,7 +279,8 @@ impl Store {
         Ok(cancelled)
     }
 
-    /// Cancels one batch of a cancelled run that is ready: nothing of it is under way, and the run's state lets no intent pass any more.
+    /// Cancels one batch of a cancelled run that is ready: nothing of it is under way, and the run's state lets no
+    /// intent pass any more.
     async fn batch_cancel_next(&self, run: RunId) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_cancel", move |tx| {
             Box::pin(async move {
@@ -294,12 +303,15 @@ impl Store {
                     known_hold(tx, &locked).await?;
                 }
                 let payouts = payouts_cancel(tx, &(first..=last).collect::<Vec<i64>>()).await?;
-                // What the rail has accepted of it is followed to its end: a batch whose rest was proven unsent is ready too.
+                // What the rail has accepted of it is followed to its end: a batch whose rest was proven unsent is
+                // ready too.
                 let cancelled = sqlx::query(
                     "-- batch_cancel
-                     UPDATE batch b SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
+                     UPDATE batch b SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity',
+                       lease_owner = NULL
                       WHERE b.id = $1 AND NOT EXISTS (
-                            SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state IN ('accepted', 'held'))",
+                            SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                              AND p.state IN ('accepted', 'held'))",
                 )
                 .bind(batch)
                 .execute(&mut *tx)
@@ -327,7 +339,8 @@ impl Store {
                      SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
                       WHERE b.run_id = $1 AND b.state = 'sending' AND b.lease_until < clock_timestamp()
                         AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL)
-                        AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'planned')
+                        AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                          AND p.state = 'planned')
                       ORDER BY b.id LIMIT 1 FOR NO KEY UPDATE OF b",
                 )
                 .bind(run.0)
@@ -344,7 +357,8 @@ impl Store {
     }
 }
 
-/// Of a batch that was perhaps sent and whose run was cancelled: cancels what provably was not. While an attempt has no result, that is nothing.
+/// Of a batch that was perhaps sent and whose run was cancelled: cancels what provably was not. While an attempt has no
+/// result, that is nothing.
 pub(crate) async fn part_cancel(
     tx: &mut PgConnection,
     batch: BatchId,

@@ -11,18 +11,20 @@ use crate::connect::{Step, Store, StoreError, detached, pass};
 use crate::lease::interval;
 use crate::locks::SWEEP_LOCK;
 
-/// How long a sweeper may be silent. It pings before each sweep, every second as a rule. Whoever sweeps for longer loses the right, and two sweep for a while,
-/// which harms nobody.
+/// How long a sweeper may be silent. It pings before each sweep, every second as a rule. Whoever sweeps for longer
+/// loses the right, and two sweep for a while, which harms nobody.
 const SILENCE: &str = "SET idle_session_timeout = '3s'";
 
-/// Work that was due before so long should have been hinted at: twice as long as a follower needs to become the sweeper.
+/// Work that was due before so long should have been hinted at: twice as long as a follower needs to become the
+/// sweeper.
 const LATE: Duration = Duration::from_secs(4);
 
 /// How long the server may take to answer a ping before the right is taken for lost.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right. A process that is stopped, or cut
-/// off, keeps its connection; so the server ends the session when nothing was heard on it for [`SILENCE`].
+/// The right to sweep, held by a connection of its own: whatever ends the process or its connection ends the right. A
+/// process that is stopped, or cut off, keeps its connection; so the server ends the session when nothing was heard on
+/// it for [`SILENCE`].
 #[derive(Debug)]
 pub struct SweepLock {
     connection: PgConnection,
@@ -74,8 +76,9 @@ pub enum Sweeper {
 }
 
 impl Store {
-    /// Tries to become the sweeper; and looks, in the same question, whether work waits that workers should have been hinted at long ago. It may: hints
-    /// wait their turn behind those of a long run. To a worker with a free place that hears no hints it says that there are none to hear.
+    /// Tries to become the sweeper; and looks, in the same question, whether work waits that workers should have been
+    /// hinted at long ago. It may: hints wait their turn behind those of a long run. To a worker with a free place that
+    /// hears no hints it says that there are none to hear.
     pub async fn sweep_lock(&self, rails: Vec<&'static str>) -> Result<Sweeper, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
@@ -131,7 +134,8 @@ impl Store {
             Box::pin(async move {
                 let begun = sqlx::query(
                     "-- runs_begin
-                     UPDATE run SET state = 'paying', paying_at = clock_timestamp() WHERE state = 'planned' AND paused_at IS NULL
+                     UPDATE run SET state = 'paying', paying_at = clock_timestamp() WHERE state = 'planned'
+                       AND paused_at IS NULL
                          AND NOT EXISTS (SELECT FROM recovery WHERE closed_at IS NULL)",
                 )
                 .execute(tx)
@@ -143,8 +147,9 @@ impl Store {
         .await
     }
 
-    /// Batches of a rail that are due and free and have no hint in the stream, at most `limit`, taking turns between runs, so that a small run never
-    /// waits for a large one to end. Rule `expired_is_held`: what may not be sent any more too.
+    /// Batches of a rail that are due and free and have no hint in the stream, at most `limit`, taking turns between
+    /// runs, so that a small run never waits for a large one to end. Rule `expired_is_held`: what may not be sent any
+    /// more too.
     pub async fn batches_due(
         &self,
         rail: &'static str,
@@ -165,7 +170,8 @@ impl Store {
                         AND (r.state = 'paying' OR b.state <> 'ready') AND b.id <> ALL($2)
                       ORDER BY b.id LIMIT $3) AS due
                   WHERE r.state IN ('paying', 'cancelled') AND r.paused_at IS NULL
-                    AND EXISTS (SELECT FROM batch o WHERE o.rail = $1 AND o.run_id = r.id AND o.state IN ('ready', 'sending', 'accepted'))
+                    AND EXISTS (SELECT FROM batch o WHERE o.rail = $1 AND o.run_id = r.id
+                      AND o.state IN ('ready', 'sending', 'accepted'))
                   ORDER BY due.turn, r.id LIMIT $3",
             )
             .bind(rail)
@@ -224,8 +230,10 @@ impl Store {
         detached(async move {
             let rows: Vec<i64> = sqlx::query_scalar(
                 "-- runs_closable
-                 SELECT r.id FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.settled_at IS NULL AND r.paused_at IS NULL
-                    AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted'))",
+                 SELECT r.id FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.settled_at IS NULL
+                   AND r.paused_at IS NULL
+                    AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id
+                      AND b.state IN ('ready', 'sending', 'accepted'))",
             )
             .fetch_all(&pool)
             .await
@@ -246,7 +254,8 @@ impl Store {
                     AND (b.state = 'ready'
                          OR b.state = 'sending' AND b.lease_until < clock_timestamp()
                             AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL)
-                            AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = 'planned'))",
+                            AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                              AND p.state = 'planned'))",
             )
             .fetch_all(&pool)
             .await

@@ -85,7 +85,8 @@ impl Store {
                     "-- tenant_rail_set
                      INSERT INTO tenant_rail (tenant_id, method, rail, account, credential) VALUES ($1, $2, $3, $4, $5)
                          ON CONFLICT (tenant_id, method)
-                         DO UPDATE SET rail = excluded.rail, account = excluded.account, credential = excluded.credential",
+                         DO UPDATE SET rail = excluded.rail, account = excluded.account,
+                           credential = excluded.credential",
                 )
                 .bind(tenant.0)
                 .bind(rail.method)

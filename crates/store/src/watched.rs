@@ -1,4 +1,5 @@
-//! What an alert is raised for, counted from the outside of runs: one statement, asked every some seconds by one worker and by each reconciler.
+//! What an alert is raised for, counted from the outside of runs: one statement, asked every some seconds by one worker
+//! and by each reconciler.
 
 use payfleet_domain::HoldReason;
 
@@ -13,8 +14,8 @@ pub struct Watched {
     pub runs_discrepant: f64,
     /// The age of the oldest hold that people must decide, in seconds. Not of what somebody wants held.
     pub hold_oldest_secs: f64,
-    /// How long the run that stands still longest has had neither an attempt that the rail may have executed nor a batch that closed, though something of
-    /// it could be sent, in seconds.
+    /// How long the run that stands still longest has had neither an attempt that the rail may have executed nor a
+    /// batch that closed, though something of it could be sent, in seconds.
     pub run_still_secs: f64,
 }
 
@@ -38,18 +39,22 @@ impl Store {
             let controls: Vec<&str> = HoldReason::CONTROLS.iter().map(HoldReason::code).collect();
             let (alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs) = sqlx::query_as(
                 "-- watched_read
-                 SELECT (SELECT count(*) FROM alarm_open)::float8, (SELECT count(*) FROM run WHERE verdict = 'discrepant')::float8,
+                 SELECT (SELECT count(*) FROM alarm_open)::float8,
+                   (SELECT count(*) FROM run WHERE verdict = 'discrepant')::float8,
                         coalesce((SELECT extract(epoch FROM clock_timestamp() - min(opened_at)) FROM hold
                                    WHERE resolved_at IS NULL AND reason <> ALL($1)), 0)::float8,
                         coalesce((
-                          SELECT max(extract(epoch FROM clock_timestamp() - greatest(r.created_at, r.planned_at, r.paying_at, news.closed_at, news.opened_at)))
+                          SELECT max(extract(epoch FROM clock_timestamp() - greatest(r.created_at, r.planned_at,
+                            r.paying_at, news.closed_at, news.opened_at)))
                             FROM run r, LATERAL (
                               SELECT max(b.closed_at) AS closed_at,
-                                     max((SELECT max(a.opened_at) FROM attempt a WHERE a.batch_id = b.id AND a.result IS DISTINCT FROM 'not_executed')) AS opened_at
+                                     max((SELECT max(a.opened_at) FROM attempt a WHERE a.batch_id = b.id
+                                       AND a.result IS DISTINCT FROM 'not_executed')) AS opened_at
                                 FROM batch b WHERE b.run_id = r.id) AS news
                            WHERE r.paused_at IS NULL
                              AND (r.state IN ('planning', 'planned')
-                                  OR r.state = 'paying' AND EXISTS (SELECT FROM batch o WHERE o.run_id = r.id AND o.state IN ('ready', 'sending')))), 0)::float8",
+                                  OR r.state = 'paying' AND EXISTS (SELECT FROM batch o WHERE o.run_id = r.id
+                                    AND o.state IN ('ready', 'sending')))), 0)::float8",
             )
             .bind(controls)
             .fetch_one(&pool)

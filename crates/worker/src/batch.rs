@@ -1,5 +1,5 @@
-//! The way of one batch: lease (G1), decide, intent (G2), submit, record (G3, G4). Two transactions with the call between them; none is open during a
-//! call.
+//! The way of one batch: lease (G1), decide, intent (G2), submit, record (G3, G4). Two transactions with the call
+//! between them; none is open during a call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,8 @@ impl Worked {
 }
 
 impl Worker {
-    /// Does what a batch needs next. Errors are of the database; the batch is then as it was left, and its lease runs out by itself.
+    /// Does what a batch needs next. Errors are of the database; the batch is then as it was left, and its lease runs
+    /// out by itself.
     pub async fn work_on(&self, batch: BatchId) -> Result<Worked, StoreError> {
         let asked = self.clock.now();
         let Some(leased) = self.record.lease_acquire(batch, &self.name, self.options.lease_ttl).await? else {
@@ -163,7 +164,8 @@ impl Worker {
         Ok(Worked::Recorded(recorded.state))
     }
 
-    /// Takes back an intent of which the database did not say whether it is written down: nothing was sent, and that is known here alone.
+    /// Takes back an intent of which the database did not say whether it is written down: nothing was sent, and that is
+    /// known here alone.
     async fn withdraw(&self, line: &Line<'_>, error: &StoreError) {
         if !(error.may_pass() || matches!(error, StoreError::Memory(_))) {
             return;
@@ -182,7 +184,8 @@ impl Worker {
         }
     }
 
-    /// Tries until the database has taken it, or cannot: for what must not be lost because the database is away. Each try is idempotent.
+    /// Tries until the database has taken it, or cannot: for what must not be lost because the database is away. Each
+    /// try is idempotent.
     pub(crate) async fn insist<'a, T>(
         &self,
         batch: BatchId,
@@ -203,8 +206,8 @@ impl Worker {
         }
     }
 
-    /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of its class; nothing, if people have
-    /// stopped it.
+    /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of
+    /// its class; nothing, if people have stopped it.
     async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
         let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
@@ -215,7 +218,8 @@ impl Worker {
             match finding {
                 Finding::Known(outcome) => known.push((payout, outcome)),
                 Finding::NotFound => {}
-                // A key makes it safe to ask for the payment once more; that nothing was paid, and that its money is due again, needs more.
+                // A key makes it safe to ask for the payment once more; that nothing was paid, and that its money is
+                // due again, needs more.
                 Finding::NotYet if !line.rail.needs_dead_requests() && !line.batch.facts.is_stopped(line.rail) => {}
                 Finding::NotYet | Finding::Unanswered => unanswered += 1,
             }
@@ -288,7 +292,8 @@ impl Worker {
         self.in_hand.open(line.batch.run_key, batch, epoch, attempt, payouts)
     }
 
-    /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is away. Each try is idempotent.
+    /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is
+    /// away. Each try is idempotent.
     async fn record_outcomes(&self, line: &Line<'_>, news: News) -> Result<Recorded, StoreError> {
         let News { page, attempt, outcomes, unanswered, refused_whole, release } = news;
         let counts = Counts::of(&outcomes);

@@ -70,8 +70,8 @@ impl Line<'_> {
         Call { account: &self.account, batch_key: &self.batch_key, instructions, expires_at }
     }
 
-    /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the request can still be in time, and
-    /// nobody wants us to stop; where not, nothing is sent and the outcome says so.
+    /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the
+    /// request can still be in time, and nobody wants us to stop; where not, nothing is sent and the outcome says so.
     /// Each answer is taken down as it comes.
     pub(crate) async fn submit(
         &self,
@@ -171,7 +171,8 @@ impl Line<'_> {
         answer
     }
 
-    /// Counts calls, and whether the rail said anything that can be used. That nothing was executed is no such thing: nobody listens, or it takes no more.
+    /// Counts calls, and whether the rail said anything that can be used. That nothing was executed is no such thing:
+    /// nobody listens, or it takes no more.
     fn called(&self, is_answered: bool) {
         let answered = if is_answered { "yes" } else { "no" };
         metrics::counter!("payfleet_calls_total", "rail" => self.rail.name, "answered" => answered).increment(1);

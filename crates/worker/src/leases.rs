@@ -58,8 +58,9 @@ pub enum NoCall {
 }
 
 impl LeaseBook {
-    /// Keeps a lease renewed for as long as the result lives. `deadline` is when to stop believing in it, by the worker's own steady clock: counted from
-    /// before the database was `asked`, it is never later than what the database thinks. It has just said that the run is not stopped.
+    /// Keeps a lease renewed for as long as the result lives. `deadline` is when to stop believing in it, by the
+    /// worker's own steady clock: counted from before the database was `asked`, it is never later than what the
+    /// database thinks. It has just said that the run is not stopped.
     pub fn hold(self: &Arc<Self>, lease: Lease, asked: Moment, deadline: Moment) -> Held {
         let page = Page { deadline, looked_at: asked, is_stopped: false, calls: 0, unsent: 0 };
         self.lock().insert((lease.batch, lease.epoch), page);
@@ -94,8 +95,8 @@ impl LeaseBook {
         }
     }
 
-    /// Takes down what the database said when it was `asked` which leases are of stopped runs. Returns what there is to confirm: once this has returned,
-    /// no call begins any more under those leases.
+    /// Takes down what the database said when it was `asked` which leases are of stopped runs. Returns what there is to
+    /// confirm: once this has returned, no call begins any more under those leases.
     pub fn looked(&self, seen: &[StopSeen], asked: Moment) -> Vec<StopConfirmed> {
         let mut held = self.lock();
         let mut confirmed = Vec::new();
@@ -134,8 +135,9 @@ impl Held {
         }
     }
 
-    /// Begins a call for so many payouts, right before it is made, if the lease is still ours, as far as can be known here, and the run was not stopped a
-    /// moment ago. It is in the same breath that it is asked and noted down, so a stop is confirmed either with this call or before it.
+    /// Begins a call for so many payouts, right before it is made, if the lease is still ours, as far as can be known
+    /// here, and the run was not stopped a moment ago. It is in the same breath that it is asked and noted down, so a
+    /// stop is confirmed either with this call or before it.
     pub fn begin(&self, payouts: usize, now: Moment) -> Result<UnderWay<'_>, NoCall> {
         let mut held = self.book.lock();
         let page = held.get_mut(&(self.lease.batch, self.lease.epoch)).ok_or(NoCall::Never)?;
@@ -189,7 +191,8 @@ pub async fn renew(worker: Arc<Worker>) {
     }
 }
 
-/// Looks whether people have stopped the runs of what is held, in one statement for all of it, and confirms stops. Asks nothing while nothing is held.
+/// Looks whether people have stopped the runs of what is held, in one statement for all of it, and confirms stops. Asks
+/// nothing while nothing is held.
 pub async fn watch_stops(worker: Arc<Worker>) {
     const EVERY: Duration = Duration::from_millis(250);
     loop {

@@ -1,8 +1,9 @@
 //! The worker: leases batches, pays them, records what became of them. It cannot plan.
 //!
-//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges them afterwards,
-//! [`unhinted`] finds work where no hints come; [`leases`] keeps what is held, [`spool`] the answers that are not recorded; [`calls`] is the only place from
-//! which a rail is called; [`sweep`] keeps runs going when nothing else does. [`ports`] is what all this needs of the world.
+//! The way of a batch is in [`batch`]: lease, intent, submit, record. [`reader`] brings hints to it and acknowledges
+//! them afterwards, [`unhinted`] finds work where no hints come; [`leases`] keeps what is held, [`spool`] the answers
+//! that are not recorded; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when
+//! nothing else does. [`ports`] is what all this needs of the world.
 
 pub mod batch;
 mod behind;
@@ -112,7 +113,8 @@ impl Worker {
         }
     }
 
-    /// Keeps the answers that are not recorded, of all pages or of this one, for whoever looks into the folder next. Returns whether they are kept.
+    /// Keeps the answers that are not recorded, of all pages or of this one, for whoever looks into the folder next.
+    /// Returns whether they are kept.
     pub(crate) fn keep_answers(&self, only: Option<PageNo>) -> bool {
         let Some(spool) = self.spool.get() else { return false };
         match self.in_hand.keep(only, spool) {
@@ -255,7 +257,8 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     let saying = tokio::spawn(presence::keep(process.clone(), started_at));
     let taking_over = tokio::spawn(spool::take_over(process.clone()));
 
-    // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is over.
+    // Ends when the shutdown was requested and everything in flight is finished or handed back, or the time for it is
+    // over.
     reader::read(process.clone()).await;
 
     renewing.abort(); // between two renewals, or in one whose task goes on by itself (see `Store`)

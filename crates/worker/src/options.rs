@@ -43,7 +43,8 @@ pub struct Options {
     /// Calls to rails in flight in this process, at most.
     #[arg(long, env = "PAYFLEET_CALLS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub calls: u16,
-    /// How long a lease lasts without renewal; it is renewed four times as often. A killed worker's batches are free after it.
+    /// How long a lease lasts without renewal; it is renewed four times as often. A killed worker's batches are free
+    /// after it.
     #[arg(long, env = "PAYFLEET_LEASE_TTL", default_value = "8s", value_parser = humantime::parse_duration)]
     pub lease_ttl: Duration,
     /// How long one call to a rail may take.
@@ -55,11 +56,13 @@ pub struct Options {
     /// The longest wait after failures.
     #[arg(long, env = "PAYFLEET_BACKOFF_LONGEST", default_value = "60s", value_parser = humantime::parse_duration)]
     pub backoff_longest: Duration,
-    /// How long to finish what is in flight after a signal to end. Keep it five seconds below the grace period of whatever sends the signal.
+    /// How long to finish what is in flight after a signal to end. Keep it five seconds below the grace period of
+    /// whatever sends the signal.
     #[arg(long, env = "PAYFLEET_DRAIN", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain: Duration,
-    /// Connections to Postgres, at most; one more while it sweeps, and one more for moments. By default four more than the batches in flight need, at most 16. Many
-    /// workers open fewer: they share what the server allows, and leave some to others.
+    /// Connections to Postgres, at most; one more while it sweeps, and one more for moments. By default four more than
+    /// the batches in flight need, at most 16. Many workers open fewer: they share what the server allows, and leave
+    /// some to others.
     #[arg(long, env = "PAYFLEET_CONNECTIONS", value_parser = clap::value_parser!(u32).range(2..=1024))]
     pub connections: Option<u32>,
     /// Where /healthz, /readyz and /metrics are served.
@@ -68,10 +71,12 @@ pub struct Options {
     /// The sandbox rail, as http://HOST:PORT. Without it, this worker leaves the sandbox rails to others.
     #[arg(long, env = "PAYFLEET_SANDBOX_URL")]
     pub sandbox_url: Option<String>,
-    /// Offer the rail `null` too, which marks everybody paid and pays nobody; for measuring. Without it, this worker leaves such batches to others.
+    /// Offer the rail `null` too, which marks everybody paid and pays nobody; for measuring. Without it, this worker
+    /// leaves such batches to others.
     #[arg(long, env = "PAYFLEET_NULL_RAIL", value_parser = FalseyValueParser::new())]
     pub null_rail: bool,
-    /// Calls a second that the whole fleet may make on one account of a rail, as RAIL=N; may be repeated, or separated by commas.
+    /// Calls a second that the whole fleet may make on one account of a rail, as RAIL=N; may be repeated, or separated
+    /// by commas.
     #[arg(long, env = "PAYFLEET_RATE_LIMITS", value_delimiter = ',')]
     pub rate_limit: Vec<RateLimit>,
 }

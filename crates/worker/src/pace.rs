@@ -80,7 +80,8 @@ impl Paces {
         set.chain(rail.calls_per_sec).min()
     }
 
-    /// Waits until one call may be made. Asks for a twentieth of a second's calls at a time, so that Redis is not asked for every call.
+    /// Waits until one call may be made. Asks for a twentieth of a second's calls at a time, so that Redis is not asked
+    /// for every call.
     ///
     /// A courtesy, not a guard of money: while Redis cannot be asked, this process goes on with its share of the rate.
     pub(crate) async fn permit(&self, hints: &dyn Hints, clock: &dyn Clock, rail: &'static Rail, account: &str) {

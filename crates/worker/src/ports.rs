@@ -1,5 +1,5 @@
-//! What the work needs of the world, as the steps of the protocol name it. [`Store`] and [`Queue`] are the world; the simulator of the package `tests`
-//! is another one, in which every await is a place for a fault.
+//! What the work needs of the world, as the steps of the protocol name it. [`Store`] and [`Queue`] are the world; the
+//! simulator of the package `tests` is another one, in which every await is a place for a fault.
 
 use std::collections::HashSet;
 use std::ops::Add;
@@ -75,8 +75,9 @@ pub trait Hints: Send + Sync {
     async fn rate_permit(&self, rail: &str, account: &str, calls: u32, per_sec: u32) -> Result<Duration, QueueError>;
 }
 
-/// An instant of a steady clock that goes on whatever stops: the process, the machine, or the machine that this one is a guest of as far as it is told.
-/// Permission to send is measured by nothing else, and `std::time::Instant` is not that: on Linux it stands still while the machine is suspended.
+/// An instant of a steady clock that goes on whatever stops: the process, the machine, or the machine that this one is
+/// a guest of as far as it is told. Permission to send is measured by nothing else, and `std::time::Instant` is not
+/// that: on Linux it stands still while the machine is suspended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     since_boot: Duration,
@@ -102,7 +103,8 @@ impl Add<Duration> for Moment {
 pub trait Clock: Send + Sync {
     /// A steady clock, which goes on while the process is stopped or the machine suspended.
     fn now(&self) -> Moment;
-    /// What the machine's calendar says. Only for instants that others have named: a guest whose host was suspended may not be told of it otherwise.
+    /// What the machine's calendar says. Only for instants that others have named: a guest whose host was suspended may
+    /// not be told of it otherwise.
     fn wall(&self) -> OffsetDateTime;
     /// Waits.
     async fn sleep(&self, wait: Duration);

@@ -1,7 +1,7 @@
 //! Hints in, work out: reads the streams, starts work within the bound, and acknowledges when the work is committed.
 //!
-//! A hint is acknowledged whatever its work came to. Postgres knows what is still to be done, and the sweeper hints at it again; a hint that
-//! was kept until success would only hide the batch from the sweeper.
+//! A hint is acknowledged whatever its work came to. Postgres knows what is still to be done, and the sweeper hints at
+//! it again; a hint that was kept until success would only hide the batch from the sweeper.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::{Process, Worker, unhinted};
 
-/// How long to wait for the read under way once the shutdown was requested. Redis answers after two seconds if there is no hint.
+/// How long to wait for the read under way once the shutdown was requested. Redis answers after two seconds if there is
+/// no hint.
 const LAST_READ: Duration = Duration::from_millis(2_500);
 
 /// Reads until the shutdown is requested, then waits for the work in flight, but not longer than the drain allows.
@@ -136,9 +137,10 @@ impl Worker {
     }
 }
 
-/// Takes over hints of workers that died or hang with them. The lease in Postgres says whether there is work; a hint for a batch that somebody works on
-/// is simply used up. So they are taken over long before a lease ends: Redis gives hints to a stopped process too, through the read that it had begun,
-/// and until somebody takes it over such a hint keeps the sweeper from hinting again.
+/// Takes over hints of workers that died or hang with them. The lease in Postgres says whether there is work; a hint
+/// for a batch that somebody works on is simply used up. So they are taken over long before a lease ends: Redis gives
+/// hints to a stopped process too, through the read that it had begun, and until somebody takes it over such a hint
+/// keeps the sweeper from hinting again.
 async fn claim_forgotten(process: Arc<Process>, places: Arc<Semaphore>, work: TaskTracker) {
     let worker = &process.worker;
     loop {

@@ -1,4 +1,5 @@
-//! Keeps the readiness true to what Postgres and Redis say, beside all work: so a worker whose work stands still says why.
+//! Keeps the readiness true to what Postgres and Redis say, beside all work: so a worker whose work stands still says
+//! why.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// How old what was heard of Postgres may be: whoever does not sweep asks it every two seconds.
 const FRESH: Duration = Duration::from_secs(4);
 
-/// What Postgres answered last, and when. It is asked who sweeps, through every connection in turn: an idle fleet asks nothing else, and one more question
-/// for each worker would be a quarter of what it asks.
+/// What Postgres answered last, and when. It is asked who sweeps, through every connection in turn: an idle fleet asks
+/// nothing else, and one more question for each worker would be a quarter of what it asks.
 pub(crate) struct Heard(Mutex<(Instant, Option<String>)>);
 
 impl Default for Heard {
@@ -71,7 +72,8 @@ pub(crate) async fn keep(process: Arc<Process>) {
 async fn answers(process: &Process) -> Result<Option<String>, String> {
     let postgres = match process.heard.answers() {
         Some(said) => said,
-        // Whoever asks otherwise is busy with something long, or waits in vain. Dropped, the question itself goes on, and ends by itself (see `Store`).
+        // Whoever asks otherwise is busy with something long, or waits in vain. Dropped, the question itself goes on,
+        // and ends by itself (see `Store`).
         None => match tokio::time::timeout(PATIENCE, process.store.answers()).await {
             Ok(answer) => answer.map_err(|error| format!("Postgres: {error}")),
             Err(_) => Err(silent("Postgres")),

@@ -1,8 +1,10 @@
-//! Answers of rails that are not recorded yet, and the file in which they are kept if the worker must end before they are.
+//! Answers of rails that are not recorded yet, and the file in which they are kept if the worker must end before they
+//! are.
 //!
-//! An answer is evidence. While the worker lives it tries again and again to record it; when it has to end and Postgres is away, the answers are written
-//! to a file in the folder for what must outlive a program, and the next worker that is given that folder records them. Recording is idempotent, and of
-//! an answer that is missed the worst is that the rail is asked again. The file has no amount and no destination.
+//! An answer is evidence. While the worker lives it tries again and again to record it; when it has to end and Postgres
+//! is away, the answers are written to a file in the folder for what must outlive a program, and the next worker that
+//! is given that folder records them. Recording is idempotent, and of an answer that is missed the worst is that the
+//! rail is asked again. The file has no amount and no destination.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -99,8 +101,8 @@ impl InHand {
         self.lock().pages.remove(&no.0);
     }
 
-    /// Keeps on disk what would be lost if the process ended now: of all pages, or of this one. Only what is there when this returns counts as kept. Returns of
-    /// how many batches, and where.
+    /// Keeps on disk what would be lost if the process ended now: of all pages, or of this one. Only what is there when
+    /// this returns counts as kept. Returns of how many batches, and where.
     pub(crate) fn keep(&self, only: Option<PageNo>, spool: &Spool) -> io::Result<Option<(usize, PathBuf)>> {
         let is_lost = |(no, page): &(&u64, &Page)| page.kept < page.changes && only.is_none_or(|only| only.0 == **no);
         let lost: Vec<(u64, u64, Kept)> = {
@@ -265,8 +267,8 @@ fn create(path: &Path) -> io::Result<File> {
 /// How often a worker looks whether somebody has left something.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// Records what workers have kept in the folder, this one too, as long as it runs. A file goes when all of it is recorded; with what cannot be recorded it
-/// stays, and that is said.
+/// Records what workers have kept in the folder, this one too, as long as it runs. A file goes when all of it is
+/// recorded; with what cannot be recorded it stays, and that is said.
 pub(crate) async fn take_over(process: Arc<Process>) {
     let Some(spool) = process.worker.spool.get() else { return };
     loop {

@@ -1,5 +1,6 @@
-//! The sweeper: whatever worker holds the lock hints again at batches that are due and not in the stream, lets planned runs begin, and closes runs
-//! with nothing open. So nothing that keeps a run going lives in the coordinator, and a wiped Redis costs a second.
+//! The sweeper: whatever worker holds the lock hints again at batches that are due and not in the stream, lets planned
+//! runs begin, and closes runs with nothing open. So nothing that keeps a run going lives in the coordinator, and a
+//! wiped Redis costs a second.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,16 +12,17 @@ use payfleet_store::{CloseVerdict, StoreError, SweepLock, Sweeper, Watched};
 
 use crate::{Process, Worker};
 
-/// Hints of a rail that wait for a worker, at most and at least. How many there are in between follows from how fast they are read (see [`Window`]).
+/// Hints of a rail that wait for a worker, at most and at least. How many there are in between follows from how fast
+/// they are read (see [`Window`]).
 const WINDOW: std::ops::RangeInclusive<usize> = 16..=1_024;
 
 /// While something is open.
 const BUSY: Duration = Duration::from_millis(200);
 /// While nothing is.
 const IDLE: Duration = Duration::from_secs(1);
-/// Between two tries to become the sweeper. A sweeper that is stopped loses its lock after three seconds (see [`SweepLock`]); with this, and the eight
-/// of a lease, others have a killed worker's batches within fifteen seconds even if the sweeper hangs meanwhile. Most of what an idle fleet asks
-/// Postgres is this question.
+/// Between two tries to become the sweeper. A sweeper that is stopped loses its lock after three seconds (see
+/// [`SweepLock`]); with this, and the eight of a lease, others have a killed worker's batches within fifteen seconds
+/// even if the sweeper hangs meanwhile. Most of what an idle fleet asks Postgres is this question.
 const FOLLOWER: Duration = Duration::from_secs(2);
 
 /// How often each worker asks whether the database is the one that the fleet knows.
@@ -28,7 +30,8 @@ const CHECKED: Duration = Duration::from_secs(15);
 /// The same while it is not.
 const CHECKED_BEHIND: Duration = Duration::from_secs(2);
 
-/// How often the sweeper looks for leases and waits that count for longer than they were meant to; a new one begins with it.
+/// How often the sweeper looks for leases and waits that count for longer than they were meant to; a new one begins
+/// with it.
 const SHORTENED: Duration = Duration::from_secs(5);
 
 /// How often the sweeper asks whether work waits that nobody was hinted at; as often as the others.
@@ -66,7 +69,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             tracing::debug!(%error, "nobody can be asked who sweeps");
             None
         });
-        // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that it was recovered.
+        // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that
+        // it was recovered.
         let every = if worker.behind.why().is_some() { CHECKED_BEHIND } else { CHECKED };
         if lock.is_some() && !swept {
             checked = Turn::default();
@@ -98,7 +102,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                 Err(error) => tracing::warn!(%error, "whether leases count for too long is not known"),
             }
         }
-        // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps tells.
+        // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps
+        // tells.
         if may_wait && looked_late.take(LOOKED_LATE) {
             match process.store.work_is_late(worker.registry.names()).await {
                 Ok(true) => worker.work_is_late.notify_one(),
@@ -146,9 +151,10 @@ impl Turn {
     }
 }
 
-/// How many hints of a rail should wait for a worker: twice as many as were read since the last sweep. A fast rail never runs dry between two
-/// sweeps, and behind a slow one no long line forms in which a run that comes later would have to wait. Hints that were read do not count: they are
-/// work in hand, and workers with places to spare would get none.
+/// How many hints of a rail should wait for a worker: twice as many as were read since the last sweep. A fast rail
+/// never runs dry between two sweeps, and behind a slow one no long line forms in which a run that comes later would
+/// have to wait. Hints that were read do not count: they are work in hand, and workers with places to spare would get
+/// none.
 #[derive(Debug, Default)]
 pub struct Window {
     hinted: usize,

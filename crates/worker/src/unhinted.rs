@@ -1,5 +1,5 @@
-//! Work without hints: Redis is away, full, a replica that takes no writes, or whatever else. A hint is a convenience; the lease alone says who works on a
-//! batch, and Postgres knows what is due.
+//! Work without hints: Redis is away, full, a replica that takes no writes, or whatever else. A hint is a convenience;
+//! the lease alone says who works on a batch, and Postgres knows what is due.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
@@ -54,8 +54,8 @@ pub(crate) async fn work(process: Arc<Process>, places: Arc<Semaphore>, tracker:
     }
 }
 
-/// What is due and not in hand here, in an order of our own: others look at the same, and in each other's way they would each find little. Takes note of how
-/// many they are.
+/// What is due and not in hand here, in an order of our own: others look at the same, and in each other's way they
+/// would each find little. Takes note of how many they are.
 async fn due(process: &Process) -> Result<Vec<(&'static str, BatchId)>, StoreError> {
     let worker = &process.worker;
     let open = worker.record.rails_open().await?;

@@ -1,4 +1,5 @@
-//! A machine that is suspended between two calls of one batch: what the steps of the work make of it, with clocks that go on or stand still.
+//! A machine that is suspended between two calls of one batch: what the steps of the work make of it, with clocks that
+//! go on or stand still.
 
 #![allow(clippy::unwrap_used)]
 

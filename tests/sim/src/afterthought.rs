@@ -1,4 +1,5 @@
-//! Rails that go on after their first answer. Of the payouts that they mistreat the judge asks only that nobody calls their runs reconciled.
+//! Rails that go on after their first answer. Of the payouts that they mistreat the judge asks only that nobody calls
+//! their runs reconciled.
 
 use payfleet_domain::{Movement, Outcome, PayoutId, Rail, RefusalCode};
 use payfleet_rails::Instruction;

@@ -1,5 +1,5 @@
-//! A system of record as the simulator drives it: one whole operation at a time, at a time of the simulator's choosing. Two kinds: [`crate::memory`],
-//! and the real store over a real Postgres, [`crate::postgres`].
+//! A system of record as the simulator drives it: one whole operation at a time, at a time of the simulator's choosing.
+//! Two kinds: [`crate::memory`], and the real store over a real Postgres, [`crate::postgres`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -63,7 +63,8 @@ pub struct PayoutEnd {
     pub carried_minor: i64,
     pub state: PayoutState,
     pub reference: Option<String>,
-    /// Kind (0 reserve, 2 settle, 3 release, 4 return), amount, and the ordinal of the run that counts what became due again.
+    /// Kind (0 reserve, 2 settle, 3 release, 4 return), amount, and the ordinal of the run that counts what became due
+    /// again.
     pub transfers: Vec<(u8, i64, Option<i32>)>,
 }
 
@@ -150,7 +151,8 @@ pub trait Backend: Send {
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
     fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
 
-    /// Begins with the next part of an account's statement, and says from when on it is wanted; `None` while another one reads it.
+    /// Begins with the next part of an account's statement, and says from when on it is wanted; `None` while another
+    /// one reads it.
     fn account_open(&mut self, account: &StatementAccount) -> Result<Option<Opened>, StoreError>;
     /// Takes in the part, with its end mark if it has one.
     fn account_take(

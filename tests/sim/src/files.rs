@@ -1,5 +1,5 @@
-//! Statement files that people hand in: some part of what the rail's own statement says, whole or cut, once or again, and sometimes with a return that
-//! the rail knows nothing of.
+//! Statement files that people hand in: some part of what the rail's own statement says, whole or cut, once or again,
+//! and sometimes with a return that the rail knows nothing of.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,8 @@ pub struct Files {
 }
 
 impl World {
-    /// Somebody hands in a file, or confirms what one tells. Returns whether there was anything to hand in or to confirm.
+    /// Somebody hands in a file, or confirms what one tells. Returns whether there was anything to hand in or to
+    /// confirm.
     pub fn file(&self, act: Fault) -> bool {
         if act == Fault::ReturnConfirmed {
             return self.confirm_one();

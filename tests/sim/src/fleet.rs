@@ -1,4 +1,5 @@
-//! The programs of the fleet as processes of the simulator: the same decisions, with the loops around them that a process has.
+//! The programs of the fleet as processes of the simulator: the same decisions, with the loops around them that a
+//! process has.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

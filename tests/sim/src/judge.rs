@@ -1,4 +1,5 @@
-//! The judge: plan, record and the rail's own journal against the invariants of `domain`, which are the reconciler's too.
+//! The judge: plan, record and the rail's own journal against the invariants of `domain`, which are the reconciler's
+//! too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,7 +93,8 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
     }
 }
 
-/// What the rail really did, against what was planned and recorded. This is the oracle: nothing that our record says is believed.
+/// What the rail really did, against what was planned and recorded. This is the oracle: nothing that our record says is
+/// believed.
 ///
 /// What a rail did that its class denies must be said: the run is not called reconciled.
 pub fn journal(scenario: &Scenario, ended: &Ended, rails: &Rails, wrong: &mut Vec<String>) {

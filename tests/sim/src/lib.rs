@@ -1,8 +1,10 @@
-//! The simulator: the decisions of coordinator, worker, sweeper and reconciler, as they are shipped, against a system of record, a queue, rails and a
-//! clock that are a seeded scheduler's. Every await is a place to crash, pause, lose, double, reorder, or to time out after the deed.
+//! The simulator: the decisions of coordinator, worker, sweeper and reconciler, as they are shipped, against a system
+//! of record, a queue, rails and a clock that are a seeded scheduler's. Every await is a place to crash, pause, lose,
+//! double, reorder, or to time out after the deed.
 //!
-//! A seed draws a scenario, a profile of faults and every event. After a phase of faults comes peace, in which everything must end within a bounded
-//! time; then the rails' own journal is held against the plan. One seed is one story, told again exactly by the same seed.
+//! A seed draws a scenario, a profile of faults and every event. After a phase of faults comes peace, in which
+//! everything must end within a bounded time; then the rails' own journal is held against the plan. One seed is one
+//! story, told again exactly by the same seed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness that cannot go on should stop there and say where
 

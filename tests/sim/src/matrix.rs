@@ -1,5 +1,5 @@
-//! The fault matrix: every step of the protocol under every fault. A cell is hit when the fault strikes at that step, right before or right after it was
-//! done.
+//! The fault matrix: every step of the protocol under every fault. A cell is hit when the fault strikes at that step,
+//! right before or right after it was done.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +27,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether thousands of seeds bring the two together. A fault has struck already where something is taken back, and what people and rails do rarely comes
-    /// at just that moment too.
+    /// Whether thousands of seeds bring the two together. A fault has struck already where something is taken back, and
+    /// what people and rails do rarely comes at just that moment too.
     fn meets(self, fault: Fault) -> bool {
         self != Step::Withdraw || !(fault.is_an_act() || fault.is_an_afterthought())
     }

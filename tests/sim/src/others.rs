@@ -1,4 +1,5 @@
-//! Who else acts on the books while the fleet works: operators, at any moment of anybody's steps, and by commands of their own.
+//! Who else acts on the books while the fleet works: operators, at any moment of anybody's steps, and by commands of
+//! their own.
 
 use payfleet_domain::RunId;
 

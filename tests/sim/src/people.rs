@@ -1,4 +1,5 @@
-//! People who decide about what is held in doubt: early, late, twice, against each other, with and without looking at the rail.
+//! People who decide about what is held in doubt: early, late, twice, against each other, with and without looking at
+//! the rail.
 
 use std::collections::BTreeMap;
 
@@ -149,7 +150,8 @@ impl World {
     }
 }
 
-/// Starts somebody who acts on single payouts, payees and holds now and then until there is peace, where there are people in this seed at all.
+/// Starts somebody who acts on single payouts, payees and holds now and then until there is peace, where there are
+/// people in this seed at all.
 pub fn clerk(world: &World) -> ProcessId {
     let process = world.scheduler.process("clerk");
     let Profile { acts, decisions, .. } = world.profile();

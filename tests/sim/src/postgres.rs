@@ -1,5 +1,5 @@
-//! The real store over a real Postgres, one whole operation at a time. Its clock is the simulator's: a schema in front of `pg_catalog` has a
-//! `clock_timestamp()` and a `now()` that read a row.
+//! The real store over a real Postgres, one whole operation at a time. Its clock is the simulator's: a schema in front
+//! of `pg_catalog` has a `clock_timestamp()` and a `now()` that read a row.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

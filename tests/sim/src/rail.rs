@@ -94,8 +94,9 @@ impl Rails {
     fn execute(&mut self, scheduler: &Scheduler, world: &World, request: &Request) -> Answer {
         let now = scheduler.now();
         let rail = request.rail;
-        // The assumption of every class: a request leaves and arrives within its lifetime or never, also if its process was stopped on the way. A rail
-        // without keys enforces it below, by its own clock; for the others it is what connections and time-outs make true.
+        // The assumption of every class: a request leaves and arrives within its lifetime or never, also if its process
+        // was stopped on the way. A rail without keys enforces it below, by its own clock; for the others it is what
+        // connections and time-outs make true.
         if now > request.begun + rail.request_lifetime && rail.class != RailClass::Lookup {
             return Answer::All(Outcome::Unknown);
         }

@@ -1,7 +1,8 @@
-//! One seed, one order of events: an executor with virtual time, in which processes can be stopped, continued and killed between any two polls.
+//! One seed, one order of events: an executor with virtual time, in which processes can be stopped, continued and
+//! killed between any two polls.
 //!
-//! Nothing here runs in parallel and nothing waits: when no task can go on, the clock jumps to the next timer. Which of several tasks that can go
-//! on does so is drawn from the seed.
+//! Nothing here runs in parallel and nothing waits: when no task can go on, the clock jumps to the next timer. Which of
+//! several tasks that can go on does so is drawn from the seed.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -217,8 +218,8 @@ impl Scheduler {
         std::future::pending::<()>().await;
     }
 
-    /// Runs until `done` says so (asked whenever the clock moves), or until the clock reaches `limit`. Returns whether it was done. A world that goes round in
-    /// circles is given up too.
+    /// Runs until `done` says so (asked whenever the clock moves), or until the clock reaches `limit`. Returns whether
+    /// it was done. A world that goes round in circles is given up too.
     pub fn run(&self, tasks: &mut Tasks, limit: Duration, mut done: impl FnMut(&Scheduler) -> bool) -> bool {
         for _ in 0..EVENTS_MAX {
             tasks.admit(self);

@@ -15,7 +15,8 @@ use crate::people;
 use crate::scheduler::{ProcessId, Scheduler, Tasks};
 use crate::world::{Profile, World};
 
-/// In peace everything ends within this time. The longest waits are those for a request of a rail without keys to die, and for a clock that was put back.
+/// In peace everything ends within this time. The longest waits are those for a request of a rail without keys to die,
+/// and for a clock that was put back.
 const PEACE: Duration = Duration::from_secs(400);
 
 /// So many days may lie between two runs.
@@ -99,7 +100,8 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
     }
     let ended_at = scheduler.now();
 
-    // Requests that still travel arrive; nobody works any more. Then one last comparison records what came back meanwhile.
+    // Requests that still travel arrive; nobody works any more. Then one last comparison records what came back
+    // meanwhile.
     let runs = has_ended.lock().unwrap().take().unwrap_or_default();
     scheduler.kill(fate);
     world.afterwards();
@@ -140,7 +142,8 @@ pub fn tell(seed: u64, matrix: Arc<Matrix>, scenario: &Scenario, backend: Box<dy
     }
 }
 
-/// Fate: starts what has to run, takes the place of cron, of the supervisor and of the operator, and says when everything has ended.
+/// Fate: starts what has to run, takes the place of cron, of the supervisor and of the operator, and says when
+/// everything has ended.
 async fn direct(world: World, scenario: Scenario, peace_at: Duration, has_ended: Arc<Mutex<Option<Vec<RunId>>>>) {
     let scheduler = world.scheduler.clone();
     let count = 2 + scheduler.below(2) as usize;

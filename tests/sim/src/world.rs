@@ -24,7 +24,8 @@ pub const LEASE_TTL: Duration = Duration::from_secs(2);
 const ACT_RATE: u64 = 24;
 const ACTS_MAX: u64 = 8;
 
-/// The same of what people say about holds, and of files. There are few holds and few returns, so whoever decides looks often.
+/// The same of what people say about holds, and of files. There are few holds and few returns, so whoever decides looks
+/// often.
 const DECIDE_RATE: u64 = 160;
 const DECISIONS_MAX: u64 = 12;
 const FILES_MAX: u64 = 8;
@@ -216,7 +217,8 @@ impl World {
         trouble.partitions.clear();
         trouble.weather = None;
         trouble.lag = None;
-        // Set right, which is one step more. A clock that stays behind that of a rail without keys makes every request too late for it.
+        // Set right, which is one step more. A clock that stays behind that of a rail without keys makes every request
+        // too late for it.
         trouble.database_ahead = 0;
         drop(trouble);
         self.scheduler.continue_all();
@@ -242,9 +244,9 @@ impl World {
         trouble.has_lagged = true;
     }
 
-    /// Whether a run may be called discrepant for a while although it is not: when a rail did what its class denies; or when its statement lagged, and
-    /// the database's clock was set forward between a payment and the statement, which then seems to reach past it; or when a file tells what the rail's
-    /// own statement does not, or not yet.
+    /// Whether a run may be called discrepant for a while although it is not: when a rail did what its class denies; or
+    /// when its statement lagged, and the database's clock was set forward between a payment and the statement, which
+    /// then seems to reach past it; or when a file tells what the rail's own statement does not, or not yet.
     pub fn may_seem_discrepant(&self) -> bool {
         self.rails().has_misbehaved() || self.trouble().has_lagged || self.trouble().files.count > 0
     }

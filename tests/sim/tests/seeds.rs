@@ -1,7 +1,8 @@
 //! The seeds: kept ones and fresh ones, in memory and over Postgres.
 //!
-//! `PAYFLEET_SIM_SEEDS` (20,000) and `PAYFLEET_SIM_POSTGRES_SEEDS` (60) say how many; `PAYFLEET_SIM_FROM` is the first of them, and is drawn if it is
-//! not given. A seed that fails is told as a story; told again with `PAYFLEET_SIM_FROM=<seed> PAYFLEET_SIM_SEEDS=1`, it is the same one.
+//! `PAYFLEET_SIM_SEEDS` (20,000) and `PAYFLEET_SIM_POSTGRES_SEEDS` (60) say how many; `PAYFLEET_SIM_FROM` is the first
+//! of them, and is drawn if it is not given. A seed that fails is told as a story; told again with
+//! `PAYFLEET_SIM_FROM=<seed> PAYFLEET_SIM_SEEDS=1`, it is the same one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -150,7 +151,8 @@ fn ends(story: &Story) -> Vec<(PayoutState, i64, Option<String>)> {
     story.ended.payouts.iter().map(|payout| (payout.state, payout.amount_minor, payout.reference.clone())).collect()
 }
 
-/// Where two stories part. Runs have other numbers in a database that has seen other seeds; the place of a payout is the same.
+/// Where two stories part. Runs have other numbers in a database that has seen other seeds; the place of a payout is
+/// the same.
 fn difference(memory: &str, real: &str) -> String {
     let place = |word: &str| match word.parse::<i64>() {
         Ok(number) if number >= 1 << 32 => format!("#{}", number & 0xffff_ffff),

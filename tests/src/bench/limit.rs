@@ -1,5 +1,5 @@
-//! What everything is measured against: the same rows by plain SQL (the limit), and the rows of a lean schema (the reference). Both time
-//! themselves by the database's clock, so that starting psql costs them nothing.
+//! What everything is measured against: the same rows by plain SQL (the limit), and the rows of a lean schema (the
+//! reference). Both time themselves by the database's clock, so that starting psql costs them nothing.
 
 use serde::Serialize;
 use sqlx::Row;

@@ -1,6 +1,8 @@
-//! How fast the fleet is, and how small, measured against what Postgres can do at best with the same rows: real programs and servers, as shipped.
+//! How fast the fleet is, and how small, measured against what Postgres can do at best with the same rows: real
+//! programs and servers, as shipped.
 //!
-//! [`limit`] holds what it is measured against, [`run`] a run of the fleet watched from outside, [`cases`] what is measured, [`report`] the tables.
+//! [`limit`] holds what it is measured against, [`run`] a run of the fleet watched from outside, [`cases`] what is
+//! measured, [`report`] the tables.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -118,7 +118,8 @@ pub async fn watch(site: &Site, name: &str, mut command: Command) -> Watched {
     Watched { secs, used }
 }
 
-/// Triggers the run of this data and watches it to its end. `meanwhile` is called again and again, and may do to the workers what it likes.
+/// Triggers the run of this data and watches it to its end. `meanwhile` is called again and again, and may do to the
+/// workers what it likes.
 pub async fn take(
     site: &Site,
     data: &Data,

@@ -81,7 +81,8 @@ impl Site {
         output("the coordinator", command).await
     }
 
-    /// A session of the bench's own in a database. It stays, so that what it asks is not counted when counting begins later.
+    /// A session of the bench's own in a database. It stays, so that what it asks is not counted when counting begins
+    /// later.
     pub async fn open(&self, database: &str) -> PgPool {
         let options = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
         options.connect(&self.postgres.url(database)).await.expect("the database answers")

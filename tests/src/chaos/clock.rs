@@ -1,4 +1,5 @@
-//! The database's clock, as the programs see it: functions that stand before those of the system on their search path and add what one row says.
+//! The database's clock, as the programs see it: functions that stand before those of the system on their search path
+//! and add what one row says.
 
 use std::net::SocketAddr;
 use std::time::Duration;

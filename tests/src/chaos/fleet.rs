@@ -32,8 +32,8 @@ pub struct Slot {
 
 fn start(world: &World) -> Slot {
     let admin = format!("127.0.0.1:{}", free_port());
-    // Short waits after failures, so that there is much to disturb. As many calls at once as are usual: with fewer, the batches of a killed worker wait for a
-    // place, and what is measured is the backlog and not the takeover.
+    // Short waits after failures, so that there is much to disturb. As many calls at once as are usual: with fewer, the
+    // batches of a killed worker wait for a place, and what is measured is the backlog and not the takeover.
     let arguments = ["--backoff-first", "100ms", "--backoff-longest", "2s", "--admin-listen", &admin];
     Slot { process: world.start_program("payfleet-worker", &arguments), started: Instant::now(), stopped: false }
 }
@@ -50,7 +50,8 @@ fn replace(world: &World, generator: &mut Pcg64) -> Option<Process> {
     let running = workers.iter_mut().enumerate().filter(|(_, slot)| !slot.stopped);
     let mut running: Vec<(Instant, usize)> =
         running.filter_map(|(n, slot)| slot.process.ended().is_none().then_some((slot.started, n))).collect();
-    // Those that have come to work, if there are any: on a slow machine kills would else strike none but those that start.
+    // Those that have come to work, if there are any: on a slow machine kills would else strike none but those that
+    // start.
     running.sort();
     running.truncate(running.len().div_ceil(2));
     let (_, chosen) = *running.get(generator.random_range(0..running.len().max(1)))?;

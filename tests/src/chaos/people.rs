@@ -163,7 +163,8 @@ async fn contradict(world: &World, people: &People, held: &Held, generator: &mut
     }
 }
 
-/// One that was paid: the journal has it, and the statement, which will confirm it, is not read yet. Of many, or there would be none at the moment.
+/// One that was paid: the journal has it, and the statement, which will confirm it, is not read yet. Of many, or there
+/// would be none at the moment.
 async fn paid(world: &World, people: &People, generator: &mut Pcg64) {
     let all = sqlx::query_as::<_, Held>(held_sql!()).fetch_all(&world.database).await.unwrap_or_default();
     let all: HashSet<i64> = all.into_iter().map(|held| held.payout).collect();
@@ -215,7 +216,8 @@ async fn give_up(world: &World, held: &Held) -> Vec<i64> {
     };
     world.deeds.give_up(payouts.iter().copied());
     let ends = sqlx::query(
-        // When it was opened stays: the fleet knows its last attempts by that, and would take this for a database that lost them.
+        // When it was opened stays: the fleet knows its last attempts by that, and would take this for a database that
+        // lost them.
         "UPDATE attempt SET may_arrive_until = greatest(clock_timestamp(), opened_at + interval '1 millisecond')
           WHERE batch_id = $1 AND may_arrive_until > clock_timestamp()",
     );

@@ -44,7 +44,8 @@ impl Outages {
     }
 }
 
-/// Starts a stop-watch for what a worker had at its kill, a moment ago. Does nothing if Postgres does not say what that was.
+/// Starts a stop-watch for what a worker had at its kill, a moment ago. Does nothing if Postgres does not say what that
+/// was.
 pub async fn after_kill(world: &Arc<World>, process: u32) {
     let killed = Instant::now();
     let rows = sqlx::query(
@@ -93,7 +94,8 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
     world.watches.lock().unwrap_or_else(PoisonError::into_inner).spawn(watch);
 }
 
-/// FLUSHALL, and the time until a worker has leased something that it was hinted at afterwards. To be called while nobody kills or pauses.
+/// FLUSHALL, and the time until a worker has leased something that it was hinted at afterwards. To be called while
+/// nobody kills or pauses.
 pub async fn flush(world: &World, redis: &Redis) {
     let due = "SELECT EXISTS (SELECT FROM batch b JOIN run r ON r.id = b.run_id
                 WHERE b.state IN ('ready', 'sending') AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()

@@ -201,8 +201,8 @@ impl Report {
         if payouts == 0 || paid == 0 {
             broken.push("nothing was paid".to_owned());
         }
-        // How fast is told in the table, and depends on the machine: a lease of 8 s, 2 s to become the sweeper and 3 s until a dead one is known, at most, on
-        // one that is quick. This is for what does not come back by itself.
+        // How fast is told in the table, and depends on the machine: a lease of 8 s, 2 s to become the sweeper and 3 s
+        // until a dead one is known, at most, on one that is quick. This is for what does not come back by itself.
         for (what, slowest, never) in [("a kill", self.after_kill(), 40), ("FLUSHALL", self.after_flush(), 20)] {
             if slowest.of_undisturbed > Duration::from_secs(never) {
                 broken.push(format!("recovered from {what} only after {:.1?}", slowest.of_undisturbed));

@@ -1,6 +1,8 @@
-//! What befalls the servers and the ways to them. One thing at a time befalls Postgres and Redis, another at the same time the rail.
+//! What befalls the servers and the ways to them. One thing at a time befalls Postgres and Redis, another at the same
+//! time the rail.
 //!
-//! Of each minute, the first part is left to kills and stopped workers, so that there are recoveries that nothing else disturbs.
+//! Of each minute, the first part is left to kills and stopped workers, so that there are recoveries that nothing else
+//! disturbs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +27,8 @@ const BAG: Duration = Duration::from_secs(200);
 const MARGIN: Duration = Duration::from_secs(6);
 /// At the end the rail does nothing but execute files late.
 const LATE_FILES_LAST: Duration = Duration::from_secs(20);
-/// How wrong the database's clock may become, about. What was perhaps sent by a clock that was ahead counts as alive until the true time is there, so this
-/// is also how long that may wait after it was set right.
+/// How wrong the database's clock may become, about. What was perhaps sent by a clock that was ahead counts as alive
+/// until the true time is there, so this is also how long that may wait after it was set right.
 const CLOCK_AHEAD_MS: i64 = 30_000;
 /// Less than a request of any rail lives, or none would arrive in time.
 const CLOCK_BEHIND_MS: i64 = 2_500;
@@ -169,7 +171,8 @@ pub async fn rail(world: Arc<World>, mut rail: Rail, mut generator: Pcg64, ends:
     bag.extend(LINKS.into_iter().map(|weather| (Blow::RailLink(weather), 2)));
     let blows = filled(ends - begins, &bag, &mut generator);
     let mut misbehaviour = MISBEHAVIOUR.iter().cycle();
-    // A rail that hangs keeps the places of all workers taken, so its bad times are outages too; they end with the storm of each minute.
+    // A rail that hangs keeps the places of all workers taken, so its bad times are outages too; they end with the
+    // storm of each minute.
     let mut bad_times: Option<(usize, u64)> = None;
     for (moment, blow) in moments(begins, ends - LATE_FILES_LAST, QUIET, blows.len()).into_iter().zip(blows) {
         let minute = (moment - begins).as_secs() / MINUTE.as_secs();
@@ -285,7 +288,8 @@ async fn step(world: &World, data: &mut Data, by_ms: i64, fault: Fault) {
     }
 }
 
-/// The replica hears nothing of the last moments; then the master dies and the replica is the master. The old one comes back as its replica.
+/// The replica hears nothing of the last moments; then the master dies and the replica is the master. The old one comes
+/// back as its replica.
 async fn failover(world: &World, data: &mut Data, generator: &mut Pcg64) {
     data.redis[1].replicate(None).await;
     between(generator, 300, 1_500).await;

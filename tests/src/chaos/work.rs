@@ -1,4 +1,5 @@
-//! What there is to do while it storms: tenants over all classes of rails, run after run, and reconcilers that look now and then.
+//! What there is to do while it storms: tenants over all classes of rails, run after run, and reconcilers that look now
+//! and then.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

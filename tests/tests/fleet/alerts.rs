@@ -1,5 +1,6 @@
-//! A real Prometheus with the rules of deploy/ over real programs: what goes away is told by its alert, and the alert ends when it is back. The waits of the
-//! rules are made seconds; what they do over minutes is tried over recorded series (deploy/alerts.test.yml).
+//! A real Prometheus with the rules of deploy/ over real programs: what goes away is told by its alert, and the alert
+//! ends when it is back. The waits of the rules are made seconds; what they do over minutes is tried over recorded
+//! series (deploy/alerts.test.yml).
 
 use std::collections::BTreeSet;
 use std::process::Command;

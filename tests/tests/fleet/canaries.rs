@@ -1,5 +1,5 @@
-//! What must not be seen where it is not asked for: secrets, names and addresses of payees, and amounts. Not in logs, not in metrics, not in the list of
-//! processes, and not in Redis.
+//! What must not be seen where it is not asked for: secrets, names and addresses of payees, and amounts. Not in logs,
+//! not in metrics, not in the list of processes, and not in Redis.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use rustix::process::Signal;
 
 const LONG: Duration = Duration::from_secs(90);
 const PAYEES: usize = 60;
-/// Each stands for a kind: passwords of both servers, a rail's credential, a name, an address, an amount in units and in minor units.
+/// Each stands for a kind: passwords of both servers, a rail's credential, a name, an address, an amount in units and
+/// in minor units.
 const CANARIES: [&str; 7] =
     ["canary-password", "canary-lock", "canary-credential", "Nightingale", "canary-address", "31415.92", "3141592"];
 

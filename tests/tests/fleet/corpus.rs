@@ -1,4 +1,5 @@
-//! The inputs that are kept for the fuzz targets, each tried by the stable toolchain too: what once broke something never does so again.
+//! The inputs that are kept for the fuzz targets, each tried by the stable toolchain too: what once broke something
+//! never does so again.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Disks that are full or take no writes: of Redis, of the folder that outlives a worker, and of the log. Postgres' own is one of the rows of the chaos.
+//! Disks that are full or take no writes: of Redis, of the folder that outlives a worker, and of the log. Postgres' own
+//! is one of the rows of the chaos.
 
 use std::time::Duration;
 

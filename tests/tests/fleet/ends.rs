@@ -1,4 +1,5 @@
-//! A worker that is asked to end does, whoever asks and whatever is away, and loses no answer. The judge is the sandbox's journal.
+//! A worker that is asked to end does, whoever asks and whatever is away, and loses no answer. The judge is the
+//! sandbox's journal.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,8 @@ async fn a_worker_whose_log_nobody_reads_pays_and_ends_when_it_is_told_to() {
     fleet.assert_reconciled(run).await;
 }
 
-/// Over a rail that can neither be asked nor called again: an answer that is lost is a payout that two people must decide about.
+/// Over a rail that can neither be asked nor called again: an answer that is lost is a payout that two people must
+/// decide about.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_cannot_be_recorded_at_the_end_are_recorded_by_the_next_worker() {
     let options =

@@ -1,5 +1,5 @@
-//! Whole fleets: the real programs over servers of their own, each file about one kind of weather; and, beside them, what bytes and the map of the crates may be.
-//! One program: each would link the same crates again.
+//! Whole fleets: the real programs over servers of their own, each file about one kind of weather; and, beside them,
+//! what bytes and the map of the crates may be. One program: each would link the same crates again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

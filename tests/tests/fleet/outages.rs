@@ -123,7 +123,8 @@ async fn programs_tell_by_metrics_who_is_away() {
     tells(&fleet, watch, &up).await;
 }
 
-/// Redis only wakes: whatever becomes of it, the fleet goes on from Postgres, and so does a worker that starts without it.
+/// Redis only wakes: whatever becomes of it, the fleet goes on from Postgres, and so does a worker that starts without
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_the_fleet_goes_on_from_postgres() {
     let options = FleetOptions { batch_size: 5, ..FleetOptions::default() };

@@ -1,4 +1,5 @@
-//! Servers that fall silent: no packet arrives, none is refused, and nobody is told. The judge is the sandbox's journal.
+//! Servers that fall silent: no packet arrives, none is refused, and nobody is told. The judge is the sandbox's
+//! journal.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -113,7 +114,8 @@ async fn without_an_answer_of_the_rail_a_worker_stops_when_it_is_told_to() {
     middle.stops_and_others_go_on().await;
 }
 
-/// The primary falls silent, the name leads to its standby, and that is promoted a while later. The standby has all that was confirmed.
+/// The primary falls silent, the name leads to its standby, and that is promoted a while later. The standby has all
+/// that was confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_to_a_standby_loses_no_answer_and_pays_nobody_twice() {
     // Of this rail an answer that is lost is a payout that two people must decide about.

@@ -1,5 +1,5 @@
-//! A pooler between the programs and Postgres: in session mode it is welcome, in transaction mode it is refused, since locks and settings of a session would
-//! be others' there.
+//! A pooler between the programs and Postgres: in session mode it is welcome, in transaction mode it is refused, since
+//! locks and settings of a session would be others' there.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

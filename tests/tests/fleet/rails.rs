@@ -1,4 +1,5 @@
-//! Rails of all four classes that misbehave: nobody is paid twice, nobody is left out, and what cannot be known is held.
+//! Rails of all four classes that misbehave: nobody is paid twice, nobody is left out, and what cannot be known is
+//! held.
 
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ async fn class_n_pays_nobody_twice_and_holds_what_cannot_be_known() {
     assert!(!verdict.unpaid.is_empty() && verdict.paid_once + verdict.unpaid.len() == 2_000, "{verdict:?}");
     assert_eq!(fleet.state(run).await, "reconciled");
 
-    // Two people find out that one of the others was never paid; its money is due again, and everything still adds up. Not before its request is dead.
+    // Two people find out that one of the others was never paid; its money is due again, and everything still adds up.
+    // Not before its request is dead.
     let payout = verdict.unpaid[0].0;
     let held = payout.to_string();
     let people = fleet.approvers();

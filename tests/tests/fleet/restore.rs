@@ -1,5 +1,5 @@
-//! A database that does not know what was sent: restored from a backup that was made when the runs were planned, after they were paid. The short form of
-//! `scripts/drill restore`.
+//! A database that does not know what was sent: restored from a backup that was made when the runs were planned, after
+//! they were paid. The short form of `scripts/drill restore`.
 use std::time::Duration;
 
 use payfleet_tests::{Fleet, FleetOptions, Worker, wait_for};
@@ -90,7 +90,8 @@ async fn refused_and_recovered(rail: &'static str) {
     fleet.assert_reconciled(run).await;
 }
 
-/// The same while two workers live, half of the people are paid, and calls are under way: as when a standby is promoted without the last writes.
+/// The same while two workers live, half of the people are paid, and calls are under way: as when a standby is promoted
+/// without the last writes.
 #[tokio::test]
 async fn workers_that_live_send_nothing_more_into_a_database_that_lost_their_intents() {
     let mut fleet = Fleet::with_payouts(over("sandbox-lookup"), PEOPLE).await;
@@ -114,7 +115,8 @@ async fn workers_that_live_send_nothing_more_into_a_database_that_lost_their_int
     assert_eq!(verdict.paid_once, verdict.planned, "what can be looked up needs no people: {verdict:?}");
 }
 
-/// The backup is older than the run that was paid: its payments have keys that no run knows, and whoever got one is not paid by the next plan.
+/// The backup is older than the run that was paid: its payments have keys that no run knows, and whoever got one is not
+/// paid by the next plan.
 #[tokio::test]
 async fn payments_of_a_run_that_was_lost_hold_whoever_got_them() {
     let mut fleet = Fleet::with_payouts(over("sandbox-lookup"), PEOPLE).await;
@@ -153,8 +155,9 @@ async fn who_restores_a_database_says_so_if_nobody_remembers() {
     fleet.assert_paid_exactly_once().await;
 }
 
-/// The same backup once more, after the fleet had gone on from it: what was sent in between is remembered outside, of a time that this database has never
-/// heard of. One recovery is enough, also if a person says it before any program finds out.
+/// The same backup once more, after the fleet had gone on from it: what was sent in between is remembered outside, of a
+/// time that this database has never heard of. One recovery is enough, also if a person says it before any program
+/// finds out.
 #[tokio::test]
 async fn the_same_backup_restored_twice_is_recovered_once_each_time() {
     let (mut fleet, run) = restored("sandbox-lookup").await;

@@ -1,4 +1,5 @@
-//! Roles and passwords that change while a run is paid, in the wrong order: first the old one is taken away, then the new one is handed out.
+//! Roles and passwords that change while a run is paid, in the wrong order: first the old one is taken away, then the
+//! new one is handed out.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Runs: one for each trigger however often it fires, tenants apart, the real data to the cent, and a stream with something strange in it.
+//! Runs: one for each trigger however often it fires, tenants apart, the real data to the cent, and a stream with
+//! something strange in it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -91,8 +92,9 @@ async fn a_small_run_does_not_wait_for_a_large_one() {
     fleet.assert_paid_exactly_once().await;
 }
 
-/// They are work in hand, not work that waits: with them counted, a worker with forty places got sixteen batches. Lease and call are long, so that no
-/// hint is used up meanwhile by being taken over (after a quarter of a lease), or by a call that is given up.
+/// They are work in hand, not work that waits: with them counted, a worker with forty places got sixteen batches. Lease
+/// and call are long, so that no hint is used up meanwhile by being taken over (after a quarter of a lease), or by a
+/// call that is given up.
 #[tokio::test]
 async fn hints_in_hand_keep_nobody_from_work() {
     let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 5, ..FleetOptions::default() }, 200).await;

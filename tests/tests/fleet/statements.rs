@@ -1,4 +1,5 @@
-//! What rails and files say after the first answer, and after the verdict: the programs as people call them, and the sandbox's journal as the judge.
+//! What rails and files say after the first answer, and after the verdict: the programs as people call them, and the
+//! sandbox's journal as the judge.
 use std::time::Duration;
 
 use payfleet_tests::{Fleet, FleetOptions, Worker};
@@ -61,8 +62,8 @@ async fn payout(fleet: &Fleet, run: i64, affiliate: &str) -> (i64, String) {
     sqlx::query_as(sql).bind(run).bind(affiliate).fetch_one(&fleet.database).await.unwrap()
 }
 
-/// Money comes back under a name of its own, as banks and PayPal give it: on one statement with its payment, or alone on a later one. A file that one
-/// person handed in frees nothing before a second has confirmed it.
+/// Money comes back under a name of its own, as banks and PayPal give it: on one statement with its payment, or alone
+/// on a later one. A file that one person handed in frees nothing before a second has confirmed it.
 #[tokio::test]
 async fn a_return_with_its_own_reference_is_seen_wherever_its_payment_stands() {
     for alone in [false, true] {
@@ -115,7 +116,8 @@ async fn late_proof_is_booked_and_the_next_run_does_not_pay_again() {
     assert!(dry.contains("contested") && !dry.contains("pay "), "{dry}");
 }
 
-/// After the verdict one payment is doubled at the rail, another comes back, and the key of a third is executed on somebody else's account.
+/// After the verdict one payment is doubled at the rail, another comes back, and the key of a third is executed on
+/// somebody else's account.
 #[tokio::test]
 async fn news_after_the_verdict_is_seen_by_whoever_watches() {
     let (fleet, run, _worker) = paid(5).await;
@@ -149,7 +151,8 @@ async fn news_after_the_verdict_is_seen_by_whoever_watches() {
     assert!(report.stdout.contains("account_differs") && report.stdout.contains("paid_twice"), "{}", report.stdout);
 }
 
-/// Money that comes back speaks against no verdict, so it is said by itself: in the log of whoever reads the statement, and in `status` for good.
+/// Money that comes back speaks against no verdict, so it is said by itself: in the log of whoever reads the statement,
+/// and in `status` for good.
 #[tokio::test]
 async fn money_that_comes_back_after_the_verdict_is_said() {
     let (fleet, run, _worker) = paid(2).await;

@@ -14,7 +14,8 @@ const LATENCY: Duration = Duration::from_millis(250);
 
 const PAYOUTS: usize = 2_000;
 
-/// A run of 2,000 in batches of 500 over a rail that takes its time, and one worker with four calls at a time that has begun.
+/// A run of 2,000 in batches of 500 over a rail that takes its time, and one worker with four calls at a time that has
+/// begun.
 async fn paying(arguments: &[&str], rail: &'static str) -> (Fleet, i64, Worker) {
     let options = FleetOptions { batch_size: 500, paypal: rail, sepa: rail, ..FleetOptions::default() };
     let mut fleet = Fleet::with_payouts(options, PAYOUTS as u32).await;
@@ -145,7 +146,8 @@ async fn a_worker_that_cannot_ask_sends_nothing_after_a_second() {
     pays_the_rest_once(&fleet, run).await;
 }
 
-/// Case 05: an affiliate who was put on hold while its run waited, by a file or by a command, is not paid; it is once that is lifted.
+/// Case 05: an affiliate who was put on hold while its run waited, by a file or by a command, is not paid; it is once
+/// that is lifted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_put_on_hold_while_the_run_is_paused_is_not_paid() {
     let mut fleet = Fleet::start(FleetOptions::default()).await;

@@ -220,7 +220,8 @@ pub struct DecideArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub struct Finding {
-    /// It was paid; this is the rail's reference of the payment. A warning names another payout that has this reference already
+    /// It was paid; this is the rail's reference of the payment. A warning names another payout that has this reference
+    /// already
     #[arg(long, env = "PAYFLEET_PAID", value_name = "REFERENCE", value_parser = reference)]
     pub paid: Option<String>,
     /// It was not paid; taken only when nothing can pay it any more and its statement is known to be silent about it
@@ -231,7 +232,8 @@ pub struct Finding {
 /// How to recover.
 #[derive(Debug, Args)]
 pub struct RecoverArgs {
-    /// Say that the database was restored from a backup, or promoted without its last writes, if no program has found it out: stops the whole fleet
+    /// Say that the database was restored from a backup, or promoted without its last writes, if no program has found
+    /// it out: stops the whole fleet
     #[arg(long, env = "PAYFLEET_BEGIN", value_parser = FalseyValueParser::new(), conflicts_with = "decide")]
     pub begin: bool,
     /// Say that the fleet may go on; it does when a second person says the same
@@ -250,8 +252,8 @@ pub struct RecoverArgs {
 pub enum PeopleCommand {
     /// Add somebody, and print their token, once
     ///
-    /// The first person of a database is made without a token, and must be an administrator of all tenants. Everybody else is added by an
-    /// administrator: of all tenants, or of the tenant that they are added to.
+    /// The first person of a database is made without a token, and must be an administrator of all tenants. Everybody
+    /// else is added by an administrator: of all tenants, or of the tenant that they are added to.
     #[command(after_help = "Example:
   (umask 077; set -o noclobber; payfleet-coordinator people add ann --role administrator > ann.token)
   PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator people add bob --role approver --tenant acme
@@ -272,7 +274,8 @@ pub struct PeopleAddArgs {
     /// How they are called
     #[arg(env = "PAYFLEET_NAME")]
     pub name: PersonName,
-    /// viewer looks, operator steers runs, approver decides with another one, administrator manages people (and does not decide)
+    /// viewer looks, operator steers runs, approver decides with another one, administrator manages people (and does
+    /// not decide)
     #[arg(long, env = "PAYFLEET_ROLE")]
     pub role: Role,
     /// Only for this tenant; without it, for all
@@ -318,7 +321,8 @@ pub struct PeopleReplaceArgs {
 pub enum StatementsCommand {
     /// List the returns that only a file tells of; they count when two people have confirmed them
     List(WaitingArgs),
-    /// Confirm a return that a file tells of: that the money is really back; the second person's word makes it due again
+    /// Confirm a return that a file tells of: that the money is really back; the second person's word makes it due
+    /// again
     Confirm(ConfirmArgs),
 }
 
@@ -351,8 +355,9 @@ pub enum ContestsCommand {
     List(WaitingArgs),
     /// Say that an account may be paid again: by the next run, when a second person says the same
     ///
-    /// It moves no money, and is not taken back: a balance below zero stays a debt, which later earnings clear, and a payment that was none stays
-    /// booked. What was held as `contested` is not sent by its old run; what is due is paid by the next.
+    /// It moves no money, and is not taken back: a balance below zero stays a debt, which later earnings clear, and a
+    /// payment that was none stays booked. What was held as `contested` is not sent by its old run; what is due is paid
+    /// by the next.
     Clear(ClearArgs),
 }
 
@@ -406,8 +411,9 @@ pub struct AlarmAnswerArgs {
 pub enum PayoutCommand {
     /// Send nothing of a payout any more, whatever becomes of its run
     ///
-    /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again. Where the rail knows a whole batch by one
-    /// key, nothing of a batch that was perhaps sent is sent again then: its other payouts wait until it is known what became of them.
+    /// What was not sent is held as `stopped` when its turn comes; what was perhaps sent is never sent again. Where the
+    /// rail knows a whole batch by one key, nothing of a batch that was perhaps sent is sent again then: its other
+    /// payouts wait until it is known what became of them.
     ///
     /// Numbers of payouts are shown by `run show` and `affiliate show`. Before the payouts exist, `affiliate hold` is
     /// what stops that affiliate.
@@ -442,7 +448,8 @@ pub struct PayoutStopArgs {
 pub enum AffiliateCommand {
     /// Pay an affiliate nothing any more, in runs that are planned too
     ///
-    /// What was not sent is held as `on_hold` when its turn comes; what was perhaps sent is never sent again. What is due stays due.
+    /// What was not sent is held as `on_hold` when its turn comes; what was perhaps sent is never sent again. What is
+    /// due stays due.
     Hold(AffiliateHoldArgs),
     /// Let an affiliate be paid again; what was held goes on, or is due again if its run is over
     Release(AffiliateReleaseArgs),
@@ -456,7 +463,8 @@ pub struct AffiliateReleaseArgs {
     /// Which affiliate
     #[command(flatten)]
     pub of: AffiliateName,
-    /// What it got by payments that no run knows since a recovery is booked as a clawback; counts when a second person says the same
+    /// What it got by payments that no run knows since a recovery is booked as a clawback; counts when a second person
+    /// says the same
     #[arg(long, env = "PAYFLEET_BOOKED", value_parser = FalseyValueParser::new())]
     pub booked: bool,
     /// Who says so; needed with --booked alone

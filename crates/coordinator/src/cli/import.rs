@@ -15,11 +15,12 @@ use crate::input::{ExpectedSum, expected_sum};
 pub enum ImportCommand {
     /// Affiliates and where they are paid; makes the tenant if it is new
     ///
-    /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may be left out: priority (0 is
-    /// tried first; one row for each), on_hold (true or false), min and max (limits of the method, in units of the row's currency). In every row
-    /// affiliate_id and currency must be filled. Another destination replaces the one before; payouts that are planned
-    /// keep theirs. What a destination is follows from its method (`rails set --help`); it is checked as that, and sent
-    /// as it is written. country is two letters of ISO 3166, or empty.
+    /// Columns that must be there: affiliate_id, name, email, country, currency, method, destination. Columns that may
+    /// be left out: priority (0 is tried first; one row for each), on_hold (true or false), min and max (limits of the
+    /// method, in units of the row's currency). In every row affiliate_id and currency must be filled. Another
+    /// destination replaces the one before; payouts that are planned keep theirs. What a destination is follows from
+    /// its method (`rails set --help`); it is checked as that, and sent as it is written. country is two letters of ISO
+    /// 3166, or empty.
     ///
     /// Any other empty field leaves what is there as it is, like an optional column that is not there; no priority is
     /// 0. What is to be taken away is said: on_hold false lifts a hold that a file has set (one that a person placed
@@ -33,9 +34,10 @@ pub enum ImportCommand {
     Affiliates(ImportAffiliatesArgs),
     /// Commissions and clawbacks of affiliates that are known
     ///
-    /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at most as many decimals as
-    /// the currency has), currency (ISO 4217, one that there was at that time), earned_at (RFC 3339), kind (sale: above
-    /// zero; clawback: below). A commission never changes: the same id with anything else is an error.
+    /// Columns, all of which must be there: commission_id, affiliate_id, order_ref (may be empty), amount (in units, at
+    /// most as many decimals as the currency has), currency (ISO 4217, one that there was at that time), earned_at (RFC
+    /// 3339), kind (sale: above zero; clawback: below). A commission never changes: the same id with anything else is
+    /// an error.
     ///
     /// A sale is due after the hold period. A clawback is due at once; one with the order_ref of a sale of the same
     /// affiliate that no run has counted yet and that is due later, is due together with it. What is of a month that

@@ -89,15 +89,17 @@ pub struct Cli {
 pub enum Command {
     /// Bring the schema of the database up to this program's version
     ///
-    /// Safe to start twice at once, and safe to repeat. Never goes back: a schema that is newer than the program is left alone (69).
+    /// Safe to start twice at once, and safe to repeat. Never goes back: a schema that is newer than the program is
+    /// left alone (69).
     #[command(after_help = EXIT_CODES)]
     Migrate,
     /// Import a CSV file: all of it or nothing
     ///
-    /// A file begins with a header; columns are found by name, whatever their order and case. UTF-8, UTF-16 and Windows-1252 are recognised, with or without
-    /// byte order mark, and so are commas, semicolons, tabs and vertical bars, and a first line such as `sep=;`; if it is not UTF-8 with commas, it is said
-    /// how the file was read. A row that was imported before is passed over; what is wrong is told as FILE:LINE:COLUMN, the first 100 errors and how many
-    /// there are, and then nothing of the file is imported. `--dry-run` shows what an import would do.
+    /// A file begins with a header; columns are found by name, whatever their order and case. UTF-8, UTF-16 and
+    /// Windows-1252 are recognised, with or without byte order mark, and so are commas, semicolons, tabs and vertical
+    /// bars, and a first line such as `sep=;`; if it is not UTF-8 with commas, it is said how the file was read. A row
+    /// that was imported before is passed over; what is wrong is told as FILE:LINE:COLUMN, the first 100 errors and how
+    /// many there are, and then nothing of the file is imported. `--dry-run` shows what an import would do.
     Import {
         /// What the file is of
         #[command(subcommand)]
@@ -137,8 +139,8 @@ pub enum Command {
     Run(RunArgs),
     /// Go on with whatever was left half-way; for cron, each minute
     ///
-    /// Finishes interrupted plans, lets planned runs begin, and publishes work. Does nothing if there is nothing to do, and is safe to run
-    /// several times at once.
+    /// Finishes interrupted plans, lets planned runs begin, and publishes work. Does nothing if there is nothing to do,
+    /// and is safe to run several times at once.
     #[command(after_help = "Example, in a crontab:
   * * * * * payfleet-coordinator tick")]
     Tick(PlanArgs),
@@ -210,9 +212,10 @@ Who handed the file in with a token has said the first word with it, and the sec
     },
     /// Let the fleet go on with a database that was restored from a backup, or promoted without its last writes
     ///
-    /// Such a database does not know what was sent, so nothing is planned, sent or freed before it is recovered. `--begin` says so to all programs,
-    /// and lets whatever is open count as perhaps sent. Then `payfleet-reconciler recover` reads the statements of all accounts, which tell what was paid;
-    /// and two approvers of all tenants say, each with `recover`, that the fleet may go on.
+    /// Such a database does not know what was sent, so nothing is planned, sent or freed before it is recovered.
+    /// `--begin` says so to all programs, and lets whatever is open count as perhaps sent. Then `payfleet-reconciler
+    /// recover` reads the statements of all accounts, which tell what was paid; and two approvers of all tenants say,
+    /// each with `recover`, that the fleet may go on.
     #[command(after_help = "Example; see \"A backup is restored, or a standby is promoted\" in deploy/RUNBOOK.md:
   payfleet-coordinator recover --begin                if no program has found it out
   payfleet-coordinator recover                        what is still to be read

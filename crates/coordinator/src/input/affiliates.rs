@@ -1,5 +1,6 @@
-//! Files of affiliates: one row is an affiliate with one of its payout methods, or with none. What a row does not say stays as it is: a column that
-//! is not there and an empty field are the same. Something is taken away by the word `none`.
+//! Files of affiliates: one row is an affiliate with one of its payout methods, or with none. What a row does not say
+//! stays as it is: a column that is not there and an empty field are the same. Something is taken away by the word
+//! `none`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

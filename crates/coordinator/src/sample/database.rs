@@ -48,7 +48,8 @@ fn tell(what: &str, imported: Imported) {
     show::print(&format!("{what}: {rows} rows, {new} new, {updated} updated, {unchanged} unchanged\n"));
 }
 
-/// Makes the rows of each affiliate on a thread of its own. A channel that is closed at the other end ends it; why is known there.
+/// Makes the rows of each affiliate on a thread of its own. A channel that is closed at the other end ends it; why is
+/// known there.
 fn spawn<C: Chunk>(
     recipe: &Arc<Recipe>,
     what: &str,

@@ -1,4 +1,5 @@
-//! `sample`: realistic data of any size, the same for the same seed on any machine. It streams: neither files nor rows are held in memory.
+//! `sample`: realistic data of any size, the same for the same seed on any machine. It streams: neither files nor rows
+//! are held in memory.
 
 mod database;
 mod files;

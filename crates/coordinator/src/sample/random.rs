@@ -1,4 +1,5 @@
-//! Random numbers that are the same on any machine: whole numbers only, one generator for each affiliate, so that any part can be made alone.
+//! Random numbers that are the same on any machine: whole numbers only, one generator for each affiliate, so that any
+//! part can be made alone.
 
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::Rng;
@@ -34,8 +35,9 @@ impl Random {
         &list[self.below(list.len() as u64) as usize]
     }
 
-    /// A number around `median`, like amounts of real sales: half of them above, a few far above. About log-normal with a sigma of 1.1: the sum
-    /// of eight even numbers is nearly normal, and is taken as a power of two in steps of a sixteenth.
+    /// A number around `median`, like amounts of real sales: half of them above, a few far above. About log-normal with
+    /// a sigma of 1.1: the sum of eight even numbers is nearly normal, and is taken as a power of two in steps of a
+    /// sixteenth.
     pub fn around(&mut self, median: u64) -> u64 {
         let bits = self.bits();
         let sum: i64 = (0..8).map(|die| ((bits >> (die * 5)) & 31) as i64).sum();

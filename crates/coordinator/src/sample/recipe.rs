@@ -30,7 +30,8 @@ const LAST_NAMES: [&str; 16] = [
     "Meyer", "Novak", "Okafor", "Petit",
 ];
 
-/// In a thousand: affiliates without a method, those on hold, those paid by bank transfer, and commissions that are taken back.
+/// In a thousand: affiliates without a method, those on hold, those paid by bank transfer, and commissions that are
+/// taken back.
 const WITHOUT_METHOD: u64 = 5;
 const ON_HOLD: u64 = 3;
 const BY_BANK: u64 = 300;

@@ -1,4 +1,5 @@
-//! One tenant's data stop nobody else: balances are bounded where they come in, and what goes wrong with one run is told and left behind.
+//! One tenant's data stop nobody else: balances are bounded where they come in, and what goes wrong with one run is
+//! told and left behind.
 
 use crate::harness::Place;
 

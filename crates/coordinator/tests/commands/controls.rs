@@ -1,4 +1,5 @@
-//! Controls outlive the files that follow: holds, limits and ways to be paid are taken away in so many words, and counted; a limit binds its currency only.
+//! Controls outlive the files that follow: holds, limits and ways to be paid are taken away in so many words, and
+//! counted; a limit binds its currency only.
 
 use crate::harness::{COMMISSIONS, Place};
 

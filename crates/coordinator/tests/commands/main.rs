@@ -1,4 +1,5 @@
-//! The coordinator's commands as people and cron give them: the real program over a real Postgres. One program: each would link the same crates again.
+//! The coordinator's commands as people and cron give them: the real program over a real Postgres. One program: each
+//! would link the same crates again.
 
 #![allow(clippy::unwrap_used)]
 

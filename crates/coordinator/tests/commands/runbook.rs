@@ -1,5 +1,5 @@
-//! The runbook against the programs: every word that wakes or puzzles somebody at night is in its table, and every command
-//! that it names exists.
+//! The runbook against the programs: every word that wakes or puzzles somebody at night is in its table, and every
+//! command that it names exists.
 
 use std::collections::BTreeSet;
 use std::process::Command;

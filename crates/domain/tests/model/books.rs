@@ -1,5 +1,5 @@
-//! One affiliate's money over several runs, and a rail that goes on after its first answer: it pays what it refused, pays
-//! twice, gives money back. There are no workers here; what one request may do is explored in `world.rs`.
+//! One affiliate's money over several runs, and a rail that goes on after its first answer: it pays what it refused,
+//! pays twice, gives money back. There are no workers here; what one request may do is explored in `world.rs`.
 //!
 //! Statements lag: a line is read whenever, or while the run is judged not yet. A person may hand in a file that says
 //! what is not so; a second one looks at the rail first.

@@ -237,7 +237,8 @@ impl Database {
         ready
     }
 
-    /// A cancelled run's batch of which nothing was sent, or by a lookup after every request was dead: provably not sent.
+    /// A cancelled run's batch of which nothing was sent, or by a lookup after every request was dead: provably not
+    /// sent.
     pub fn cancel_unsent(&mut self, who: Who) {
         if self.newest != Some(who) || !matches!(self.batch, BatchState::Ready | BatchState::Sending) {
             return;

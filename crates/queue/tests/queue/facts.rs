@@ -1,4 +1,5 @@
-//! Facts about Redis and its client that would cost hints: each shown with the bare client where it bites, and then that ours is not bitten.
+//! Facts about Redis and its client that would cost hints: each shown with the bare client where it bites, and then
+//! that ours is not bitten.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +123,8 @@ async fn a_reply_cut_in_the_middle_costs_an_error_and_no_hint() {
         assert_eq!(batches(&found)[1..], [2, 3], "cut after {cut} bytes");
         queue.acknowledge(RAIL, &entries(&found[1..])).await.unwrap();
     }
-    // A command whose reply was cut was executed all the same: done again it does no harm. (The pool's own ping comes first, and is let through.)
+    // A command whose reply was cut was executed all the same: done again it does no harm. (The pool's own ping comes
+    // first, and is let through.)
     for cut in [20, 30] {
         proxy.cut_after(cut);
         assert!(queue.publish(RAIL, &hints(7..=8)).await.is_err());
@@ -157,7 +159,8 @@ async fn after_a_failover_no_connection_stays_with_the_demoted_server() {
     queue.publish(RAIL, &hints(1..=1)).await.unwrap();
     assert_eq!(batches(&reader.read(10).await.unwrap()), [1]);
 
-    // While a read waits: the old one becomes the new one's replica, and the address leads to the new one. The pool's connection stays open.
+    // While a read waits: the old one becomes the new one's replica, and the address leads to the new one. The pool's
+    // connection stays open.
     let waiting = tokio::spawn(async move { (reader.read(10).await, reader) });
     old.wait_for_reader().await;
     proxy.lead_to(&new.url());

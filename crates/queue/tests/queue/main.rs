@@ -1,5 +1,5 @@
-//! The queue against real Redis servers, each a process of its own that only its test knows, so that they can be wiped, restarted
-//! and misconfigured at will.
+//! The queue against real Redis servers, each a process of its own that only its test knows, so that they can be wiped,
+//! restarted and misconfigured at will.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! A way to a Redis server that can be cut in the middle of a reply, and that can lead elsewhere from now on, as the address of a failed-over server does.
+//! A way to a Redis server that can be cut in the middle of a reply, and that can lead elsewhere from now on, as the
+//! address of a failed-over server does.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! Shape `batch` (as PayPal): a batch is one request under one key, accepted whole and paid item by item later; its items are
-//! found again by the batch's key.
+//! Shape `batch` (as PayPal): a batch is one request under one key, accepted whole and paid item by item later; its
+//! items are found again by the batch's key.
 
 use std::collections::{HashMap, HashSet};
 

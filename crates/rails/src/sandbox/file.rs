@@ -1,5 +1,5 @@
-//! Shape `file` (as a bank file): accepted whole, neither key nor lookup; what was accepted is seen on the statement, days later.
-//! Posting a file twice executes it twice.
+//! Shape `file` (as a bank file): accepted whole, neither key nor lookup; what was accepted is seen on the statement,
+//! days later. Posting a file twice executes it twice.
 
 use async_trait::async_trait;
 use payfleet_domain::{Outcome, Rail};

@@ -1,5 +1,6 @@
-//! Shape `lookup`: one payment a request, no idempotency key (a second request pays again), an authoritative lookup by our key.
-//! The rail refuses a request that arrives after its expiry, so that "not found" becomes proof once that has passed.
+//! Shape `lookup`: one payment a request, no idempotency key (a second request pays again), an authoritative lookup by
+//! our key. The rail refuses a request that arrives after its expiry, so that "not found" becomes proof once that has
+//! passed.
 
 use async_trait::async_trait;
 use payfleet_domain::{Outcome, Rail, RefusalCode};

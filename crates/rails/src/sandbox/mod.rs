@@ -1,5 +1,5 @@
-//! The sandbox rail's four shapes, one adapter each, and what their bodies have in common. The server is a program of its own;
-//! nothing of it is linked here.
+//! The sandbox rail's four shapes, one adapter each, and what their bodies have in common. The server is a program of
+//! its own; nothing of it is linked here.
 
 mod batch;
 mod dialect;
@@ -109,8 +109,8 @@ fn single<'a>(call: &Call<'a>) -> Result<&'a Instruction, Cause> {
     }
 }
 
-/// Whether a batch may be sent as one request, and the currency that it has. A batch that would pay somebody twice in one
-/// request is not sent.
+/// Whether a batch may be sent as one request, and the currency that it has. A batch that would pay somebody twice in
+/// one request is not sent.
 fn currency_of(call: &Call<'_>) -> Result<Currency, Cause> {
     let Some(first) = call.instructions.first() else {
         return Err(Cause::Unfit("a batch without instructions was not sent"));

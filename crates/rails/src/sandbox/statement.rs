@@ -62,8 +62,8 @@ pub(super) async fn open(
     if response.status() != reqwest::StatusCode::OK {
         return Err(StatementError::Denied { rail, account: account_name, status: response.status().as_u16() });
     }
-    // Without one of them the end of the connection is the end of the statement, and a lost connection would look like one
-    // that is complete: payments would be missing without a word.
+    // Without one of them the end of the connection is the end of the statement, and a lost connection would look like
+    // one that is complete: payments would be missing without a word.
     if !response.headers().contains_key(CONTENT_LENGTH) && !response.headers().contains_key(TRANSFER_ENCODING) {
         return Err(unreachable("the answer does not say where it ends"));
     }

@@ -1,8 +1,8 @@
-//! What every adapter must survive. One test for each hazard: over all shapes, and there over submission, lookup and statement as far as the
-//! shape has them.
+//! What every adapter must survive. One test for each hazard: over all shapes, and there over submission, lookup and
+//! statement as far as the shape has them.
 //!
-//! An adapter keeps nothing, so it cannot tell old news from new: what several answers say it hands on as they say it, in their order, and the
-//! store decides what counts (its tests `notices`).
+//! An adapter keeps nothing, so it cannot tell old news from new: what several answers say it hands on as they say it,
+//! in their order, and the store decides what counts (its tests `notices`).
 
 use std::time::{Duration, Instant};
 

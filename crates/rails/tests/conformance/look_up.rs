@@ -216,7 +216,8 @@ async fn a_batch_that_contradicts_itself_anywhere_is_believed_nowhere() {
     }
 }
 
-/// Our calls expire on 2 January at 03:04:05. Before that, by the rail's clock, an older request may still be executed whatever our clocks say.
+/// Our calls expire on 2 January at 03:04:05. Before that, by the rail's clock, an older request may still be executed
+/// whatever our clocks say.
 #[tokio::test]
 async fn not_found_proves_nothing_before_the_older_requests_have_expired_by_the_rails_clock() {
     let body = r#"{"error":{"code":"not_found","message":"no"}}"#;

@@ -1,5 +1,5 @@
-//! What is sent, byte by byte: a rail with keys compares the bodies of repeated requests, so they may not change between
-//! versions of this program while a key is remembered.
+//! What is sent, byte by byte: a rail with keys compares the bodies of repeated requests, so they may not change
+//! between versions of this program while a key is remembered.
 
 use payfleet_rails::{Account, Answer};
 

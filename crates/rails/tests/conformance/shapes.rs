@@ -14,8 +14,8 @@ use crate::server::Act;
 /// Short, since some cases wait for it to end.
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// An adapter, and the words in which its rail answers. In the templates stand `{number}` (of an item, from 1), `{key}`, `{amount}`, `{batch}`,
-/// `{items}`, `{line}` and `{status}`.
+/// An adapter, and the words in which its rail answers. In the templates stand `{number}` (of an item, from 1),
+/// `{key}`, `{amount}`, `{batch}`, `{items}`, `{line}` and `{status}`.
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub rail: &'static str,

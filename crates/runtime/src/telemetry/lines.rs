@@ -1,6 +1,8 @@
-//! Lines on their way to stderr. Whoever logs never waits: a thread of its own writes, and what does not fit into its queue is dropped and counted.
+//! Lines on their way to stderr. Whoever logs never waits: a thread of its own writes, and what does not fit into its
+//! queue is dropped and counted.
 //!
-//! tracing-appender does the same, but says so on stdout when it ends, where it may wait for ever in turn, and does not tell what is still unwritten.
+//! tracing-appender does the same, but says so on stdout when it ends, where it may wait for ever in turn, and does not
+//! tell what is still unwritten.
 
 use std::fs::File;
 use std::io::{self, Write};

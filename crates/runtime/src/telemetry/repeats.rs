@@ -1,4 +1,5 @@
-//! What is said again and again, word for word, is said once; then counted, and said again with the count each minute, and when it is over.
+//! What is said again and again, word for word, is said once; then counted, and said again with the count each minute,
+//! and when it is over.
 //!
 //! Warnings and errors only: of what went well nothing is repeated.
 

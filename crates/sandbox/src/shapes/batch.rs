@@ -1,7 +1,7 @@
 //! As PayPal: many payments a call, deduplicated by the batch's id only, final a while later, with a lookup.
 //!
-//! What becomes of each item is decided and journaled as the batch is accepted, dated to when it settles; until then the
-//! lookup says pending. So nothing has to be remembered to be done later, and a crash cannot forget it.
+//! What becomes of each item is decided and journaled as the batch is accepted, dated to when it settles; until then
+//! the lookup says pending. So nothing has to be remembered to be done later, and a crash cannot forget it.
 
 use std::sync::Arc;
 

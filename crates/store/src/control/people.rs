@@ -125,8 +125,9 @@ impl Store {
         Ok(ControlSet { was_set, unsent, perhaps_sent })
     }
 
-    /// Waits until every intent that has not seen what holds these affiliates now is written, and counts their payouts that are open: those that are not sent
-    /// any more, and those that perhaps were. Whatever begins afterwards sees it.
+    /// Waits until every intent that has not seen what holds these affiliates now is written, and counts their payouts
+    /// that are open: those that are not sent any more, and those that perhaps were. Whatever begins afterwards sees
+    /// it.
     pub(crate) async fn holds_arrive(&self, tenant: TenantId, affiliates: Vec<i64>) -> Result<(i64, i64), StoreError> {
         self.transaction("holds_arrive", move |tx| {
             let affiliates = affiliates.clone();
@@ -135,10 +136,13 @@ impl Store {
                 runs_lock_against_intents(tx, &[tenant.0]).await?;
                 sqlx::query_as(
                     "-- affiliate_open_payouts
-                     SELECT count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code = ANY($3) ELSE b.state = 'ready' END),
-                            count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code <> ALL($3) ELSE b.state <> 'ready' END)
+                     SELECT count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code = ANY($3)
+                       ELSE b.state = 'ready' END),
+                            count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code <> ALL($3)
+                              ELSE b.state <> 'ready' END)
                        FROM run r JOIN payout p ON p.run_id = r.id AND p.affiliate_id = ANY($2)
-                       JOIN batch b ON b.run_id = r.id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                       JOIN batch b ON b.run_id = r.id AND b.state <> 'split'
+                         AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
                       WHERE r.tenant_id = $1 AND r.state IN ('planning', 'planned', 'paying')
                         AND p.state IN ('planned', 'unknown', 'held')",
                 )
@@ -153,7 +157,8 @@ impl Store {
         .await
     }
 
-    /// Takes an affiliate off hold; what was held for it and never sent goes on. Whoever was paid by what a recovery has lost is not let go by this.
+    /// Takes an affiliate off hold; what was held for it and never sent goes on. Whoever was paid by what a recovery
+    /// has lost is not let go by this.
     pub async fn affiliate_release(&self, tenant: TenantId, affiliate: &str) -> Result<ControlLifted, ControlError> {
         let name = affiliate.to_owned();
         let released = self.transaction("affiliate_release", move |tx| {
@@ -179,8 +184,9 @@ impl Store {
         Ok(self.batches_let_go(released.await??).await?)
     }
 
-    /// Says that what an affiliate got by payments which a recovery has lost is booked. When a second person says the same of the same payments, they are off
-    /// hold, and what was planned for them before the recovery is cancelled. It frees money, since only these two have seen that it is booked.
+    /// Says that what an affiliate got by payments which a recovery has lost is booked. When a second person says the
+    /// same of the same payments, they are off hold, and what was planned for them before the recovery is cancelled. It
+    /// frees money, since only these two have seen that it is booked.
     pub async fn affiliate_booked(
         &self,
         tenant: TenantId,
@@ -217,18 +223,21 @@ impl Store {
         Ok((heard, self.batches_let_go(batches).await?))
     }
 
-    /// Cancels what was held since its account was contested, and no contest of it is open any more: the next run pays what is due. Each batch on its own, in the order of locks
-    /// that intents have. Safe to repeat: whoever watches does so, since the program that cleared the contest may have died in between, and an intent
-    /// that had seen the contest open may hold a payout just after it was cleared.
+    /// Cancels what was held since its account was contested, and no contest of it is open any more: the next run pays
+    /// what is due. Each batch on its own, in the order of locks that intents have. Safe to repeat: whoever watches
+    /// does so, since the program that cleared the contest may have died in between, and an intent that had seen the
+    /// contest open may hold a payout just after it was cleared.
     pub async fn contested_let_go(&self) -> Result<ControlLifted, StoreError> {
         let pool = self.pool.clone();
         let batches: Vec<i64> = detached(async move {
             sqlx::query_scalar(
                 "-- contested_held
                  SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id
-                   JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                   JOIN batch b ON b.run_id = h.run_id AND b.state = 'held'
+                     AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
                   WHERE h.resolved_at IS NULL AND h.reason = $1
-                    AND NOT EXISTS (SELECT FROM contest k WHERE k.tenant_id = p.tenant_id AND k.affiliate_id = p.affiliate_id
+                    AND NOT EXISTS (SELECT FROM contest k WHERE k.tenant_id = p.tenant_id
+                      AND k.affiliate_id = p.affiliate_id
                                        AND k.currency = p.currency AND k.closed_at IS NULL) ORDER BY b.id",
             )
             .bind(HoldReason::Contested.code())
@@ -265,17 +274,21 @@ impl Store {
             let (held, waiting) = sqlx::query_as(
                 "-- run_controls
                  SELECT (SELECT count(*) FROM hold h
-                          WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND h.resolved_at IS NULL AND h.reason = ANY($2)),
+                          WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1
+                            AND h.resolved_at IS NULL AND h.reason = ANY($2)),
                         (SELECT count(*) FROM (
                            SELECT p.id FROM run r JOIN affiliate a ON a.tenant_id = r.tenant_id AND a.on_hold
-                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = a.id WHERE r.id = $1 AND p.state IN ('planned', 'unknown')
+                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = a.id WHERE r.id = $1
+                               AND p.state IN ('planned', 'unknown')
                            UNION
                            SELECT p.id FROM control c JOIN payout p ON p.id = c.payout_id
-                            WHERE c.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND c.lifted_at IS NULL
+                            WHERE c.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1
+                              AND c.lifted_at IS NULL
                               AND p.state IN ('planned', 'unknown')
                            UNION
                            SELECT p.id FROM run r JOIN contest k ON k.tenant_id = r.tenant_id AND k.closed_at IS NULL
-                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = k.affiliate_id AND p.currency = k.currency
+                             JOIN payout p ON p.run_id = r.id AND p.affiliate_id = k.affiliate_id
+                               AND p.currency = k.currency
                             WHERE r.id = $1 AND p.state IN ('planned', 'unknown')) AS waiting)",
             )
             .bind(run.0)
@@ -297,7 +310,8 @@ impl Store {
                      SELECT b.id FROM hold h
                        JOIN batch b ON b.run_id = $1 AND b.state = 'held' AND b.first_sent_at IS NULL
                                    AND h.payout_id BETWEEN b.first_payout_id AND b.last_payout_id
-                      WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1 AND h.resolved_at IS NULL AND h.reason = ANY($2)
+                      WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1
+                        AND h.resolved_at IS NULL AND h.reason = ANY($2)
                       ORDER BY b.id LIMIT 1 FOR NO KEY UPDATE OF b",
                 )
                 .bind(run.0)
@@ -376,7 +390,8 @@ async fn affiliate_let_go(tx: &mut PgConnection, tenant: TenantId, affiliate: i6
     sqlx::query_scalar(
         "-- affiliate_held
          SELECT b.id FROM hold h JOIN payout p ON p.id = h.payout_id AND p.affiliate_id = $2
-           JOIN batch b ON b.run_id = h.run_id AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+           JOIN batch b ON b.run_id = h.run_id AND b.state = 'held'
+             AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
           WHERE h.tenant_id = $1 AND h.resolved_at IS NULL AND h.reason = $3 ORDER BY b.id",
     )
     .bind(tenant.0)

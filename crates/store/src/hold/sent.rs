@@ -44,7 +44,8 @@ pub(super) async fn sent_read(
     let rows = sqlx::query(
         "-- sent_read
          WITH RECURSIVE sent AS (
-           SELECT b.id, b.first_payout_id, b.last_payout_id, b.rail, b.account, b.first_sent_at, b.id AS part_of, b.parent_id
+           SELECT b.id, b.first_payout_id, b.last_payout_id, b.rail, b.account, b.first_sent_at, b.id AS part_of,
+             b.parent_id
              FROM batch b WHERE b.run_id = ANY($1) AND b.state <> 'split' AND ($2::bigint IS NULL OR b.id = $2)
             UNION ALL
            SELECT s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account, s.first_sent_at, b.id, b.parent_id
@@ -53,9 +54,11 @@ pub(super) async fn sent_read(
                 max(a.may_arrive_until) FILTER (WHERE a.result IS DISTINCT FROM 'not_executed') AS may_arrive_until,
                 -- What was accepted keeps the rail's name for it.
                 CASE WHEN EXISTS (SELECT FROM payout p WHERE p.id BETWEEN s.first_payout_id AND s.last_payout_id
-                                     AND p.state = 'held' AND p.reference IS NOT NULL) THEN min(s.first_sent_at) END AS accepted_since,
+                                     AND p.state = 'held' AND p.reference IS NOT NULL) THEN min(s.first_sent_at) END AS
+                                       accepted_since,
                 -- A file proves nothing to be missing to people who would pay again.
-                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account), '-infinity') AS reaches
+                nullif((SELECT r.reaches_ours FROM rail_account r WHERE r.rail = s.rail AND r.account = s.account),
+                  '-infinity') AS reaches
            FROM sent s LEFT JOIN attempt a ON a.batch_id = s.part_of
           GROUP BY s.id, s.first_payout_id, s.last_payout_id, s.rail, s.account
           ORDER BY s.first_payout_id, s.last_payout_id",
@@ -88,8 +91,9 @@ pub(super) async fn sent_read(
         .collect()
 }
 
-/// What rails have told of these payouts, by payout: payments and returns with their references. Not what only files tell: by then the rail's own
-/// statement has been read past all that may have been sent, and one wrong file would leave a payout for ever where nobody can decide it.
+/// What rails have told of these payouts, by payout: payments and returns with their references. Not what only files
+/// tell: by then the rail's own statement has been read past all that may have been sent, and one wrong file would
+/// leave a payout for ever where nobody can decide it.
 pub(super) async fn known_read(
     tx: &mut PgConnection,
     payouts: &[i64],
@@ -97,7 +101,8 @@ pub(super) async fn known_read(
     let rows: Vec<(i64, String, String)> = sqlx::query_as(
         "-- known_read
          SELECT payout_id, kind, reference FROM statement_line WHERE payout_id = ANY($1) AND source <> 'file'
-          UNION SELECT payout_id, kind, reference FROM movement WHERE payout_id = ANY($1) AND source <> 'file' ORDER BY 1, 2, 3",
+          UNION SELECT payout_id, kind, reference FROM movement WHERE payout_id = ANY($1) AND source <> 'file'
+            ORDER BY 1, 2, 3",
     )
     .bind(payouts)
     .fetch_all(tx)

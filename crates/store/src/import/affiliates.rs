@@ -1,5 +1,6 @@
-//! Affiliates and where they can be paid: new ones are inserted, changed ones updated. A payout method never changes its destination: another
-//! one is another row, and the old one is retired. What a row does not say stays as it is, and what is taken away is counted.
+//! Affiliates and where they can be paid: new ones are inserted, changed ones updated. A payout method never changes
+//! its destination: another one is another row, and the old one is retired. What a row does not say stays as it is, and
+//! what is taken away is counted.
 
 use payfleet_domain::{Currency, Destination, MethodKinds, TenantId, look_key};
 use sqlx::Row;
@@ -45,7 +46,8 @@ pub struct AffiliateRow<'a> {
     pub method: Said<(&'a str, &'a Destination)>,
     /// Methods are tried from the lowest up.
     pub priority: i16,
-    /// The least that the kind of method is used for, in minor units of the affiliate's currency. Of that kind of method, whatever the address.
+    /// The least that the kind of method is used for, in minor units of the affiliate's currency. Of that kind of
+    /// method, whatever the address.
     pub min: Said<i64>,
     /// And the most.
     pub max: Said<i64>,
@@ -160,7 +162,8 @@ async fn import(
         "-- import_affiliate_create
          -- What a line does not say is absent; what it takes away is the method `none`, or a limit of 0.
          CREATE TEMP TABLE import_affiliate (
-           line bigint NOT NULL, external_id text NOT NULL, name text, email text, country text, currency char(3) NOT NULL, on_hold boolean,
+           line bigint NOT NULL, external_id text NOT NULL, name text, email text, country text,
+             currency char(3) NOT NULL, on_hold boolean,
            method text, destination text, compared text, priority smallint NOT NULL, min_minor bigint,
            max_minor bigint, id_key bigint NOT NULL) ON COMMIT DROP;
          CREATE TEMP TABLE import_new (affiliate_id bigint NOT NULL, on_hold boolean NOT NULL) ON COMMIT DROP;
@@ -233,18 +236,22 @@ async fn import(
     Ok((imported, held))
 }
 
-/// How many affiliates the file names, how many of those that were known have changed, and what was changed of what stops money.
+/// How many affiliates the file names, how many of those that were known have changed, and what was changed of what
+/// stops money.
 async fn counted(tx: &mut PgConnection) -> Result<(u64, u64, Controls), StoreError> {
     let step = "import_affiliates_count";
     let row = sqlx::query(
         "-- import_affiliates_count
          SELECT (SELECT count(DISTINCT external_id) FROM import_affiliate) AS known,
                 (SELECT count(DISTINCT c.affiliate_id) FROM import_changed c
-                  WHERE what <> 'hold_kept' AND NOT EXISTS (SELECT FROM import_new n WHERE n.affiliate_id = c.affiliate_id)) AS updated,
+                  WHERE what <> 'hold_kept' AND NOT EXISTS (SELECT FROM import_new n
+                    WHERE n.affiliate_id = c.affiliate_id)) AS updated,
                 (SELECT count(*) FROM import_changed c JOIN affiliate a ON a.id = c.affiliate_id
                   WHERE c.what = 'currency_changed' AND EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id)
-                    AND NOT EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id AND l.currency = a.currency)) AS limits_of_other_currency,
-                count(*) FILTER (WHERE what = 'hold_set') + (SELECT count(*) FROM import_new WHERE on_hold) AS holds_set,
+                    AND NOT EXISTS (SELECT FROM payout_limit l WHERE l.affiliate_id = a.id
+                      AND l.currency = a.currency)) AS limits_of_other_currency,
+                count(*) FILTER (WHERE what = 'hold_set') + (SELECT count(*) FROM import_new
+                  WHERE on_hold) AS holds_set,
                 count(*) FILTER (WHERE what = 'hold_lifted') AS holds_lifted,
                 count(*) FILTER (WHERE what = 'hold_kept') AS holds_kept,
                 count(*) FILTER (WHERE what = 'limit_changed') AS limits_changed,
@@ -300,10 +307,12 @@ const AFFILIATES_UPDATE: &str = "-- affiliates_update
            coalesce(i.email, a.email) AS email, coalesce(i.country, a.country) AS country, i.currency, i.on_hold
       FROM import_affiliate i JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.external_id
      WHERE (a.name, a.email, a.country, a.currency, a.on_hold) IS DISTINCT FROM
-           (coalesce(i.name, a.name), coalesce(i.email, a.email), coalesce(i.country, a.country), i.currency, coalesce(i.on_hold, a.on_hold))),
+           (coalesce(i.name, a.name), coalesce(i.email, a.email), coalesce(i.country, a.country), i.currency,
+             coalesce(i.on_hold, a.on_hold))),
   changed AS (
     UPDATE affiliate a
-       SET name = s.name, email = s.email, country = s.country, currency = s.currency, on_hold = coalesce(s.on_hold, a.on_hold)
+       SET name = s.name, email = s.email, country = s.country, currency = s.currency,
+         on_hold = coalesce(s.on_hold, a.on_hold)
       FROM said s WHERE a.tenant_id = $1 AND a.id = s.id
  RETURNING a.id, a.on_hold, s.was_on_hold, a.currency, s.was_currency)
   INSERT INTO import_changed (affiliate_id, what, was, becomes)
@@ -316,13 +325,14 @@ const AFFILIATES_UPDATE: &str = "-- affiliates_update
      was_currency::text, currency::text)) AS w (what, was, becomes)
    WHERE what IS NOT NULL";
 
-/// A file is exported in the belief that nobody is on hold as easily as in the knowledge of it, so it does not overrule a person. A statement of its
-/// own, which sees a hold that was placed while this import waited for its row.
+/// A file is exported in the belief that nobody is on hold as easily as in the knowledge of it, so it does not overrule
+/// a person. A statement of its own, which sees a hold that was placed while this import waited for its row.
 const HOLDS_KEEP: &str = "-- holds_keep
   WITH kept AS (
     UPDATE affiliate a SET on_hold = true
       FROM control c, import_affiliate i
-     WHERE a.tenant_id = $1 AND NOT a.on_hold AND c.affiliate_id = a.id AND c.lifted_at IS NULL AND i.external_id = a.external_id
+     WHERE a.tenant_id = $1 AND NOT a.on_hold AND c.affiliate_id = a.id AND c.lifted_at IS NULL
+       AND i.external_id = a.external_id
  RETURNING a.id)
   UPDATE import_changed c SET what = 'hold_kept', becomes = 'on hold' FROM kept
    WHERE c.affiliate_id = kept.id AND c.what = 'hold_lifted'";
@@ -349,7 +359,8 @@ const METHODS_INSERT: &str = "-- methods_insert
               FROM import_affiliate i JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.external_id
              WHERE i.destination IS NOT NULL ORDER BY a.id, i.priority, i.line) AS i
      WHERE NOT EXISTS (SELECT FROM payout_method m
-                        WHERE m.tenant_id = $1 AND m.affiliate_id = i.id AND m.priority = i.priority AND m.retired_at IS NULL)
+                        WHERE m.tenant_id = $1 AND m.affiliate_id = i.id AND m.priority = i.priority
+                          AND m.retired_at IS NULL)
      ORDER BY i.id, i.priority
  RETURNING affiliate_id, priority, method, destination)
   INSERT INTO import_changed

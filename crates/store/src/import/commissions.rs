@@ -127,7 +127,8 @@ async fn import(
     sqlx::query(
         r#"-- import_commission_create
          CREATE TEMP TABLE import_commission (
-           line bigint NOT NULL, external_id text COLLATE "C" NOT NULL, affiliate text NOT NULL, order_ref text NOT NULL,
+           line bigint NOT NULL, external_id text COLLATE "C" NOT NULL, affiliate text NOT NULL,
+             order_ref text NOT NULL,
            currency char(3) NOT NULL, amount_minor bigint NOT NULL, earned_at timestamptz NOT NULL,
            id_key bigint NOT NULL) ON COMMIT DROP"#,
     )
@@ -156,8 +157,8 @@ async fn import(
         dates::far_refuse(tx, earned).await?;
     }
 
-    // Only now the locks: a slow pipe must keep neither another import nor the fixing of a cutoff waiting. The tenant's row makes imports of one
-    // tenant take turns, so that what is known cannot change between here and the end.
+    // Only now the locks: a slow pipe must keep neither another import nor the fixing of a cutoff waiting. The tenant's
+    // row makes imports of one tenant take turns, so that what is known cannot change between here and the end.
     let found: Option<(i32, i32)> =
         sqlx::query_as("-- import_tenant_lock\nSELECT id, hold_days FROM tenant WHERE name = $1 FOR NO KEY UPDATE")
             .bind(&tenant)
@@ -237,8 +238,8 @@ struct Inserted {
 
 /// Inserts what is not known yet, and returns how many, and how much.
 ///
-/// Most files are new throughout, and looking up every id before inserting it takes a third longer. So that is done only after the first id that
-/// is known, or there twice, was met without it.
+/// Most files are new throughout, and looking up every id before inserting it takes a third longer. So that is done
+/// only after the first id that is known, or there twice, was met without it.
 async fn insert(tx: &mut PgConnection, target: Target<'_>) -> Result<Vec<Inserted>, StoreError> {
     sqlx::query("-- import_savepoint\nSAVEPOINT import_insert").execute(&mut *tx).await.step("import_savepoint")?;
     match insert_new(tx, target, "").await {
@@ -255,7 +256,8 @@ async fn insert(tx: &mut PgConnection, target: Target<'_>) -> Result<Vec<Inserte
 
 const UNIQUE_VIOLATION: &str = "23505";
 
-/// In the order in which plans read them, with the accounts that they need. Nobody else makes accounts of this tenant meanwhile: its row is locked.
+/// In the order in which plans read them, with the accounts that they need. Nobody else makes accounts of this tenant
+/// meanwhile: its row is locked.
 async fn insert_new(
     tx: &mut PgConnection,
     target: Target<'_>,
@@ -265,7 +267,8 @@ async fn insert_new(
         "-- commissions_insert
          WITH inserted AS (
            INSERT INTO commission
-             (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind, order_ref,
+             (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind,
+               order_ref,
               id_key)
            SELECT $1, c.external_id, a.id, c.currency, c.amount_minor, c.earned_at, c.due_at,
                   CASE WHEN c.due_at <= $4 THEN $3 + 1 END,
@@ -280,7 +283,8 @@ async fn insert_new(
          opened AS (
            INSERT INTO account (tenant_id, affiliate_id, currency)
            SELECT $1, i.affiliate_id, i.currency FROM (SELECT DISTINCT affiliate_id, currency FROM inserted) AS i
-            WHERE NOT EXISTS (SELECT FROM account o WHERE o.tenant_id = $1 AND o.affiliate_id = i.affiliate_id AND o.currency = i.currency)
+            WHERE NOT EXISTS (SELECT FROM account o WHERE o.tenant_id = $1 AND o.affiliate_id = i.affiliate_id
+              AND o.currency = i.currency)
             ORDER BY 2, 3)
          SELECT currency, count(*) AS rows, sum(abs(amount_minor)) AS gross FROM inserted GROUP BY currency"
     );
@@ -300,7 +304,8 @@ async fn volume_begin(tx: &mut PgConnection, tenant: i32) -> Result<(), StoreErr
         "-- import_volume_begin
          INSERT INTO tenant_volume (tenant_id, currency, gross_minor)
          SELECT tenant_id, currency, sum(abs(amount_minor)) FROM commission
-          WHERE tenant_id = $1 AND NOT EXISTS (SELECT FROM tenant_volume WHERE tenant_id = $1) GROUP BY tenant_id, currency",
+          WHERE tenant_id = $1 AND NOT EXISTS (SELECT FROM tenant_volume WHERE tenant_id = $1)
+            GROUP BY tenant_id, currency",
     )
     .bind(tenant)
     .execute(tx)
@@ -309,8 +314,8 @@ async fn volume_begin(tx: &mut PgConnection, tenant: i32) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Keeps every balance below what can be told, whatever the order in which commissions become due. Accounts are looked at one by one only where all
-/// of them together could be more.
+/// Keeps every balance below what can be told, whatever the order in which commissions become due. Accounts are looked
+/// at one by one only where all of them together could be more.
 async fn balances_bound(tx: &mut PgConnection, tenant: i32, inserted: &[Inserted]) -> Result<(), ImportError> {
     let beyond: Vec<String> = sqlx::query_scalar(
         "-- import_volume_add
@@ -334,18 +339,23 @@ async fn balances_bound(tx: &mut PgConnection, tenant: i32, inserted: &[Inserted
     let step = "import_balances_beyond";
     let rows = sqlx::query(
         "-- import_balances_beyond
-         WITH said AS (SELECT external_id, min(line) AS line FROM import_commission WHERE currency = ANY($2) GROUP BY external_id),
+         WITH said AS (SELECT external_id, min(line) AS line FROM import_commission WHERE currency = ANY($2)
+           GROUP BY external_id),
          account AS (
-           SELECT DISTINCT c.affiliate_id, c.currency FROM said s JOIN commission c ON c.tenant_id = $1 AND c.external_id = s.external_id),
+           SELECT DISTINCT c.affiliate_id, c.currency FROM said s JOIN commission c ON c.tenant_id = $1
+             AND c.external_id = s.external_id),
          gross AS (
-           SELECT s.line, c.affiliate_id, c.currency, c.amount_minor, sum(abs(c.amount_minor)) OVER so_far AS minor, sum(c.amount_minor) OVER so_far AS net
-             FROM account a JOIN commission c ON c.tenant_id = $1 AND c.affiliate_id = a.affiliate_id AND c.currency = a.currency
+           SELECT s.line, c.affiliate_id, c.currency, c.amount_minor, sum(abs(c.amount_minor)) OVER so_far AS minor,
+             sum(c.amount_minor) OVER so_far AS net
+             FROM account a JOIN commission c ON c.tenant_id = $1 AND c.affiliate_id = a.affiliate_id
+               AND c.currency = a.currency
              LEFT JOIN said s ON s.external_id = c.external_id
            WINDOW so_far AS (PARTITION BY c.affiliate_id, c.currency ORDER BY s.line NULLS FIRST, c.external_id))
          SELECT g.line, a.external_id, g.currency, count(*) OVER () AS total
            FROM gross g JOIN affiliate a ON a.tenant_id = $1 AND a.id = g.affiliate_id
           -- What brings the sum nearer to zero is how too much is taken back.
-          WHERE g.minor > $3 AND abs(g.net) >= abs(g.net - g.amount_minor) AND g.line IS NOT NULL ORDER BY g.line LIMIT $4",
+          WHERE g.minor > $3 AND abs(g.net) >= abs(g.net - g.amount_minor) AND g.line IS NOT NULL ORDER BY g.line
+            LIMIT $4",
     )
     .bind(tenant)
     .bind(beyond)

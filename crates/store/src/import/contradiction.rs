@@ -1,5 +1,5 @@
-//! Lines of a file of affiliates that contradict each other. A line says nothing by what it leaves empty; what one line of an affiliate says counts
-//! for all of them.
+//! Lines of a file of affiliates that contradict each other. A line says nothing by what it leaves empty; what one line
+//! of an affiliate says counts for all of them.
 
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
@@ -49,7 +49,8 @@ pub(super) async fn between_lines(tx: &mut PgConnection, problems: &mut Problems
     sqlx::raw_sql(
         "-- import_affiliates_merge
          UPDATE import_affiliate i SET name = s.name, email = s.email, country = s.country, on_hold = s.on_hold
-           FROM (SELECT external_id, max(name) AS name, max(email) AS email, max(country) AS country, bool_or(on_hold) AS on_hold
+           FROM (SELECT external_id, max(name) AS name, max(email) AS email, max(country) AS country,
+             bool_or(on_hold) AS on_hold
                    FROM import_affiliate GROUP BY external_id HAVING count(*) > 1) AS s
           WHERE i.external_id = s.external_id
             AND (i.name, i.email, i.country, i.on_hold) IS DISTINCT FROM (s.name, s.email, s.country, s.on_hold);
@@ -100,7 +101,8 @@ async fn contradicting(
            SELECT line, external_id, {column}::text AS given, first_value({column}::text) OVER first AS other,
                   first_value(line) OVER first AS other_line,
                   {decides}::text <> first_value({decides}::text) OVER first AS differs
-             FROM import_affiliate WHERE {column} IS NOT NULL AND {of} WINDOW first AS (PARTITION BY {within} ORDER BY line))
+             FROM import_affiliate WHERE {column} IS NOT NULL
+               AND {of} WINDOW first AS (PARTITION BY {within} ORDER BY line))
          SELECT *, count(*) OVER () AS total FROM said WHERE differs ORDER BY line LIMIT $1"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)) // only constants of this file

@@ -1,4 +1,5 @@
-//! Rows in the binary form of COPY (PostgreSQL manual, "COPY", "Binary Format"): what the reader's thread writes is what goes over the wire.
+//! Rows in the binary form of COPY (PostgreSQL manual, "COPY", "Binary Format"): what the reader's thread writes is
+//! what goes over the wire.
 
 use time::OffsetDateTime;
 use time::macros::datetime;
@@ -52,7 +53,8 @@ impl CopyRows {
         self.field(&[u8::from(value)])
     }
 
-    /// To the microsecond. What is finer is cut off, never rounded up: an instant must not slip over the end of its month.
+    /// To the microsecond. What is finer is cut off, never rounded up: an instant must not slip over the end of its
+    /// month.
     pub(super) fn timestamptz(&mut self, at: OffsetDateTime) -> &mut Self {
         let micros = (at - EPOCH).whole_nanoseconds().div_euclid(1_000);
         // Fits: years have four digits.

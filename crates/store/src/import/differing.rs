@@ -28,13 +28,15 @@ pub(super) async fn differing(tx: &mut PgConnection, tenant: i32, problems: &mut
              FROM import_commission i JOIN differs USING (external_id)),
          -- Against the first line of the same id, if the file contradicts itself.
          within AS (
-           SELECT s.*, f.line AS other_line, f.affiliate AS other_affiliate, f.currency AS other_currency, f.amount_minor AS other_minor,
+           SELECT s.*, f.line AS other_line, f.affiliate AS other_affiliate, f.currency AS other_currency,
+             f.amount_minor AS other_minor,
                   f.earned_at AS other_earned_at, f.order_ref AS other_order_ref
              FROM said s JOIN said f ON f.external_id = s.external_id AND f.line = s.first_line
             WHERE s.line <> f.line AND (s.affiliate, s.currency, s.amount_minor, s.earned_at, s.order_ref)
                    IS DISTINCT FROM (f.affiliate, f.currency, f.amount_minor, f.earned_at, f.order_ref)),
          before AS (
-           SELECT s.*, NULL::bigint AS other_line, a.external_id AS other_affiliate, c.currency AS other_currency, c.amount_minor AS other_minor,
+           SELECT s.*, NULL::bigint AS other_line, a.external_id AS other_affiliate, c.currency AS other_currency,
+             c.amount_minor AS other_minor,
                   c.earned_at AS other_earned_at, c.order_ref AS other_order_ref
              FROM said s
              JOIN commission c ON c.tenant_id = $1 AND c.external_id = s.external_id

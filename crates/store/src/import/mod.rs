@@ -1,8 +1,8 @@
-//! Imports: a file's rows go through COPY into a temporary table, and from there by set-based SQL to where they belong. One transaction per
-//! file: all of it or nothing.
+//! Imports: a file's rows go through COPY into a temporary table, and from there by set-based SQL to where they belong.
+//! One transaction per file: all of it or nothing.
 //!
-//! Reading and judging the file is the caller's; here is only what needs the other rows: who is known, and what was said before. Rows arrive
-//! in chunks through a bounded channel, so that memory does not depend on the file.
+//! Reading and judging the file is the caller's; here is only what needs the other rows: who is known, and what was
+//! said before. Rows arrive in chunks through a bounded channel, so that memory does not depend on the file.
 
 mod affiliates;
 mod change;
@@ -65,7 +65,8 @@ impl Terms {
     }
 }
 
-/// What the reader of a file says next. A channel that closes without [`Feed::End`] means that the reader gave up: nothing is imported.
+/// What the reader of a file says next. A channel that closes without [`Feed::End`] means that the reader gave up:
+/// nothing is imported.
 #[derive(Debug)]
 pub enum Feed<R> {
     /// More rows.
@@ -110,7 +111,8 @@ pub struct Controls {
     pub holds_set: u64,
     /// Affiliates that were on hold and are not any more.
     pub holds_lifted: u64,
-    /// Affiliates that the file would take off hold and that stay on it: a person put them there, and only `affiliate release` ends that.
+    /// Affiliates that the file would take off hold and that stay on it: a person put them there, and only `affiliate
+    /// release` ends that.
     pub holds_kept: u64,
     /// Limits, least and most each counted, that are new or another amount.
     pub limits_changed: u64,
@@ -120,18 +122,20 @@ pub struct Controls {
     pub methods_retired: u64,
     /// Methods or addresses that another one replaced.
     pub destinations_changed: u64,
-    /// Affiliates whose currency changed, and whose limits are all of other currencies: none binds what they are paid in now.
+    /// Affiliates whose currency changed, and whose limits are all of other currencies: none binds what they are paid
+    /// in now.
     pub limits_of_other_currency: u64,
     /// Payouts of those who were put on hold that may be on their way already.
     pub perhaps_sent: u64,
 }
 
-/// From this many new rows on the planner's statistics are renewed after the import: without any, joins of a few thousand rows take seconds, and
-/// autovacuum comes a minute too late.
+/// From this many new rows on the planner's statistics are renewed after the import: without any, joins of a few
+/// thousand rows take seconds, and autovacuum comes a minute too late.
 const ANALYZE_FROM: u64 = 500;
 
 impl Store {
-    /// Runs an import in one transaction, as a task that the caller cannot cancel half-way. Never repeated: the rows are gone once they were read.
+    /// Runs an import in one transaction, as a task that the caller cannot cancel half-way. Never repeated: the rows
+    /// are gone once they were read.
     async fn import<T, F>(&self, step: &'static str, terms: Terms, work: F) -> Result<T, ImportError>
     where
         T: Send + 'static,

@@ -1,4 +1,5 @@
-//! Statement, states and ledger against each other, in one snapshot, so that nothing that goes on meanwhile looks like a difference.
+//! Statement, states and ledger against each other, in one snapshot, so that nothing that goes on meanwhile looks like
+//! a difference.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ pub(super) type Statement<'q> = Query<'q, Postgres, PgArguments>;
 pub struct Compared {
     /// Differences in all; they wait in the session.
     pub discrepancies: i64,
-    /// Payouts that were settled after the statement had been asked for, and so need not be on it. If there are some, the statement must be read on
-    /// before anything is said.
+    /// Payouts that were settled after the statement had been asked for, and so need not be on it. If there are some,
+    /// the statement must be read on before anything is said.
     pub newer_than_statement: i64,
     /// Counts and sums of the same snapshot.
     pub summary: Summary,
@@ -34,20 +35,23 @@ pub struct Compared {
 /// A payment that came and went under one key and one reference is one difference.
 const STRAYS: &str = "-- compare_strays
 INSERT INTO finding (kind, currency, found)
-SELECT 'never_planned', min(currency), 'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
+SELECT 'never_planned', min(currency),
+  'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
   FROM statement_line WHERE run_id = $1 AND payout_id IS NULL GROUP BY key, reference ORDER BY min(id)";
 
 /// $3 are the states that wait for an outcome. Batch by batch: a join of ranges from the other side would compare every
 /// payout with every batch.
 const UNKNOWN: &str = "-- compare_unknown
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
-SELECT 'unknown_too_long', p.id, p.affiliate_id, p.currency, 'an outcome', p.state || ' since ' || to_char(b.first_sent_at, 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
+SELECT 'unknown_too_long', p.id, p.affiliate_id, p.currency, 'an outcome',
+  p.state || ' since ' || to_char(b.first_sent_at, 'YYYY-MM-DD HH24:MI:SS') || ' UTC'
   FROM batch b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
  WHERE b.run_id = $1 AND b.state <> 'split' AND b.first_sent_at < clock_timestamp() - $2 AND p.state = ANY($3)
  ORDER BY p.id";
 
 impl Reconciliation {
-    /// Compares everything in one snapshot. Payouts without an answer for longer than `unknown_after` are differences too.
+    /// Compares everything in one snapshot. Payouts without an answer for longer than `unknown_after` are differences
+    /// too.
     pub async fn compare(&mut self, unknown_after: Duration) -> Result<Compared, StoreError> {
         self.begin().await?;
         self.judged_news = sqlx::query_scalar("-- run_news\nSELECT news_no FROM run WHERE id = $1")

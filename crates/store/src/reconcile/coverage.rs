@@ -37,14 +37,15 @@ pub(super) fn silent_rails() -> Vec<&'static str> {
     RAILS.iter().filter(|rail| !rail.has_statement).map(|rail| rail.name).collect()
 }
 
-/// How long after a payment a statement may still bring news of it: until the money cannot come back any more, and what is late on a statement is on it.
+/// How long after a payment a statement may still bring news of it: until the money cannot come back any more, and what
+/// is late on a statement is on it.
 fn news_window(rail: &Rail) -> Duration {
     rail.return_window + rail.statement_lag + 2 * rail.dead_after()
 }
 
 impl Store {
-    /// Every account that was ever paid from, while its statement may bring news: a run that is not over, or whose payments may still
-    /// come back, or could when the statement was last read.
+    /// Every account that was ever paid from, while its statement may bring news: a run that is not over, or whose
+    /// payments may still come back, or could when the statement was last read.
     pub async fn accounts_to_read(&self) -> Result<Vec<StatementAccount>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
@@ -69,7 +70,8 @@ impl Store {
                      FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
                      JOIN unnest($1::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
                      LEFT JOIN rail_account a ON a.rail = t.rail AND a.account = t.account
-                    WHERE (greatest(a.reaches_ours, a.file_reaches) >= o.doubted_at + known.dead_after) IS NOT TRUE) AS wanted
+                    WHERE (greatest(a.reaches_ours,
+                      a.file_reaches) >= o.doubted_at + known.dead_after) IS NOT TRUE) AS wanted
                   ORDER BY rail, account, credential IS NULL, id DESC NULLS LAST",
             )
             .bind(rails)
@@ -120,7 +122,8 @@ impl Store {
 }
 
 impl Reconciliation {
-    /// Accounts of the run whose statements do not reach past its last payment. While there are some, nothing is proven to be missing or absent.
+    /// Accounts of the run whose statements do not reach past its last payment. While there are some, nothing is proven
+    /// to be missing or absent.
     pub async fn uncovered(&mut self) -> Result<Vec<Uncovered>, StoreError> {
         uncovered(&mut self.connection, self.run.id).await
     }
@@ -130,7 +133,8 @@ impl Reconciliation {
         let (first, last) = self.run.id.payouts();
         sqlx::query_scalar(
             "-- run_has_odd
-             SELECT EXISTS (SELECT FROM statement_line WHERE run_id = $1) OR EXISTS (SELECT FROM movement WHERE payout_id BETWEEN $2 AND $3)
+             SELECT EXISTS (SELECT FROM statement_line WHERE run_id = $1)
+               OR EXISTS (SELECT FROM movement WHERE payout_id BETWEEN $2 AND $3)
                  OR EXISTS (SELECT FROM contest WHERE payout_id BETWEEN $2 AND $3 AND closed_at IS NULL)",
         )
         .bind(self.run.id.0)
@@ -158,7 +162,8 @@ async fn uncovered(connection: &mut PgConnection, run: RunId) -> Result<Vec<Unco
     let read = "run_uncovered";
     let rows = sqlx::query(
         "-- run_uncovered
-         SELECT b.rail, b.account, nullif(greatest(a.reaches_ours, a.file_reaches), '-infinity') AS reaches, last.at AS wanted
+         SELECT b.rail, b.account, nullif(greatest(a.reaches_ours, a.file_reaches), '-infinity') AS reaches,
+           last.at AS wanted
            FROM (SELECT DISTINCT rail, account FROM batch WHERE run_id = $1 AND rail <> ALL($2)) AS b
            JOIN (SELECT settled_at AS at FROM run WHERE id = $1 AND settled_at IS NOT NULL) AS last ON true
            LEFT JOIN rail_account a ON a.rail = b.rail AND a.account = b.account

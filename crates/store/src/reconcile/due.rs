@@ -1,6 +1,6 @@
-//! Whether everybody's money is somewhere: what the run before left over, what became due again in this run and what was
-//! earned in its window against its payouts and exclusions, and every account's balance against what the newest run left
-//! over. Only rows are compared, never instants, and only those of these runs: history is not read again.
+//! Whether everybody's money is somewhere: what the run before left over, what became due again in this run and what
+//! was earned in its window against its payouts and exclusions, and every account's balance against what the newest run
+//! left over. Only rows are compared, never instants, and only those of these runs: history is not read again.
 
 use payfleet_domain::RunState;
 use payfleet_domain::invariant::{
@@ -13,31 +13,35 @@ use crate::connect::{Step, StoreError};
 use crate::run::RunRow;
 use crate::session::{Connection, Sessions};
 
-/// `total` is `sum` with a state of eight bytes: a third of the memory and time where there is one group for each account, and an
-/// error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
+/// `total` is `sum` with a state of eight bytes: a third of the memory and time where there is one group for each
+/// account, and an error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
 const TABLES: &str = "
   SET LOCAL work_mem = '128MB'; SET LOCAL idle_in_transaction_session_timeout = 0;
-  CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint, currency text, opening bigint,
+  CREATE TEMP TABLE suspect (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, affiliate_id bigint,
+    currency text, opening bigint,
     earned bigint, is_decided boolean, carried bigint, amount bigint, residual bigint);
   CREATE AGGREGATE pg_temp.total (bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0')";
 
-/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 the run before it, $9 and $10 number and ordinal of the
-/// newest run that is planned for all accounts, $11 and $12 number and planned affiliates of the one that is being planned, if there is one;
-/// $13 whether what became due again in this run is written down, $14 whether that since the newest one is.
+/// $1 tenant, $2 run, $3 its ordinal, $4 opens_after, $5 cutoff, $6 and $7 its payouts, $8 the run before it, $9 and
+/// $10 number and ordinal of the newest run that is planned for all accounts, $11 and $12 number and planned affiliates
+/// of the one that is being planned, if there is one; $13 whether what became due again in this run is written down,
+/// $14 whether that since the newest one is.
 ///
-/// - `opening`: what exclusions of the run before left over (a payout leaves nothing, and who had neither has nothing), and what became due again
-///   before this run was created.
+/// - `opening`: what exclusions of the run before left over (a payout leaves nothing, and who had neither has nothing),
+///   and what became due again before this run was created.
 /// - `earned`, `carried`, `amount`: the commissions of the window, and what payout or exclusion say.
 /// - `residual`: by how much the balance is not what the newest plan left over, and what became due again since.
 ///
-/// One pass, and one group for each account: joins of totals took three times as long. Accounts of which every number is as it should be are left out;
-/// a test asserts that no invariant could say anything about them.
+/// One pass, and one group for each account: joins of totals took three times as long. Accounts of which every number
+/// is as it should be are left out; a test asserts that no invariant could say anything about them.
 const ACCOUNTS: &str = "-- compare_accounts
 WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, residual) AS (
   SELECT affiliate_id, currency, 0::bigint, amount_minor, 0::bigint, 0::bigint, 0::bigint, 0::bigint FROM commission
    WHERE tenant_id = $1 AND late_for IS NULL AND due_at <= $5 AND ($4::timestamptz IS NULL OR due_at > $4)
-     AND due_month <= (extract(year FROM $5::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $5 AT TIME ZONE 'UTC') - 1)::int
-     AND ($4 IS NULL OR due_month >= (extract(year FROM $4 AT TIME ZONE 'UTC') * 12 + extract(month FROM $4 AT TIME ZONE 'UTC') - 1)::int)
+     AND due_month <= (extract(year FROM $5::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $5 AT TIME ZONE
+       'UTC') - 1)::int
+     AND ($4 IS NULL OR due_month >= (extract(year FROM $4 AT TIME ZONE 'UTC') * 12 + extract(month FROM $4 AT TIME ZONE
+       'UTC') - 1)::int)
   UNION ALL
   SELECT affiliate_id, currency, 0, amount_minor, 0, 0, 0, 0 FROM commission WHERE tenant_id = $1 AND late_for = $3
   UNION ALL
@@ -48,8 +52,10 @@ WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, 
   SELECT affiliate_id, currency, amount_minor, 0, 0, 0, 0, 0 FROM exclusion WHERE run_id = $8
   UNION ALL
   SELECT p.affiliate_id, p.currency, CASE WHEN t.due_in = $3 THEN moved ELSE 0 END, 0, 0, 0, 0,
-         CASE WHEN t.due_in > $10 AND (t.due_in > $10 + 1 OR (p.affiliate_id <@ $12::int8multirange) IS NOT TRUE) THEN -moved ELSE 0 END
-    FROM (SELECT payout_id, due_in, CASE WHEN kind IN (6, 10) THEN -amount_minor ELSE amount_minor END AS moved FROM transfer
+         CASE WHEN t.due_in > $10 AND (t.due_in > $10 + 1
+           OR (p.affiliate_id <@ $12::int8multirange) IS NOT TRUE) THEN -moved ELSE 0 END
+    FROM (SELECT payout_id, due_in, CASE WHEN kind IN (6, 10) THEN -amount_minor ELSE amount_minor END AS moved
+      FROM transfer
            WHERE tenant_id = $1 AND due_in IS NOT NULL AND (due_in = $3 OR due_in > $10)) AS t
     JOIN payout p ON p.id = t.payout_id AND p.tenant_id = $1
   UNION ALL
@@ -58,22 +64,25 @@ WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, 
   UNION ALL
   SELECT affiliate_id, currency, 0, 0, 0, 0, 0, carried_minor FROM account WHERE tenant_id = $1),
  state AS (
-  SELECT affiliate_id, currency, pg_temp.total(opening) AS opening, pg_temp.total(earned) AS earned, pg_temp.total(decisions) AS decisions,
+  SELECT affiliate_id, currency, pg_temp.total(opening) AS opening, pg_temp.total(earned) AS earned,
+    pg_temp.total(decisions) AS decisions,
          pg_temp.total(carried) AS carried, pg_temp.total(amount) AS amount,
          CASE WHEN $14 THEN pg_temp.total(residual) ELSE 0 END AS residual
     FROM flow GROUP BY affiliate_id, currency)
 INSERT INTO suspect (affiliate_id, currency, opening, earned, is_decided, carried, amount, residual)
-SELECT affiliate_id, currency, CASE WHEN $13 THEN opening END, earned, decisions > 0, carried, amount, residual FROM state
+SELECT affiliate_id, currency, CASE WHEN $13 THEN opening END, earned, decisions > 0, carried, amount, residual
+  FROM state
  WHERE CASE WHEN $13 THEN opening + earned <> amount OR decisions > 0 AND carried <> opening
             ELSE decisions > 0 AND carried + earned <> amount END
     OR residual <> 0
  ORDER BY affiliate_id, currency";
 
-/// A worker of the version before does not say which run counts what it releases: of such accounts nothing can be said. Looked for only where something
-/// is not as it should be.
+/// A worker of the version before does not say which run counts what it releases: of such accounts nothing can be said.
+/// Looked for only where something is not as it should be.
 const UNSAID: &str = "-- compare_unsaid
 DELETE FROM suspect s USING payout p JOIN transfer t ON t.payout_id = p.id
- WHERE p.tenant_id = $1 AND p.affiliate_id = s.affiliate_id AND p.currency = s.currency AND t.kind NOT IN (0, 2) AND t.due_in IS NULL
+ WHERE p.tenant_id = $1 AND p.affiliate_id = s.affiliate_id AND p.currency = s.currency AND t.kind NOT IN (0, 2)
+   AND t.due_in IS NULL
    AND t.at >= (SELECT min(created_at) FROM run WHERE tenant_id = $1 AND stamped)";
 
 /// So many accounts are in memory at once.
@@ -89,10 +98,12 @@ SELECT $1, f.* FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[]) AS 
 
 const PLAN: &str = "-- compare_plan
 WITH written AS (
-  SELECT currency, 'pay' AS verdict, count(*) AS accounts, sum(amount_minor) AS amount_minor FROM payout WHERE id BETWEEN $2 AND $3 GROUP BY currency
+  SELECT currency, 'pay' AS verdict, count(*) AS accounts, sum(amount_minor) AS amount_minor FROM payout
+    WHERE id BETWEEN $2 AND $3 GROUP BY currency
   UNION ALL
   SELECT currency, reason, count(*), sum(amount_minor) FROM exclusion WHERE run_id = $1 GROUP BY currency, reason)
-SELECT currency::text AS currency, verdict, coalesce(p.accounts, 0) AS planned, coalesce(p.amount_minor, 0)::text AS planned_minor,
+SELECT currency::text AS currency, verdict, coalesce(p.accounts, 0) AS planned,
+  coalesce(p.amount_minor, 0)::text AS planned_minor,
        coalesce(w.accounts, 0) AS written, coalesce(w.amount_minor, 0)::text AS written_minor
   FROM (SELECT currency, verdict, sum(accounts)::bigint AS accounts, sum(amount_minor) AS amount_minor
           FROM run_plan WHERE run_id = $1 GROUP BY currency, verdict) AS p FULL JOIN written w USING (currency, verdict)
@@ -102,7 +113,8 @@ SELECT currency::text AS currency, verdict, coalesce(p.accounts, 0) AS planned, 
 const BALANCES: &str = "-- compare_balances
 WITH same AS (
   DELETE FROM finding b WHERE b.kind = 'balance'
-     AND EXISTS (SELECT FROM finding f WHERE f.kind = 'ledger_out_of_balance' AND f.affiliate_id = b.affiliate_id AND f.currency = b.currency)
+     AND EXISTS (SELECT FROM finding f WHERE f.kind = 'ledger_out_of_balance' AND f.affiliate_id = b.affiliate_id
+       AND f.currency = b.currency)
   RETURNING b.id)
 UPDATE finding SET kind = 'ledger_out_of_balance' WHERE kind = 'balance' AND id NOT IN (SELECT id FROM same)";
 
@@ -129,7 +141,8 @@ pub(super) async fn accounts_compare(pool: Sessions, run: RunRow, snapshot: Stri
     Ok(Accounts { tx, totals })
 }
 
-/// A run as the comparison of accounts needs it: number, ordinal, state, whether it is stamped, the affiliates that are planned.
+/// A run as the comparison of accounts needs it: number, ordinal, state, whether it is stamped, the affiliates that are
+/// planned.
 type Window = (i64, i32, String, bool, String);
 
 async fn suspects_find(connection: &mut PgConnection, run: &RunRow) -> Result<(), StoreError> {
@@ -205,7 +218,8 @@ async fn totals_compare(
 }
 
 impl Accounts {
-    /// Judges what was found, and writes the differences into the session that compares the run. Balances that are wrong wait there as `balance`.
+    /// Judges what was found, and writes the differences into the session that compares the run. Balances that are
+    /// wrong wait there as `balance`.
     pub(super) async fn judge(mut self, findings: &mut PgConnection) -> Result<(), StoreError> {
         self.suspects_judge(findings, "skipped", nobody_is_skipped, |facts| {
             let found = match facts.skipped() {

@@ -20,28 +20,33 @@ WITH good AS (SELECT * FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS g
          min(currency) AS currency_low, max(currency) AS currency_high
     FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY payout_id),
  compared AS (
-  SELECT coalesce(p.id, t.payout_id) AS id, p.affiliate_id, coalesce(p.currency, t.currency_low)::text AS currency, p.state, p.amount_minor, t.kinds,
+  SELECT coalesce(p.id, t.payout_id) AS id, p.affiliate_id, coalesce(p.currency, t.currency_low)::text AS currency,
+    p.state, p.amount_minor, t.kinds,
          CASE WHEN t.kinds & $6 = 0 THEN t.low = p.amount_minor AND t.high = p.amount_minor
               -- A return and its fee count together.
               ELSE (SELECT bool_and(minor = p.amount_minor) FROM (
-                      SELECT sum(amount_minor) AS minor FROM transfer WHERE payout_id = p.id GROUP BY CASE WHEN kind >= 32 THEN kind - 28 ELSE kind END) AS step)
+                      SELECT sum(amount_minor) AS minor FROM transfer WHERE payout_id = p.id GROUP BY CASE
+                        WHEN kind >= 32 THEN kind - 28 ELSE kind END) AS step)
          END AND t.currency_low = p.currency AND t.currency_high = p.currency AS amounts_agree
     FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2) AS p FULL JOIN posted t ON t.payout_id = p.id)
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
 SELECT 'ledger_out_of_balance', c.id, c.affiliate_id, c.currency,
        coalesce(c.state || ' ' || c.amount_minor || ': '
                   || (SELECT string_agg(k.name, ', ' ORDER BY k.kind) FROM transfer_kind k
-                       WHERE (SELECT min(g.kinds) FROM good g WHERE g.state = c.state) & (1::bigint << k.kind) <> 0), 'no such payout'),
-       coalesce((SELECT string_agg(k.name || ' ' || t.amount_minor || CASE WHEN t.currency <> c.currency THEN ' ' || t.currency ELSE '' END, ', ' ORDER BY k.kind)
+                       WHERE (SELECT min(g.kinds) FROM good g WHERE g.state = c.state) & (1::bigint << k.kind) <> 0),
+                         'no such payout'),
+       coalesce((SELECT string_agg(k.name || ' ' || t.amount_minor || CASE
+         WHEN t.currency <> c.currency THEN ' ' || t.currency ELSE '' END, ', ' ORDER BY k.kind)
                    FROM transfer t JOIN transfer_kind k USING (kind) WHERE t.payout_id = c.id), 'no transfer')
   FROM compared c
  WHERE (coalesce(c.state, ''), coalesce(c.kinds, 0), coalesce(c.amounts_agree, false)) NOT IN (SELECT * FROM good)
  ORDER BY 2";
 
-/// All accounts that the run's transfers name, each with what it got less what it gave, added up. A kind that does not say whose its two sides are moves
-/// money out of nowhere.
+/// All accounts that the run's transfers name, each with what it got less what it gave, added up. A kind that does not
+/// say whose its two sides are moves money out of nowhere.
 const SUMS: &str = "-- compare_ledger_sums
-WITH moved AS (SELECT kind, currency, sum(amount_minor) AS minor FROM transfer WHERE payout_id BETWEEN $1 AND $2 GROUP BY kind, currency),
+WITH moved AS (SELECT kind, currency, sum(amount_minor) AS minor FROM transfer WHERE payout_id BETWEEN $1 AND $2
+  GROUP BY kind, currency),
  side AS (
   SELECT currency, credit AS account, minor FROM moved LEFT JOIN transfer_kind USING (kind)
    UNION ALL SELECT currency, debit, -minor FROM moved JOIN transfer_kind USING (kind)),

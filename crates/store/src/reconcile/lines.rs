@@ -1,5 +1,5 @@
-//! Holding the lines of a statement against what was planned. Nothing here changes anything, and nothing that a plan has fixed ever changes, so pieces
-//! are matched beside each other and before anything is locked.
+//! Holding the lines of a statement against what was planned. Nothing here changes anything, and nothing that a plan
+//! has fixed ever changes, so pieces are matched beside each other and before anything is locked.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,7 +32,8 @@ pub(super) struct Matched {
     pub of_runs: BTreeMap<Option<RunId>, u64>,
 }
 
-/// A payment as it was ordered: payout and reference. Whether it is the one that we know of is seen when it is recorded.
+/// A payment as it was ordered: payout and reference. Whether it is the one that we know of is seen when it is
+/// recorded.
 #[derive(Debug, Clone)]
 pub(super) struct Plain {
     pub payout: PayoutId,
@@ -47,9 +48,11 @@ pub(super) struct Odd {
     pub line: StatementLine,
     pub differs: LineDiffers,
     pub differs_account: bool,
-    /// It came back before it went out, or more of it, or in another currency, or nobody can tell it from another return.
+    /// It came back before it went out, or more of it, or in another currency, or nobody can tell it from another
+    /// return.
     pub differs_return: bool,
-    /// It came back, and nothing of its batch counts as sent: only if a payment of it is known all the same can that be.
+    /// It came back, and nothing of its batch counts as sent: only if a payment of it is known all the same can that
+    /// be.
     pub is_unsent_return: bool,
 }
 
@@ -223,7 +226,8 @@ async fn ways_read(
                    WHERE o.run_id = b.run_id AND o.first_payout_id <= b.first_payout_id
                      AND o.last_payout_id >= b.last_payout_id)) AS first_sent_at
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS of (run, low, high)
-           JOIN batch b ON b.run_id = of.run AND b.state <> 'split' AND b.first_payout_id <= of.high AND b.last_payout_id >= of.low",
+           JOIN batch b ON b.run_id = of.run AND b.state <> 'split' AND b.first_payout_id <= of.high
+             AND b.last_payout_id >= of.low",
     )
     .bind(runs)
     .bind(lows)

@@ -1,9 +1,10 @@
 //! Comparing what rails say that they paid with plan and ledger.
 //!
-//! Statements are of accounts: an [`AccountReading`] takes in the next part of one, each line once, and records what it proves of whichever run it
-//! names. A verdict is of a run: a [`Reconciliation`] is one session of its own, in which the run is compared with all that statements have said so
-//! far, set-based: SQL finds the facts of what is not simply as it should be, the invariants of `domain` judge them, and SQL writes down what they
-//! said. It writes no money. Dropping it half-way loses temporary tables and nothing else.
+//! Statements are of accounts: an [`AccountReading`] takes in the next part of one, each line once, and records what it
+//! proves of whichever run it names. A verdict is of a run: a [`Reconciliation`] is one session of its own, in which
+//! the run is compared with all that statements have said so far, set-based: SQL finds the facts of what is not simply
+//! as it should be, the invariants of `domain` judge them, and SQL writes down what they said. It writes no money.
+//! Dropping it half-way loses temporary tables and nothing else.
 
 mod compare;
 mod coverage;
@@ -63,12 +64,15 @@ pub struct Discrepancy {
     pub found: Option<String>,
 }
 
-/// `finding.id` keeps the order in which differences were found. Made here since in a snapshot that is only read it can be filled, but not made.
+/// `finding.id` keeps the order in which differences were found. Made here since in a snapshot that is only read it can
+/// be filled, but not made.
 ///
-/// Everything of a run is there in the order of its payouts, so to merge takes half of the time of hashing, and no memory.
+/// Everything of a run is there in the order of its payouts, so to merge takes half of the time of hashing, and no
+/// memory.
 const TABLES: &str = "
   SET work_mem = '128MB'; SET enable_hashjoin = off; SET enable_hashagg = off;
-  CREATE TEMP TABLE finding (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payout_id bigint, affiliate_id bigint,
+  CREATE TEMP TABLE finding (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payout_id bigint,
+    affiliate_id bigint,
     affiliate text, currency text, expected text, found text)";
 
 /// One comparison of one run, up to its verdict.

@@ -98,18 +98,26 @@ pub(super) async fn odd_record(
     // Who ordered nothing: the newest run that was paid from the account by then is asked about it.
     let new: Vec<(i64, Option<i64>)> = sqlx::query_as(
         "-- statement_lines_insert
-         INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, of_reference, amount_minor, fee_minor, currency,
-                                     destination, at, source, differs_amount, differs_currency, differs_destination, differs_account, differs_return)
+         INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, of_reference,
+           amount_minor, fee_minor, currency,
+                                     destination, at, source, differs_amount, differs_currency, differs_destination,
+                                       differs_account, differs_return)
          SELECT $1, l.content, coalesce(l.run, (
                   SELECT r.id FROM run r
                    WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = $2 AND b.account = $3)
-                   ORDER BY (coalesce(r.paying_at, r.created_at) <= coalesce(l.at, clock_timestamp()) + interval '1 day') DESC,
-                            CASE WHEN coalesce(r.paying_at, r.created_at) <= coalesce(l.at, clock_timestamp()) + interval '1 day' THEN r.id ELSE -r.id END DESC
+                   ORDER BY (coalesce(r.paying_at, r.created_at) <= coalesce(l.at,
+                     clock_timestamp()) + interval '1 day') DESC,
+                            CASE WHEN coalesce(r.paying_at, r.created_at) <= coalesce(l.at,
+                              clock_timestamp()) + interval '1 day' THEN r.id ELSE -r.id END DESC
                    LIMIT 1)),
-                l.payout, l.kind, l.key, l.reference, l.of, l.amount, l.fee, l.currency, l.destination, l.at, $4, l.d1, l.d2, l.d3, l.d4, l.d5
-           FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
-                       $14::text[], $15::text[], $16::timestamptz[], $17::boolean[], $18::boolean[], $19::boolean[], $20::boolean[], $21::boolean[])
-                WITH ORDINALITY AS l (content, payout, run, kind, key, reference, of, amount, fee, currency, destination, at, d1, d2, d3, d4, d5, n)
+                l.payout, l.kind, l.key, l.reference, l.of, l.amount, l.fee, l.currency, l.destination, l.at, $4, l.d1,
+                  l.d2, l.d3, l.d4, l.d5
+           FROM unnest($5::uuid[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], $11::text[],
+             $12::bigint[], $13::bigint[],
+                       $14::text[], $15::text[], $16::timestamptz[], $17::boolean[], $18::boolean[], $19::boolean[],
+                         $20::boolean[], $21::boolean[])
+                WITH ORDINALITY AS l (content, payout, run, kind, key, reference, of, amount, fee, currency,
+                  destination, at, d1, d2, d3, d4, d5, n)
           ORDER BY l.n
              ON CONFLICT DO NOTHING
       RETURNING id, run_id",
@@ -143,18 +151,24 @@ pub(super) async fn odd_record(
         return Ok(Vec::new());
     }
     runs_have_news(tx, runs.into_iter().flatten().map(RunId)).await?;
-    // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone tells waits for a second
-    // person. Each is a row of its own: or the file would say how much of what the rail tells under the same name (see `movement_known`).
+    // Rule `file_needs_second_person`. A return frees money at once only if the rail itself says it; what a file alone
+    // tells waits for a second person. Each is a row of its own: or the file would say how much of what the rail tells
+    // under the same name (see `movement_known`).
     sqlx::query_scalar(
         "-- movements_listed
-         INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency, at, source, counts, line_id)
-         SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind WHEN 'returned' THEN l.of_reference END, l.amount_minor,
-                CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END, l.currency, l.at, CASE l.source WHEN 'file' THEN 'file' ELSE 'statement' END,
+         INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, fee_minor, currency,
+           at, source, counts, line_id)
+         SELECT p.tenant_id, p.id, l.kind, o.name || l.reference, CASE l.kind
+           WHEN 'returned' THEN l.of_reference END, l.amount_minor,
+                CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END, l.currency, l.at, CASE l.source
+                  WHEN 'file' THEN 'file' ELSE 'statement' END,
                 l.kind = 'paid' OR l.source = 'rail', l.id
            FROM statement_line l JOIN payout p ON p.id = l.payout_id
-           -- Each account has names of its own: a payment elsewhere is one more. That money came back is told once, whoever lists it.
+           -- Each account has names of its own: a payment elsewhere is one more. That money came back is told once,
+           -- whoever lists it.
            JOIN (SELECT id, rail || '/' || account || ' ' AS elsewhere FROM rail_account) AS a ON a.id = l.account_id,
-                LATERAL (SELECT CASE WHEN l.differs_account AND l.kind = 'paid' THEN a.elsewhere ELSE '' END AS name) AS o
+                LATERAL (SELECT CASE WHEN l.differs_account AND l.kind = 'paid' THEN a.elsewhere
+                  ELSE '' END AS name) AS o
           WHERE l.id = ANY($1) AND NOT l.differs_return AND l.reference <> '' AND l.amount_minor >= 0
             AND l.amount_minor + CASE l.kind WHEN 'returned' THEN l.fee_minor ELSE 0 END > 0
           ORDER BY l.id

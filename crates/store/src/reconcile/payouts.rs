@@ -1,4 +1,5 @@
-//! Payouts against the statements: SQL finds those that are not simply as they should be, the invariants of `domain` judge each.
+//! Payouts against the statements: SQL finds those that are not simply as they should be, the invariants of `domain`
+//! judge each.
 
 use std::collections::HashMap;
 
@@ -10,8 +11,8 @@ use super::Reconciliation;
 use crate::connect::{Step, StoreError};
 use crate::movement::{Weighed, accounts_read};
 
-/// What is left out here, nobody judges: payouts paid once and exactly as planned, and those unsettled of which no statement says anything. A test asserts
-/// that no invariant could say anything about them.
+/// What is left out here, nobody judges: payouts paid once and exactly as planned, and those unsettled of which no
+/// statement says anything. A test asserts that no invariant could say anything about them.
 ///
 /// Block by block of `listed`, so that each is a range of payouts. $4 are payouts whose payments stand on no statement.
 const ODD: &str = "-- compare_odd
@@ -20,49 +21,61 @@ SELECT p.id
   LEFT JOIN listed l ON l.run_id = $3 AND l.block = block.block
   LEFT JOIN listed_by_file f ON f.run_id = $3 AND f.block = block.block,
        LATERAL (SELECT o.id FROM payout o
-                 WHERE o.id BETWEEN $1 + block.block * 8192::bigint AND $1 + block.block * 8192::bigint + 8191 AND o.state IN ('paid', 'returned')
+                 WHERE o.id BETWEEN $1 + block.block * 8192::bigint AND $1 + block.block * 8192::bigint + 8191
+                   AND o.state IN ('paid', 'returned')
                    AND coalesce(get_bit(l.bits, (o.id & 8191)::int), 0) = 0 AND NOT o.id <@ $4::int8multirange
                    -- A file will do as long as the rail itself could not have listed it.
                    AND (coalesce(get_bit(f.bits, (o.id & 8191)::int), 0) = 0
                         OR o.settled_at <= (SELECT max(a.reaches_ours) FROM rail_account a
-                                             WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = $3 AND b.rail = a.rail AND b.account = a.account)))) AS p
+                                             WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = $3 AND b.rail = a.rail
+                                               AND b.account = a.account)))) AS p
  UNION SELECT payout_id FROM movement WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM statement_line WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM contest WHERE payout_id BETWEEN $1 AND $2 AND closed_at IS NULL
  ORDER BY 1";
 
-/// A payment is missed only on a statement that was asked for after it was recorded: the rail's own, or a file; one that a file lists only on the rail's
-/// own. Whether it was recorded before is told by the transaction that recorded it as well as by clocks: one that was put
-/// back in between made payments of that moment look missing. (The simulator found it.) A row knows the lower half of its transaction's number, which
-/// lies below the next one.
+/// A payment is missed only on a statement that was asked for after it was recorded: the rail's own, or a file; one
+/// that a file lists only on the rail's own. Whether it was recorded before is told by the transaction that recorded it
+/// as well as by clocks: one that was put back in between made payments of that moment look missing. (The simulator
+/// found it.) A row knows the lower half of its transaction's number, which lies below the next one.
 const DETAILS: &str = "-- compare_details
 SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
        EXISTS (SELECT FROM movement_known w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
        l.amount, l.line_currency, l.line_destination, l.account, l.return_differs,
-       NOT k.is_listed AND k.is_filed AS is_by_file, coalesce(c.by_rail, false) AS reached_by_rail, c.by_rail IS NULL AS is_newer
+       NOT k.is_listed AND k.is_filed AS is_by_file, coalesce(c.by_rail, false) AS reached_by_rail,
+         c.by_rail IS NULL AS is_newer
   FROM payout p
   LEFT JOIN payout_method m ON m.id = p.method_id AND m.tenant_id = p.tenant_id
-  LEFT JOIN batch b ON b.run_id = p.run_id AND b.state <> 'split' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
+  LEFT JOIN batch b ON b.run_id = p.run_id AND b.state <> 'split'
+    AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
   LEFT JOIN rail_account a ON a.rail = b.rail AND a.account = b.account
   LEFT JOIN LATERAL (
-    SELECT min(s.amount_minor) FILTER (WHERE s.differs_amount) AS amount, min(s.currency) FILTER (WHERE s.differs_currency) AS line_currency,
+    SELECT min(s.amount_minor) FILTER (WHERE s.differs_amount) AS amount, min(s.currency)
+      FILTER (WHERE s.differs_currency) AS line_currency,
            min(s.destination) FILTER (WHERE s.differs_destination) AS line_destination,
            min(o.rail || '/' || o.account) FILTER (WHERE s.differs_account) AS account,
-           min(s.reference || ' ' || s.amount_minor || ' ' || s.currency || coalesce(' at ' || s.at, '')) FILTER (WHERE s.differs_return) AS return_differs
+           min(s.reference || ' ' || s.amount_minor || ' ' || s.currency || coalesce(' at ' || s.at, ''))
+             FILTER (WHERE s.differs_return) AS return_differs
       FROM statement_line_known s JOIN rail_account o ON o.id = s.account_id WHERE s.payout_id = p.id) AS l ON true
   LEFT JOIN LATERAL (
     SELECT bool_or(seen.by_rail) AS by_rail
-      FROM (VALUES (true, a.reaches_ours, a.asked_in), (false, a.file_reaches, a.file_asked_in)) AS seen (by_rail, reaches, asked_in)
+      FROM (VALUES (true, a.reaches_ours, a.asked_in), (false, a.file_reaches, a.file_asked_in)) AS seen (by_rail,
+        reaches, asked_in)
      WHERE p.settled_at <= seen.reaches AND (seen.asked_in IS NULL OR NOT EXISTS (
            SELECT FROM transfer t, pg_snapshot_xmax(pg_current_snapshot()) AS next
             WHERE t.payout_id = p.id AND t.kind IN (2, 6, 10) AND NOT pg_visible_in_snapshot(
-                  (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8, seen.asked_in)))) AS c ON true,
+                  (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8,
+                    seen.asked_in)))) AS c ON true,
   LATERAL (
-    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
-           OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'statement' AND w.line_id IS NOT NULL) AS is_listed,
-           EXISTS (SELECT FROM listed_by_file k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
-           OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'file') AS is_filed) AS k
+    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int
+      AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+           OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'statement'
+             AND w.line_id IS NOT NULL) AS is_listed,
+           EXISTS (SELECT FROM listed_by_file k WHERE k.run_id = p.run_id
+             AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+           OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid'
+             AND w.source = 'file') AS is_filed) AS k
  WHERE p.id = ANY($1)";
 
 /// Payouts that are looked at in one go.
@@ -80,8 +93,9 @@ struct Found {
 }
 
 impl Reconciliation {
-    /// Finds what the statements say otherwise. `silent` are the payouts whose payments stand on no statement, as ranges. Returns how many payments are
-    /// newer than the statement that they are missing from: nothing can be said about those yet.
+    /// Finds what the statements say otherwise. `silent` are the payouts whose payments stand on no statement, as
+    /// ranges. Returns how many payments are newer than the statement that they are missing from: nothing can be said
+    /// about those yet.
     pub(super) async fn payouts_compare(&mut self, silent: &str) -> Result<i64, StoreError> {
         let (first, last) = self.run.id.payouts();
         let odd: Vec<i64> = sqlx::query_scalar(ODD)

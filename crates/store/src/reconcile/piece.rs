@@ -1,8 +1,8 @@
-//! What a piece of a statement changes, in one transaction: evidence like any other, under guard G4; a bit for each payment that is on the statement just
-//! as it should be; a row for everything else.
+//! What a piece of a statement changes, in one transaction: evidence like any other, under guard G4; a bit for each
+//! payment that is on the statement just as it should be; a row for everything else.
 //!
-//! A line proves that a payout was paid only if key, amount, currency, destination and account are those of the payout. A statement never makes
-//! anything refused: what is not on it may be on the next.
+//! A line proves that a payout was paid only if key, amount, currency, destination and account are those of the payout.
+//! A statement never makes anything refused: what is not on it may be on the next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,9 +36,11 @@ pub struct Applied {
     pub returned: u64,
     /// Payouts that were proven paid after their money had been due again.
     pub late: u64,
-    /// Payouts that the rail had accepted and has refused since: their money is due again. Of those that only a file tells of: held.
+    /// Payouts that the rail had accepted and has refused since: their money is due again. Of those that only a file
+    /// tells of: held.
     pub rejected: u64,
-    /// Refusals of what does not wait for its payment, such as of what counts as paid. Kept as evidence; nothing is concluded.
+    /// Refusals of what does not wait for its payment, such as of what counts as paid. Kept as evidence; nothing is
+    /// concluded.
     pub rejected_otherwise: u64,
     /// Alarms that are new. Runs that are open are paused by them.
     pub alarms: u64,
@@ -153,8 +155,8 @@ async fn record(
 
     let mut listed = BTreeMap::<(i64, i64), Vec<i64>>::new();
     let mut odd: Vec<Odd> = matched.odd.clone();
-    // A batch does not say that it was sent if all that is left of it was proven unsent, nor if a database has forgotten: a payment says so too. What the
-    // rail lists before its payment is kept, and counts when that is known.
+    // A batch does not say that it was sent if all that is left of it was proven unsent, nor if a database has
+    // forgotten: a payment says so too. What the rail lists before its payment is kept, and counts when that is known.
     for returned in odd.iter_mut().filter(|odd| odd.is_unsent_return) {
         let is_of_rail =
             *source == StatementSource::Rail && returned.payout.is_some_and(|payout| after.is_held(payout));
@@ -237,9 +239,11 @@ async fn batches_lock(
         "-- statement_batches_lock
          WITH RECURSIVE of AS (
            SELECT o.id, o.parent_id, p.id = ANY($2) AS is_unsent FROM unnest($1::bigint[]) AS p (id)
-             JOIN batch o ON o.run_id = p.id >> 32 AND o.state <> $3 AND p.id BETWEEN o.first_payout_id AND o.last_payout_id),
+             JOIN batch o ON o.run_id = p.id >> 32 AND o.state <> $3
+               AND p.id BETWEEN o.first_payout_id AND o.last_payout_id),
          up AS (
-           SELECT id, parent_id FROM of WHERE is_unsent UNION SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
+           SELECT id, parent_id FROM of WHERE is_unsent UNION SELECT b.id, b.parent_id FROM up JOIN batch b
+             ON b.id = up.parent_id),
          part AS (
            SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id)
          SELECT b.id FROM batch b
@@ -253,8 +257,9 @@ async fn batches_lock(
     .step("statement_batches_lock")
 }
 
-/// Pieces are recorded beside each other, of one account and of several, unless something in one is odd: a payment that another piece lists as it
-/// should be, and a second one, would not see each other, and nobody would be alarmed. Held until the end of the transaction, and taken before its rows.
+/// Pieces are recorded beside each other, of one account and of several, unless something in one is odd: a payment that
+/// another piece lists as it should be, and a second one, would not see each other, and nobody would be alarmed. Held
+/// until the end of the transaction, and taken before its rows.
 async fn pieces_lock(tx: &mut PgConnection, is_alone: bool) -> Result<(), StoreError> {
     let sql = match is_alone {
         true => "-- pieces_lock_alone\nSELECT pg_advisory_xact_lock($1, 0)",
@@ -264,8 +269,8 @@ async fn pieces_lock(tx: &mut PgConnection, is_alone: bool) -> Result<(), StoreE
     Ok(())
 }
 
-/// Of payments that are listed just as they should be: those that were not yet, and of which more is known. That one is listed beside another makes two of
-/// them, in whichever order they come.
+/// Of payments that are listed just as they should be: those that were not yet, and of which more is known. That one is
+/// listed beside another makes two of them, in whichever order they come.
 async fn listed_beside(
     tx: &mut PgConnection,
     source: &StatementSource,
@@ -327,7 +332,8 @@ async fn listed_add(
                    INSERT INTO ",
                 $table,
                 " AS listed (run_id, block, bits)
-                   SELECT run, block, bits::bit(8192) FROM unnest($1::bigint[], $2::int[], $3::text[]) AS l (run, block, bits)
+                   SELECT run, block, bits::bit(8192)
+                     FROM unnest($1::bigint[], $2::int[], $3::text[]) AS l (run, block, bits)
                        ON CONFLICT (run_id, block) DO UPDATE SET bits = listed.bits | excluded.bits
                     WHERE (listed.bits | excluded.bits) <> listed.bits
                 RETURNING run_id)

@@ -1,7 +1,8 @@
 //! The statement of one account on its way in, read forward: each part once, whichever runs and tenants it speaks of.
 //!
-//! Pieces of it are held against the plans and recorded as they come, beside the reading of the next. What a line proves counts at once; that something
-//! is *not* there counts only when the statement has come to its end mark, and only up to the instant that this names.
+//! Pieces of it are held against the plans and recorded as they come, beside the reading of the next. What a line
+//! proves counts at once; that something is *not* there counts only when the statement has come to its end mark, and
+//! only up to the instant that this names.
 
 use std::collections::VecDeque;
 
@@ -32,7 +33,8 @@ const BEFORE_THE_FIRST_RUN: Duration = Duration::DAY;
 /// The clock of whoever wrote a file is taken to be ours, up to this.
 const FILE_CLOCK_ERROR: Duration = Duration::MINUTE;
 
-/// Where a statement comes from. What frees money counts at once only if the rail itself says it, asked with our credential.
+/// Where a statement comes from. What frees money counts at once only if the rail itself says it, asked with our
+/// credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatementSource {
     /// Fetched from the rail.
@@ -104,7 +106,8 @@ impl Store {
             let mut lock = store.pool.acquire().await.step("account_open")?.keep();
             let id: i32 = sqlx::query_scalar(
                 "-- account_ensure
-                 INSERT INTO rail_account (rail, account) VALUES ($1, $2) ON CONFLICT (rail, account) DO UPDATE SET rail = excluded.rail RETURNING id",
+                 INSERT INTO rail_account (rail, account) VALUES ($1, $2) ON CONFLICT (rail, account) DO UPDATE
+                   SET rail = excluded.rail RETURNING id",
             )
             .bind(&wanted.rail)
             .bind(&wanted.account)
@@ -129,9 +132,11 @@ impl Store {
             }
             let row = sqlx::query(
                 "-- account_read
-                 SELECT nullif(reaches_to, '-infinity') AS reaches_to, clock_timestamp() AS asked_at, pg_current_snapshot()::text AS asked_in,
+                 SELECT nullif(reaches_to, '-infinity') AS reaches_to, clock_timestamp() AS asked_at,
+                   pg_current_snapshot()::text AS asked_in,
                         coalesce((SELECT min(r.created_at) FROM run r
-                          WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail AND b.account = a.account)),
+                          WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail
+                            AND b.account = a.account)),
                           -- Of a run that is lost: since there was somebody to pay.
                           (SELECT min(t.created_at) FROM tenant t WHERE EXISTS (SELECT FROM recovery))) AS first_run
                    FROM rail_account a WHERE id = $1",
@@ -162,7 +167,8 @@ impl Store {
 }
 
 impl AccountReading {
-    /// From which instant on, by the rail's clock, the next part is wanted. `None` if nothing was ever paid from the account.
+    /// From which instant on, by the rail's clock, the next part is wanted. `None` if nothing was ever paid from the
+    /// account.
     pub fn from(&self) -> Option<OffsetDateTime> {
         self.from
     }
@@ -216,7 +222,8 @@ impl AccountReading {
         while !self.ahead.is_empty() {
             self.piece_keep().await?;
         }
-        // Nobody has a statement of what is still to come, whatever a file says; and one that ends before it begins reaches nowhere.
+        // Nobody has a statement of what is still to come, whatever a file says; and one that ends before it begins
+        // reaches nowhere.
         let end = end.filter(|end| end.from <= end.until).map(|end| match self.source {
             StatementSource::Rail => end,
             StatementSource::File { .. } => StatementEnd { until: end.until.min(self.asked_at), ..end },
@@ -242,7 +249,8 @@ impl AccountReading {
                     if lines > 0 {
                         sqlx::query(
                             "-- statement_part_insert
-                             INSERT INTO statement_part (account_id, source, name, digest, lines, from_at, until_at, person_id)
+                             INSERT INTO statement_part (account_id, source, name, digest, lines, from_at, until_at,
+                               person_id)
                              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                         )
                         .bind(id)
@@ -259,16 +267,18 @@ impl AccountReading {
                     }
                     // Only if it goes on from where the last part ended: a gap proves nothing to be missing.
                     let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
-                    // A file says what is on a statement, and the rail is read from where the rail was read last all the same: else what an
-                    // old or shortened file leaves out would never be heard of.
+                    // A file says what is on a statement, and the rail is read from where the rail was read last all
+                    // the same: else what an old or shortened file leaves out would never be heard of.
                     if is_rail && let Some(reaches_ours) = goes_on.and(reaches_ours) {
-                        // Verdicts by a file that came before, or that is just being written: the rail's own statement may be without what that lists.
+                        // Verdicts by a file that came before, or that is just being written: the rail's own statement
+                        // may be without what that lists.
                         sqlx::query(
                             "-- runs_reached
                              UPDATE run r SET news_no = news_no + 1
                                FROM rail_account a
                               WHERE a.id = $1 AND r.settled_at > a.reaches_ours AND r.settled_at <= $2
-                                AND EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail AND b.account = a.account)",
+                                AND EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.rail = a.rail
+                                  AND b.account = a.account)",
                         )
                         .bind(id)
                         .bind(reaches_ours)
@@ -282,8 +292,10 @@ impl AccountReading {
                         true => sqlx::query_scalar(
                             "-- account_reaches
                              UPDATE rail_account
-                                SET reaches_to = greatest(reaches_to, coalesce($4, reaches_to)), reaches_ours = greatest(reaches_ours, coalesce($2, reaches_ours)),
-                                    asked_in = CASE WHEN $2 IS NULL THEN asked_in ELSE $3::pg_snapshot END, read_at = clock_timestamp()
+                                SET reaches_to = greatest(reaches_to, coalesce($4, reaches_to)),
+                                  reaches_ours = greatest(reaches_ours, coalesce($2, reaches_ours)),
+                                    asked_in = CASE WHEN $2 IS NULL THEN asked_in
+                                      ELSE $3::pg_snapshot END, read_at = clock_timestamp()
                               WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
                         )
                         .bind(id)
@@ -294,7 +306,8 @@ impl AccountReading {
                             "-- account_file_reaches
                              UPDATE rail_account
                                 SET file_reaches = greatest(file_reaches, coalesce($2, file_reaches)),
-                                    file_asked_in = CASE WHEN $2 IS NULL THEN file_asked_in ELSE $3::pg_snapshot END, read_at = clock_timestamp()
+                                    file_asked_in = CASE WHEN $2 IS NULL THEN file_asked_in
+                                      ELSE $3::pg_snapshot END, read_at = clock_timestamp()
                               WHERE id = $1 RETURNING nullif(reaches_to, '-infinity')",
                         )
                         .bind(id)

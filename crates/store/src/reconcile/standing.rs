@@ -40,7 +40,8 @@ impl Standings {
                         coalesce(array_agg(reference), '{}'), coalesce(array_agg(is_unsent), '{}')
                    FROM (SELECT p.id, p.state, p.reference, p.state IN ('planned', 'held') AND EXISTS (
                                   SELECT FROM batch b
-                                   WHERE b.run_id = p.run_id AND b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
+                                   WHERE b.run_id = p.run_id AND b.state IN ('ready', 'held')
+                                     AND b.first_sent_at IS NULL
                                      AND p.id BETWEEN b.first_payout_id AND b.last_payout_id) AS is_unsent
                            FROM payout p WHERE p.id = ANY($1) AND p.id BETWEEN $2 AND $3) AS p",
             )
@@ -91,7 +92,8 @@ impl Standings {
         })
     }
 
-    /// Payouts of which nothing was ever sent, as far as we know, and of which a statement says that they were paid or came back; with one line of each.
+    /// Payouts of which nothing was ever sent, as far as we know, and of which a statement says that they were paid or
+    /// came back; with one line of each.
     pub(super) fn unsent<'a>(&self, matched: &'a Matched) -> BTreeMap<PayoutId, &'a StatementLine> {
         let plain = matched.plain.iter().map(|plain| (plain.payout, &plain.line));
         let odd = matched.odd.iter().filter_map(|odd| odd.payout.map(|payout| (payout, &odd.line)));
@@ -107,8 +109,8 @@ impl Standings {
         self.0.get(&payout).is_some_and(|one| matches!(one.state, PayoutState::Paid | PayoutState::Returned))
     }
 
-    /// Refusals of payouts that wait, or are held, because the rail had accepted them; and all others. A refusal that differs from what was ordered is
-    /// of something else.
+    /// Refusals of payouts that wait, or are held, because the rail had accepted them; and all others. A refusal that
+    /// differs from what was ordered is of something else.
     pub(super) fn rejected(&self, matched: &Matched) -> (News, News) {
         let waits = |one: &&Odd| {
             let standing = one.payout.and_then(|payout| self.0.get(&payout));
@@ -125,8 +127,8 @@ impl Standings {
         (news(waiting), news(others))
     }
 
-    /// Payments of payouts whose outcome is open, by payout; if the rail itself says so, also of those that were never sent, as far as we know. What came
-    /// back went out before.
+    /// Payments of payouts whose outcome is open, by payout; if the rail itself says so, also of those that were never
+    /// sent, as far as we know. What came back went out before.
     pub(super) fn proven(&self, matched: &Matched, source: &StatementSource) -> News {
         let is_rail = *source == StatementSource::Rail;
         let open = |payout: &PayoutId| {

@@ -57,12 +57,15 @@ pub(super) async fn summary_read(
     let read = "summary_read";
     let rows = sqlx::query(
         "-- summary_read
-         SELECT currency, 'due' AS what, NULL AS reason, sum(accounts)::bigint AS accounts, sum(amount_minor)::text AS minor, 0 AS rank
+         SELECT currency, 'due' AS what, NULL AS reason, sum(accounts)::bigint AS accounts,
+           sum(amount_minor)::text AS minor, 0 AS rank
            FROM run_plan WHERE run_id = $1 GROUP BY currency
          UNION ALL
-         SELECT currency, state, code, count(*), sum(amount_minor)::text, 1 FROM payout WHERE id BETWEEN $2 AND $3 GROUP BY currency, state, code
+         SELECT currency, state, code, count(*), sum(amount_minor)::text, 1 FROM payout WHERE id BETWEEN $2 AND $3
+           GROUP BY currency, state, code
          UNION ALL
-         SELECT currency, 'excluded', reason, count(*), sum(amount_minor)::text, 2 FROM exclusion WHERE run_id = $1 GROUP BY currency, reason
+         SELECT currency, 'excluded', reason, count(*), sum(amount_minor)::text, 2 FROM exclusion WHERE run_id = $1
+           GROUP BY currency, reason
           ORDER BY currency, rank, what, reason",
     )
     .bind(run.id.0)

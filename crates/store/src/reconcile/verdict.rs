@@ -19,8 +19,9 @@ pub struct Verdict {
 }
 
 impl Reconciliation {
-    /// Writes what was found, and the verdict, in one transaction under the run's row lock. `statement` says where the lines came from. A run over a rail
-    /// without statements, of which nothing was found wrong, stays `settled`: nobody has said that it was paid.
+    /// Writes what was found, and the verdict, in one transaction under the run's row lock. `statement` says where the
+    /// lines came from. A run over a rail without statements, of which nothing was found wrong, stays `settled`: nobody
+    /// has said that it was paid.
     pub async fn verdict_write(&mut self, statement: &str, has_silent_rails: bool) -> Result<Verdict, StoreError> {
         pass("verdict_write", "before").await?;
         let mut tx = self.connection.begin().await.step("verdict_write")?;
@@ -45,8 +46,10 @@ impl Reconciliation {
         .step("reconciliation_insert")?;
         sqlx::query(
             "-- discrepancy_insert
-             INSERT INTO discrepancy (reconciliation_id, tenant_id, kind, payout_id, affiliate, currency, expected, found)
-             SELECT $1, $2, kind, payout_id, affiliate, currency, expected, found FROM finding WHERE kind <> '' ORDER BY id",
+             INSERT INTO discrepancy (reconciliation_id, tenant_id, kind, payout_id, affiliate, currency, expected,
+               found)
+             SELECT $1, $2, kind, payout_id, affiliate, currency, expected, found FROM finding WHERE kind <> ''
+               ORDER BY id",
         )
         .bind(reconciliation)
         .bind(self.run.tenant.0)
@@ -102,7 +105,8 @@ impl Reconciliation {
         let read = "findings_read";
         let rows = sqlx::query(
             "-- findings_read
-             SELECT id, kind, payout_id, affiliate, currency, expected, found FROM finding WHERE id > $1 AND kind <> '' ORDER BY id LIMIT $2",
+             SELECT id, kind, payout_id, affiliate, currency, expected, found FROM finding WHERE id > $1 AND kind <> ''
+               ORDER BY id LIMIT $2",
         )
         .bind(after)
         .bind(limit)

@@ -37,8 +37,8 @@ impl Held {
 }
 
 impl Connection {
-    /// Has it stay with its holder from now on, whatever task that is, and end with it: what the session has (locks, tables, an open transaction) is
-    /// nobody else's. The pool has a place for another one.
+    /// Has it stay with its holder from now on, whatever task that is, and end with it: what the session has (locks,
+    /// tables, an open transaction) is nobody else's. The pool has a place for another one.
     pub(crate) fn keep(mut self) -> Connection {
         self.session = self.session.take().map(|session| Held::Kept(session.take()));
         self.place = None;

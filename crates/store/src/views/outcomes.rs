@@ -31,7 +31,8 @@ pub struct CodeCount {
 }
 
 impl Store {
-    /// What became of a run's payouts, by state and currency. Reads each of them once: a few tenths of a second for a million.
+    /// What became of a run's payouts, by state and currency. Reads each of them once: a few tenths of a second for a
+    /// million.
     pub async fn run_outcomes(&self, run: RunId) -> Result<Vec<OutcomeCount>, StoreError> {
         let pool = self.pool.clone();
         let (first, last) = run.payouts();

@@ -1,8 +1,8 @@
-//! Statements that wait for their turn: each operation runs over a connection of its own, on which every statement is held back until it is let go,
-//! and all orders are gone through depth-first.
+//! Statements that wait for their turn: each operation runs over a connection of its own, on which every statement is
+//! held back until it is let go, and all orders are gone through depth-first.
 //!
-//! One step is one statement, COMMIT included. BEGIN is none: under READ COMMITTED it takes no snapshot; neither are preparing a statement and what the
-//! pool clears a session with, which begins with BEGIN.
+//! One step is one statement, COMMIT included. BEGIN is none: under READ COMMITTED it takes no snapshot; neither are
+//! preparing a statement and what the pool clears a session with, which begins with BEGIN.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -174,9 +174,9 @@ type Step = (usize, String);
 
 /// All orders of a few lanes' steps, up to a number of interruptions.
 pub struct Orders {
-    /// How often a lane that could go on is interrupted by the other, at most. Without a bound the orders of two operations of several transactions are
-    /// tens of thousands; what goes wrong nearly always does so within two or three interruptions (iterative context bounding, Musuvathi and Qadeer,
-    /// 2007).
+    /// How often a lane that could go on is interrupted by the other, at most. Without a bound the orders of two
+    /// operations of several transactions are tens of thousands; what goes wrong nearly always does so within two or
+    /// three interruptions (iterative context bounding, Musuvathi and Qadeer, 2007).
     interruptions: usize,
     path: Vec<Choice>,
     /// Steps of which one has waited for the transaction of the other.
@@ -211,9 +211,9 @@ impl Orders {
 
     /// Goes on to the next order. `false` when all were gone through.
     ///
-    /// Two neighbouring steps of different lanes need only one order if neither is a COMMIT or the clock and neither waits for the other's locks: under
-    /// READ COMMITTED neither sees what the other has not committed. So a lane whose step was tried first sleeps until a step that could matter to
-    /// it (sleep sets, of partial-order reduction).
+    /// Two neighbouring steps of different lanes need only one order if neither is a COMMIT or the clock and neither
+    /// waits for the other's locks: under READ COMMITTED neither sees what the other has not committed. So a lane whose
+    /// step was tried first sleeps until a step that could matter to it (sleep sets, of partial-order reduction).
     pub fn next(&mut self) -> bool {
         while let Some(last) = self.path.last_mut() {
             if let Some(lane) = last.open.pop() {
@@ -226,7 +226,8 @@ impl Orders {
         false
     }
 
-    /// Carries the operations out in the current order, one on each lane, and `clock`, if given, when its turn has come.
+    /// Carries the operations out in the current order, one on each lane, and `clock`, if given, when its turn has
+    /// come.
     pub async fn run<T: Send + 'static>(
         &mut self,
         look: &PgPool,
@@ -308,7 +309,8 @@ impl Orders {
     }
 }
 
-/// Waits until every lane has its next step held back, waits for a lock, or is over. Returns those that wait for a lock.
+/// Waits until every lane has its next step held back, waits for a lock, or is over. Returns those that wait for a
+/// lock.
 async fn settle(
     look: &PgPool,
     changed: &Notify,

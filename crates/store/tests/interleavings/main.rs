@@ -1,8 +1,9 @@
-//! Each pair of the operations that decide about money, in the orders of their statements, over real connections. See `lanes` for what a statement is,
-//! and which orders are the same or left out.
+//! Each pair of the operations that decide about money, in the orders of their statements, over real connections. See
+//! `lanes` for what a statement is, and which orders are the same or left out.
 //!
-//! In each run every pair is gone through with one interruption, and a quarter of them, drawn anew and told at the beginning, with two.
-//! `PAYFLEET_INTERLEAVINGS=all` goes through all with two; `PAYFLEET_INTERLEAVINGS=<number>` draws the same quarter again.
+//! In each run every pair is gone through with one interruption, and a quarter of them, drawn anew and told at the
+//! beginning, with two. `PAYFLEET_INTERLEAVINGS=all` goes through all with two; `PAYFLEET_INTERLEAVINGS=<number>` draws
+//! the same quarter again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -195,7 +196,8 @@ async fn paused() {
     explore_pairs("paused", world, &ops).await;
 }
 
-/// A batch that was sent once, of a run that was cancelled since: it is sent again only as long as the first request may have paid.
+/// A batch that was sent once, of a run that was cancelled since: it is sent again only as long as the first request
+/// may have paid.
 #[tokio::test]
 async fn cancelled() {
     let (world, ops) = World::new(async |db| {

@@ -220,7 +220,8 @@ async fn alone(world: &World, op: &Op, did: &Did, told: &str) {
             let lost: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM unnest($1::bigint[], $2::text[]) AS said (id, reference) JOIN payout p USING (id)
                   WHERE NOT (p.state IN ('paid', 'returned') AND p.reference = said.reference)
-                    AND NOT EXISTS (SELECT FROM movement m WHERE m.payout_id = p.id AND m.kind = 'paid' AND m.reference = said.reference)",
+                    AND NOT EXISTS (SELECT FROM movement m WHERE m.payout_id = p.id AND m.kind = 'paid'
+                      AND m.reference = said.reference)",
             )
             .bind(paid.iter().map(|(payout, _)| payout.0).collect::<Vec<i64>>())
             .bind(paid.iter().map(|(_, reference)| *reference).collect::<Vec<&str>>())

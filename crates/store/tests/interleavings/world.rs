@@ -36,10 +36,12 @@ const WRONG: &str = "
     ('a batch that does not count its attempts', EXISTS (
       SELECT FROM batch b WHERE b.attempt <> coalesce((SELECT max(n) FROM attempt WHERE batch_id = b.id), 0))),
     ('ready, and a request may be under way', EXISTS (
-      SELECT FROM batch b JOIN attempt a ON a.batch_id = b.id WHERE b.state = 'ready' AND (a.result IS NULL OR a.result = 'unknown'))
+      SELECT FROM batch b JOIN attempt a ON a.batch_id = b.id WHERE b.state = 'ready'
+        AND (a.result IS NULL OR a.result = 'unknown'))
       OR EXISTS (SELECT FROM part WHERE state = 'ready' AND payout_state = 'unknown')),
     ('cancelled, and perhaps sent', EXISTS (
-      SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE payout_state = 'cancelled' AND a.result IS DISTINCT FROM 'not_executed')),
+      SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE payout_state = 'cancelled'
+        AND a.result IS DISTINCT FROM 'not_executed')),
     ('sent again for a cancelled run, when nothing was under way', EXISTS (
       SELECT FROM attempt a JOIN batch b ON b.id = a.batch_id JOIN run r ON r.id = b.run_id
        WHERE r.state = 'cancelled' AND a.n > 1 AND NOT EXISTS (
@@ -47,32 +49,40 @@ const WRONG: &str = "
             AND (l.result IS NULL OR l.result = 'unknown' OR l.closed_at > a.opened_at)))),
     ('a payout without an answer in a closed batch', EXISTS (
       SELECT FROM part WHERE state IN ('done', 'held', 'cancelled') AND payout_state IN ('planned', 'unknown'))),
-    ('done, and a payout is not final', EXISTS (SELECT FROM part WHERE state = 'done' AND payout_state IN ('accepted', 'held'))),
+    ('done, and a payout is not final', EXISTS (SELECT FROM part WHERE state = 'done'
+      AND payout_state IN ('accepted', 'held'))),
     ('open, and nothing is open', EXISTS (
-      SELECT FROM part WHERE state IN ('ready', 'sending') GROUP BY id HAVING bool_and(payout_state NOT IN ('planned', 'unknown')))),
+      SELECT FROM part WHERE state IN ('ready', 'sending')
+        GROUP BY id HAVING bool_and(payout_state NOT IN ('planned', 'unknown')))),
     ('a payout in no batch or in two', EXISTS (
       SELECT FROM payout p WHERE (SELECT count(*) FROM part WHERE payout = p.id) <> 1)),
     ('a batch whose sum is not that of its payouts', EXISTS (
-      SELECT FROM batch b WHERE amount_minor <> (SELECT sum(p.amount_minor) FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id))),
+      SELECT FROM batch b WHERE amount_minor <> (SELECT sum(p.amount_minor) FROM payout p
+        WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id))),
     ('settled, and somebody is not accounted for', EXISTS (
-      SELECT FROM run r JOIN payout p ON p.run_id = r.id WHERE r.state = 'settled' AND p.state IN ('planned', 'unknown', 'accepted'))
-      OR EXISTS (SELECT FROM run r JOIN batch b ON b.run_id = r.id WHERE r.state = 'settled' AND b.state IN ('ready', 'sending', 'accepted'))),
+      SELECT FROM run r JOIN payout p ON p.run_id = r.id WHERE r.state = 'settled'
+        AND p.state IN ('planned', 'unknown', 'accepted'))
+      OR EXISTS (SELECT FROM run r JOIN batch b ON b.run_id = r.id WHERE r.state = 'settled'
+        AND b.state IN ('ready', 'sending', 'accepted'))),
     ('settled while paused', EXISTS (SELECT FROM run WHERE state = 'settled' AND paused_at IS NOT NULL)),
     ('a run that does not count its payouts', EXISTS (
       SELECT FROM run r, LATERAL (SELECT count(*) AS n FROM payout p WHERE p.run_id = r.id) AS written
        WHERE r.state <> 'planning' AND r.payouts <> written.n
           OR written.n <> (SELECT coalesce(sum(accounts), 0) FROM run_plan WHERE run_id = r.id AND verdict = 'pay'))),
     ('a plan whose parts are not everybody', EXISTS (
-      SELECT FROM run r WHERE r.state <> 'planning' AND EXISTS (SELECT FROM plan_chunk c WHERE c.run_id = r.id AND NOT c.is_planned)
+      SELECT FROM run r WHERE r.state <> 'planning'
+        AND EXISTS (SELECT FROM plan_chunk c WHERE c.run_id = r.id AND NOT c.is_planned)
           OR EXISTS (SELECT FROM plan_chunk c WHERE c.run_id = r.id
-                      AND c.after_affiliate <> coalesce((SELECT up_to FROM plan_chunk b WHERE b.run_id = r.id AND b.n = c.n - 1), 0)))),
+                      AND c.after_affiliate <> coalesce((SELECT up_to FROM plan_chunk b WHERE b.run_id = r.id
+                        AND b.n = c.n - 1), 0)))),
     ('held without a hold, or the reverse', EXISTS (
       SELECT FROM payout p FULL JOIN (SELECT * FROM hold WHERE resolved_at IS NULL) h ON h.payout_id = p.id
        WHERE (p.state = 'held') IS DISTINCT FROM (h.id IS NOT NULL))),
     ('a commission in two windows or in none', EXISTS (
       SELECT FROM commission c WHERE c.due_at < '2026-02-01Z'
          AND (SELECT count(*) FROM run r WHERE r.tenant_id = c.tenant_id
-                 AND (CASE WHEN c.late_for IS NULL THEN c.due_at <= r.cutoff AND c.due_at > coalesce(r.opens_after, '-infinity')
+                 AND (CASE WHEN c.late_for IS NULL THEN c.due_at <= r.cutoff
+                   AND c.due_at > coalesce(r.opens_after, '-infinity')
                            ELSE r.ordinal = c.late_for END)) > 1))
   ) AS rule (name, broken) WHERE broken";
 

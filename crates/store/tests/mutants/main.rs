@@ -1,9 +1,11 @@
-//! What the store's SQL could lose without a test that notices: each guard is taken out in turn, and the other tests must fail.
+//! What the store's SQL could lose without a test that notices: each guard is taken out in turn, and the other tests
+//! must fail.
 //!
-//! Nothing is compiled: a proxy between the tests and Postgres rewrites the statements on their way. Takes about an hour:
-//! `cargo test -p payfleet-store --no-run && cargo test -p payfleet-store --test mutants -- --ignored --nocapture`
-//! `PAYFLEET_TEST_MUTANTS=lease_,intent_` tries only those whose statement's name begins so, `PAYFLEET_TEST_SUITES=import,guards` only these tests,
-//! `PAYFLEET_TEST_SUITES=interleavings/paused` only those of them whose names have this.
+//! Nothing is compiled: a proxy between the tests and Postgres rewrites the statements on their way. Takes about an
+//! hour: `cargo test -p payfleet-store --no-run && cargo test -p payfleet-store --test mutants -- --ignored
+//! --nocapture` `PAYFLEET_TEST_MUTANTS=lease_,intent_` tries only those whose statement's name begins so,
+//! `PAYFLEET_TEST_SUITES=import,guards` only these tests, `PAYFLEET_TEST_SUITES=interleavings/paused` only those of
+//! them whose names have this.
 
 #![allow(clippy::unwrap_used)]
 

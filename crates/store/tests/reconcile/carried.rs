@@ -77,7 +77,8 @@ async fn three_sequences_within_a_moment_and_an_answer_that_is_late() {
     let second = world.run.clone();
     let third = create(&world, 2).await;
     world.store.plan_chunk(third.id, 7, 5).await.unwrap();
-    // The answer to the second run, in the middle of the third one's plan: whatever the plan has seen yet, it is the fourth one's.
+    // The answer to the second run, in the middle of the third one's plan: whatever the plan has seen yet, it is the
+    // fourth one's.
     pay(&world.store, second.id, every_other).await;
     plan(&world.store, &third).await;
     let fourth = create(&world, 3).await;
@@ -97,7 +98,8 @@ async fn money_released_right_before_and_while_a_plan_is_made_on_several_connect
         let second = world.run.clone();
         let store = &world.store;
         let release = async {
-            // As soon as it can be, so that some of it is before and some after the creation of the next run, and among its chunks.
+            // As soon as it can be, so that some of it is before and some after the creation of the next run, and among
+            // its chunks.
             pay(store, second.id, every_other).await;
         };
         let next = async {

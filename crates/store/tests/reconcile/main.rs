@@ -125,7 +125,8 @@ async fn any_mixture_of_faults_is_found_exactly() {
         let mut planted = Vec::new();
         for n in 0..5 + random.below(20) {
             let plant = plant::ALL[random.below(plant::ALL.len())];
-            // A payout unknown for long ages its whole batch, and a second line of another run is a payment in two there.
+            // A payout unknown for long ages its whole batch, and a second line of another run is a payment in two
+            // there.
             let Some(target) = places.take(plant, random.below(1000)) else { continue };
             expected.extend(plant.plant(&mut world, target, n).await);
             planted.push(plant);
@@ -260,7 +261,8 @@ async fn a_transfer_without_two_sides_is_money_from_nowhere() {
     }
 }
 
-/// Which of the two came first is told by their transactions. Clocks say the opposite here, as one that is put right meanwhile may.
+/// Which of the two came first is told by their transactions. Clocks say the opposite here, as one that is put right
+/// meanwhile may.
 #[tokio::test]
 async fn what_is_recorded_while_the_statement_is_on_its_way_need_not_be_on_it() {
     let world = World::new(AFFILIATES).await;
@@ -328,7 +330,8 @@ async fn balance(world: &World, payout: payfleet_domain::PayoutId) -> i64 {
     .unwrap()
 }
 
-/// A payment was doubled by the rail, and one of the two came back: which one, and in which order the references sort, decides nothing.
+/// A payment was doubled by the rail, and one of the two came back: which one, and in which order the references sort,
+/// decides nothing.
 #[tokio::test]
 async fn money_is_free_only_when_all_that_was_paid_has_come_back() {
     let mut world = World::new(AFFILIATES).await;
@@ -353,7 +356,8 @@ async fn money_is_free_only_when_all_that_was_paid_has_come_back() {
     }
 }
 
-/// After its verdict a payment of a run was doubled, another came back, and a refused one was paid: each is seen with the next part, whoever reads it.
+/// After its verdict a payment of a run was doubled, another came back, and a refused one was paid: each is seen with
+/// the next part, whoever reads it.
 #[tokio::test]
 async fn news_after_the_verdict_changes_it() {
     let mut world = World::new(AFFILIATES).await;
@@ -415,11 +419,10 @@ async fn hand_in(world: &World, line: &StatementLine) {
     assert_eq!(file.end(None).await.unwrap().applied.returned, 0);
 }
 
-/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how much is due, and nobody can by
-/// its word any more.
-/// Found by the chaos run: a file with a return of what had only been accepted was handed in before the statement was
-/// read, and made a payment of it under the receipt's name. The one that the rail listed was a second one then, and the
-/// money was due to nobody for ever.
+/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how
+/// much is due, and nobody can by its word any more. Found by the chaos run: a file with a return of what had only been
+/// accepted was handed in before the statement was read, and made a payment of it under the receipt's name. The one
+/// that the rail listed was a second one then, and the money was due to nobody for ever.
 #[tokio::test]
 async fn a_file_with_a_return_alone_invents_no_payment() {
     for confirmed in [false, true] {
@@ -466,7 +469,8 @@ async fn what_was_paid_before_its_batch_was_ready_again_can_come_back() {
     assert_eq!((said.applied.returned, said.found), (1, vec![]));
 }
 
-/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how much is due.
+/// A file says how much came back, and the rail says less under the same name: who wrote the file has not decided how
+/// much is due.
 #[tokio::test]
 async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
     let mut world = World::new(AFFILIATES).await;
@@ -492,7 +496,8 @@ async fn a_file_does_not_say_how_much_of_what_the_rail_tells_came_back() {
     assert!(balance(&world, paid).await > before);
 }
 
-/// A file with a typing error in an amount: its run is discrepant until the rail says what was paid under that name, and then it is so no more.
+/// A file with a typing error in an amount: its run is discrepant until the rail says what was paid under that name,
+/// and then it is so no more.
 #[tokio::test]
 async fn what_a_file_says_otherwise_ends_when_the_rail_says_it() {
     let mut world = World::new(AFFILIATES).await;
@@ -509,7 +514,8 @@ async fn what_a_file_says_otherwise_ends_when_the_rail_says_it() {
     assert_eq!((said.applied.returned, said.state), (1, RunState::Reconciled), "no more was paid than the rail says");
 }
 
-/// Somebody typed that it was paid: what stops money counts at once, and that the rail does not say so is told as soon as it can be.
+/// Somebody typed that it was paid: what stops money counts at once, and that the rail does not say so is told as soon
+/// as it can be.
 #[tokio::test]
 async fn what_a_file_alone_lists_is_missed_on_the_rails_own_statement() {
     let mut world = World::new(AFFILIATES).await;

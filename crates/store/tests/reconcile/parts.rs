@@ -21,7 +21,8 @@ async fn two_payouts_of_one_account_that_come_back_together_are_both_due_again()
     world.lines.extend(world.statement(world.first.id).await);
     let (first, second, affiliate, currency, both): (i64, i64, i64, String, i64) = sqlx::query_as(
         "SELECT a.id, b.id, a.affiliate_id, a.currency, a.amount_minor + b.amount_minor
-           FROM payout a JOIN payout b ON b.affiliate_id = a.affiliate_id AND b.currency = a.currency AND b.state = 'paid'
+           FROM payout a JOIN payout b ON b.affiliate_id = a.affiliate_id AND b.currency = a.currency
+             AND b.state = 'paid'
           WHERE a.run_id = $1 AND b.run_id = $2 AND a.state = 'paid' ORDER BY a.id LIMIT 1",
     )
     .bind(world.first.id.0)
@@ -60,8 +61,8 @@ async fn a_payment_and_its_double_on_one_part_raise_the_alarm() {
     assert!(paused.is_some(), "the run goes on");
 }
 
-/// The payment that we know of is on one account's statement, a second one on another's, and both are recorded at the same time: the first is held back
-/// with its mark not yet to be seen.
+/// The payment that we know of is on one account's statement, a second one on another's, and both are recorded at the
+/// same time: the first is held back with its mark not yet to be seen.
 #[tokio::test]
 async fn a_payment_and_its_double_on_two_statements_at_once_raise_the_alarm() {
     let mut world = World::new(AFFILIATES).await;
@@ -159,8 +160,8 @@ async fn intend(world: &World) -> Result<Intent, IntentRefused> {
     world.store.intent_write(leased.lease, "w", rail, false).await.unwrap()
 }
 
-/// A payment with our key before anything of it was sent (a database that forgot, or somebody else with our credential) is evidence like any other, and
-/// whoever lets the run go on afterwards does not pay it again.
+/// A payment with our key before anything of it was sent (a database that forgot, or somebody else with our credential)
+/// is evidence like any other, and whoever lets the run go on afterwards does not pay it again.
 #[tokio::test]
 async fn what_was_paid_before_it_was_sent_is_paid_and_never_sent() {
     let mut world = World::planned(AFFILIATES).await;
@@ -218,7 +219,8 @@ async fn what_comes_back_of_what_was_paid_after_it_was_cancelled_is_due_again() 
     assert!(world.payouts("cancelled").await.contains(&payout));
 }
 
-/// A batch of which a part was paid, and the rest proven not to be, is as one that was never sent. What was paid of it can come back all the same.
+/// A batch of which a part was paid, and the rest proven not to be, is as one that was never sent. What was paid of it
+/// can come back all the same.
 #[tokio::test]
 async fn what_was_paid_of_a_batch_whose_rest_was_not_sent_can_come_back() {
     let world = World::planned(AFFILIATES).await;

@@ -123,7 +123,8 @@ impl Plant {
         }
     }
 
-    /// Plants it in this payout (or, for an exclusion, this affiliate's number) and says what must be found. `n` keeps names apart.
+    /// Plants it in this payout (or, for an exclusion, this affiliate's number) and says what must be found. `n` keeps
+    /// names apart.
     pub async fn plant(self, world: &mut World, target: i64, n: usize) -> Vec<Named> {
         use Plant::*;
         let id = PayoutId(target);
@@ -142,7 +143,8 @@ impl Plant {
         let evidence = |reference: String| {
             format!(
                 "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
-                 SELECT tenant_id, id, 'paid', '{reference}', amount_minor, currency, 'answer' FROM payout WHERE id = {target}"
+                 SELECT tenant_id, id, 'paid', '{reference}', amount_minor, currency, 'answer' FROM payout
+                   WHERE id = {target}"
             )
         };
         match self {
@@ -288,7 +290,8 @@ impl Plant {
                 world
                     .tamper(format!(
                         "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-                         SELECT tenant_id, 'after{n}', affiliate_id, currency, 7, '2011-11-16Z', '2011-11-16Z', 'sale', 'o' FROM payout WHERE id = {target}"
+                         SELECT tenant_id, 'after{n}', affiliate_id, currency, 7, '2011-11-16Z', '2011-11-16Z', 'sale',
+                           'o' FROM payout WHERE id = {target}"
                     ))
                     .await;
                 vec![(Kind::Skipped, None, whose)]
@@ -396,7 +399,8 @@ impl Plant {
                     .tamper(format!(
                         "WITH one AS (INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
                            VALUES ({tenant}, '{who}', 'F', 'f@example.com', 'DE', 'EUR') RETURNING id)
-                         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+                         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor,
+                           earned_at, due_at, kind, order_ref)
                          SELECT {tenant}, '{who}', id, 'EUR', 900, '2011-11-16Z', '2011-11-16Z', 'sale', 'o' FROM one"
                     ))
                     .await;

@@ -1,5 +1,5 @@
-//! Who says it: the rail's answer, its own statement, or a file that people hand in. They have names of their own for the same money, and none is added to
-//! what another says.
+//! Who says it: the rail's answer, its own statement, or a file that people hand in. They have names of their own for
+//! the same money, and none is added to what another says.
 
 use payfleet_domain::{DiscrepancyKind as Kind, Movement, PayoutId, Role, RunState, StatementLine, TokenHash};
 use payfleet_store::{Decision, StatementAccount, StatementSource};
@@ -75,7 +75,8 @@ async fn half_of_a_return_under_two_names_is_half_of_it() {
     assert_eq!((kinds(&said), said.applied.returned), (vec![Kind::ReturnInPart], 0));
 }
 
-/// Somebody hands in the bank's list, and the rail lists the payment under its own name: one payment. What comes back of it is not lost sight of.
+/// Somebody hands in the bank's list, and the rail lists the payment under its own name: one payment. What comes back
+/// of it is not lost sight of.
 #[tokio::test]
 async fn one_payment_under_two_names_is_one_and_its_return_is_told() {
     let (mut world, payout, line, _) = reconciled("refused").await;
@@ -123,7 +124,8 @@ async fn the_same_reference_on_another_account_is_another_payment() {
     assert_eq!((said.applied.returned, balance(&world, payout).await), (0, before), "the other payment stands");
 }
 
-/// Somebody hands in the list of orders in place of the statement: that stops what it names, and settles nothing that was never sent.
+/// Somebody hands in the list of orders in place of the statement: that stops what it names, and settles nothing that
+/// was never sent.
 #[tokio::test]
 async fn a_file_settles_nothing_that_was_never_sent() {
     let world = World::planned(AFFILIATES).await;
@@ -170,8 +172,8 @@ async fn two_people_may_say_that_what_only_a_file_tells_was_not_paid() {
     assert!(world.payouts("refused").await.contains(&payout));
 }
 
-/// The runbook's way out of a line that was wrong ("A file was wrong"): money that never went out is written back as a return of it, by two people.
-/// That the rail's own statement is without it stays, and is true.
+/// The runbook's way out of a line that was wrong ("A file was wrong"): money that never went out is written back as a
+/// return of it, by two people. That the rail's own statement is without it stays, and is true.
 #[tokio::test]
 async fn a_payment_that_a_file_made_up_is_written_back_by_two_people() {
     let (mut world, payout, line, people) = reconciled("refused").await;
@@ -188,7 +190,8 @@ async fn a_payment_that_a_file_made_up_is_written_back_by_two_people() {
     confirm(&world, payout, people).await;
     assert_eq!(balance(&world, payout).await, before, "it is due again");
     assert_eq!(kinds(&world.reconcile().await), [Kind::NotOnStatement]);
-    // What two people have said stands against it: if the rail lists it after all, nothing is due back by itself. The runbook says so.
+    // What two people have said stands against it: if the rail lists it after all, nothing is due back by itself. The
+    // runbook says so.
     world.lines = vec![wrong];
     world.read().await;
     assert_eq!(balance(&world, payout).await, before);
@@ -238,7 +241,8 @@ async fn a_debt_by_a_bank_with_names_of_its_own_is_written_back_too() {
     assert_eq!(balance(&world, payout).await, before + line.amount_minor, "it is due again");
 }
 
-/// Long after its run was over somebody says that a held payout was paid: the statement is asked again, or nobody would ever miss it there.
+/// Long after its run was over somebody says that a held payout was paid: the statement is asked again, or nobody would
+/// ever miss it there.
 #[tokio::test]
 async fn what_people_say_was_paid_after_the_window_is_looked_for() {
     let (world, _, _, people) = reconciled("paid").await;
@@ -309,14 +313,16 @@ async fn a_verdict_by_a_file_is_heard_again_when_the_rail_has_been_read() {
     assert!(world.store.runs_to_judge().await.unwrap().contains(&run.id));
 }
 
-/// An alarm that is being raised has the run's row already. Whoever resumes the run meanwhile waits for it, and is told.
+/// An alarm that is being raised has the run's row already. Whoever resumes the run meanwhile waits for it, and is
+/// told.
 #[tokio::test]
 async fn a_run_is_not_resumed_past_an_alarm_that_is_just_being_raised() {
     let world = World::planned(AFFILIATES).await;
     world.store.run_pause(world.run.id, "a look").await.unwrap();
     let mut tx = world.raw.begin().await.unwrap();
     let raise = "UPDATE run SET news_no = news_no + 1;
-                 INSERT INTO alarm (tenant_id, run_id, kind, words) SELECT tenant_id, id, 'out_of_balance', 'w' FROM run ORDER BY id DESC LIMIT 1";
+                 INSERT INTO alarm (tenant_id, run_id, kind, words) SELECT tenant_id, id, 'out_of_balance', 'w'
+                   FROM run ORDER BY id DESC LIMIT 1";
     sqlx::raw_sql(raise).execute(&mut *tx).await.unwrap();
     let (store, run) = (world.store.clone(), world.run.id);
     let resume = tokio::spawn(async move { store.run_resume(run).await });

@@ -1,4 +1,5 @@
-//! A small database with one tenant and two paid runs, built through the store's own guards, and the statement that fits it.
+//! A small database with one tenant and two paid runs, built through the store's own guards, and the statement that
+//! fits it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -117,35 +118,43 @@ impl Said {
     }
 }
 
-/// Affiliates go by tens: 0 has no method, 1 is paid by a bank file, 2 is below the minimum, 3 owes money, 4 has a second currency, the
-/// others are paid one by one. The 999th owes in October exactly what it earns in November.
+/// Affiliates go by tens: 0 has no method, 1 is paid by a bank file, 2 is below the minimum, 3 owes money, 4 has a
+/// second currency, the others are paid one by one. The 999th owes in October exactly what it earns in November.
 const PEOPLE: &str = "
   INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
-  SELECT $1, 'añn ' || i, 'Ann', 'ann@example.com', 'DE', 'EUR' FROM generate_series(1, $2) AS i UNION ALL SELECT $1, 'zero', 'Zoe', 'z@example.com', 'DE', 'EUR'";
+  SELECT $1, 'añn ' || i, 'Ann', 'ann@example.com', 'DE', 'EUR' FROM generate_series(1, $2) AS i
+    UNION ALL SELECT $1, 'zero', 'Zoe', 'z@example.com', 'DE', 'EUR'";
 const METHODS: &str = "
   INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
-  SELECT $1, id, CASE id % 10 WHEN 1 THEN 'sepa' ELSE 'paypal' END, CASE id % 10 WHEN 1 THEN 'DE0012345' || id ELSE 'ann' || id || '@example.com' END
+  SELECT $1, id, CASE id % 10 WHEN 1 THEN 'sepa' ELSE 'paypal' END, CASE id % 10 WHEN 1 THEN 'DE0012345' || id
+    ELSE 'ann' || id || '@example.com' END
     FROM affiliate WHERE tenant_id = $1 AND id % 10 <> 0";
 const COMMISSIONS: &str = "
-  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+    order_ref)
   SELECT $1, m || '/' || n || '/' || id, id, CASE WHEN id % 10 = 4 AND n = 2 THEN 'USD' ELSE 'EUR' END,
-         CASE id % 10 WHEN 2 THEN 3 WHEN 3 THEN -50 ELSE 1000 + id * n END, at, at, CASE id % 10 WHEN 3 THEN 'clawback' ELSE 'sale' END, 'o'
-    FROM affiliate, generate_series(1, 2) AS n, (VALUES (10, timestamptz '2011-10-15 12:00Z'), (11, '2011-11-15 12:00Z')) AS month (m, at)
+         CASE id % 10 WHEN 2 THEN 3 WHEN 3 THEN -50 ELSE 1000 + id * n END, at, at, CASE id % 10 WHEN 3 THEN 'clawback'
+           ELSE 'sale' END, 'o'
+    FROM affiliate, generate_series(1, 2) AS n,
+      (VALUES (10, timestamptz '2011-10-15 12:00Z'), (11, '2011-11-15 12:00Z')) AS month (m, at)
    WHERE tenant_id = $1 AND external_id <> 'zero'
   UNION ALL
   SELECT $1, 'zero/' || amount, id, 'EUR', amount, at, at, CASE WHEN amount < 0 THEN 'clawback' ELSE 'sale' END, 'o'
-    FROM affiliate, (VALUES (-500, timestamptz '2011-10-20Z'), (500, '2011-11-20Z')) AS entry (amount, at) WHERE tenant_id = $1 AND external_id = 'zero'";
+    FROM affiliate, (VALUES (-500, timestamptz '2011-10-20Z'), (500, '2011-11-20Z')) AS entry (amount, at)
+      WHERE tenant_id = $1 AND external_id = 'zero'";
 const ACCOUNTS: &str = "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT DISTINCT tenant_id, affiliate_id, currency FROM commission WHERE tenant_id = $1";
 
 impl World {
-    /// Two settled runs. Of the second, the bank file waits for its statement, some payouts were refused, and one is held.
+    /// Two settled runs. Of the second, the bank file waits for its statement, some payouts were refused, and one is
+    /// held.
     pub async fn new(affiliates: i32) -> World {
         let world = World::planned(affiliates).await;
         pay(&world.store, world.run.id, usual).await;
         world.finish().await
     }
 
-    /// Settles the run, and closes the connections, so that the database can be copied. Whoever copies it reads its statements anew.
+    /// Settles the run, and closes the connections, so that the database can be copied. Whoever copies it reads its
+    /// statements anew.
     pub async fn into_template(self) -> Template {
         assert_eq!(self.reconcile().await.state, RunState::Reconciled);
         self.forget().await;
@@ -201,14 +210,16 @@ impl World {
     /// Everything that statements ever said is forgotten: as if they had not been read.
     pub async fn forget(&self) {
         let forget = "TRUNCATE statement_part, statement_line, movement, listed, listed_by_file, contest;
-                      UPDATE rail_account SET reaches_to = '-infinity', reaches_ours = '-infinity', file_reaches = '-infinity'";
+                      UPDATE rail_account SET reaches_to = '-infinity', reaches_ours = '-infinity',
+                        file_reaches = '-infinity'";
         self.raw.execute(forget).await.unwrap();
     }
 
     /// Somebody has looked at every alarm.
     pub async fn answer_alarms(&self) {
         let answer = "INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
-                      INSERT INTO alarm_answer (alarm_id, person_id, words) SELECT o.id, p.id, 'looked at' FROM alarm_open o, person p WHERE p.name_key = 'ann'";
+                      INSERT INTO alarm_answer (alarm_id, person_id, words) SELECT o.id, p.id, 'looked at'
+                        FROM alarm_open o, person p WHERE p.name_key = 'ann'";
         self.raw.execute(answer).await.unwrap();
     }
 
@@ -393,7 +404,8 @@ impl World {
     }
 }
 
-/// What the rails say of the second run: a few are refused, one bank file is lost and held, the others wait for the statement.
+/// What the rails say of the second run: a few are refused, one bank file is lost and held, the others wait for the
+/// statement.
 fn usual(rail: &str, payout: PayoutId) -> Outcome {
     match (rail, payout.0 % 5) {
         ("sandbox-file", 0 | 1) => Outcome::Unknown,

@@ -1,5 +1,5 @@
-//! Every CHECK, key, foreign key and trigger of the schema: something breaks it and nothing else. Read from the catalog, so that none can be added or
-//! taken away without a line here.
+//! Every CHECK, key, foreign key and trigger of the schema: something breaks it and nothing else. Read from the
+//! catalog, so that none can be added or taken away without a line here.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,11 +15,13 @@ use support::Db;
 /// Name, and the statement that takes it away.
 const CATALOG: &str = "
   SELECT conname::text, format('ALTER TABLE %s DROP CONSTRAINT %I CASCADE', conrelid::regclass, conname)
-    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 0 AND conrelid <> '_sqlx_migrations'::regclass
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 0
+      AND conrelid <> '_sqlx_migrations'::regclass
   UNION ALL
   SELECT c.relname::text, format('DROP INDEX %I', c.relname)
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-   WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
+   WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique
+     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
   UNION ALL
   SELECT tgname::text, format('DROP TRIGGER %I ON %s', tgname, tgrelid::regclass) FROM pg_trigger WHERE NOT tgisinternal
    ORDER BY 1";
@@ -33,7 +35,8 @@ async fn attempt(connection: &mut PgConnection, first: &str, statement: &str) ->
     done.map(|done| done.rows_affected())
 }
 
-/// The rule that a statement broke. A trigger of ours is named by its table; of the two that movements have, one is for what may change in a row.
+/// The rule that a statement broke. A trigger of ours is named by its table; of the two that movements have, one is for
+/// what may change in a row.
 fn broken(error: &sqlx::Error) -> String {
     let error = error.as_database_error().unwrap_or_else(|| panic!("{error}"));
     match (error.constraint(), error.message().split_once(" is append-only: ")) {

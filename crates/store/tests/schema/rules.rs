@@ -7,28 +7,36 @@ pub const ROWS: &str = "
   INSERT INTO tenant_method VALUES (1, 'paypal', 'email');
   INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
   SELECT 1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, 2) AS n;
-  INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority) VALUES (1, 1, 'paypal', 'x', 0), (1, 1, 'sepa', 'y', 1);
+  INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
+    VALUES (1, 1, 'paypal', 'x', 0), (1, 1, 'sepa', 'y', 1);
   INSERT INTO payout_limit VALUES (1, 1, 'paypal', 'EUR', NULL, 5);
   INSERT INTO tenant_volume VALUES (1, 'EUR', 105);
-  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-  VALUES (1, 'c1', 1, 'EUR', 100, '2026-01-02Z', '2026-01-02Z', 'sale', ''), (1, 'c2', 1, 'EUR', -5, '2026-01-02Z', '2026-01-02Z', 'clawback', '');
+  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+    order_ref)
+  VALUES (1, 'c1', 1, 'EUR', 100, '2026-01-02Z', '2026-01-02Z', 'sale', ''),
+    (1, 'c2', 1, 'EUR', -5, '2026-01-02Z', '2026-01-02Z', 'clawback', '');
   INSERT INTO account (tenant_id, affiliate_id, currency) VALUES (1, 1, 'EUR'), (1, 2, 'EUR');
   INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
-  VALUES (1, '2026-01', 1, 1, NULL, '2026-02-01Z', 1), (1, '2026-02', 1, 2, '2026-02-01Z', '2026-03-01Z', 1), (2, '2026-01', 1, 1, NULL, '2026-02-01Z', 1);
+  VALUES (1, '2026-01', 1, 1, NULL, '2026-02-01Z', 1), (1, '2026-02', 1, 2, '2026-02-01Z', '2026-03-01Z', 1),
+    (2, '2026-01', 1, 1, NULL, '2026-02-01Z', 1);
   INSERT INTO plan_chunk VALUES (1, 1, 1, 0, 5, 0, 2), (1, 2, 1, 5, 9, 2, 2);
   INSERT INTO run_plan VALUES (1, 1, 'EUR', 'pay', 1, 100);
   INSERT INTO exclusion VALUES (1, 1, 'USD', 1, 'on_hold', 5, 0), (1, 2, 'USD', 1, 'on_hold', 5, 0);
   INSERT INTO batch (tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
-  VALUES (1, 1, 'null', 'a', 'EUR', 4294967296, 4294967297, 2, 200), (1, 1, 'null', 'a', 'EUR', 4294967298, 4294967298, 1, 100);
+  VALUES (1, 1, 'null', 'a', 'EUR', 4294967296, 4294967297, 2, 200),
+    (1, 1, 'null', 'a', 'EUR', 4294967298, 4294967298, 1, 100);
   INSERT INTO attempt SELECT 1, n, 1, 1, 'w', '2026-02-02Z', '2026-02-03Z' FROM generate_series(1, 2) AS n;
   INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, tenant_id, currency)
   VALUES (4294967296, 1, 1, 1, 100, 0, 1, 'EUR'), (4294967297, 1, 2, 1, 100, 0, 1, 'EUR');
   INSERT INTO evidence (tenant_id, payout_id, source, says, reference) VALUES (1, 4294967296, 'answer', 'paid', 'r');
-  INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 100, 1, 0, 'EUR'), (4294967296, 100, 1, 2, 'EUR');
+  INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency)
+    VALUES (4294967296, 100, 1, 0, 'EUR'), (4294967296, 100, 1, 2, 'EUR');
   INSERT INTO hold (tenant_id, run_id, payout_id, reason) VALUES (1, 1, 4294967296, 'r'), (1, 1, 4294967297, 'r');
-  INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'approver', sha256('a')), ('Bob', 'bob', 'approver', sha256('b'));
+  INSERT INTO person (name, name_key, role, token_hash)
+    VALUES ('Ann', 'ann', 'approver', sha256('a')), ('Bob', 'bob', 'approver', sha256('b'));
   INSERT INTO word (person_id, subject, subject_id, says, effect, answers, answered_by)
-  VALUES (1, 'hold', 1, 'not_paid', 'proposes', NULL, NULL), (2, 'hold', 1, 'not_paid', 'agrees', 1, 1), (1, 'hold', 2, 'not_paid', 'proposes', NULL, NULL);
+  VALUES (1, 'hold', 1, 'not_paid', 'proposes', NULL, NULL), (2, 'hold', 1, 'not_paid', 'agrees', 1, 1),
+    (1, 'hold', 2, 'not_paid', 'proposes', NULL, NULL);
   INSERT INTO control (tenant_id, affiliate_id, reason) VALUES (1, 1, 'r');
   INSERT INTO control (tenant_id, payout_id, reason) VALUES (1, 4294967296, 'r'), (1, 4294967297, 'r');
   INSERT INTO reconciliation (tenant_id, run_id, statement, lines, discrepancies) VALUES (1, 1, 's', 1, 1);
@@ -40,16 +48,21 @@ pub const ROWS: &str = "
   INSERT INTO statement_line (account_id, content, kind, key, reference, amount_minor, currency, destination, source)
   SELECT 1, md5(n::text)::uuid, 'returned', 'k', 'r', 100, 'EUR', 'x', 'file' FROM generate_series(1, 2) AS n;
   INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts, line_id)
-  VALUES (1, 4294967296, 'paid', 'r2', 100, 'EUR', 'answer', true, NULL), (1, 4294967296, 'returned', 'r3', 100, 'EUR', 'file', false, 1),
+  VALUES (1, 4294967296, 'paid', 'r2', 100, 'EUR', 'answer', true, NULL),
+    (1, 4294967296, 'returned', 'r3', 100, 'EUR', 'file', false, 1),
          (1, 4294967296, 'returned', 'r4', 100, 'EUR', 'file', true, NULL);
-  INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) VALUES (1, 1, 'EUR', 4294967296), (1, 2, 'EUR', 4294967297);
-  INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words) VALUES (1, 1, 4294967296, 'double_payment', 'w'), (1, 1, NULL, 'out_of_balance', 'w');
+  INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
+    VALUES (1, 1, 'EUR', 4294967296), (1, 2, 'EUR', 4294967297);
+  INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words)
+    VALUES (1, 1, 4294967296, 'double_payment', 'w'), (1, 1, NULL, 'out_of_balance', 'w');
   INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 1, 'w');
   INSERT INTO generation (no, key) VALUES (2, md5('2')::uuid);
-  INSERT INTO recovery (found_by, words, doubted_at, closed_at, generation, decided_by) VALUES ('p', 'w', now(), now(), 2, 2);
+  INSERT INTO recovery (found_by, words, doubted_at, closed_at, generation, decided_by)
+    VALUES ('p', 'w', now(), now(), 2, 2);
   INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());
   INSERT INTO generation_lost (key, recovery_id) VALUES (md5('8')::uuid, 1);
-  INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced) VALUES ('w1', '1', now(), false, '{}', '{}', '{}'),
+  INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced)
+    VALUES ('w1', '1', now(), false, '{}', '{}', '{}'),
          ('w2', '1', now(), false, '{}', '{}', '{}');";
 
 macro_rules! word {
@@ -648,7 +661,8 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("transfer_append_only", &["UPDATE transfer SET amount_minor = 1", "DELETE FROM transfer", "TRUNCATE transfer"]),
     (
         "transfer_due_in_check",
-        // No run before the second can count what was released, and what is reserved or settled changes no balance outside of plans.
+        // No run before the second can count what was released, and what is reserved or settled changes no balance
+        // outside of plans.
         &[transfer!("(3, 1)"), transfer!("(0, 2)"), transfer!("(2, 2)")],
     ),
     ("transfer_kind_check", &["UPDATE transfer_kind SET credit = debit WHERE kind = 0"]),

@@ -1,4 +1,5 @@
-//! What a rail has accepted does not wait for ever: the rail refuses it after all, or says no more of it, or only a file does.
+//! What a rail has accepted does not wait for ever: the rail refuses it after all, or says no more of it, or only a
+//! file does.
 
 use crate::support::{Db, accepted, rail};
 use payfleet_domain::{HoldReason, Movement, NextStep, PayoutId, RunId, StatementEnd, StatementLine, next_step};

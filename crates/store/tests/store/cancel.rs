@@ -1,4 +1,5 @@
-//! Callers that are cancelled: what the driver loses then, and that the store loses nothing, wherever in an operation it happens.
+//! Callers that are cancelled: what the driver loses then, and that the store loses nothing, wherever in an operation
+//! it happens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -133,7 +134,8 @@ fn write<F: Future<Output = ()> + Send + 'static>(work: impl Fn(Store) -> F + 's
 /// Everything that an operation may change, without instants and numbers from sequences.
 const STATE: &str = "
   SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
-    SELECT format('batch %s %s %s epoch %s attempt %s owner %s free %s', run_id, first_payout_id, state, lease_epoch, attempt, lease_owner, lease_until = '-infinity') FROM batch
+    SELECT format('batch %s %s %s epoch %s attempt %s owner %s free %s', run_id, first_payout_id, state, lease_epoch,
+      attempt, lease_owner, lease_until = '-infinity') FROM batch
     UNION ALL SELECT format('payout %s %s %s %s', id, state, reference, code) FROM payout
     UNION ALL SELECT format('attempt %s %s', n, result) FROM attempt
     UNION ALL SELECT format('run %s %s %s %s', tenant_id, ordinal, state, pause_reason) FROM run
@@ -289,8 +291,8 @@ fn commission() -> CommissionRows {
     rows
 }
 
-/// A caller may be cancelled while any message of an operation is on its way. The operation then happens wholly, or was not begun; one that is
-/// several transactions is finished by asking for it again.
+/// A caller may be cancelled while any message of an operation is on its way. The operation then happens wholly, or was
+/// not begun; one that is several transactions is finished by asking for it again.
 #[tokio::test]
 async fn a_cancelled_caller_leaves_no_operation_half_done() {
     let db = Db::new().await;

@@ -41,7 +41,8 @@ async fn imports_of_one_tenant_take_turns() {
     db.tenant("t", "sandbox-payout", 1).await;
     db.change("DELETE FROM account WHERE tenant_id = $1", 1).await;
     let mut keeper = db.sql.begin().await.unwrap();
-    // Whoever inserts waits: an account's row is made by neither before both have looked for it, unless one waits for the other's end.
+    // Whoever inserts waits: an account's row is made by neither before both have looked for it, unless one waits for
+    // the other's end.
     sqlx::query("LOCK TABLE commission IN SHARE MODE").execute(&mut *keeper).await.unwrap();
     let at = time::macros::datetime!(2026-01-20 00:00 UTC);
     let imports = ["one", "two"].map(|id| {

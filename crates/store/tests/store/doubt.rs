@@ -1,5 +1,5 @@
-//! What is known of payments that were not made from here, and what follows at the intent, at a cancel, and when people have looked. Found by readers: each
-//! money that went out twice, was kept from its payee, or was told wrongly.
+//! What is known of payments that were not made from here, and what follows at the intent, at a cancel, and when people
+//! have looked. Found by readers: each money that went out twice, was kept from its payee, or was told wrongly.
 
 use crate::support::{Db, TTL, looked_up, paid, rail, refused, unknown};
 use payfleet_domain::{
@@ -44,8 +44,8 @@ async fn sent(db: &Db, rail: &str, payouts: u32, outcome: impl Fn(usize) -> Outc
     (tenant, run, batch)
 }
 
-/// The rail's statement of another account, or the same with another amount, has the payment of what is unknown here. To ask our account, or to send the key
-/// again, could be the second payment.
+/// The rail's statement of another account, or the same with another amount, has the payment of what is unknown here.
+/// To ask our account, or to send the key again, could be the second payment.
 #[tokio::test]
 async fn a_payment_that_is_known_is_not_made_again_though_its_request_has_no_answer() {
     for (name, account) in [("sandbox-lookup", "q"), ("sandbox-payout", "q"), ("sandbox-payout", "t")] {
@@ -100,8 +100,9 @@ async fn under_a_batch_key_what_is_left_of_a_paid_batch_is_held() {
     db.drop().await;
 }
 
-/// A part of what was one batch is under way while a payment of its unsent sibling is read; then nothing of the part was executed. Somebody else's request may
-/// have been for the part too: nothing of it is free at a cancel, and it is sent again only where its key, or a lookup after that request is dead, makes it safe.
+/// A part of what was one batch is under way while a payment of its unsent sibling is read; then nothing of the part
+/// was executed. Somebody else's request may have been for the part too: nothing of it is free at a cancel, and it is
+/// sent again only where its key, or a lookup after that request is dead, makes it safe.
 #[tokio::test]
 async fn a_part_that_was_under_way_when_its_sibling_came_in_doubt_is_in_doubt_too() {
     for (name, cancels) in
@@ -187,7 +188,8 @@ async fn the_known_payment_listed_after_another_one_makes_two() {
     db.drop().await;
 }
 
-/// A second payment without a name, and one with a name that no index takes: neither is lost, nor does it keep the statement from being read.
+/// A second payment without a name, and one with a name that no index takes: neither is lost, nor does it keep the
+/// statement from being read.
 #[tokio::test]
 async fn a_payment_with_no_name_that_can_be_kept_is_one_all_the_same() {
     let long = (0..3_000).map(|n| char::from_digit(n * 7_919 % 36, 36).unwrap()).collect::<String>();
@@ -209,7 +211,8 @@ async fn a_payment_with_no_name_that_can_be_kept_is_one_all_the_same() {
     db.drop().await;
 }
 
-/// An alarm that people have answered is not raised again by news that changes nothing of it, and its run is not paused.
+/// An alarm that people have answered is not raised again by news that changes nothing of it, and its run is not
+/// paused.
 #[tokio::test]
 async fn what_people_have_answered_pauses_nothing_again() {
     let db = Db::new().await;
@@ -283,8 +286,8 @@ async fn late_proof_says_paid_again_only_where_it_was() {
     }
 }
 
-/// The later payout was planned with money that late proof has used up: it is not sent when people have cleared the contest, in whichever order it meets them,
-/// and the next run pays what is due.
+/// The later payout was planned with money that late proof has used up: it is not sent when people have cleared the
+/// contest, in whichever order it meets them, and the next run pays what is due.
 #[tokio::test]
 async fn what_late_proof_has_used_up_is_cancelled_when_the_contest_is_cleared() {
     for held_before in [true, false] {
@@ -377,7 +380,8 @@ async fn a_statement_that_ends_before_it_begins_moves_no_mark() {
     db.drop().await;
 }
 
-/// A statement waits for the row of a batch that is just being split: the parts of it are looked at too, or one would stay open with nothing unanswered in it.
+/// A statement waits for the row of a batch that is just being split: the parts of it are looked at too, or one would
+/// stay open with nothing unanswered in it.
 #[tokio::test]
 async fn a_batch_that_is_split_while_a_statement_waits_for_it_leaves_nothing_open() {
     let db = Db::new().await;

@@ -1,5 +1,6 @@
-//! The conditions inside the guards before a payment (plan, G1, G2) and at the end of a run (G5), one by one, where the guards' own tests pass without
-//! them: found by taking each away (see `mutants`). Those inside G3 and G4 are in `proofs`.
+//! The conditions inside the guards before a payment (plan, G1, G2) and at the end of a run (G5), one by one, where the
+//! guards' own tests pass without them: found by taking each away (see `mutants`). Those inside G3 and G4 are in
+//! `proofs`.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -261,9 +262,11 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
         "DELETE FROM payout WHERE id = (SELECT max(id) FROM payout)",
         "UPDATE payout SET currency = 'USD' WHERE id = (SELECT max(id) FROM payout)",
         "WITH gone AS (DELETE FROM payout WHERE id = (SELECT max(id) FROM payout) RETURNING amount_minor)
-         UPDATE payout SET amount_minor = amount_minor + (SELECT amount_minor FROM gone) WHERE id = (SELECT min(id) FROM payout)",
+         UPDATE payout SET amount_minor = amount_minor + (SELECT amount_minor FROM gone)
+           WHERE id = (SELECT min(id) FROM payout)",
         "INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, settled_at, tenant_id, currency, state, reference)
-         SELECT id + 1, run_id, affiliate_id, method_id, amount_minor, 0, now(), tenant_id, 'USD', 'paid', 'r' FROM payout ORDER BY id DESC LIMIT 1",
+         SELECT id + 1, run_id, affiliate_id, method_id, amount_minor, 0, now(), tenant_id, 'USD', 'paid', 'r'
+           FROM payout ORDER BY id DESC LIMIT 1",
         "DELETE FROM exclusion",
         "UPDATE exclusion SET amount_minor = amount_minor - 1",
         "UPDATE run_plan SET accounts = accounts + 1 WHERE verdict <> 'pay'",
@@ -292,17 +295,21 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     for statement in [
         "INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id, closed_at)
          SELECT tenant_id, id, c, id * 10 + n, at FROM affiliate,
-                (VALUES ('a9', 'EUR', 1, NULL), ('a9', 'EUR', 2, NULL), ('a9', 'EUR', 3, now()), ('a8', 'EUR', 1, now()), ('a8', 'JPY', 2, NULL)) AS k (a, c, n, at)
+                (VALUES ('a9', 'EUR', 1, NULL), ('a9', 'EUR', 2, NULL), ('a9', 'EUR', 3, now()),
+                  ('a8', 'EUR', 1, now()), ('a8', 'JPY', 2, NULL)) AS k (a, c, n, at)
           WHERE external_id = a AND $1 > 0",
         "UPDATE affiliate SET on_hold = true WHERE external_id = 'a1' AND $1 > 0",
         "UPDATE payout_method SET usable = false WHERE destination IN ('a2@example.com', 'a3@example.com') AND $1 > 0",
         "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, min_minor)
-         SELECT tenant_id, affiliate_id, method, 'EUR', 1001 FROM payout_method WHERE destination = 'a4@example.com' AND $1 > 0",
+         SELECT tenant_id, affiliate_id, method, 'EUR', 1001 FROM payout_method WHERE destination = 'a4@example.com'
+           AND $1 > 0",
         "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, max_minor)
-         SELECT tenant_id, affiliate_id, method, 'EUR', 999 FROM payout_method WHERE destination = 'a5@example.com' AND $1 > 0",
+         SELECT tenant_id, affiliate_id, method, 'EUR', 999 FROM payout_method WHERE destination = 'a5@example.com'
+           AND $1 > 0",
         // What binds another method or another currency binds nobody here.
         "INSERT INTO payout_limit (tenant_id, affiliate_id, method, currency, max_minor)
-         SELECT tenant_id, id, m, c, 999 FROM affiliate, (VALUES ('paypal', 'JPY'), ('sepa', 'EUR')) AS other (m, c) WHERE $1 > 0",
+         SELECT tenant_id, id, m, c, 999 FROM affiliate, (VALUES ('paypal', 'JPY'), ('sepa', 'EUR')) AS other (m, c)
+           WHERE $1 > 0",
         "UPDATE payout_method SET retired_at = now() WHERE destination = 'a6@example.com' AND $1 > 0",
         "UPDATE commission SET amount_minor = 99 WHERE external_id LIKE '%a7' AND $1 > 0",
         "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
@@ -313,12 +320,18 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     // A second currency, and what belongs to other windows.
     sqlx::raw_sql(
         "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT 1, id, 'USD' FROM affiliate WHERE external_id = 'a8';
-         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-         SELECT 1, 'usd', id, 'USD', 77, '2026-01-03Z', '2026-01-03Z', 'sale', '' FROM affiliate WHERE external_id = 'a8';
-         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref, late_for)
-         SELECT 1, 'late', id, 'EUR', 50, '2026-01-03Z', '2026-01-03Z', 'sale', '', 2 FROM affiliate WHERE external_id = 'a8';
-         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-         SELECT 1, 'edge' || at, id, 'EUR', 1, at, at, 'sale', '' FROM affiliate, (VALUES (timestamptz '2026-01-31 23:59:59.999999Z'), ('2026-02-01Z')) AS edge (at)
+         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref)
+         SELECT 1, 'usd', id, 'USD', 77, '2026-01-03Z', '2026-01-03Z', 'sale', '' FROM affiliate
+           WHERE external_id = 'a8';
+         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref, late_for)
+         SELECT 1, 'late', id, 'EUR', 50, '2026-01-03Z', '2026-01-03Z', 'sale', '', 2 FROM affiliate
+           WHERE external_id = 'a8';
+         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref)
+         SELECT 1, 'edge' || at, id, 'EUR', 1, at, at, 'sale', ''
+           FROM affiliate, (VALUES (timestamptz '2026-01-31 23:59:59.999999Z'), ('2026-02-01Z')) AS edge (at)
           WHERE external_id = 'a8'",
     )
     .execute(&db.sql)
@@ -370,7 +383,8 @@ async fn what_one_currency_gives_back_stays_in_it() {
     let tenant = db.tenant("t", "sandbox-payout", 1).await;
     sqlx::raw_sql(
         "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT 1, id, 'USD' FROM affiliate;
-         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref)
          SELECT 1, 'usd', id, 'USD', 7700, '2026-01-03Z', '2026-01-03Z', 'sale', '' FROM affiliate",
     )
     .execute(&db.sql)

@@ -1,4 +1,5 @@
-//! A database that lacks an intent which was confirmed to somebody: who finds it out, what is refused, and what a recovery makes of what is open.
+//! A database that lacks an intent which was confirmed to somebody: who finds it out, what is refused, and what a
+//! recovery makes of what is open.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -160,8 +161,8 @@ async fn what_was_paid_in_part_under_another_key_is_held() {
     db.drop().await;
 }
 
-/// A worker that was suspended since before the database was restored has answers to attempts that this database has never heard of, under leases that it
-/// has not given. The numbers by which it names them are not given again.
+/// A worker that was suspended since before the database was restored has answers to attempts that this database has
+/// never heard of, under leases that it has not given. The numbers by which it names them are not given again.
 #[tokio::test]
 async fn what_is_answered_late_to_a_lost_attempt_meets_no_other() {
     let db = Db::new().await;
@@ -199,7 +200,8 @@ async fn what_is_answered_late_to_a_lost_attempt_meets_no_other() {
     db.drop().await;
 }
 
-/// Rails and banks write destinations in their own way. Whoever got a payment of a run that is lost is known by theirs all the same.
+/// Rails and banks write destinations in their own way. Whoever got a payment of a run that is lost is known by theirs
+/// all the same.
 #[tokio::test]
 async fn who_was_paid_by_a_lost_run_is_known_however_the_statement_writes_it() {
     let db = Db::new().await;
@@ -224,7 +226,8 @@ async fn who_was_paid_by_a_lost_run_is_known_however_the_statement_writes_it() {
     db.drop().await;
 }
 
-/// The same backup, restored and recovered twice: what one time has answered late must not be taken for an answer of the other.
+/// The same backup, restored and recovered twice: what one time has answered late must not be taken for an answer of
+/// the other.
 #[tokio::test]
 async fn two_recoveries_of_one_backup_give_no_number_twice() {
     let db = Db::new().await;
@@ -261,8 +264,8 @@ async fn two_recoveries_of_one_backup_give_no_number_twice() {
     db.drop().await;
 }
 
-/// Somebody is on hold for another reason, and got a payment that no run knows; and what was planned for them before is still open. Whoever lifts the hold is told
-/// of both, and pays nothing by it that was planned before.
+/// Somebody is on hold for another reason, and got a payment that no run knows; and what was planned for them before is
+/// still open. Whoever lifts the hold is told of both, and pays nothing by it that was planned before.
 #[tokio::test]
 async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_before() {
     let db = Db::new().await;
@@ -318,7 +321,8 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     db.drop().await;
 }
 
-/// An account that the restored database had forgotten is named again: nothing is planned before its statement was read, which is asked for.
+/// An account that the restored database had forgotten is named again: nothing is planned before its statement was
+/// read, which is asked for.
 #[tokio::test]
 async fn an_account_that_is_named_after_a_recovery_is_read_before_anything_is_planned() {
     let db = Db::new().await;

@@ -49,7 +49,8 @@ async fn g1_nothing_of_a_paused_run_is_leased() {
     db.drop().await;
 }
 
-/// Whether the affiliates of the batch lie next to each other, among those of others, or far apart: each way is read by a statement of its own.
+/// Whether the affiliates of the batch lie next to each other, among those of others, or far apart: each way is read by
+/// a statement of its own.
 #[tokio::test]
 async fn g2_orders_say_whom_and_where_to() {
     let db = Db::new().await;
@@ -580,7 +581,8 @@ async fn a_lookup_without_an_answer_counts_as_a_failure_of_its_lessee() {
     db.drop().await;
 }
 
-/// The database did not say whether it is written down, and its worker has sent nothing. Of other leases and workers it knows nothing.
+/// The database did not say whether it is written down, and its worker has sent nothing. Of other leases and workers it
+/// knows nothing.
 #[tokio::test]
 async fn an_intent_without_an_answer_is_taken_back_and_no_other() {
     let db = Db::new().await;

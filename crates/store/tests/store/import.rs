@@ -135,7 +135,8 @@ async fn limits_of_before_belong_to_the_kind_of_method_and_the_strictest_count()
         "DROP TABLE payout_limit; DROP FUNCTION refuse_old_limit CASCADE;
          UPDATE affiliate SET currency = 'JPY' WHERE external_id = 'a2';
          INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
-         SELECT tenant_id, affiliate_id, m, destination || '2', p FROM payout_method, (VALUES ('paypal', 1), ('sepa', 2)) AS more (m, p);
+         SELECT tenant_id, affiliate_id, m, destination || '2', p
+           FROM payout_method, (VALUES ('paypal', 1), ('sepa', 2)) AS more (m, p);
          UPDATE payout_method SET min_minor = 20, max_minor = 50 WHERE affiliate_id IN (1, 2) AND priority = 0;
          UPDATE payout_method SET min_minor = 51 WHERE affiliate_id = 1 AND priority = 1;
          UPDATE payout_method SET min_minor = 7 WHERE affiliate_id = 1 AND priority = 2;
@@ -155,7 +156,8 @@ async fn limits_of_before_belong_to_the_kind_of_method_and_the_strictest_count()
     db.drop().await;
 }
 
-/// A file puts somebody on hold whose intent is being written: the import waits for it, and says that the payout may be on its way.
+/// A file puts somebody on hold whose intent is being written: the import waits for it, and says that the payout may be
+/// on its way.
 #[tokio::test]
 async fn a_hold_by_file_says_what_may_be_on_its_way() {
     let db = Db::new().await;

@@ -1,4 +1,5 @@
-//! The operations of the store over a real Postgres, each file about one thing that they keep. One program: each would link the same crates again.
+//! The operations of the store over a real Postgres, each file about one thing that they keep. One program: each would
+//! link the same crates again.
 
 #![allow(clippy::unwrap_used)]
 

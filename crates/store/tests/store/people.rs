@@ -46,7 +46,8 @@ async fn statement_reaches(db: &Db, past: Duration) {
     .unwrap();
     // What is known of other accounts and rails says nothing of this one.
     let others = "INSERT INTO rail_account (rail, account, reaches_ours)
-                  SELECT rail, 'another', timestamptz '3000-01-01' FROM batch UNION SELECT 'another', account, '3000-01-01' FROM batch ON CONFLICT DO NOTHING";
+                  SELECT rail, 'another', timestamptz '3000-01-01' FROM batch
+                    UNION SELECT 'another', account, '3000-01-01' FROM batch ON CONFLICT DO NOTHING";
     sqlx::query(others).execute(&db.sql).await.unwrap();
     let reaches = "UPDATE rail_account SET reaches_to = $1, reaches_ours = $1 WHERE reaches_ours < '3000-01-01'";
     sqlx::query(reaches).bind(dead_at(db).await + past).execute(&db.sql).await.unwrap();
@@ -436,7 +437,8 @@ async fn proposals_by_typed_names_end_with_the_upgrade() {
         sqlx::raw_sql(migration).execute(&mut *old).await.unwrap();
     }
     let holds = "INSERT INTO tenant (name) VALUES ('t');
-        INSERT INTO hold (tenant_id, run_id, payout_id, reason, proposal, proposed_reference, proposed_by, approved_by, resolution, resolved_at)
+        INSERT INTO hold (tenant_id, run_id, payout_id, reason, proposal, proposed_reference, proposed_by, approved_by,
+          resolution, resolved_at)
         VALUES (1, 1, 1, 'r', 'not_paid', NULL, 'Ann', NULL, NULL, NULL),
                (1, 1, 2, 'r', 'paid', 'ref', 'Ann', 'Bob', 'paid', now()),
                (1, 1, 3, 'r', 'not_paid', NULL, 'Ann', NULL, 'evidence', now()),

@@ -1,5 +1,6 @@
-//! Planning against a plain reference: small random tenants over several periods, with what can happen to a plan on its way. Whatever the chunks and
-//! batches are, each account is decided as the reference decides it, every amount is where it belongs, and nobody is lost.
+//! Planning against a plain reference: small random tenants over several periods, with what can happen to a plan on its
+//! way. Whatever the chunks and batches are, each account is decided as the reference decides it, every amount is where
+//! it belongs, and nobody is lost.
 
 use std::collections::BTreeMap;
 
@@ -142,7 +143,8 @@ fn world() -> impl Strategy<Value = World> {
     })
 }
 
-/// What is decided about an account: the amount, what of it was carried over, and the reason not to pay or the place of the method that is paid to.
+/// What is decided about an account: the amount, what of it was carried over, and the reason not to pay or the place of
+/// the method that is paid to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Decision {
     amount: i64,
@@ -438,9 +440,11 @@ impl Tenant<'_> {
         type Decided = (i64, String, i64, i64, Option<i16>, Option<String>);
         let rows: Vec<Decided> = sqlx::query_as(
             "SELECT p.affiliate_id, p.currency::text, p.amount_minor, p.carried_minor, m.priority, NULL
-               FROM payout p JOIN payout_method m ON m.id = p.method_id AND m.affiliate_id = p.affiliate_id WHERE p.run_id = $1
+               FROM payout p JOIN payout_method m ON m.id = p.method_id AND m.affiliate_id = p.affiliate_id
+                 WHERE p.run_id = $1
              UNION ALL
-             SELECT affiliate_id, currency::text, amount_minor, carried_minor, NULL, reason FROM exclusion WHERE run_id = $1",
+             SELECT affiliate_id, currency::text, amount_minor, carried_minor, NULL, reason FROM exclusion
+               WHERE run_id = $1",
         )
         .bind(run.0)
         .fetch_all(&self.db.sql)
@@ -647,7 +651,8 @@ async fn follow(db: &Db, name: &str, world: &World) {
         assert!(fresh);
         let run = run.id;
         books.fix(at);
-        // The first chunk; then what happens in between meets affiliates of which some are planned and the others are not.
+        // The first chunk; then what happens in between meets affiliates of which some are planned and the others are
+        // not.
         let cursor = match db.store.plan_chunk(run, handling.chunk, handling.batch_size).await.unwrap() {
             Planned::Chunk(progress) => progress.affiliates.1,
             _ => 0,
@@ -704,7 +709,8 @@ async fn follow(db: &Db, name: &str, world: &World) {
             tenant.settle(run, &handling.outcomes, &mut books).await;
         }
     }
-    // Nothing appears or vanishes: what was taken is with the payees, reserved, or carried over; what came back counts once more.
+    // Nothing appears or vanishes: what was taken is with the payees, reserved, or carried over; what came back counts
+    // once more.
     let taken: i64 = books.window.keys().map(|at| world.commissions[*at].minor).sum();
     let back: i64 = sqlx::query_scalar(
         "SELECT coalesce(sum(amount_minor), 0)::bigint FROM transfer WHERE tenant_id = $1 AND kind IN (3, 4)",

@@ -1,5 +1,6 @@
-//! The conditions inside the guards of proof (G3, G4) and in what follows from news (splits, holds), one by one, where the guards' own tests pass without
-//! them: found by taking each away (see `mutants`). Those that come before a payment are in `fences`.
+//! The conditions inside the guards of proof (G3, G4) and in what follows from news (splits, holds), one by one, where
+//! the guards' own tests pass without them: found by taking each away (see `mutants`). Those that come before a payment
+//! are in `fences`.
 
 use crate::support::{Db, accepted, looked_up, paid, rail, refused, report, unknown};
 use payfleet_domain::{BatchState, Effect, Epoch, HoldReason, Outcome, PayoutId, Reference, RunState};
@@ -96,7 +97,8 @@ async fn g3_an_older_request_counts_until_it_is_dead_or_answered() {
         // As if the first were not known to have ended, and had been opened later.
         sqlx::query(
             "UPDATE attempt SET result = $2, closed_at = CASE WHEN $2 IS NULL THEN NULL ELSE closed_at END,
-                    opened_at = clock_timestamp() - interval '1 hour', may_arrive_until = clock_timestamp() + interval '1 hour' - $3::int * interval '90 seconds'
+                    opened_at = clock_timestamp() - interval '1 hour',
+                      may_arrive_until = clock_timestamp() + interval '1 hour' - $3::int * interval '90 seconds'
               WHERE batch_id = $1 AND n = 1",
         )
         .bind(batch.0)
@@ -127,7 +129,8 @@ async fn g3_what_could_arrive_when_the_newest_was_opened_counts_after_it_is_dead
     // The first could arrive for a moment after the second was opened; by now it is dead.
     db.change(
         "UPDATE attempt a SET result = NULL, closed_at = NULL,
-                may_arrive_until = (SELECT opened_at + interval '1 microsecond' FROM attempt WHERE batch_id = $1 AND n = 2)
+                may_arrive_until = (SELECT opened_at + interval '1 microsecond' FROM attempt WHERE batch_id = $1
+                  AND n = 2)
           WHERE batch_id = $1 AND n = 1",
         batch.0,
     )

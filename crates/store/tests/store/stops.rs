@@ -63,7 +63,8 @@ async fn a_stop_is_over_when_every_lessee_that_may_send_has_confirmed_it() {
     db.drop().await;
 }
 
-/// Stops a run while an intent of it is being written, and begins another one while the stop waits. Returns what the stop says and what that one came to.
+/// Stops a run while an intent of it is being written, and begins another one while the stop waits. Returns what the
+/// stop says and what that one came to.
 async fn stopped_between<T: Send + 'static>(
     db: &Db,
     run: RunId,
@@ -347,7 +348,8 @@ async fn under_a_batch_key_a_control_of_one_stops_all_until_it_is_known_what_bec
     db.drop().await;
 }
 
-/// Money that was released is planned again, and only then proven paid: what is planned and not sent yet does not go out, before two people have looked.
+/// Money that was released is planned again, and only then proven paid: what is planned and not sent yet does not go
+/// out, before two people have looked.
 #[tokio::test]
 async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     let db = Db::new().await;
@@ -377,7 +379,8 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     assert_eq!(db.states(next).await, "held 1, paid 2");
     let reason: String = db.scalar("SELECT reason FROM hold WHERE resolved_at IS NULL").await;
     assert_eq!(reason, "contested");
-    // While the contest is open nobody lets it go; then it is cancelled, since late proof has used up its money, and the next run pays what is due.
+    // While the contest is open nobody lets it go; then it is cancelled, since late proof has used up its money, and
+    // the next run pays what is due.
     assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted::default());
     sqlx::query("UPDATE contest SET closed_at = clock_timestamp()").execute(&db.sql).await.unwrap();
     assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted { go_on: 0, cancelled: 1 });
@@ -387,8 +390,9 @@ async fn an_account_that_is_contested_is_not_paid_by_what_was_planned_before() {
     db.drop().await;
 }
 
-/// Evidence of one payment of a batch that nobody has sent is evidence that the batch was perhaps sent, all of it and whole: a database may have lost what it
-/// knew. Nothing of it is sent any more, whatever its rail is, and nobody says at once that it was not paid.
+/// Evidence of one payment of a batch that nobody has sent is evidence that the batch was perhaps sent, all of it and
+/// whole: a database may have lost what it knew. Nothing of it is sent any more, whatever its rail is, and nobody says
+/// at once that it was not paid.
 #[tokio::test]
 async fn of_a_batch_that_nobody_has_sent_a_known_payment_holds_all() {
     for name in ["sandbox-payout", "sandbox-batch", "sandbox-lookup", "sandbox-file"] {
@@ -424,8 +428,8 @@ async fn of_a_batch_that_nobody_has_sent_a_known_payment_holds_all() {
     }
 }
 
-/// The line comes while the answer is on its way that nothing was executed. It is not as planned, so it settles nothing; but to send again could be the second
-/// payment.
+/// The line comes while the answer is on its way that nothing was executed. It is not as planned, so it settles
+/// nothing; but to send again could be the second payment.
 #[tokio::test]
 async fn what_a_statement_knows_is_not_sent_again_when_nothing_was_executed() {
     let db = Db::new().await;
@@ -443,8 +447,8 @@ async fn what_a_statement_knows_is_not_sent_again_when_nothing_was_executed() {
     db.drop().await;
 }
 
-/// Found by the simulator: a rail accepted one payout and provably did not execute the others, and the run was cancelled then. Nobody followed the one any
-/// more, and the run did not add up for ever.
+/// Found by the simulator: a rail accepted one payout and provably did not execute the others, and the run was
+/// cancelled then. Nobody followed the one any more, and the run did not add up for ever.
 #[tokio::test]
 async fn what_was_accepted_of_a_batch_whose_rest_is_cancelled_is_followed_to_its_end() {
     let db = Db::new().await;
@@ -469,8 +473,9 @@ async fn what_was_accepted_of_a_batch_whose_rest_is_cancelled_is_followed_to_its
     db.drop().await;
 }
 
-/// The line is just as planned and settles its payout while the call is under way; then nothing of the call was executed. Somebody else has sent the batch, and the
-/// rest of it is not sent again, nor is what is paid; a cancel frees nothing of it either.
+/// The line is just as planned and settles its payout while the call is under way; then nothing of the call was
+/// executed. Somebody else has sent the batch, and the rest of it is not sent again, nor is what is paid; a cancel
+/// frees nothing of it either.
 #[tokio::test]
 async fn what_somebody_else_has_paid_of_a_batch_holds_the_rest_when_nothing_was_executed() {
     for (name, cancels) in [("sandbox-file", false), ("sandbox-payout", false), ("sandbox-lookup", true)] {
@@ -494,7 +499,8 @@ async fn what_somebody_else_has_paid_of_a_batch_holds_the_rest_when_nothing_was_
     }
 }
 
-/// A worker repeats what it could not see committed, and meanwhile the batch was parted, and a part is on its way under an attempt of the same number.
+/// A worker repeats what it could not see committed, and meanwhile the batch was parted, and a part is on its way under
+/// an attempt of the same number.
 #[tokio::test]
 async fn an_answer_that_is_repeated_closes_no_attempt_of_a_part_that_was_made_since() {
     let db = Db::new().await;

@@ -8,38 +8,48 @@ use sqlx::migrate::Migrator;
 
 static ALL: Migrator = sqlx::migrate!("./migrations");
 
-/// What the programs of the first release (commit e2e52b8) had written: batch 1 is paid, batch 2 was perhaps sent when its worker died, batch 3 is ready,
-/// and a bank has taken batch 4, which those programs would look at again in ten years.
+/// What the programs of the first release (commit e2e52b8) had written: batch 1 is paid, batch 2 was perhaps sent when
+/// its worker died, batch 3 is ready, and a bank has taken batch 4, which those programs would look at again in ten
+/// years.
 const IN_PROGRESS: &str = "
   INSERT INTO tenant (name) VALUES ('t');
   INSERT INTO tenant_rail VALUES (1, 'paypal', 'sandbox-payout', 't', NULL), (1, 'sepa', 'sandbox-file', 't', NULL);
   INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
   SELECT 1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, 8) AS n;
   INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
-  SELECT 1, id, CASE WHEN id > 6 THEN 'sepa' ELSE 'paypal' END, external_id || '@example.com' FROM affiliate ORDER BY id;
+  SELECT 1, id, CASE WHEN id > 6 THEN 'sepa' ELSE 'paypal' END, external_id || '@example.com' FROM affiliate
+    ORDER BY id;
   INSERT INTO account (tenant_id, affiliate_id, currency) SELECT 1, id, 'EUR' FROM affiliate;
-  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+  INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+    order_ref)
   SELECT 1, 'c' || id, id, 'EUR', 1000, '2026-01-15T12:00:00Z', '2026-01-15T12:00:00Z', 'sale', '' FROM affiliate;
   INSERT INTO run (tenant_id, period, sequence, ordinal, cutoff, minimum, state, payouts, planned_at, paying_at)
   VALUES (1, '2026-01', 1, 1, '2026-02-01T00:00:00Z', 1, 'paying', 8, clock_timestamp(), clock_timestamp());
   INSERT INTO plan_chunk VALUES (1, 1, 1, 0, 8, 0, 8, true);
   INSERT INTO run_plan VALUES (1, 1, 'EUR', 'pay', 8, 8000);
   INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, tenant_id, currency)
-  SELECT (1::bigint << 32) + a.id - 1, 1, a.id, m.id, 1000, 0, 1, 'EUR' FROM affiliate a JOIN payout_method m ON m.affiliate_id = a.id;
+  SELECT (1::bigint << 32) + a.id - 1, 1, a.id, m.id, 1000, 0, 1, 'EUR' FROM affiliate a JOIN payout_method m
+    ON m.affiliate_id = a.id;
   INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency) SELECT id, 0, 1, 1000, 'EUR' FROM payout;
   INSERT INTO batch (tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
-  SELECT 1, 1, CASE n WHEN 3 THEN 'sandbox-file' ELSE 'sandbox-payout' END, 't', 'EUR', (1::bigint << 32) + 2 * n, (1::bigint << 32) + 2 * n + 1, 2, 2000
+  SELECT 1, 1, CASE n WHEN 3 THEN 'sandbox-file'
+    ELSE 'sandbox-payout' END, 't', 'EUR', (1::bigint << 32) + 2 * n, (1::bigint << 32) + 2 * n + 1, 2, 2000
     FROM generate_series(0, 3) AS n;
   INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
   SELECT id, 1, 1, 1, 'old', clock_timestamp(), clock_timestamp() + interval '90 seconds',
-         CASE id WHEN 2 THEN NULL ELSE clock_timestamp() END, CASE id WHEN 2 THEN NULL ELSE 'answered' END FROM batch WHERE id <> 3;
-  UPDATE batch SET state = 'done', closed_at = clock_timestamp(), attempt = 1, lease_epoch = 1, first_sent_at = clock_timestamp() WHERE id = 1;
-  UPDATE batch SET state = 'sending', attempt = 1, lease_epoch = 1, first_sent_at = clock_timestamp(), lease_until = clock_timestamp() - interval '1 second',
+         CASE id WHEN 2 THEN NULL ELSE clock_timestamp() END, CASE id WHEN 2 THEN NULL ELSE 'answered' END FROM batch
+           WHERE id <> 3;
+  UPDATE batch SET state = 'done', closed_at = clock_timestamp(), attempt = 1, lease_epoch = 1,
+    first_sent_at = clock_timestamp() WHERE id = 1;
+  UPDATE batch SET state = 'sending', attempt = 1, lease_epoch = 1, first_sent_at = clock_timestamp(),
+    lease_until = clock_timestamp() - interval '1 second',
          lease_owner = 'old', stalled_leases = 1 WHERE id = 2;
-  UPDATE batch SET state = 'accepted', attempt = 1, lease_epoch = 1, first_sent_at = clock_timestamp(), available_at = clock_timestamp() + interval '10 years'
+  UPDATE batch SET state = 'accepted', attempt = 1, lease_epoch = 1, first_sent_at = clock_timestamp(),
+    available_at = clock_timestamp() + interval '10 years'
    WHERE id = 4;
   UPDATE payout SET state = 'paid', reference = 'po-' || id, settled_at = clock_timestamp() WHERE affiliate_id <= 2;
-  INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency) SELECT id, 2, 1, 1000, 'EUR' FROM payout WHERE affiliate_id <= 2;
+  INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency) SELECT id, 2, 1, 1000, 'EUR' FROM payout
+    WHERE affiliate_id <= 2;
   UPDATE payout SET state = 'accepted', reference = 'receipt' WHERE affiliate_id > 6;";
 
 async fn first_release(sql: &PgPool) {

@@ -175,7 +175,8 @@ async fn an_affiliate_shows_its_money_all_that_stands_in_the_way_and_who_placed_
     db.store.payout_stop(payouts[2], "looks odd").await.unwrap();
     for statement in [
         "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-         SELECT tenant_id, 'due' || id, id, 'EUR', 700, now() - interval '1 minute', now() - interval '1 minute', 'sale', '' FROM affiliate",
+         SELECT tenant_id, 'due' || id, id, 'EUR', 700, now() - interval '1 minute', now() - interval '1 minute',
+           'sale', '' FROM affiliate",
         "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
          SELECT tenant_id, 'later' || id, id, 'EUR', 90, now(), now() + interval '70 days', 'sale', '' FROM affiliate",
         "UPDATE affiliate SET on_hold = true WHERE external_id = 'a2'",

@@ -94,7 +94,8 @@ impl Db {
     pub async fn commissions(&self, tenant: TenantId, earned_at: &str, amount_minor: i64) {
         sqlx::query(
             "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-             SELECT $1, $2 || external_id, id, 'EUR', $3, $2::timestamptz, $2::timestamptz, CASE WHEN $3 < 0 THEN 'clawback' ELSE 'sale' END, ''
+             SELECT $1, $2 || external_id, id, 'EUR', $3, $2::timestamptz, $2::timestamptz, CASE
+               WHEN $3 < 0 THEN 'clawback' ELSE 'sale' END, ''
                FROM affiliate WHERE tenant_id = $1",
         )
         .bind(tenant.0)
@@ -305,12 +306,14 @@ impl Db {
         let wrong: i64 = self
             .scalar(
                 "SELECT count(*) FROM payout p
-                   LEFT JOIN (SELECT payout_id, array_agg(kind::int ORDER BY kind) AS kinds, bool_and(amount_minor > 0) AS positive
+                   LEFT JOIN (SELECT payout_id, array_agg(kind::int ORDER BY kind) AS kinds,
+                     bool_and(amount_minor > 0) AS positive
                                 FROM transfer GROUP BY payout_id) t ON t.payout_id = p.id
                   WHERE NOT coalesce(t.kinds::text = ANY(CASE p.state
                           WHEN 'paid' THEN ARRAY['{0,2}', '{0,3,6}', '{0,2,4,6}', '{0,3,4,6,10}']
                           WHEN 'returned' THEN ARRAY['{0,2,4}', '{0,3,4,6}', '{0,2,4,6,8}']
-                          WHEN 'refused' THEN ARRAY['{0,3}'] WHEN 'cancelled' THEN ARRAY['{0,3}'] ELSE ARRAY['{0}'] END), false)",
+                          WHEN 'refused' THEN ARRAY['{0,3}'] WHEN 'cancelled' THEN ARRAY['{0,3}']
+                            ELSE ARRAY['{0}'] END), false)",
             )
             .await;
         assert_eq!(wrong, 0, "payouts whose transfers do not follow their state");
@@ -319,12 +322,16 @@ impl Db {
                 "SELECT count(*) FROM (
                    SELECT a.tenant_id, a.affiliate_id, a.currency, a.carried_minor,
                           coalesce((SELECT sum(c.amount_minor) FROM commission c
-                             WHERE c.tenant_id = a.tenant_id AND c.affiliate_id = a.affiliate_id AND c.currency = a.currency
+                             WHERE c.tenant_id = a.tenant_id AND c.affiliate_id = a.affiliate_id
+                               AND c.currency = a.currency
                                AND EXISTS (SELECT FROM run r WHERE r.tenant_id = c.tenant_id AND r.state <> 'planning'
-                                              AND (r.cutoff >= c.due_at AND c.late_for IS NULL OR r.ordinal = c.late_for))), 0)
-                        + coalesce((SELECT sum(CASE WHEN t.kind IN (0, 6, 10) THEN -t.amount_minor WHEN t.kind = 2 THEN 0 ELSE t.amount_minor END)
+                                              AND (r.cutoff >= c.due_at AND c.late_for IS NULL
+                                                OR r.ordinal = c.late_for))), 0)
+                        + coalesce((SELECT sum(CASE WHEN t.kind IN (0, 6, 10) THEN -t.amount_minor
+                          WHEN t.kind = 2 THEN 0 ELSE t.amount_minor END)
                              FROM transfer t JOIN payout p ON p.id = t.payout_id
-                            WHERE p.tenant_id = a.tenant_id AND p.affiliate_id = a.affiliate_id AND p.currency = a.currency), 0) AS expected
+                            WHERE p.tenant_id = a.tenant_id AND p.affiliate_id = a.affiliate_id
+                              AND p.currency = a.currency), 0) AS expected
                      FROM account a) AS a WHERE carried_minor <> expected",
             )
             .await;

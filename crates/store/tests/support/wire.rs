@@ -1,5 +1,6 @@
-//! Postgres' wire protocol, as far as something in the middle must understand it: what the client sends is cut into messages and handed over in the
-//! groups that it flushes, and may be held back or changed there; what the server answers may be looked at.
+//! Postgres' wire protocol, as far as something in the middle must understand it: what the client sends is cut into
+//! messages and handed over in the groups that it flushes, and may be held back or changed there; what the server
+//! answers may be looked at.
 
 #![allow(dead_code)] // each test uses its part
 

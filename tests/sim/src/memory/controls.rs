@@ -137,7 +137,8 @@ impl Memory {
         self.batches.keys().copied().filter(|id| root(*id) == of).collect()
     }
 
-    /// A payment is known of something that nobody has sent: all that was never sent of what was one batch with it is held in doubt.
+    /// A payment is known of something that nobody has sent: all that was never sent of what was one batch with it is
+    /// held in doubt.
     pub(super) fn doubt(&mut self, family: &[BatchId]) -> Result<BTreeSet<PayoutId>, StoreError> {
         let mut doubted = BTreeSet::new();
         for id in family {
@@ -288,7 +289,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Lets a batch go on that a control has held; where its run is over, its money is released. `None` if it is no such batch.
+    /// Lets a batch go on that a control has held; where its run is over, its money is released. `None` if it is no
+    /// such batch.
     fn let_go(&mut self, id: BatchId) -> Result<Option<ControlLifted>, StoreError> {
         let now = self.now;
         let batch = self.batch(id)?.clone();

@@ -1,4 +1,5 @@
-//! Statements and reconciliations in memory: what a statement says, against what is recorded, judged by the invariants of `domain`.
+//! Statements and reconciliations in memory: what a statement says, against what is recorded, judged by the invariants
+//! of `domain`.
 
 use payfleet_domain::invariant::{PayoutFacts, broken};
 use payfleet_domain::{BatchId, BatchState, LineDiffers, PayoutId, PayoutKey, Rail, RunId, RunState, StatementLine};
@@ -169,7 +170,8 @@ impl Memory {
         }
     }
 
-    /// Whether the rail's own statement, and whether a file, was asked for after a payout was recorded as paid and reaches past that.
+    /// Whether the rail's own statement, and whether a file, was asked for after a payout was recorded as paid and
+    /// reaches past that.
     fn is_reached(&self, id: PayoutId) -> (bool, bool) {
         let payout = &self.payouts[&id];
         let rail = self.batch_of(id).map(|batch| self.batches[&batch].rail.name).unwrap_or_default();

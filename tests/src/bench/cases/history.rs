@@ -14,7 +14,8 @@ const MONTHS: u32 = 24;
 /// How many of the first and of the last runs make a mean, against noise.
 const OF_EACH_END: usize = 3;
 
-/// The commissions of the next month, as importing them would leave them: no run has fixed a cutoff after they were earned.
+/// The commissions of the next month, as importing them would leave them: no run has fixed a cutoff after they were
+/// earned.
 const NEXT_MONTH: &str = "
     INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
     SELECT tenant_id, external_id || '-' || :month, affiliate_id, currency, amount_minor,

@@ -1,5 +1,5 @@
-//! Importing commissions from CSV, against COPY of the same rows: of affiliates that have accounts already, as in every month but the first, and of new
-//! ones, for whom the import opens accounts too.
+//! Importing commissions from CSV, against COPY of the same rows: of affiliates that have accounts already, as in every
+//! month but the first, and of new ones, for whom the import opens accounts too.
 
 use crate::bench::Bench;
 use crate::bench::report::{Goal, Unit};

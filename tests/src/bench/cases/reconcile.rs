@@ -8,7 +8,8 @@ use crate::bench::site::Site;
 
 const CASE: &str = "reconcile";
 
-/// `null` has no statement, and nobody's word that it paid. So that there is something to compare, the run counts as paid over a rail that has one.
+/// `null` has no statement, and nobody's word that it paid. So that there is something to compare, the run counts as
+/// paid over a rail that has one.
 const OVER_A_RAIL: &str =
     "SET session_replication_role = replica; UPDATE batch SET rail = 'sandbox-payout' WHERE run_id = :run;";
 
