@@ -183,7 +183,7 @@ pub(super) fn us_bank(text: &str) -> Result<(), DestinationError> {
     }
     let sum: u32 = digits.iter().zip([3, 7, 1].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
     let prefix = digits[0] * 10 + digits[1];
-    if sum == 0 || sum % 10 != 0 || !PREFIXES.iter().any(|known| known.contains(&prefix)) {
+    if sum == 0 || !sum.is_multiple_of(10) || !PREFIXES.iter().any(|known| known.contains(&prefix)) {
         return Err(form("the check digit of its routing number does not fit; compare it with the original"));
     }
     let fits = account.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

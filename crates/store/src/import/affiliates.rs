@@ -64,7 +64,7 @@ impl AffiliateRows {
     /// Adds one.
     pub fn push(&mut self, row: &AffiliateRow<'_>) {
         let rows = &mut self.0;
-        rows.row(13).bigint(row.line.cast_signed()).text(row.id);
+        rows.row(14).bigint(row.line.cast_signed()).text(row.id);
         for text in [row.name, row.email, row.country] {
             match text {
                 "" => rows.null(),
