@@ -149,63 +149,31 @@ async fn kind_set(
         .execute(&mut *tx)
         .await
         .step("method_kind_lock")?;
-    let mut refused = None;
-    let mut count = 0;
+    if let Some(refused) = kind_refused(tx, tenant, method, kind).await? {
+        return Ok(refused);
+    }
     let mut after = (i64::MIN, i64::MIN);
-    // Of the affiliate that was looked at last, whose rows may go on on the next page.
-    let mut forms = (i64::MIN, BTreeSet::new());
-    loop {
-        let rows: Vec<MethodRow> = sqlx::query_as(
-            "-- method_destinations
-             SELECT m.affiliate_id, m.id, a.external_id, m.destination, m.compared, m.retired_at IS NULL
-               FROM payout_method m JOIN affiliate a ON a.tenant_id = m.tenant_id AND a.id = m.affiliate_id
-              WHERE m.tenant_id = $1 AND m.method = $2 AND (m.affiliate_id, m.id) > ($3, $4)
-              ORDER BY m.affiliate_id, m.id LIMIT $5",
-        )
-        .bind(tenant)
-        .bind(method)
-        .bind(after.0)
-        .bind(after.1)
-        .bind(PAGE)
-        .fetch_all(&mut *tx)
-        .await
-        .step("method_destinations")?;
-        let Some(last) = rows.last() else { break };
-        after = (last.0, last.1);
+    while let Some((page, last)) = destinations_page(tx, tenant, method, after).await? {
+        after = last;
         let (mut ids, mut compared) = (Vec::new(), Vec::new());
-        for (affiliate, id, name, destination, was, is_live) in rows {
-            let form = kind.compared(&destination);
-            if is_live {
-                if forms.0 != affiliate {
-                    forms = (affiliate, BTreeSet::new());
-                }
-                let why = kind.check(&destination).err();
-                if !forms.1.insert(form.clone().into_owned()) || why.is_some() {
-                    count += 1;
-                    refused.get_or_insert((name, why));
-                }
-            }
-            let form = Some(form).filter(|form| **form != *destination).map(|form| form.into_owned());
+        for (_, id, _, destination, was, _) in page {
+            let form = Some(kind.compared(&destination)).filter(|form| **form != *destination);
+            let form = form.map(|form| form.into_owned());
             if form != was {
                 ids.push(id);
                 compared.push(form);
             }
         }
-        if refused.is_none() && !ids.is_empty() {
-            sqlx::query(
-                "-- method_compared
-                 UPDATE payout_method m SET compared = new.compared
-                   FROM unnest($1::bigint[], $2::text[]) AS new (id, compared) WHERE m.id = new.id",
-            )
-            .bind(ids)
-            .bind(compared)
-            .execute(&mut *tx)
-            .await
-            .step("method_compared")?;
-        }
-    }
-    if let Some((affiliate, why)) = refused {
-        return Ok(KindSaid::Refused { destinations: count, affiliate, why });
+        sqlx::query(
+            "-- method_compared
+             UPDATE payout_method m SET compared = new.compared
+               FROM unnest($1::bigint[], $2::text[]) AS new (id, compared) WHERE m.id = new.id",
+        )
+        .bind(ids)
+        .bind(compared)
+        .execute(&mut *tx)
+        .await
+        .step("method_compared")?;
     }
     sqlx::query(
         "-- method_kind_set
@@ -219,6 +187,62 @@ async fn kind_set(
     .await
     .step("method_kind_set")?;
     Ok(KindSaid::Said)
+}
+
+/// Which of the destinations that are there would not be right as this kind, if any.
+async fn kind_refused(
+    tx: &mut PgConnection,
+    tenant: i32,
+    method: &str,
+    kind: DestinationKind,
+) -> Result<Option<KindSaid>, StoreError> {
+    let (mut first, mut destinations) = (None, 0);
+    let mut after = (i64::MIN, i64::MIN);
+    // Of the affiliate that was looked at last, whose rows may go on on the next page.
+    let mut forms = (i64::MIN, BTreeSet::new());
+    while let Some((page, last)) = destinations_page(tx, tenant, method, after).await? {
+        after = last;
+        for (affiliate, _, name, destination, _, is_live) in page {
+            if !is_live {
+                continue;
+            }
+            if forms.0 != affiliate {
+                forms = (affiliate, BTreeSet::new());
+            }
+            let why = kind.check(&destination).err();
+            if !forms.1.insert(kind.compared(&destination).into_owned()) || why.is_some() {
+                destinations += 1;
+                first.get_or_insert((name, why));
+            }
+        }
+    }
+    Ok(first.map(|(affiliate, why)| KindSaid::Refused { destinations, affiliate, why }))
+}
+
+/// The next destinations of a method, and where they end.
+async fn destinations_page(
+    tx: &mut PgConnection,
+    tenant: i32,
+    method: &str,
+    after: (i64, i64),
+) -> Result<Option<(Vec<MethodRow>, (i64, i64))>, StoreError> {
+    let rows: Vec<MethodRow> = sqlx::query_as(
+        "-- method_destinations
+         SELECT m.affiliate_id, m.id, a.external_id, m.destination, m.compared, m.retired_at IS NULL
+           FROM payout_method m JOIN affiliate a ON a.tenant_id = m.tenant_id AND a.id = m.affiliate_id
+          WHERE m.tenant_id = $1 AND m.method = $2 AND (m.affiliate_id, m.id) > ($3, $4)
+          ORDER BY m.affiliate_id, m.id LIMIT $5",
+    )
+    .bind(tenant)
+    .bind(method)
+    .bind(after.0)
+    .bind(after.1)
+    .bind(PAGE)
+    .fetch_all(tx)
+    .await
+    .step("method_destinations")?;
+    let last = rows.last().map(|last| (last.0, last.1));
+    Ok(last.map(|last| (rows, last)))
 }
 
 /// A refusal that is for ever is one of the destination: no plan uses the method's row any more, with the rail's code

@@ -44,11 +44,11 @@ fn addresses_that_cannot_be_right_are_refused_each_with_its_place() {
     assert_eq!(
         refused(&import(&place, &rows)),
         [
-            "a.csv:2:destination: `i\\u{200b}an@example.org`: letter 2 is U+200B (zero width space), which nobody \
+            "a.csv:2:destination: `i<U+200B>an@example.org`: letter 2 is U+200B (zero width space), which nobody \
              sees; remove it",
-            "a.csv:3:destination: `i\u{430}n@example.org`: letter 2 is U+0430 (Cyrillic small letter a), which looks \
+            "a.csv:3:destination: `i<U+0430>n@example.org`: letter 2 is U+0430 (Cyrillic small letter a), which looks \
              like a; type it anew",
-            "a.csv:4:destination: `ia\\u{a0}n@example.org`: letter 3 is U+00A0 (no-break space); no space may be \
+            "a.csv:4:destination: `ia<U+00A0>n@example.org`: letter 3 is U+00A0 (no-break space); no space may be \
              inside: remove it",
             "a.csv:5:destination: `mailto:ian@example.org`: begins with `mailto:`, which is not part of it; remove \
              that",
@@ -61,7 +61,7 @@ fn addresses_that_cannot_be_right_are_refused_each_with_its_place() {
              the original",
             "a.csv:10:destination: `IBAN: NL91 ABNA 0417 1643 00`: begins with `IBAN:`, which is not part of it; \
              remove that",
-            "a.csv:11:destination: `1Mixed\\u{202e}Case`: letter 7 is U+202E (right-to-left override), which nobody \
+            "a.csv:11:destination: `1Mixed<U+202E>Case`: letter 7 is U+202E (right-to-left override), which nobody \
              sees; remove it",
         ]
     );

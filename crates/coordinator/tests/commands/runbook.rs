@@ -44,7 +44,7 @@ fn every_state_is_in_the_runbook() {
 
 #[test]
 fn every_reason_and_kind_is_in_the_runbook() {
-    let holds = words(include_str!("../../../domain/src/decide.rs"), "=> \"", '"');
+    let holds = words(include_str!("../../../domain/src/hold_reason.rs"), "=> \"", '"');
     assert!(holds.contains(&"poison"), "these are not the reasons: {holds:?}");
     assert_told("Payouts are held", holds);
     assert_told("An alarm is raised", AlarmKind::ALL.iter().map(AlarmKind::as_str));
