@@ -72,7 +72,7 @@ const MISBEHAVIOUR: [&str; 12] = [
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "garble": 0.08}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "hang": 0.01}"#,
     r#"{"latency_ms": 400, "latency_jitter_ms": 800, "lose_answer": 0.02, "reject_after": 0.1, "reject_after_ms": 500}"#,
-    r#"{"latency_ms": 20, "latency_jitter_ms": 40, "refuse": {"account_closed": 0.05}, "only_shape": "payout"}"#,
+    r#"{"latency_ms": 20, "latency_jitter_ms": 40, "refuse": {"receiver_unregistered": 0.05}, "only_shape": "payout"}"#,
     r#"{"latency_ms": 20, "latency_jitter_ms": 40, "reject_after": 0.1, "reject_after_ms": 500, "only_shape": "batch"}"#,
     // Late, but while the request lives.
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "execute_late": 0.1, "execute_late_ms": 3000}"#,

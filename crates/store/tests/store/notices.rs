@@ -16,7 +16,7 @@ fn outcome(word: &str, payout: PayoutId) -> Outcome {
         "accepted" => Outcome::Accepted(reference("batch")),
         "paid" => Outcome::Paid(reference("ref")),
         "paid otherwise" => Outcome::Paid(reference("other")),
-        "refused" => Outcome::Refused(RefusalCode::new("account_closed")),
+        "refused" => Outcome::Refused(RefusalCode::new("receiver_unregistered")),
         "returned" => Outcome::Returned(reference("ref")),
         _ => Outcome::Unknown,
     }
