@@ -71,7 +71,7 @@ async fn outcomes_and_what_a_cancel_never_sends_are_counted_as_they_are() {
     assert_eq!(db.store.run_cancel(run).await.unwrap(), 0);
     assert_eq!(db.store.cancel_counts(run).await.unwrap().0, cancelled.cast_signed());
     let codes = db.store.run_codes(run).await.unwrap();
-    assert!(codes.iter().any(|line| line.code == "account_closed" && line.payouts == 1), "{codes:?}");
+    assert!(codes.iter().any(|line| line.code == "receiver_unregistered" && line.payouts == 1), "{codes:?}");
     db.drop().await;
 }
 
