@@ -73,6 +73,8 @@ async fn no_secret_no_address_and_no_amount_is_seen_by_the_way() {
     wait_for("calls", LONG, async || (fleet.stats().await["paid"].as_u64()? > 5).then_some(())).await;
     dies.process.kill();
     let mut worker = fleet.worker_with(&variables, &[]);
+    // One that finds no server at its start ends.
+    wait_for("the worker to be ready", LONG, async || worker.log().contains("ready: ").then_some(())).await;
     fleet.postgres.kill();
     tokio::time::sleep(Duration::from_secs(1)).await; // it says what it has to say about that
     fleet.postgres.restart().await;
