@@ -36,7 +36,7 @@ async fn a_worker_killed_20_times_at_random_moments_pays_everybody_once() {
 }
 
 #[tokio::test]
-async fn the_others_take_over_from_a_killed_worker() {
+async fn the_others_take_over_from_a_killed_worker_within_15_seconds() {
     let mut fleet = Fleet::with_payouts(FleetOptions { batch_size: 50, ..FleetOptions::default() }, 1_000).await;
     fleet.faults(SLOW).await;
     let run = fleet.run("shop", "2026-01").await;
@@ -47,8 +47,7 @@ async fn the_others_take_over_from_a_killed_worker() {
     fleet.settled(run, LONG).await;
     let recovered = killed.elapsed();
     println!("recovered {recovered:?} after the kill");
-    // Fifteen seconds on a machine of its own; beside other suites a bound only tells that somebody did.
-    assert!(recovered < Duration::from_secs(60), "{recovered:?}");
+    assert!(recovered < Duration::from_secs(15), "{recovered:?}");
     fleet.assert_paid_exactly_once().await;
     fleet.assert_reconciled(run).await;
 }
