@@ -11,6 +11,7 @@ use crate::cli::{CancelArgs, PauseArgs, RunNumber};
 use crate::failure::Failure;
 use crate::plan::{OnPause, complete, find};
 use crate::show;
+use crate::since::Since;
 
 /// `pause`.
 pub async fn pause(store: &Store, args: &PauseArgs) -> Result<ExitCode, Failure> {
@@ -68,11 +69,9 @@ pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failur
         told += &line(payouts, &what);
     }
     told += &line(held, "are held for people; see `holds`");
-    if store.run_unsent(run).await? {
-        let period = find(store, run).await?.period;
-        told += &format!(
-            "  nothing of it was ever sent: the next `run --period {period}` plans the month anew, also that of cron\n"
-        );
+    let row = find(store, run).await?;
+    if let Some(since) = Since::find(store, row.tenant, Some(&row.period)).await? {
+        told += &since.told(&row.tenant_name);
     }
     show::print(&told);
     Ok(ExitCode::Done)

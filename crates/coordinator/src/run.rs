@@ -1,6 +1,6 @@
 //! `run`: finds or creates the run, plans it, lets the fleet begin, and waits if asked to.
 
-use payfleet_domain::{RunId, RunState};
+use payfleet_domain::RunState;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_store::{NewRun, PlanLine, RunCreateError, RunRow, Store};
 use rust_decimal::Decimal;
@@ -30,21 +30,15 @@ struct Answer<'a> {
     /// Absent until the run is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<Vec<OutcomeFields>>,
-    /// The run of the month that was cancelled before anything of it was sent, and in whose place this one is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replaces: Option<i64>,
     /// Absent if nothing of this month or those before it became due since they were run.
     #[serde(skip_serializing_if = "Option::is_none")]
     due_since: Option<&'a Since>,
 }
 
-/// What is asked for, once it is known which run of the month that is.
-struct Asked {
-    new: NewRun,
-    /// It takes the place of this one.
-    replaces: Option<RunId>,
-    /// It exists.
-    found: Option<RunRow>,
+/// What there is already.
+struct Found {
+    /// The run that is asked for.
+    run: Option<RunRow>,
     /// The tenant's newest.
     newest: Option<RunRow>,
 }
@@ -66,26 +60,22 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
         sequence: args.sequence,
         minimum: args.minimum.unwrap_or(MINIMUM),
     };
-    let asked = asked(store, new).await?;
+    let there = Found::of(store, new).await?;
     if args.dry_run {
-        return dry_run(store, args, name, asked).await;
+        return dry_run(store, args, name, new, there).await;
     }
-    let new = asked.new;
     if let Err(wait) = plan_guard(store, new.tenant).await
-        && asked.found.as_ref().is_none_or(|found| found.state == RunState::Planning)
+        && there.run.as_ref().is_none_or(|run| run.state == RunState::Planning)
     {
         return Err(wait);
     }
-    let (found, is_new) = match (asked.replaces, args.skip_months) {
-        (Some(cancelled), _) => {
-            // Finishes a cancel that was cut off, or the new plan would be without what that has not freed.
-            if asked.found.is_none() {
-                store.run_cancel(cancelled).await?;
-            }
-            store.run_create(new).await?
-        }
-        (None, true) => store.run_create(new).await?,
-        (None, false) => store.run_create_in_order(new).await?,
+    if let Some(newest) = there.newest.filter(|newest| there.run.is_none() && newest.state == RunState::Cancelled) {
+        // Finishes a cancel that was cut off, or the new plan would be without what that has not freed.
+        store.run_cancel(newest.id).await?;
+    }
+    let (found, is_new) = match args.skip_months {
+        true => store.run_create(new).await?,
+        false => store.run_create_in_order(new).await?,
     };
     same_minimum(args, &found)?;
     if found.state == RunState::Planning
@@ -102,7 +92,7 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
     }
     let plan = store.plan_lines(row.id).await?;
     if !args.json {
-        tell_plan(&row, is_new, asked.replaces, &plan);
+        tell_plan(&row, is_new, &plan);
     }
     let row = if args.wait { wait::until_closed(store, row.id, &cli.log).await? } else { row };
     let outcomes = match row.state.is_open() {
@@ -122,7 +112,6 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
             run: Some(RunFields::from(&row)),
             plan: &plan,
             outcomes: outcomes.as_deref().map(outcome_fields),
-            replaces: asked.replaces.map(|run| run.0),
             due_since: since.as_ref(),
         })?;
     } else {
@@ -141,24 +130,15 @@ pub async fn run(store: &Store, cli: &Cli, args: &RunArgs) -> Result<ExitCode, F
     })
 }
 
-/// Finds which run is asked for: in the place of one that was cancelled before anything of it was sent is the next of
-/// its month, which exists or is made, unless a later month was run since and has counted its money.
-async fn asked(store: &Store, mut new: NewRun) -> Result<Asked, Failure> {
-    let runs = store.runs_list(Some(new.tenant), i64::MAX).await?;
-    let newest = runs.first().cloned();
-    let period = new.period.to_string();
-    let of = |sequence: i16| runs.iter().find(|run| run.period == period && run.sequence == sequence);
-    let mut replaces = None;
-    while let Some(run) = of(new.sequence) {
-        let Some(next) = new.sequence.checked_add(1) else { break };
-        let has_next = of(next).is_some() || newest.as_ref().is_some_and(|newest| newest.id == run.id);
-        if !has_next || run.state != RunState::Cancelled || !store.run_unsent(run.id).await? {
-            break;
-        }
-        replaces = Some(run.id);
-        new.sequence = next;
+impl Found {
+    /// A run that was cancelled stays what it is, whoever asks for it again: what a person has stopped is not begun by
+    /// cron. Its money is due again, and a further sequence pays it.
+    async fn of(store: &Store, new: NewRun) -> Result<Found, Failure> {
+        let runs = store.runs_list(Some(new.tenant), i64::MAX).await?;
+        let period = new.period.to_string();
+        let run = runs.iter().find(|run| run.period == period && run.sequence == new.sequence).cloned();
+        Ok(Found { run, newest: runs.into_iter().next() })
     }
-    Ok(Asked { new, replaces, found: of(new.sequence).cloned(), newest })
 }
 
 /// Asking for the same run with another minimum is a mistake that must not pass for "done already".
@@ -176,12 +156,9 @@ fn same_minimum(args: &RunArgs, run: &RunRow) -> Result<(), Failure> {
     }
 }
 
-fn tell_plan(run: &RunRow, is_new: bool, replaces: Option<RunId>, plan: &[PlanLine]) {
-    let replaced = replaces.map_or_else(String::new, |cancelled| {
-        format!("run {cancelled} was cancelled before anything of it was sent; run {} is in its place\n", run.id)
-    });
+fn tell_plan(run: &RunRow, is_new: bool, plan: &[PlanLine]) {
     let exists = if is_new { String::new() } else { format!("run {} exists\n", run.id) };
-    show::print(&format!("{replaced}{exists}{}\n{}\n", headline(run), plan_table(plan)));
+    show::print(&format!("{exists}{}\n{}\n", headline(run), plan_table(plan)));
 }
 
 fn tell_since(since: Option<&Since>, tenant: &str) {
@@ -192,8 +169,8 @@ fn tell_since(since: Option<&Since>, tenant: &str) {
 
 /// What a run would decide. Refuses what `run` would refuse, except that the month may not be over yet: then it is a
 /// forecast.
-async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, asked: Asked) -> Result<ExitCode, Failure> {
-    let Asked { new, replaces, found, newest } = asked;
+async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, new: NewRun, there: Found) -> Result<ExitCode, Failure> {
+    let Found { run: found, newest } = there;
     let period = new.period.to_string();
     match &found {
         Some(run) => same_minimum(args, run)?,
@@ -222,16 +199,13 @@ async fn dry_run(store: &Store, args: &RunArgs, tenant: &str, asked: Asked) -> R
             run: found.as_ref().map(RunFields::from),
             plan: &plan,
             outcomes: None,
-            replaces: replaces.map(|run| run.0),
             due_since: since.as_ref(),
         })?;
     } else {
         match &found {
-            Some(run) => tell_plan(run, false, replaces, &plan),
+            Some(run) => tell_plan(run, false, &plan),
             None => show::print(&format!(
-                "dry run: {} {period}{}, minimum {}; nothing was written\n{}\n",
-                tenant,
-                replaces.map_or_else(String::new, |run| format!(", in the place of run {run}, which was cancelled")),
+                "dry run: {tenant} {period}, minimum {}; nothing was written\n{}\n",
                 show::units(new.minimum),
                 plan_table(&plan)
             )),

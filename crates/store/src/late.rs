@@ -91,32 +91,6 @@ impl Store {
         })
         .await
     }
-
-    /// Whether provably nothing of a cancelled run was sent, nor ever can be: there was never an intent, and none is
-    /// written any more. Its month is planned anew by a further run, whose payouts have keys of their own.
-    pub async fn run_unsent(&self, run: RunId) -> Result<bool, StoreError> {
-        let pool = self.pool.clone();
-        detached(async move {
-            let (first, last) = run.payouts();
-            sqlx::query_scalar(
-                "-- run_unsent
-                 SELECT state = 'cancelled'
-                        AND NOT EXISTS (SELECT FROM batch b JOIN attempt a ON a.batch_id = b.id WHERE b.run_id = $1)
-                        AND NOT EXISTS (
-                              SELECT FROM payout
-                               WHERE id BETWEEN $2 AND $3 AND state NOT IN ('planned', 'held', 'cancelled'))
-                        AND NOT EXISTS (SELECT FROM movement WHERE payout_id BETWEEN $2 AND $3)
-                   FROM run WHERE id = $1",
-            )
-            .bind(run.0)
-            .bind(first.0)
-            .bind(last.0)
-            .fetch_one(&pool)
-            .await
-            .step("run_unsent")
-        })
-        .await
-    }
 }
 
 /// What waits for the run after this one since it became known late, by the month in which it is due; or all that

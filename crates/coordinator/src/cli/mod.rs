@@ -132,9 +132,9 @@ pub enum Command {
     /// that was interrupted. If money of the month or one before it became due since (a file came late, or the run was
     /// cancelled), the answer says so and how it is paid, and the exit code is 3.
     ///
-    /// A run that was cancelled before anything of it was sent gives its month back: asked for again, the month is
-    /// planned anew, by the run of the next sequence. A run that would close months before it which have money due and
-    /// were never run is refused; --skip-months says that it is meant.
+    /// A run that was cancelled stays cancelled, whoever asks for it again: its money is due again, and --sequence, as
+    /// the answer names it, pays it. A run that would close months before it which have money due and were never run
+    /// is refused; --skip-months says that it is meant.
     #[command(after_help = run_help())]
     Run(RunArgs),
     /// Go on with whatever was left half-way; for cron, each minute
@@ -157,8 +157,7 @@ pub enum Command {
     /// Cancel a run: what was not sent is never sent, and its money is due again in the next run
     ///
     /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything
-    /// being sent. If nothing of it was sent, the next `run` of its month plans it anew, also from cron: whoever must
-    /// not be paid is put on hold, and a run that may go on later is paused.
+    /// being sent. Nobody begins it again by asking for its month; the answer names the run that pays what is due again.
     Cancel(CancelArgs),
     /// Stop one payout, let it go on, or show its life
     Payout {

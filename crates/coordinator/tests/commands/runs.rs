@@ -156,8 +156,10 @@ fn people_pause_resume_and_cancel() {
     let out = place.run(&["cancel", "1"]).ok();
     assert!(out.starts_with("run 1 is cancelled: nothing more of it is sent\n"), "{out}");
     place.run(&["resume", "1"]).failed(64, "run 1 is cancelled and cannot be resumed");
-    // Nothing of it was sent: the month is planned anew.
-    let again = place.run(&[&JANUARY[..], &["--json"]].concat()).json();
+    // Nobody begins again what a person has stopped, and cron sees that money is due.
+    assert_eq!(place.run(&JANUARY).code, 3);
+    assert_eq!(place.run(&[&JANUARY[..], &["--wait"]].concat()).code, 3);
+    let again = place.run(&[&JANUARY[..], &["--sequence", "2", "--json"]].concat()).json();
     assert_eq!(again["plan"][0]["amount_minor"], 3000);
     let status = place.run(&["status", "2", "--json"]).json();
     assert_eq!((&status["state"], &status["progress"]["payouts"]), (&"paying".into(), &2.into()));
