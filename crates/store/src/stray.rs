@@ -18,9 +18,17 @@ macro_rules! stray_lines {
     };
 }
 
-/// Who may have got them, by the destination in the form that the kind of their method compares (see [`stray_forms`]):
-/// whoever did is due what was paid already. Of a tenant that is, or was, paid from the account; by which of its
-/// methods does not matter to who got the money.
+/// From which accounts a tenant is, or was, paid.
+macro_rules! paid_from {
+    () => {
+        "(SELECT tenant_id, rail, account FROM tenant_rail UNION SELECT tenant_id, rail, account FROM batch) AS t"
+    };
+}
+
+/// Who may have got them: whoever did is due what was paid already. By the destination in the form that the kind of
+/// their method compares (see [`stray_forms`]); and without letter case and spaces whatever the kind, since how a rail
+/// writes a destination does not change who got the money, and a hold too many is lifted by whoever looks. Of a tenant
+/// that is, or was, paid from the account; by which of its methods does not matter.
 const STRAYS: &str = concat!(
     "
   SELECT DISTINCT l.id AS line, l.read_at, o.rail, o.account, m.affiliate_id, m.tenant_id
@@ -30,13 +38,23 @@ const STRAYS: &str = concat!(
     JOIN rail_account o ON o.id = l.account_id
     LEFT JOIN (
            SELECT f.line, t.rail, t.account, m.affiliate_id, m.tenant_id
-             FROM (SELECT tenant_id, rail, account FROM tenant_rail
-                    UNION SELECT tenant_id, rail, account FROM batch) AS t
+             FROM ",
+    paid_from!(),
+    "
              JOIN payout_method m ON m.tenant_id = t.tenant_id
              LEFT JOIN tenant_method said ON said.tenant_id = m.tenant_id AND said.method = m.method
              LEFT JOIN stray_method named ON named.method = m.method
              JOIN stray_form f ON f.form = coalesce(m.compared, m.destination)
-                              AND coalesce(said.kind, named.kind, 'opaque') = ANY(f.kinds)) AS m
+                              AND coalesce(said.kind, named.kind, 'opaque') = ANY(f.kinds)
+            UNION
+           SELECT l.id, t.rail, t.account, m.affiliate_id, m.tenant_id
+             FROM ",
+    stray_lines!(),
+    "
+             JOIN payout_method m ON lower(replace(m.destination, ' ', '')) = lower(replace(l.destination, ' ', ''))
+             JOIN ",
+    paid_from!(),
+    " ON t.tenant_id = m.tenant_id) AS m
            ON m.line = l.id AND m.rail = o.rail AND m.account = o.account"
 );
 

@@ -321,6 +321,28 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     db.drop().await;
 }
 
+/// Of a kind whose letter case counts a rail may write another one all the same, and who got the money is not changed by it.
+#[tokio::test]
+async fn whoever_may_have_got_a_lost_payment_is_held_however_their_destination_is_written() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    let wallet = "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
+                  SELECT tenant_id, id, 'wallet', 'Zoe ' || external_id || '@Example.com', 1 FROM affiliate WHERE tenant_id = $1";
+    db.change(wallet, tenant.0.into()).await;
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    let line = db.line(db.payouts(run).await[0], "lost").await;
+    let key = "77-0123456789abcdef".into();
+    let destination = "zoeA1@EXAMPLE.COM".into();
+    db.line_read("sandbox-lookup", payfleet_domain::StatementLine { key, destination, ..line }).await;
+    recover(&db, [ann, bob]).await;
+    let held: String =
+        db.scalar("SELECT coalesce(string_agg(external_id, ' '), '') FROM affiliate WHERE on_hold").await;
+    assert_eq!(held, "a1");
+    db.drop().await;
+}
+
 /// An account that the restored database had forgotten is named again: nothing is planned before its statement was
 /// read, which is asked for.
 #[tokio::test]
