@@ -2,8 +2,10 @@
 //! other.
 
 use payfleet_domain::look_key;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Executor, Row};
 
+use super::ANALYZE_FROM;
 use super::suspicion::{SuspicionKind, Suspicions};
 use crate::connect::{Step, StoreError};
 
@@ -74,17 +76,44 @@ pub(super) async fn payees_alike(tx: &mut PgConnection, tenant: i32, named: i64)
     let mut found = Suspicions::default();
     let rows = sqlx::query(IDS_ALIKE).bind(tenant).bind(named).fetch_all(&mut *tx).await.step("payees_ids_alike")?;
     found.add(SuspicionKind::AffiliateIdAlike, &rows)?;
-    for (kind, is_live) in [(SuspicionKind::DestinationShared, true), (SuspicionKind::DestinationWasAnothers, false)] {
-        let rows = sqlx::query(DESTINATIONS_OF_OTHERS)
-            .bind(tenant)
-            .bind(named)
-            .bind(is_live)
-            .fetch_all(&mut *tx)
-            .await
-            .step("payees_destinations")?;
-        found.add(kind, &rows)?;
+    let rows = destinations_of_others(tx, tenant, named).await?;
+    let is_live = |row: &PgRow| row.try_get::<bool, _>("is_live").step("payees_destinations");
+    let (mut shared, mut were) = (Vec::new(), Vec::new());
+    for row in rows {
+        if is_live(&row)? { shared.push(row) } else { were.push(row) }
     }
+    found.add(SuspicionKind::DestinationShared, &shared)?;
+    found.add(SuspicionKind::DestinationWasAnothers, &were)?;
     Ok(found)
+}
+
+async fn destinations_of_others(tx: &mut PgConnection, tenant: i32, named: i64) -> Result<Vec<PgRow>, StoreError> {
+    let added: i64 = sqlx::query_scalar(
+        "-- payees_destinations_added
+         SELECT count(*) FROM import_changed WHERE what = 'method_added'",
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .step("payees_destinations_added")?;
+    if added == 0 {
+        return Ok(Vec::new());
+    }
+    // Rows that nobody has counted yet are taken to be few, and a loop over few that goes through all of the others took
+    // minutes for 300,000.
+    let is_large = added.unsigned_abs() >= ANALYZE_FROM;
+    if is_large {
+        tx.execute("-- loops_off\nSET LOCAL enable_nestloop = off").await.step("loops_off")?;
+    }
+    let rows = sqlx::query(DESTINATIONS_OF_OTHERS)
+        .bind(tenant)
+        .bind(named)
+        .fetch_all(&mut *tx)
+        .await
+        .step("payees_destinations")?;
+    if is_large {
+        tx.execute("-- loops_on\nSET LOCAL enable_nestloop = on").await.step("loops_on")?;
+    }
+    Ok(rows)
 }
 
 const IDS_ALIKE: &str = "-- payees_ids_alike
@@ -96,8 +125,9 @@ const IDS_ALIKE: &str = "-- payees_ids_alike
     LEFT JOIN said j ON j.external_id = o.external_id
    ORDER BY i.line LIMIT $2";
 
-/// Destinations that are new, and that another affiliate has ($3), or had and has no more. Of two that are new with it,
-/// the second is told.
+/// Destinations that are new, and that another affiliate has, or had and has no more. Of two that are new with it, the
+/// second is told. Of all that have one, only the first two are looked at (the first may be oneself): a file that gives
+/// everybody the same has as many pairs as the square of its rows.
 const DESTINATIONS_OF_OTHERS: &str = "-- payees_destinations
   WITH given AS (
     SELECT DISTINCT m.affiliate_id, coalesce(m.compared, m.destination) AS destination, m.id
@@ -105,22 +135,30 @@ const DESTINATIONS_OF_OTHERS: &str = "-- payees_destinations
       JOIN payout_method m ON m.tenant_id = $1 AND m.affiliate_id = c.affiliate_id AND m.retired_at IS NULL
                           AND 'priority ' || m.priority = c.of_what
      WHERE c.what = 'method_added'),
-  others AS (
-    SELECT g.affiliate_id, g.destination, o.affiliate_id AS other_id, bool_or(o.retired_at IS NULL) AS is_live,
-           min(o.id) < min(g.id) AS was_before
-      FROM given g
-      JOIN payout_method o ON o.tenant_id = $1 AND coalesce(o.compared, o.destination) = g.destination
-                          AND o.affiliate_id <> g.affiliate_id
-     GROUP BY g.affiliate_id, g.destination, o.affiliate_id),
+  holders AS (
+    SELECT coalesce(o.compared, o.destination) AS destination, o.affiliate_id, bool_or(o.retired_at IS NULL) AS is_live,
+           min(o.id) AS since
+      FROM payout_method o
+     WHERE o.tenant_id = $1 AND coalesce(o.compared, o.destination) IN (SELECT destination FROM given)
+     GROUP BY 1, 2),
+  firsts AS (
+    SELECT h.*, row_number() OVER (PARTITION BY h.destination, h.is_live ORDER BY h.since) AS place FROM holders h),
   told AS (
-    SELECT DISTINCT ON (affiliate_id, destination) affiliate_id, destination, other_id
-      FROM others WHERE is_live = $3 AND was_before ORDER BY affiliate_id, destination, other_id),
+    SELECT DISTINCT ON (g.affiliate_id, g.destination, f.is_live) g.affiliate_id, g.destination, f.is_live,
+           f.affiliate_id AS other_id
+      FROM given g
+      JOIN firsts f ON f.destination = g.destination AND f.place <= 2 AND f.affiliate_id <> g.affiliate_id
+                   AND f.since < g.id
+     ORDER BY g.affiliate_id, g.destination, f.is_live, f.since),
   said AS (
-    SELECT external_id, compared AS destination, min(line) AS line FROM import_affiliate GROUP BY external_id, compared)
-  SELECT i.line, a.external_id AS id, o.external_id AS other, j.line AS other_line, count(*) OVER () AS total
-    FROM told t
-    JOIN affiliate a ON a.tenant_id = $1 AND a.id = t.affiliate_id
-    JOIN affiliate o ON o.tenant_id = $1 AND o.id = t.other_id
-    JOIN said i ON i.external_id = a.external_id AND i.destination = t.destination
-    LEFT JOIN said j ON j.external_id = o.external_id AND j.destination = t.destination
-   ORDER BY i.line LIMIT $2";
+    SELECT external_id, compared AS destination, min(line) AS line FROM import_affiliate GROUP BY external_id, compared),
+  named AS (
+    SELECT t.is_live, i.line, a.external_id AS id, o.external_id AS other, j.line AS other_line,
+           count(*) OVER (PARTITION BY t.is_live) AS total,
+           row_number() OVER (PARTITION BY t.is_live ORDER BY i.line) AS place
+      FROM told t
+      JOIN affiliate a ON a.tenant_id = $1 AND a.id = t.affiliate_id
+      JOIN affiliate o ON o.tenant_id = $1 AND o.id = t.other_id
+      JOIN said i ON i.external_id = a.external_id AND i.destination = t.destination
+      LEFT JOIN said j ON j.external_id = o.external_id AND j.destination = t.destination)
+  SELECT is_live, line, id, other, other_line, total FROM named WHERE place <= $2 ORDER BY is_live, line";
