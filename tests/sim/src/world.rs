@@ -277,7 +277,11 @@ impl World {
         let profile = &self.inner.profile;
         // Most arrows are those of sweeps and reads, to which little can happen.
         let share = if matches!(step, Step::Sweep | Step::Read | Step::Reclaim) { 4 } else { 1 };
-        let rate = profile.rate / share;
+        let rate = match step {
+            // Of these there are some hundred in twenty thousand seeds, and every fault is to meet one.
+            Step::Withdraw => profile.rate * 4,
+            _ => profile.rate / share,
+        };
         let act_rate = match step {
             Step::Plan | Step::Intent | Step::Reclaim | Step::Operate => ACT_RATE * 4,
             _ => ACT_RATE / share,
