@@ -11,7 +11,7 @@ use super::world::World;
 use crate::servers::Redis;
 
 /// Longer than any promise; who has not recovered by then is late whatever happens.
-const LONGEST: Duration = Duration::from_secs(90);
+pub(super) const LONGEST: Duration = Duration::from_secs(90);
 /// Connections are made again and waits after failures end before an outage is quite over.
 const AFTERMATH: Duration = Duration::from_secs(4);
 /// A later recovery is told, with what it waits for.
