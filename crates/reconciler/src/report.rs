@@ -76,7 +76,8 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
     }
     if applied.late > 0 {
         page.push_str(&format!(
-            "{} payouts were paid although their money was due again: booked, and nobody pays these accounts before two people have looked\n",
+            "{} payouts were paid although their money was due again: booked, and nobody pays these accounts before \
+             two people have looked\n",
             applied.late
         ));
     }
@@ -97,7 +98,8 @@ async fn text(session: &mut Reconciliation, outcome: &Outcome, full: bool) -> Re
         let kinds = session.discrepancies_count().await?;
         if kinds.iter().any(|(kind, _)| *kind == DiscrepancyKind::ReturnUnconfirmed) {
             page.push_str(
-                "returns that only a file tells of count when two people have said so; `payfleet-coordinator statements list` shows who has\n",
+                "returns that only a file tells of count when two people have said so; \
+                 `payfleet-coordinator statements list` shows who has\n",
             );
         }
         let first = session.discrepancies_read(0, SHOWN).await?;

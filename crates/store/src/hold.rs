@@ -96,7 +96,8 @@ pub enum HoldError {
     SamePerson(String),
     /// It is held by a control, not for want of knowledge.
     #[error(
-        "payout {payout} is held as `{reason}`: nothing of it is in doubt; it is lifted by `affiliate release`, `payout release`, or `contests clear`"
+        "payout {payout} is held as `{reason}`: nothing of it is in doubt; it is lifted by `affiliate release`, \
+         `payout release`, or `contests clear`"
     )]
     Control {
         /// Which.
@@ -106,7 +107,8 @@ pub enum HoldError {
     },
     /// A request for it can still be executed.
     #[error(
-        "payout {payout} may still be paid: a request for it can be executed until {}; only then can it be said that it was not paid",
+        "payout {payout} may still be paid: a request for it can be executed until {}; \
+         only then can it be said that it was not paid",
         rfc3339(until)
     )]
     NotBefore {
@@ -443,7 +445,8 @@ pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<
          WITH moved AS (
            UPDATE payout SET state = 'held', code = $2 WHERE id = ANY($1) AND state = ANY($3)
              RETURNING id, tenant_id, run_id)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $2 FROM moved ORDER BY id",
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason)
+         SELECT tenant_id, run_id, id, $2 FROM moved ORDER BY id",
     )
     .bind(ids)
     .bind(HoldReason::RejectedByFile.code())

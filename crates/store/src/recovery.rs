@@ -90,7 +90,10 @@ pub enum RecoveryError {
     /// Statements do not reach far enough.
     #[error(
         "the statements do not reach far enough yet: {}; `payfleet-reconciler recover --wait` reads them",
-        .0.iter().map(|one| format!("{}/{} must reach past {}", one.account.rail, one.account.account, one.wanted)).collect::<Vec<_>>().join(", ")
+        .0.iter()
+            .map(|one| format!("{}/{} must reach past {}", one.account.rail, one.account.account, one.wanted))
+            .collect::<Vec<_>>()
+            .join(", ")
     )]
     NotRead(Vec<RecoveryAccount>),
     /// The store failed.
@@ -135,7 +138,8 @@ impl Store {
         self.transaction("recovery_doubt", |tx| {
             Box::pin(async move {
                 let open: Option<(i64, bool)> = sqlx::query_as(
-                    "-- recovery_lock\nSELECT id, doubted_at IS NOT NULL FROM recovery WHERE closed_at IS NULL FOR UPDATE",
+                    "-- recovery_lock
+                     SELECT id, doubted_at IS NOT NULL FROM recovery WHERE closed_at IS NULL FOR UPDATE",
                 )
                 .fetch_optional(&mut *tx)
                 .await
@@ -144,11 +148,13 @@ impl Store {
                 if !is_doubted {
                     numbers_go_on(tx).await?;
                     batches_doubt(tx).await?;
-                    sqlx::query("-- recovery_doubted\nUPDATE recovery SET doubted_at = clock_timestamp() WHERE id = $1")
-                        .bind(id)
-                        .execute(tx)
-                        .await
-                        .step("recovery_doubted")?;
+                    sqlx::query(
+                        "-- recovery_doubted\nUPDATE recovery SET doubted_at = clock_timestamp() WHERE id = $1",
+                    )
+                    .bind(id)
+                    .execute(tx)
+                    .await
+                    .step("recovery_doubted")?;
                 }
                 Ok(true)
             })
@@ -255,7 +261,8 @@ async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
          SELECT setval(pg_get_serial_sequence('run', 'id'), greatest(nextval(pg_get_serial_sequence('run', 'id')), ",
         seconds_sql!(),
         " / $1)),
-                setval(pg_get_serial_sequence('batch', 'id'), greatest(nextval(pg_get_serial_sequence('batch', 'id')), ",
+                setval(pg_get_serial_sequence('batch', 'id'),
+                       greatest(nextval(pg_get_serial_sequence('batch', 'id')), ",
         seconds_sql!(),
         " * $2))"
     ))

@@ -126,7 +126,8 @@ impl Database {
         .unwrap();
         for (period, earned) in periods.iter().zip(&affiliate.earned).filter(|(_, earned)| **earned != 0) {
             sqlx::query(
-                "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+                "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at,
+                   due_at, kind, order_ref)
                  VALUES ($1, $2 || $3, $4, 'EUR', $5, ($3 || '-15')::timestamptz, ($3 || '-15')::timestamptz,
                          CASE WHEN $5 < 0 THEN 'clawback' ELSE 'sale' END, '')",
             )
@@ -170,8 +171,10 @@ impl Postgres {
 
     /// People have looked at whatever there was.
     async fn answer_alarms(&self) {
-        let answer = "INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
-                      INSERT INTO alarm_answer (alarm_id, person_id, words) SELECT o.id, p.id, 'looked at' FROM alarm_open o, person p
+        let answer = "INSERT INTO person (name, name_key, role, token_hash)
+                      VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
+                      INSERT INTO alarm_answer (alarm_id, person_id, words)
+                      SELECT o.id, p.id, 'looked at' FROM alarm_open o, person p
                        WHERE p.name_key = 'ann'";
         sqlx::raw_sql(answer).execute(&self.database.sql).await.unwrap();
     }
@@ -515,12 +518,36 @@ impl Backend for Postgres {
         let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
             let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
             (
-                all("SELECT id, key, state, verdict, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
-                all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference FROM payout WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
-                all("SELECT payout_id, kind, amount_minor, due_in FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
-                all("SELECT run_id, affiliate_id, amount_minor, carried_minor FROM exclusion WHERE tenant_id = $1 ORDER BY run_id, affiliate_id").await.unwrap(),
+                all("SELECT id, key, state, verdict, paused_at IS NOT NULL AS paused,
+                       (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id
+                         AND is_planned) AS planned_up_to
+                       FROM run
+                      WHERE tenant_id = $1
+                      ORDER BY id")
+                .await
+                .unwrap(),
+                all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference
+                       FROM payout
+                      WHERE tenant_id = $1
+                      ORDER BY id")
+                .await
+                .unwrap(),
+                all("SELECT payout_id, kind, amount_minor, due_in
+                       FROM transfer
+                      WHERE tenant_id = $1
+                      ORDER BY payout_id, kind")
+                .await
+                .unwrap(),
+                all("SELECT run_id, affiliate_id, amount_minor, carried_minor
+                       FROM exclusion
+                      WHERE tenant_id = $1
+                      ORDER BY run_id, affiliate_id")
+                .await
+                .unwrap(),
                 all("SELECT carried_minor FROM account WHERE tenant_id = $1 ORDER BY affiliate_id").await.unwrap(),
-                all("SELECT id FROM batch WHERE tenant_id = $1 AND state IN ('ready', 'sending', 'accepted')").await.unwrap(),
+                all("SELECT id FROM batch WHERE tenant_id = $1 AND state IN ('ready', 'sending', 'accepted')")
+                    .await
+                    .unwrap(),
             )
         });
         let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, Option<i32>)>>::new();

@@ -16,14 +16,16 @@ use super::views::{AffiliateShowArgs, FormArgs, PayoutShowArgs, RunCommand};
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// How many affiliates
-    #[arg(long, env = "PAYFLEET_AFFILIATES", value_name = "N", value_parser = value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, env = "PAYFLEET_AFFILIATES", value_name = "N",
+          value_parser = value_parser!(u64).range(1..=1_000_000_000))]
     pub affiliates: u64,
     /// How many commissions each has, on average
     #[arg(long, env = "PAYFLEET_COMMISSIONS_PER_AFFILIATE", value_name = "N", default_value_t = 1,
           value_parser = value_parser!(u32).range(1..=10_000))]
     pub commissions_per_affiliate: u32,
     /// Over how many months they are spread
-    #[arg(long, env = "PAYFLEET_MONTHS", value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=120))]
+    #[arg(long, env = "PAYFLEET_MONTHS", value_name = "N", default_value_t = 1,
+          value_parser = value_parser!(u32).range(1..=120))]
     pub months: u32,
     /// The first of the months
     #[arg(long, env = "PAYFLEET_START", value_name = "MONTH", default_value = "2026-01")]
@@ -32,7 +34,8 @@ pub struct SampleArgs {
     #[arg(long, env = "PAYFLEET_SEED", default_value_t = 1)]
     pub seed: u64,
     /// How many currencies
-    #[arg(long, env = "PAYFLEET_CURRENCIES", value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=8))]
+    #[arg(long, env = "PAYFLEET_CURRENCIES", value_name = "N", default_value_t = 8,
+          value_parser = value_parser!(u32).range(1..=8))]
     pub currencies: u32,
     /// Everybody has one commission, above any minimum, in one currency; for measuring
     #[arg(long, env = "PAYFLEET_PLAIN", value_parser = FalseyValueParser::new(),
@@ -61,13 +64,16 @@ pub struct PeriodsArgs {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct PlanArgs {
     /// Accounts that are planned in one transaction
-    #[arg(long, env = "PAYFLEET_CHUNK", value_name = "N", default_value_t = 10_000, value_parser = value_parser!(i64).range(1..=1_000_000))]
+    #[arg(long, env = "PAYFLEET_CHUNK", value_name = "N", default_value_t = 10_000,
+          value_parser = value_parser!(i64).range(1..=1_000_000))]
     pub chunk: i64,
     /// Payouts that travel together, at most; a rail may allow fewer
-    #[arg(long, env = "PAYFLEET_BATCH_SIZE", value_name = "N", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=15_000))]
+    #[arg(long, env = "PAYFLEET_BATCH_SIZE", value_name = "N", default_value_t = 2_000,
+          value_parser = value_parser!(u32).range(1..=15_000))]
     pub batch_size: u32,
     /// Connections on which it is planned at once: as many as the database has cores to spare
-    #[arg(long, env = "PAYFLEET_PLAN_CONNECTIONS", value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=64))]
+    #[arg(long, env = "PAYFLEET_PLAN_CONNECTIONS", value_name = "N", default_value_t = 2,
+          value_parser = value_parser!(u32).range(1..=64))]
     pub connections: u32,
 }
 
@@ -85,7 +91,8 @@ pub struct RunArgs {
     #[arg(long, env = "PAYFLEET_PERIOD", value_name = "MONTH", required = true)]
     pub period: Option<Period>,
     /// 2 or more for a further run of the same month
-    #[arg(long, env = "PAYFLEET_SEQUENCE", value_name = "N", default_value_t = 1, value_parser = value_parser!(i16).range(1..))]
+    #[arg(long, env = "PAYFLEET_SEQUENCE", value_name = "N", default_value_t = 1,
+          value_parser = value_parser!(i16).range(1..))]
     pub sequence: i16,
     /// The least that is paid, in units of each currency [default: 10.00]
     #[arg(long, env = "PAYFLEET_MINIMUM", value_name = "AMOUNT", value_parser = minimum)]
@@ -123,7 +130,8 @@ pub struct StatusArgs {
     #[arg(long, env = "PAYFLEET_TENANT", value_parser = tenant_name)]
     pub tenant: Option<String>,
     /// How many runs are listed
-    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 20, value_parser = value_parser!(i64).range(1..=10_000))]
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 20,
+          value_parser = value_parser!(i64).range(1..=10_000))]
     pub limit: i64,
     /// Show it again every two seconds, until the run is closed
     #[arg(long, env = "PAYFLEET_WATCH", value_parser = FalseyValueParser::new())]
@@ -174,7 +182,8 @@ pub struct HoldsArgs {
     #[arg(env = "PAYFLEET_RUN")]
     pub run: Option<RunId>,
     /// How many are listed
-    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 100, value_parser = value_parser!(i64).range(1..=1_000_000))]
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 100,
+          value_parser = value_parser!(i64).range(1..=1_000_000))]
     pub limit: i64,
     /// The result as JSON
     #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
@@ -330,7 +339,8 @@ pub enum StatementsCommand {
 #[derive(Debug, Args)]
 pub struct WaitingArgs {
     /// How many are listed
-    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 100, value_parser = value_parser!(i64).range(1..=1_000_000))]
+    #[arg(long, env = "PAYFLEET_LIMIT", value_name = "N", default_value_t = 100,
+          value_parser = value_parser!(i64).range(1..=1_000_000))]
     pub limit: i64,
     /// The result as JSON
     #[arg(long, env = "PAYFLEET_JSON", value_parser = FalseyValueParser::new())]
