@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable.
 
 mod args;
+mod decisions;
 mod import;
 mod rails;
 mod values;
@@ -12,10 +13,12 @@ use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
-    AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
-    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
-    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RecoverArgs, RunArgs, RunNumber, SampleArgs,
-    StatementsCommand, StatusArgs, WaitingArgs,
+    AffiliateCommand, CancelArgs, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs,
+    PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RunArgs, RunNumber, SampleArgs, StatusArgs,
+};
+pub use decisions::{
+    AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, ClearArgs, ConfirmArgs, ContestsCommand, DecideArgs, HoldsArgs,
+    HoldsCommand, RecoverArgs, StatementsCommand, WaitingArgs,
 };
 pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
 pub use rails::{RailsCommand, RailsListArgs, RailsRemoveArgs, RailsSetArgs};
@@ -32,14 +35,6 @@ Exit codes:
       seen of it before
   70  something that must always hold does not
   75  another one is at it, a person has paused it, or it is too early to decide; try later";
-
-const DECIDE_HELP: &str = "\
-Examples:
-  payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
-  payfleet-coordinator holds decide --run 7 --code no_way_to_know --not-paid     all that are held for this reason
-  payfleet-coordinator holds decide --from numbers.txt --not-paid
-
-Ends with 0 if each was taken, with 75 if some can only be decided later, else with 64 if some were refused.";
 
 const EXAMPLES: &str = "\
 A first run, from nothing:
