@@ -48,6 +48,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status(); // the folder then stays, and says so
+        // Where that fails the folder stays, and says so.
+        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
     }
 }

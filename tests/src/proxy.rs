@@ -162,7 +162,11 @@ async fn pump(
                     continue;
                 }
                 let swallows = matches!(state.weather, Weather::HalfOpen | Weather::Deaf);
-                if changed.is_err() || state.era != era || state.weather == Weather::Refuse || (swallowed && !swallows) {
+                if changed.is_err()
+                    || state.era != era
+                    || state.weather == Weather::Refuse
+                    || (swallowed && !swallows)
+                {
                     return;
                 }
                 continue;

@@ -236,8 +236,10 @@ impl Walk {
         self.months += 1;
         let period = format!("{}-{:02}", 2001 + self.months / 12, self.months % 12 + 1);
         sqlx::query(
-            "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-             SELECT tenant_id, $1 || '-' || affiliate_id, affiliate_id, currency, 1500 + affiliate_id, $2::timestamptz, $2::timestamptz, 'sale', ''
+            "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at,
+               kind, order_ref)
+             SELECT tenant_id, $1 || '-' || affiliate_id, affiliate_id, currency, 1500 + affiliate_id, $2::timestamptz,
+               $2::timestamptz, 'sale', ''
                FROM account",
         )
         .bind(&period)

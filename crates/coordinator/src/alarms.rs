@@ -44,7 +44,8 @@ fn json(alarm: &AlarmRow) -> serde_json::Value {
     let answer = alarm.answer.as_ref().map(|(by, words)| serde_json::json!({ "by": by, "words": words }));
     serde_json::json!({
         "id": alarm.id, "tenant": alarm.tenant_name, "run": alarm.run.0, "payout": alarm.payout.map(|payout| payout.0),
-        "alarm": alarm.kind.as_str(), "about": alarm.words, "raised_at": alarm.raised_at.format(&Rfc3339).ok(), "answer": answer,
+        "alarm": alarm.kind.as_str(), "about": alarm.words, "raised_at": alarm.raised_at.format(&Rfc3339).ok(),
+        "answer": answer,
     })
 }
 

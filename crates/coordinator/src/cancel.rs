@@ -64,7 +64,8 @@ pub async fn cancel(store: &Store, args: &CancelArgs) -> Result<ExitCode, Failur
     told += &line(left.asked, "were perhaps sent: the rail is asked, and what it does not know is cancelled");
     for (rail, class, payouts) in left.no_way {
         let what = format!(
-            "were perhaps sent over {rail}, which cannot be asked (class {class}): without an answer they are held for people"
+            "were perhaps sent over {rail}, which cannot be asked (class {class}): \
+             without an answer they are held for people"
         );
         told += &line(payouts, &what);
     }

@@ -19,9 +19,11 @@ pub async fn returns(store: &Store, args: &WaitingArgs) -> Result<ExitCode, Fail
             .iter()
             .map(|back| {
                 serde_json::json!({
-                    "id": back.id, "tenant": back.tenant_name, "payout": back.payout.0, "run": back.run.0, "affiliate": back.affiliate,
+                    "id": back.id, "tenant": back.tenant_name, "payout": back.payout.0, "run": back.run.0,
+                    "affiliate": back.affiliate,
                     "reference": back.reference, "amount_minor": back.amount_minor, "currency": back.currency,
-                    "at": back.at.and_then(|at| at.format(&Rfc3339).ok()), "seen_at": back.seen_at.format(&Rfc3339).ok(),
+                    "at": back.at.and_then(|at| at.format(&Rfc3339).ok()),
+                    "seen_at": back.seen_at.format(&Rfc3339).ok(),
                     "words": words_json(&back.words),
                 })
             })
@@ -71,7 +73,8 @@ pub async fn contests(store: &Store, args: &WaitingArgs) -> Result<ExitCode, Fai
             .iter()
             .map(|contest| {
                 serde_json::json!({
-                    "id": contest.id, "tenant": contest.tenant_name, "affiliate": contest.affiliate_name, "currency": contest.currency,
+                    "id": contest.id, "tenant": contest.tenant_name, "affiliate": contest.affiliate_name,
+                    "currency": contest.currency,
                     "carried_minor": contest.carried.minor, "payout": contest.payout.0,
                     "opened_at": contest.opened_at.format(&Rfc3339).ok(), "words": words_json(&contest.words),
                 })

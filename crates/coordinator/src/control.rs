@@ -62,8 +62,8 @@ fn told_set(of: &str, what: &str, set: ControlSet) -> String {
     }
     if set.perhaps_sent > 0 {
         told += &format!(
-            "  {} open payouts may be on their way; nothing is sent again, nor what travels with them under one key, before it is known \
-             what became of them\n",
+            "  {} open payouts may be on their way; nothing is sent again, nor what travels with them under one key, \
+             before it is known what became of them\n",
             set.perhaps_sent
         );
     }
@@ -74,8 +74,8 @@ fn told_booked(affiliate: &str, heard: &Heard) -> String {
     let by = &heard.by;
     match heard.effect {
         Effect::Contradicts => format!(
-            "affiliate {affiliate}: more payments are known than when it was said that they are booked; both words are kept, and {by} and a second \
-             person must say it anew\n"
+            "affiliate {affiliate}: more payments are known than when it was said that they are booked; \
+             both words are kept, and {by} and a second person must say it anew\n"
         ),
         _ => format!("affiliate {affiliate}: {by} says that it is booked; a second person must say the same\n"),
     }

@@ -24,8 +24,10 @@ pub async fn list(store: &Store, args: &HoldsArgs) -> Result<ExitCode, Failure> 
             .map(|hold| {
                 let open = hold.words.last().filter(|word| word.effect == Effect::Proposes.as_str());
                 serde_json::json!({
-                    "payout": hold.payout.0, "run": hold.run.0, "affiliate": hold.affiliate, "amount_minor": hold.amount.minor,
-                    "currency": hold.amount.currency, "reason": hold.reason, "note": hold.note, "opened_at": hold.opened_at.format(&Rfc3339).ok(),
+                    "payout": hold.payout.0, "run": hold.run.0, "affiliate": hold.affiliate,
+                    "amount_minor": hold.amount.minor,
+                    "currency": hold.amount.currency, "reason": hold.reason, "note": hold.note,
+                    "opened_at": hold.opened_at.format(&Rfc3339).ok(),
                     "rail": hold.account.rail, "account": hold.account.account,
                     "decidable": hold.not_paid == Some(NotPaid::MayBeSaid), "decidable_from": decidable_from(hold),
                     "proposal": open.map(|word| &word.says), "proposed_by": open.map(|word| &word.person),
@@ -145,7 +147,8 @@ fn warn(payout: PayoutId, said: &HoldSaid) {
     if !said.others.is_empty() {
         let others: Vec<String> = said.others.iter().map(ToString::to_string).collect();
         eprintln!(
-            "warning: under this reference the payment of another payout is known: {}; if it is not of {payout}, say `--not-paid` or the right reference",
+            "warning: under this reference the payment of another payout is known: {}; \
+             if it is not of {payout}, say `--not-paid` or the right reference",
             others.join(", ")
         );
     }
@@ -245,12 +248,12 @@ fn contradicted(payout: PayoutId, said: &HoldSaid, word: &str) -> String {
     let (by, before) = said.ended.clone().unwrap_or_default();
     match by == said.by {
         true => format!(
-            "payout {payout}: {by} had proposed {before} and takes it back; both words are kept, and nothing is proposed now: \
-             say {word} again to propose it, for a second person to say the same\n"
+            "payout {payout}: {by} had proposed {before} and takes it back; both words are kept, and nothing is \
+             proposed now: say {word} again to propose it, for a second person to say the same\n"
         ),
         false => format!(
-            "payout {payout}: {} says {word}, and {by} had proposed {before}; both words are kept, the proposal has ended, and two people \
-             must agree anew\n",
+            "payout {payout}: {} says {word}, and {by} had proposed {before}; both words are kept, \
+             the proposal has ended, and two people must agree anew\n",
             said.by
         ),
     }

@@ -68,7 +68,8 @@ fn tell(args: &ImportArgs, what: &str, imported: &Imported, reading: &Reading) -
     if args.json {
         let mut answer = serde_json::json!({
             "tenant": args.tenant, "tenant_is_new": imported.tenant_is_new, "rows": imported.rows,
-            "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged, "read_as": reading.read_as,
+            "new": imported.new, "updated": imported.updated, "unchanged": imported.unchanged,
+            "read_as": reading.read_as,
             "dry_run": args.dry_run, "suspicions": told::suspicion_fields(&imported.suspicions),
         });
         if let Some(fields) = answer.as_object_mut() {
@@ -190,7 +191,8 @@ fn controls(controls: &Controls) -> String {
     }
     if controls.limits_of_other_currency > 0 {
         text.push_str(&format!(
-            "{} in another currency now, without limits in it: limits of other currencies do not bind; import min and max with the new currency\n",
+            "{} in another currency now, without limits in it: limits of other currencies do not bind; \
+             import min and max with the new currency\n",
             match controls.limits_of_other_currency {
                 1 => "1 affiliate is".to_owned(),
                 many => format!("{many} affiliates are"),

@@ -179,7 +179,11 @@ pub async fn list(store: &Store, args: &RailsListArgs) -> Result<ExitCode, Failu
     if args.json {
         let known: Vec<_> = RAILS
             .iter()
-            .map(|rail| serde_json::json!({ "rail": rail.name, "class": rail.class.letter(), "payouts_per_batch": rail.payouts_per_batch }))
+            .map(|rail| {
+                serde_json::json!({
+                    "rail": rail.name, "class": rail.class.letter(), "payouts_per_batch": rail.payouts_per_batch,
+                })
+            })
             .collect();
         show::print_json(&serde_json::json!({ "used": used, "rails": known }))?;
         return Ok(ExitCode::Done);

@@ -26,14 +26,16 @@ pub async fn recover(store: &Store, args: &RecoverArgs) -> Result<ExitCode, Fail
     }
     let Some(recovery) = store.recovery_find().await? else {
         return Err(Failure::usage(
-            "no recovery is open; `recover --begin` stops the fleet and opens one, for a database that was restored or promoted",
+            "no recovery is open; `recover --begin` stops the fleet and opens one, for a database that was restored or \
+             promoted",
         ));
     };
     let (accounts, strays) = (store.recovery_accounts().await?, store.recovery_strays().await?);
     let is_read = accounts.iter().all(|account| account.is_read);
     if args.json {
         show::print_json(&serde_json::json!({
-            "recovery": recovery.id, "opened_at": recovery.opened_at.format(&Rfc3339).ok(), "found_by": recovery.found_by, "words": recovery.words,
+            "recovery": recovery.id, "opened_at": recovery.opened_at.format(&Rfc3339).ok(),
+            "found_by": recovery.found_by, "words": recovery.words,
             "is_read": is_read,
             "accounts": accounts.iter().map(account_json).collect::<Vec<_>>(),
             "payments_of_no_run": strays.iter().map(stray_json).collect::<Vec<_>>(),
@@ -44,7 +46,8 @@ pub async fn recover(store: &Store, args: &RecoverArgs) -> Result<ExitCode, Fail
         show::print(match is_read {
             false => "next: `payfleet-reconciler recover --wait`, which reads the statements\n",
             true => {
-                "next: two approvers of all tenants look at this, and each says `payfleet-coordinator recover --decide`\n"
+                "next: two approvers of all tenants look at this, and each says \
+                 `payfleet-coordinator recover --decide`\n"
             }
         });
     }
@@ -56,7 +59,8 @@ pub async fn plan_guard(store: &Store, tenant: TenantId) -> Result<(), Failure> 
     match store.recovery_plan_guard(tenant).await? {
         None => Ok(()),
         Some(RecoveryAccount { account, wanted, .. }) => Err(Failure::busy(format!(
-            "the database was recovered, and a payment of a run that it lost may still be executed, or not be known: nothing is planned before the statement of {}/{} reaches past {}; `payfleet-reconciler watch` reads it",
+            "the database was recovered, and a payment of a run that it lost may still be executed, or not be known: \
+             nothing is planned before the statement of {}/{} reaches past {}; `payfleet-reconciler watch` reads it",
             account.rail,
             account.account,
             show::instant(wanted)
@@ -67,13 +71,15 @@ pub async fn plan_guard(store: &Store, tenant: TenantId) -> Result<(), Failure> 
 fn account_json(account: &RecoveryAccount) -> serde_json::Value {
     serde_json::json!({
         "rail": account.account.rail, "account": account.account.account, "is_read": account.is_read,
-        "reaches": account.reaches.and_then(|at| at.format(&Rfc3339).ok()), "wanted": account.wanted.format(&Rfc3339).ok(),
+        "reaches": account.reaches.and_then(|at| at.format(&Rfc3339).ok()),
+        "wanted": account.wanted.format(&Rfc3339).ok(),
     })
 }
 
 fn stray_json(stray: &Stray) -> serde_json::Value {
     serde_json::json!({
-        "rail": stray.rail, "account": stray.account, "payments": stray.payments, "to_affiliates_known_here": stray.held,
+        "rail": stray.rail, "account": stray.account, "payments": stray.payments,
+        "to_affiliates_known_here": stray.held,
     })
 }
 

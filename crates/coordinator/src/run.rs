@@ -145,7 +145,8 @@ impl Found {
 fn same_minimum(args: &RunArgs, run: &RunRow) -> Result<(), Failure> {
     match args.minimum {
         Some(asked) if asked != run.minimum => Err(Failure::usage(format!(
-            "run {} of {} {} exists with --minimum {}, and {} is asked for; the minimum of a run never changes: leave it out, or use --sequence",
+            "run {} of {} {} exists with --minimum {}, and {} is asked for; the minimum of a run never changes: \
+             leave it out, or use --sequence",
             run.id,
             run.tenant_name,
             run.period,

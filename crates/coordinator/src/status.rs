@@ -228,7 +228,8 @@ fn workers_json(workers: Option<&[WorkerBeat]>) -> serde_json::Value {
             .iter()
             .map(|worker| {
                 serde_json::json!({
-                    "worker": worker.worker, "version": worker.version, "started_at": worker.started_at.unix_timestamp(),
+                    "worker": worker.worker, "version": worker.version,
+                    "started_at": worker.started_at.unix_timestamp(),
                     "batches_in_flight": worker.batches_in_flight, "draining": worker.draining,
                 })
             })

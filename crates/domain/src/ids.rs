@@ -33,8 +33,8 @@ id!(/// Payouts that travel together.
     BatchId(i64));
 id!(/// Who earns commissions; the number inside, not the tenant's own name for them.
     AffiliateId(i64));
-id!(/// One instruction. The upper 31 bits are its run, the lower 32 its place in the plan, so that the payouts of a batch
-    /// are one range of numbers and a payout's run is known without looking.
+id!(/// One instruction. The upper 31 bits are its run, the lower 32 its place in the plan, so that the payouts of a
+    /// batch are one range of numbers and a payout's run is known without looking.
     PayoutId(i64));
 id!(/// How often a batch was leased. A lease is valid only with the newest.
     Epoch(i32));

@@ -23,7 +23,8 @@ impl Period {
     /// run.
     pub fn cutoff(&self) -> OffsetDateTime {
         let last_day = self.month.length(self.year);
-        let date = Date::from_calendar_date(self.year, self.month, last_day).unwrap_or(Date::MAX); // cannot happen: the day is the month's own last one
+        // That it is none cannot happen: the day is the month's own last one.
+        let date = Date::from_calendar_date(self.year, self.month, last_day).unwrap_or(Date::MAX);
         date.with_time(time!(23:59:59.999999)).assume_utc()
     }
 }

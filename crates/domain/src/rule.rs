@@ -63,7 +63,8 @@ pub enum Rule {
     VerdictFollowsNews,
     /// "Not paid" of a held payout is for two people, and only when every attempt is dead and the statement reaches
     /// past that instant without the payment, because nobody can know before. Kept by
-    /// [`HoldFacts::not_paid`](crate::HoldFacts::not_paid), [`hear`](crate::hear) and `hold_decide` (store, `hold.rs`).
+    /// [`HoldFacts::not_paid`](crate::HoldFacts::not_paid), [`hear`](crate::hear) and `hold_decide` (store,
+    /// `hold/decide.rs`).
     TwoPeopleAfterDeath,
     /// After a pause or a cancel took effect no call begins, and what is in doubt after a cancel is never sent again to
     /// find out, because a stop that sends is none: it is looked up once it is dead, or held. Kept by `intent_write`

@@ -43,7 +43,10 @@ fn facts() -> impl Strategy<Value = BatchFacts> {
 
 proptest! {
     #[test]
-    fn an_amount_is_read_back_as_it_was_written(minor in -1_000_000_000_000_000_i64..=1_000_000_000_000_000, currency in currency()) {
+    fn an_amount_is_read_back_as_it_was_written(
+        minor in -1_000_000_000_000_000_i64..=1_000_000_000_000_000,
+        currency in currency(),
+    ) {
         let money = Money { minor, currency };
         prop_assert_eq!(currency.parse_amount(&money.to_decimal().to_string()), Ok(money));
     }
@@ -59,11 +62,19 @@ proptest! {
     #[test]
     fn sums_are_exact_or_refused(a in any::<i64>(), b in any::<i64>(), currency in currency()) {
         let sum = Money { minor: a, currency }.checked_add(Money { minor: b, currency });
-        prop_assert_eq!(sum.map(|money| i128::from(money.minor)), i64::try_from(i128::from(a) + i128::from(b)).ok().map(i128::from));
+        prop_assert_eq!(
+            sum.map(|money| i128::from(money.minor)),
+            i64::try_from(i128::from(a) + i128::from(b)).ok().map(i128::from)
+        );
     }
 
     #[test]
-    fn a_key_leads_back_to_its_payout_and_differs_for_every_other(run in any::<u128>(), id in 1..i64::MAX, affiliate in ".{1,40}", currency in currency()) {
+    fn a_key_leads_back_to_its_payout_and_differs_for_every_other(
+        run in any::<u128>(),
+        id in 1..i64::MAX,
+        affiliate in ".{1,40}",
+        currency in currency(),
+    ) {
         let key = PayoutKey::derive(Uuid::from_u128(run), PayoutId(id), &affiliate, currency);
         prop_assert_eq!(key.payout(), Ok(PayoutId(id)));
         prop_assert!(key.as_str().len() <= 36);
@@ -86,7 +97,10 @@ proptest! {
     }
 
     #[test]
-    fn what_may_be_under_way_is_sent_again_only_where_the_rail_can_recognise_it(facts in facts(), rail in 0..RAILS.len()) {
+    fn what_may_be_under_way_is_sent_again_only_where_the_rail_can_recognise_it(
+        facts in facts(),
+        rail in 0..RAILS.len(),
+    ) {
         let rail: &Rail = &RAILS[rail];
         let step = next_step(rail, &facts);
         if facts.state == BatchState::Sending && step == NextStep::Submit {
@@ -104,7 +118,8 @@ proptest! {
 
     #[test]
     fn a_destination_is_sent_as_written_and_its_compared_form_is_final(
-        text in "(\\PC{0,30}|[a-zA-Zéжα0-9+_.:@ -]{0,30}|[a-zé.]{1,8}@[a-zß-]{1,8}\\.[a-zA-Z]{2,4}|[A-Z]{2}[0-9]{13,20})",
+        text in "(\\PC{0,30}|[a-zA-Zéжα0-9+_.:@ -]{0,30}|[a-zé.]{1,8}@[a-zß-]{1,8}\\.[a-zA-Z]{2,4}\
+                 |[A-Z]{2}[0-9]{13,20})",
         kind in proptest::sample::select(DestinationKind::ALL.to_vec()),
     ) {
         let form = kind.compared(&text);
@@ -123,7 +138,11 @@ proptest! {
     }
 
     #[test]
-    fn a_threshold_is_the_least_amount_that_reaches_it(minor in 0_i64..=10_000_000, scale in 0_u32..6, currency in currency()) {
+    fn a_threshold_is_the_least_amount_that_reaches_it(
+        minor in 0_i64..=10_000_000,
+        scale in 0_u32..6,
+        currency in currency(),
+    ) {
         let units = rust_decimal::Decimal::new(minor, scale);
         let threshold = currency.threshold_minor(units).expect("far below any limit");
         let at = |minor| Money { minor, currency }.to_decimal();
@@ -156,7 +175,9 @@ proptest! {
     }
 
     #[test]
-    fn what_was_perhaps_sent_is_never_cancelled_and_what_is_over_stays_over(path in proptest::collection::vec(0_usize..7, 0..40)) {
+    fn what_was_perhaps_sent_is_never_cancelled_and_what_is_over_stays_over(
+        path in proptest::collection::vec(0_usize..7, 0..40),
+    ) {
         let (mut batch, mut sent) = (BatchState::Ready, false);
         let (mut run, mut closed) = (RunState::Planning, false);
         for to in path {

@@ -114,7 +114,12 @@ fn a_file_that_is_in_the_way_of_its_options_is_told_so() {
     );
 }
 
-const MAP: &str = "decimal = \",\"\nstrip = [\"€\"]\n[commissions.columns]\ncommission_id = [\"Id\", \"Number\"]\naffiliate_id = \"Who\"\namount = \"Sum\"\n\
+const MAP: &str = "decimal = \",\"\n\
+                   strip = [\"€\"]\n\
+                   [commissions.columns]\n\
+                   commission_id = [\"Id\", \"Number\"]\n\
+                   affiliate_id = \"Who\"\n\
+                   amount = \"Sum\"\n\
                    currency = { constant = \"EUR\" }\nearned_at = \"When\"\n";
 
 #[test]
@@ -122,11 +127,20 @@ fn a_mapping_says_what_is_a_sale_and_what_is_not() {
     let row = |amount: &str, state: &str| {
         mapped(
             &format!(
-                "{MAP}[[commissions.status]]\ncolumn = \"State\"\nimport = [\"ok\"]\nleft_out = [\"wait\"]\nreversed = [\"back\"]\nclawback = [\"fee\"]\n"
+                "{MAP}[[commissions.status]]\n\
+                 column = \"State\"\n\
+                 import = [\"ok\"]\n\
+                 left_out = [\"wait\"]\n\
+                 reversed = [\"back\"]\n\
+                 clawback = [\"fee\"]\n"
             ),
             &[],
             &format!(
-                "A report;;;;;\nof May\nNumber;Who;Sum;When;State;Note\n7;x;{amount};2026-01-01T00:00:00Z; {state} ;\"any\nthing\"\n"
+                "A report;;;;;\n\
+                 of May\n\
+                 Number;Who;Sum;When;State;Note\n\
+                 7;x;{amount};2026-01-01T00:00:00Z; {state} ;\"any\n\
+                 thing\"\n"
             ),
         )
     };

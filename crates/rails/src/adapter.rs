@@ -120,7 +120,8 @@ pub type StatementStream = BoxStream<'static, Result<StatementItem, StatementErr
 pub enum StatementError {
     /// No answer.
     #[error(
-        "{rail}, account `{account}`: the statement could not be fetched ({why}); check that the rail can be reached, then ask again"
+        "{rail}, account `{account}`: the statement could not be fetched ({why}); \
+         check that the rail can be reached, then ask again"
     )]
     Unreachable {
         /// Which rail.
@@ -138,7 +139,8 @@ pub enum StatementError {
     },
     /// An answer other than a statement.
     #[error(
-        "{rail}, account `{account}`: the rail gave no statement but HTTP {status}; check the account's name and its credential"
+        "{rail}, account `{account}`: the rail gave no statement but HTTP {status}; \
+         check the account's name and its credential"
     )]
     Denied {
         /// Which rail.
@@ -150,8 +152,8 @@ pub enum StatementError {
     },
     /// It ended before its end.
     #[error(
-        "{rail}, account `{account}`: the statement broke off after {lines} lines ({why}); what is missing from it may have been \
-         paid: fetch it again"
+        "{rail}, account `{account}`: the statement broke off after {lines} lines ({why}); \
+         what is missing from it may have been paid: fetch it again"
     )]
     BrokeOff {
         /// Which rail.
@@ -165,8 +167,8 @@ pub enum StatementError {
     },
     /// A line that cannot be understood. The rest is not read: a payment could hide behind it.
     #[error(
-        "{rail}, account `{account}`: line {line} of the statement cannot be read ({why}); the statement was left there: have the rail \
-         correct it, or this adapter"
+        "{rail}, account `{account}`: line {line} of the statement cannot be read ({why}); \
+         the statement was left there: have the rail correct it, or this adapter"
     )]
     Unreadable {
         /// Which rail.

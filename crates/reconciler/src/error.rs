@@ -35,7 +35,8 @@ pub enum ReconcileError {
     },
     /// A rail of the run has no adapter in this process.
     #[error(
-        "the run is paid over {rail}, which this process cannot ask: give --sandbox-url, or its statement with --statement"
+        "the run is paid over {rail}, which this process cannot ask: give --sandbox-url, or its statement with \
+         --statement"
     )]
     NoAdapter {
         /// The rail.

@@ -59,7 +59,8 @@ pub struct RailArgs {
     #[arg(long, env = "PAYFLEET_SANDBOX_URL", value_name = "URL", global = true)]
     pub sandbox_url: Option<String>,
     /// How long a rail may take to begin with its answer
-    #[arg(long, env = "PAYFLEET_CALL_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10s", value_name = "DURATION", global = true)]
+    #[arg(long, env = "PAYFLEET_CALL_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10s",
+          value_name = "DURATION", global = true)]
     pub call_timeout: Duration,
 }
 
@@ -67,7 +68,8 @@ pub struct RailArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct CompareArgs {
     /// Payouts without an answer for longer than this are a difference
-    #[arg(long, env = "PAYFLEET_UNKNOWN_AFTER", value_parser = humantime::parse_duration, default_value = "24h", value_name = "DURATION")]
+    #[arg(long, env = "PAYFLEET_UNKNOWN_AFTER", value_parser = humantime::parse_duration, default_value = "24h",
+          value_name = "DURATION")]
     pub unknown_after: Duration,
 }
 
@@ -103,7 +105,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub wait: bool,
     /// How long --wait waits
-    #[arg(long, env = "PAYFLEET_RECONCILE_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10m", value_name = "DURATION")]
+    #[arg(long, env = "PAYFLEET_RECONCILE_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10m",
+          value_name = "DURATION")]
     pub timeout: Duration,
     /// Print destinations in full
     #[arg(long)]
@@ -125,7 +128,8 @@ pub struct RecoverArgs {
     #[arg(long)]
     pub wait: bool,
     /// How long --wait waits
-    #[arg(long, env = "PAYFLEET_RECOVER_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10m", value_name = "DURATION")]
+    #[arg(long, env = "PAYFLEET_RECOVER_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10m",
+          value_name = "DURATION")]
     pub timeout: Duration,
 }
 
@@ -133,7 +137,8 @@ pub struct RecoverArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct WatchArgs {
     /// How often to look
-    #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s", value_name = "DURATION")]
+    #[arg(long, env = "PAYFLEET_RECONCILE_INTERVAL", value_parser = humantime::parse_duration, default_value = "60s",
+          value_name = "DURATION")]
     pub interval: Duration,
     /// Where /healthz, /readyz and /metrics are served, as ADDRESS:PORT; nowhere if it is not said
     #[arg(long, env = "PAYFLEET_ADMIN_LISTEN", value_name = "ADDRESS")]

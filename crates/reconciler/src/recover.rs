@@ -53,7 +53,10 @@ pub(crate) async fn recover(
         }
         if !args.wait || Instant::now() >= deadline {
             for RecoveryAccount { account, wanted, .. } in &unread {
-                tracing::warn!(rail = account.rail, account = account.account, %wanted, "the statement does not reach far enough yet");
+                tracing::warn!(
+                    rail = account.rail, account = account.account, %wanted,
+                    "the statement does not reach far enough yet"
+                );
             }
             return Ok(if code == ExitCode::Done { ExitCode::Busy } else { code });
         }

@@ -112,7 +112,8 @@ fn tell(account: &StatementAccount, read: &AccountRead) {
         returned = applied.returned,
         late = applied.late,
         runs = told_text(applied),
-        "payouts came back, or were proven paid after their money was due again; `payfleet-coordinator status RUN` shows what came back, `contests list` what was paid late"
+        "payouts came back, or were proven paid after their money was due again; \
+         `payfleet-coordinator status RUN` shows what came back, `contests list` what was paid late"
     );
 }
 

@@ -181,7 +181,8 @@ pub async fn judge(
 async fn why_open(session: &mut dyn Session, balance: &CloseVerdict) -> Result<String, ReconcileError> {
     if let CloseVerdict::NotBalanced(difference) = balance {
         return Ok(format!(
-            "outcomes do not add up to what was due in {}: {} payouts planned and {} accounted for, {} exclusions planned and {} written",
+            "outcomes do not add up to what was due in {}: {} payouts planned and {} accounted for, \
+             {} exclusions planned and {} written",
             difference.currency,
             difference.payouts.0,
             difference.payouts.1,

@@ -113,7 +113,8 @@ async fn turn(
                         rail,
                         account = name,
                         refusals = applied.rejected_otherwise,
-                        "the statement refuses payments that were not waiting, or that count as paid: ask the rail; the evidence is kept"
+                        "the statement refuses payments that were not waiting, or that count as paid: ask the rail; \
+                         the evidence is kept"
                     );
                 }
                 metrics::counter!("payfleet_payouts_total", "rail" => rail.to_owned(), "outcome" => "late")
@@ -124,8 +125,8 @@ async fn turn(
                         rail,
                         account = name,
                         alarms = applied.alarms,
-                        "ALARM: the statement proves payments that nobody ordered from here, or more than was ordered; open runs are paused: \
-                         `payfleet-coordinator alarms list`"
+                        "ALARM: the statement proves payments that nobody ordered from here, or more than was ordered; \
+                         open runs are paused: `payfleet-coordinator alarms list`"
                     );
                 }
             }
@@ -182,7 +183,10 @@ pub(crate) async fn run_judge(store: &Store, run: RunId, unknown_after: Duration
         }
         Ended::Verdict(verdict) => {
             let kinds = report::kinds_line(&mut session).await?;
-            tracing::error!(%run, verdict = %verdict, found, kinds, "compared; `payfleet-reconciler run` shows the differences");
+            tracing::error!(
+                %run, verdict = %verdict, found, kinds,
+                "compared; `payfleet-reconciler run` shows the differences"
+            );
         }
         Ended::Kept { state, why: Some(why) } => {
             tracing::warn!(%run, state = %state, found, why, "compared, and left in its state");

@@ -94,13 +94,14 @@ pub enum SecretError {
     TwoTokens,
     /// Somebody must say who they are, and did not.
     #[error(
-        "this needs to know who you are: set PAYFLEET_TOKEN to your token, or name a file that holds it with PAYFLEET_TOKEN_FILE or --token-file; \
-         `payfleet-coordinator people add` makes one"
+        "this needs to know who you are: set PAYFLEET_TOKEN to your token, or name a file that holds it with \
+         PAYFLEET_TOKEN_FILE or --token-file; `payfleet-coordinator people add` makes one"
     )]
     NoToken,
     /// A row names a credential that this process was not given.
     #[error(
-        "the credential {name} of a rail is missing: set PAYFLEET_RAIL_CREDENTIAL_{name}, or name its file with PAYFLEET_RAIL_CREDENTIAL_{name}_FILE"
+        "the credential {name} of a rail is missing: set PAYFLEET_RAIL_CREDENTIAL_{name}, or name its file with \
+         PAYFLEET_RAIL_CREDENTIAL_{name}_FILE"
     )]
     NoCredential {
         /// As the row names it.

@@ -23,7 +23,8 @@ pub struct StateArgs {
 pub enum StateError {
     /// Nobody said where.
     #[error(
-        "there is no folder for what must outlive this program: give --state-dir or PAYFLEET_STATE_DIR (there is no HOME either)"
+        "there is no folder for what must outlive this program: give --state-dir or PAYFLEET_STATE_DIR (there is no \
+         HOME either)"
     )]
     Nowhere,
     /// It cannot be used.

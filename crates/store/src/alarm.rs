@@ -228,7 +228,8 @@ async fn answer(
         return Ok(Err(AlarmError::NotOpen(alarm)));
     }
     let taken = sqlx::query(
-        "-- alarm_answer\nINSERT INTO alarm_answer (alarm_id, person_id, words) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "-- alarm_answer
+         INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
     )
     .bind(alarm)
     .bind(person.id.0)

@@ -48,8 +48,9 @@ pub enum StoreError {
     },
     /// The database lost what it had confirmed: it was restored, or promoted too early.
     #[error(
-        "the database is behind what was seen of it before ({0}): it was restored from a backup, or a standby was promoted that lacked the last writes. \
-         Nothing is planned, sent or freed before `payfleet-coordinator recover` has brought it up to date; deploy/RUNBOOK.md, \"A backup is restored, or a standby is promoted\""
+        "the database is behind what was seen of it before ({0}): it was restored from a backup, or a standby was \
+         promoted that lacked the last writes. Nothing is planned, sent or freed before `payfleet-coordinator recover` \
+         has brought it up to date; deploy/RUNBOOK.md, \"A backup is restored, or a standby is promoted\""
     )]
     Behind(String),
     /// What was seen cannot be remembered, or what was remembered cannot be read.

@@ -45,8 +45,8 @@ pub enum ControlError {
     NotOnHold(String),
     /// It was paid by what no run knows any more: to be booked first.
     #[error(
-        "affiliate `{affiliate}` is on hold ({reason}). It got {payments}. Book that as a clawback, so that the next run pays the less, and \
-         then say so, a second person too: `affiliate release --booked`"
+        "affiliate `{affiliate}` is on hold ({reason}). It got {payments}. Book that as a clawback, \
+         so that the next run pays the less, and then say so, a second person too: `affiliate release --booked`"
     )]
     Recovered {
         /// Who.

@@ -23,7 +23,9 @@ macro_rules! family_sql {
             UNION
            SELECT b.id, b.parent_id FROM up JOIN batch b ON b.id = up.parent_id),
          part AS (
-           SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),"
+           SELECT id FROM up WHERE parent_id IS NULL
+           UNION
+           SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),"
     };
 }
 

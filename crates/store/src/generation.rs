@@ -140,7 +140,11 @@ impl Store {
             // A recovery is open already: what is remembered only here counts no more after it, or it would be found
             // missing then.
             if let Err(error) = self.generations_lose(remembered).await {
-                tracing::warn!(%error, "which lost times are remembered here could not be written; after the recovery they will be found again");
+                tracing::warn!(
+                    %error,
+                    "which lost times are remembered here could not be written; after the recovery they will be found \
+                     again"
+                );
             }
         }
         match newest? {
@@ -199,7 +203,10 @@ impl Store {
                     },
                 }
                 if let Err(error) = self.generations_lose(keys).await {
-                    tracing::warn!(%error, "of which generation it was could not be written; after the recovery it will be found again");
+                    tracing::warn!(
+                        %error,
+                        "of which generation it was could not be written; after the recovery it will be found again"
+                    );
                 }
                 StoreError::Behind(words)
             }

@@ -354,7 +354,8 @@ pub(crate) async fn runs_settle_anew(
 ) -> Result<(), StoreError> {
     let runs: BTreeSet<i64> = runs.into_iter().map(|run| run.0).collect();
     sqlx::query(
-        "-- runs_settle_anew\nUPDATE run SET settled_at = clock_timestamp() WHERE id = ANY($1) AND settled_at IS NOT NULL",
+        "-- runs_settle_anew
+         UPDATE run SET settled_at = clock_timestamp() WHERE id = ANY($1) AND settled_at IS NOT NULL",
     )
     .bind(runs.into_iter().collect::<Vec<i64>>())
     .execute(tx)

@@ -14,7 +14,8 @@ use crate::locks::PEOPLE_LOCK;
 pub enum WhoError {
     /// The token is nobody's.
     #[error(
-        "nobody has this token: it was replaced, or it is another installation's; an administrator makes a new one (`people replace NAME`)"
+        "nobody has this token: it was replaced, or it is another installation's; \
+         an administrator makes a new one (`people replace NAME`)"
     )]
     Unknown,
     /// Theirs no more.
@@ -230,7 +231,10 @@ pub(crate) async fn person_known(
 ) -> Result<Result<Person, WhoError>, StoreError> {
     let row = sqlx::query(
         "-- person_find
-         SELECT id, name, role, tenant_id, revoked_at IS NOT NULL AS revoked FROM person WHERE token_hash = $1 FOR SHARE",
+         SELECT id, name, role, tenant_id, revoked_at IS NOT NULL AS revoked
+           FROM person
+          WHERE token_hash = $1
+            FOR SHARE",
     )
     .bind(token.0)
     .fetch_optional(tx)

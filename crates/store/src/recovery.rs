@@ -5,6 +5,8 @@
 //! lookup when the requests are dead, or by two people. Before that the statements are read, and tell most of it; and
 //! two people say that the fleet may go on, with what they list and nobody here knows of.
 
+mod doubted;
+
 use payfleet_domain::{
     Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
 };
@@ -14,13 +16,13 @@ use uuid::Uuid;
 
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::{Subject, WordRow, word_say, words_about};
-use crate::doubt::dead_after;
 use crate::generation::generations_lost;
 use crate::hold::batch_settle_held;
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
 use crate::reconcile::StatementAccount;
 use crate::stray::{strays, strays_hold};
+use doubted::{batches_doubt, numbers_go_on};
 
 /// In place of the workers whose attempts are lost.
 pub(crate) const LOST: &str = "before a recovery";
@@ -90,7 +92,10 @@ pub enum RecoveryError {
     /// Statements do not reach far enough.
     #[error(
         "the statements do not reach far enough yet: {}; `payfleet-reconciler recover --wait` reads them",
-        .0.iter().map(|one| format!("{}/{} must reach past {}", one.account.rail, one.account.account, one.wanted)).collect::<Vec<_>>().join(", ")
+        .0.iter()
+            .map(|one| format!("{}/{} must reach past {}", one.account.rail, one.account.account, one.wanted))
+            .collect::<Vec<_>>()
+            .join(", ")
     )]
     NotRead(Vec<RecoveryAccount>),
     /// The store failed.
@@ -135,7 +140,8 @@ impl Store {
         self.transaction("recovery_doubt", |tx| {
             Box::pin(async move {
                 let open: Option<(i64, bool)> = sqlx::query_as(
-                    "-- recovery_lock\nSELECT id, doubted_at IS NOT NULL FROM recovery WHERE closed_at IS NULL FOR UPDATE",
+                    "-- recovery_lock
+                     SELECT id, doubted_at IS NOT NULL FROM recovery WHERE closed_at IS NULL FOR UPDATE",
                 )
                 .fetch_optional(&mut *tx)
                 .await
@@ -144,11 +150,13 @@ impl Store {
                 if !is_doubted {
                     numbers_go_on(tx).await?;
                     batches_doubt(tx).await?;
-                    sqlx::query("-- recovery_doubted\nUPDATE recovery SET doubted_at = clock_timestamp() WHERE id = $1")
-                        .bind(id)
-                        .execute(tx)
-                        .await
-                        .step("recovery_doubted")?;
+                    sqlx::query(
+                        "-- recovery_doubted\nUPDATE recovery SET doubted_at = clock_timestamp() WHERE id = $1",
+                    )
+                    .bind(id)
+                    .execute(tx)
+                    .await
+                    .step("recovery_doubted")?;
                 }
                 Ok(true)
             })
@@ -220,116 +228,6 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
         words: row.try_get("words").step(read)?,
         said: Vec::new(),
     }))
-}
-
-/// Seconds since 2025 began: numbers go on from there after a recovery. A database that was restored gives numbers out
-/// again that the one before it had given, or another one that was restored from the same backup: answers that come
-/// late are named by batch, attempt and lease, and must never meet another of the same name. No batch is leased or sent
-/// once a second for years, so a later time begins above all that an earlier one has given. It fits an `int` until
-/// 2093.
-macro_rules! seconds_sql {
-    () => {
-        "extract(epoch FROM clock_timestamp() - timestamptz '2025-01-01Z')::int"
-    };
-}
-/// No fleet makes as many batches in a second, for long.
-const BATCHES_PER_SECOND: i64 = 1_000;
-/// Runs begin in steps of so many seconds: their numbers are a part of those of payouts, which must stay below 2^53 to
-/// be read as numbers of JSON, for decades.
-const SECONDS_PER_RUN: i64 = 300;
-
-/// Has no number of a time that was lost be given again: of the leases of what may still change, and of runs and
-/// batches. Attempts go on by the one that stands for what was lost.
-async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query(concat!(
-        "-- recovery_epochs
-         UPDATE batch SET lease_epoch = greatest(lease_epoch + 1, ",
-        seconds_sql!(),
-        ") WHERE state IN ('ready', 'sending', 'accepted', 'held')"
-    ))
-    .execute(&mut *tx)
-    .await
-    .step("recovery_epochs")?;
-    sqlx::query(concat!(
-        "-- recovery_sequences
-         SELECT setval(pg_get_serial_sequence('run', 'id'), greatest(nextval(pg_get_serial_sequence('run', 'id')), ",
-        seconds_sql!(),
-        " / $1)),
-                setval(pg_get_serial_sequence('batch', 'id'), greatest(nextval(pg_get_serial_sequence('batch', 'id')), ",
-        seconds_sql!(),
-        " * $2))"
-    ))
-    .bind(SECONDS_PER_RUN)
-    .bind(BATCHES_PER_SECOND)
-    .execute(tx)
-    .await
-    .step("recovery_sequences")?;
-    Ok(())
-}
-
-/// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What
-/// controls hold may have been let go and sent too.
-async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
-    let open: Vec<i64> = sqlx::query_scalar(
-        "-- recovery_batches_lock
-         SELECT id FROM batch WHERE state IN ('ready', 'sending') OR state = 'held' AND first_sent_at IS NULL
-           ORDER BY id FOR NO KEY UPDATE",
-    )
-    .fetch_all(&mut *tx)
-    .await
-    .step("recovery_batches_lock")?;
-    let (rails, dead_after) = dead_after();
-    sqlx::query(concat!(
-        "-- recovery_attempts
-         WITH doubted AS (
-           UPDATE batch b SET attempt = greatest(b.attempt + 1, ",
-        seconds_sql!(),
-        "), state = CASE b.state WHEN 'ready' THEN 'sending' ELSE b.state END,
-                  first_sent_at = least(b.first_sent_at, r.created_at), available_at = '-infinity'
-             FROM run r
-            WHERE b.id = ANY($1) AND r.id = b.run_id AND r.tenant_id = b.tenant_id
-        RETURNING b.id, b.attempt, b.tenant_id, b.lease_epoch, b.rail, r.created_at)
-         INSERT INTO attempt (batch_id, n, tenant_id, epoch, worker, opened_at, may_arrive_until, closed_at, result)
-         SELECT d.id, d.attempt, d.tenant_id, d.lease_epoch, $4, d.created_at,
-                clock_timestamp() + coalesce(known.dead_after, '0') + interval '1 millisecond', clock_timestamp(),
-                  'unknown'
-           FROM doubted d LEFT JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after)
-             ON known.rail = d.rail"
-    ))
-    .bind(&open)
-    .bind(rails)
-    .bind(dead_after)
-    .bind(LOST)
-    .execute(&mut *tx)
-    .await
-    .step("recovery_attempts")?;
-    sqlx::query(
-        "-- recovery_payouts
-         UPDATE payout p SET state = 'unknown' FROM batch b
-          WHERE b.id = ANY($1) AND p.id BETWEEN b.first_payout_id AND b.last_payout_id AND p.state = ANY($2)",
-    )
-    .bind(&open)
-    .bind(PayoutState::sources(PayoutEvent::LoseTrack))
-    .execute(&mut *tx)
-    .await
-    .step("recovery_payouts")?;
-    sqlx::query(
-        "-- recovery_holds
-         WITH doubted AS (
-           UPDATE payout p SET code = $2 FROM batch b
-            WHERE b.id = ANY($1) AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-              AND p.state = 'held' AND p.code <> $2
-        RETURNING p.id)
-         UPDATE hold h SET reason = $2, note = coalesce(h.note || '; ',
-           '') || 'perhaps let go and sent before the recovery'
-           FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL",
-    )
-    .bind(&open)
-    .bind(HoldReason::StoppedInDoubt.code())
-    .execute(tx)
-    .await
-    .step("recovery_holds")?;
-    Ok(())
 }
 
 async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreError> {

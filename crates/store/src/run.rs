@@ -123,8 +123,9 @@ pub struct RunRow {
     pub settled_at: Option<OffsetDateTime>,
 }
 
-const COLUMNS: &str = "r.id, r.tenant_id, t.name AS tenant_name, r.key, r.period, r.sequence, r.ordinal, r.opens_after, r.cutoff, r.minimum,
-    r.state, r.verdict, r.pause_reason, r.payouts, r.created_at, r.paying_at, r.settled_at";
+const COLUMNS: &str = "
+    r.id, r.tenant_id, t.name AS tenant_name, r.key, r.period, r.sequence, r.ordinal, r.opens_after, r.cutoff,
+    r.minimum, r.state, r.verdict, r.pause_reason, r.payouts, r.created_at, r.paying_at, r.settled_at";
 
 fn run_row(row: &PgRow) -> Result<RunRow, StoreError> {
     let read = "run_read";
@@ -186,74 +187,76 @@ impl Store {
 
     async fn run_make(&self, new: NewRun, may_skip: bool) -> Result<(RunRow, bool), RunCreateError> {
         self.transaction("run_create", move |tx| {
-                Box::pin(async move {
-                    sqlx::query("-- cutoff_lock\nSELECT pg_advisory_xact_lock($1, $2)")
-                        .bind(CUTOFF_LOCK)
-                        .bind(new.tenant.0)
-                        .execute(&mut *tx)
-                        .await
-                        .step("cutoff_lock")?;
-                    sqlx::query("-- release_lock_alone\nSELECT pg_advisory_xact_lock($1, $2)")
-                        .bind(RELEASE_LOCK)
-                        .bind(new.tenant.0)
-                        .execute(&mut *tx)
-                        .await
-                        .step("release_lock_alone")?;
-                    let period = new.period.to_string();
-                    let same = "r.tenant_id = $1 AND r.period = $2 AND r.sequence = $3";
-                    if let Some(run) = run_where(tx, same, new.tenant.0.into(), &period, new.sequence).await? {
-                        return Ok(Ok((run, false)));
-                    }
-                    let newest = "r.tenant_id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL ORDER BY r.ordinal DESC LIMIT 1";
-                    let last = run_where(tx, newest, new.tenant.0.into(), "", 0).await?;
-                    let cutoff = new.period.cutoff();
-                    let over: bool = sqlx::query_scalar("-- period_over\nSELECT $1 < clock_timestamp()")
-                        .bind(cutoff)
-                        .fetch_one(&mut *tx)
-                        .await
-                        .step("period_over")?;
-                    if !over {
-                        return Ok(Err(RunCreateError::NotOver(period)));
-                    }
-                    if let Some(last) = &last {
-                        if last.cutoff > cutoff || (last.cutoff == cutoff && last.sequence >= new.sequence) {
-                            return Ok(Err(RunCreateError::OutOfOrder { period, last_period: last.period.clone() }));
-                        }
-                        // Two half-planned runs would read each other's balances half-way.
-                        if last.state == RunState::Planning {
-                            return Ok(Err(RunCreateError::StillPlanning(last.id)));
-                        }
-                    }
-                    let before = last.as_ref().filter(|last| last.cutoff == cutoff).map_or(0, |last| last.sequence);
-                    if new.sequence != before + 1 {
-                        return Ok(Err(RunCreateError::SequenceGap { period, sequence: new.sequence }));
-                    }
-                    let months = if may_skip { Vec::new() } else { months_unrun(tx, new.tenant.0, cutoff).await? };
-                    if !months.is_empty() {
-                        return Ok(Err(RunCreateError::SkipsMonths { period, months }));
-                    }
-                    let id: i64 = sqlx::query_scalar(
-                        "-- run_insert
-                         INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
-                         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
-                    )
+            Box::pin(async move {
+                sqlx::query("-- cutoff_lock\nSELECT pg_advisory_xact_lock($1, $2)")
+                    .bind(CUTOFF_LOCK)
                     .bind(new.tenant.0)
-                    .bind(&period)
-                    .bind(new.sequence)
-                    .bind(last.as_ref().map_or(1, |last| last.ordinal + 1))
-                    .bind(last.as_ref().map(|last| last.cutoff))
+                    .execute(&mut *tx)
+                    .await
+                    .step("cutoff_lock")?;
+                sqlx::query("-- release_lock_alone\nSELECT pg_advisory_xact_lock($1, $2)")
+                    .bind(RELEASE_LOCK)
+                    .bind(new.tenant.0)
+                    .execute(&mut *tx)
+                    .await
+                    .step("release_lock_alone")?;
+                let period = new.period.to_string();
+                let same = "r.tenant_id = $1 AND r.period = $2 AND r.sequence = $3";
+                if let Some(run) = run_where(tx, same, new.tenant.0.into(), &period, new.sequence).await? {
+                    return Ok(Ok((run, false)));
+                }
+                let newest = "r.tenant_id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL
+                               ORDER BY r.ordinal DESC
+                               LIMIT 1";
+                let last = run_where(tx, newest, new.tenant.0.into(), "", 0).await?;
+                let cutoff = new.period.cutoff();
+                let over: bool = sqlx::query_scalar("-- period_over\nSELECT $1 < clock_timestamp()")
                     .bind(cutoff)
-                    .bind(new.minimum)
                     .fetch_one(&mut *tx)
                     .await
-                    .step("run_insert")?;
-                    let by_id = "r.id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL";
-                    let run = run_where(tx, by_id, id, "", 0).await?;
-                    run.map(|run| Ok((run, true)))
-                        .ok_or_else(|| StoreError::Broken("a run that was just inserted cannot be read".into()))
-                })
+                    .step("period_over")?;
+                if !over {
+                    return Ok(Err(RunCreateError::NotOver(period)));
+                }
+                if let Some(last) = &last {
+                    if last.cutoff > cutoff || (last.cutoff == cutoff && last.sequence >= new.sequence) {
+                        return Ok(Err(RunCreateError::OutOfOrder { period, last_period: last.period.clone() }));
+                    }
+                    // Two half-planned runs would read each other's balances half-way.
+                    if last.state == RunState::Planning {
+                        return Ok(Err(RunCreateError::StillPlanning(last.id)));
+                    }
+                }
+                let before = last.as_ref().filter(|last| last.cutoff == cutoff).map_or(0, |last| last.sequence);
+                if new.sequence != before + 1 {
+                    return Ok(Err(RunCreateError::SequenceGap { period, sequence: new.sequence }));
+                }
+                let months = if may_skip { Vec::new() } else { months_unrun(tx, new.tenant.0, cutoff).await? };
+                if !months.is_empty() {
+                    return Ok(Err(RunCreateError::SkipsMonths { period, months }));
+                }
+                let id: i64 = sqlx::query_scalar(
+                    "-- run_insert
+                     INSERT INTO run (tenant_id, period, sequence, ordinal, opens_after, cutoff, minimum)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+                )
+                .bind(new.tenant.0)
+                .bind(&period)
+                .bind(new.sequence)
+                .bind(last.as_ref().map_or(1, |last| last.ordinal + 1))
+                .bind(last.as_ref().map(|last| last.cutoff))
+                .bind(cutoff)
+                .bind(new.minimum)
+                .fetch_one(&mut *tx)
+                .await
+                .step("run_insert")?;
+                let by_id = "r.id = $1 AND $2::text IS NOT NULL AND $3::smallint IS NOT NULL";
+                let run = run_where(tx, by_id, id, "", 0).await?;
+                run.map(|run| Ok((run, true)))
+                    .ok_or_else(|| StoreError::Broken("a run that was just inserted cannot be read".into()))
             })
-            .await?
+        })
+        .await?
     }
 
     /// The run of this number.

@@ -70,7 +70,8 @@ pub enum RunChangeError {
     },
     /// An alarm of it waits for a person.
     #[error(
-        "run {0} has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can be resumed"
+        "run {0} has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can be \
+         resumed"
     )]
     Alarmed(RunId),
     /// The store failed.

@@ -68,7 +68,8 @@ impl fmt::Display for SchemaState {
             }
             SchemaState::Older { database, program } => write!(
                 f,
-                "the schema (version {database}) lacks migrations of this program (version {program}): run `payfleet-coordinator migrate`"
+                "the schema (version {database}) lacks migrations of this program (version {program}): \
+                 run `payfleet-coordinator migrate`"
             ),
             SchemaState::Newer { database, program } => write!(
                 f,
@@ -76,13 +77,14 @@ impl fmt::Display for SchemaState {
             ),
             SchemaState::TooNew { database, program, serves_from } => write!(
                 f,
-                "the schema (version {database}) serves programs from version {serves_from} on, and this one is of version {program}: \
-                 upgrade the program"
+                "the schema (version {database}) serves programs from version {serves_from} on, and this one is of \
+                 version {program}: upgrade the program"
             ),
             SchemaState::Different { migration } => write!(
                 f,
-                "migration {migration} is not the one that was applied to this database: it was changed after its release, or this is the \
-                 database of another build; use the programs that it was migrated with"
+                "migration {migration} is not the one that was applied to this database: \
+                 it was changed after its release, or this is the database of another build; \
+                 use the programs that it was migrated with"
             ),
         }
     }

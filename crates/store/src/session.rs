@@ -52,8 +52,10 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// is stopped: the server ends such a session. By keepalive, user time-out and the check of the connection it finds out
 /// soon that a client is no more, in the middle of a statement too, where it would hold its locks.
 const SETTINGS: &str = "
-SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off; SET idle_in_transaction_session_timeout = '10s';
-SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '20s';
+SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off;
+SET idle_in_transaction_session_timeout = '10s';
+SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = '20s';
 SET client_connection_check_interval = '5s'";
 
 tokio::task_local! {
@@ -85,7 +87,8 @@ fn no_writes() -> Error {
 /// What we set of a session is not there, or is another's: something hands our transactions to whatever session is
 /// free.
 fn no_session() -> Error {
-    let why = "this is no session: a pooler in transaction mode stands between, and locks and settings would be others'; let it pool sessions, or lead past it";
+    let why = "this is no session: a pooler in transaction mode stands between, and locks and settings would be \
+               others'; let it pool sessions, or lead past it";
     Error::Configuration(why.into())
 }
 
@@ -240,7 +243,9 @@ impl managed::Manager for Manager {
     /// And a server may take no writes any more: a connection to it is no use, and a new one may lead to another.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
         let clear = sqlx::raw_sql(
-            "BEGIN; ROLLBACK; SELECT current_setting('transaction_read_only'), coalesce(current_setting('payfleet.session', true), '')",
+            "BEGIN;
+             ROLLBACK;
+             SELECT current_setting('transaction_read_only'), coalesce(current_setting('payfleet.session', true), '')",
         )
         .fetch_one(&mut session.connection);
         match tokio::time::timeout(CLEAR, clear).await {

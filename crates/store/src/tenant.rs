@@ -144,7 +144,8 @@ impl Store {
         let pool = self.pool.clone();
         detached(async move {
             let rows: Vec<(String, String, String, Option<String>)> = sqlx::query_as(
-                "-- tenant_rails\nSELECT method, rail, account, credential FROM tenant_rail WHERE tenant_id = $1 ORDER BY method",
+                "-- tenant_rails
+                 SELECT method, rail, account, credential FROM tenant_rail WHERE tenant_id = $1 ORDER BY method",
             )
             .bind(tenant.0)
             .fetch_all(&pool)

@@ -60,7 +60,10 @@ impl Worker {
         let held = self.leases.hold(leased.lease, asked, asked + self.options.lease_ttl);
         let rail = Rail::named(&leased.rail).map_err(|unknown| StoreError::Broken(unknown.to_string()))?;
         let Some(adapter) = self.registry.adapter(rail.name) else {
-            tracing::error!(%batch, rail = rail.name, "this worker has no access to the rail; leaving the batch to others");
+            tracing::error!(
+                %batch, rail = rail.name,
+                "this worker has no access to the rail; leaving the batch to others"
+            );
             return self.postpone(&leased, self.options.backoff_longest).await;
         };
         let credential = match self.credential(&leased) {
@@ -139,7 +142,8 @@ impl Worker {
                 metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(1);
                 tracing::error!(
                     batch = %held.lease.batch,
-                    "payments of it are known that were not made from here; what they may be of is held: see `alarms list`"
+                    "payments of it are known that were not made from here; what they may be of is held: \
+                     see `alarms list`"
                 );
                 return Ok(Worked::Held(HoldReason::StoppedInDoubt));
             }
@@ -179,7 +183,10 @@ impl Worker {
                 tracing::info!(batch = %lease.batch, "an intent without an answer is taken back: nothing was sent");
             }
             Err(error) => {
-                tracing::error!(batch = %lease.batch, %error, "an intent without an answer cannot be taken back: it counts as perhaps sent");
+                tracing::error!(
+                    batch = %lease.batch, %error,
+                    "an intent without an answer cannot be taken back: it counts as perhaps sent"
+                );
             }
         }
     }
@@ -354,16 +361,16 @@ impl Worker {
             metrics::counter!("payfleet_payouts_total", "rail" => rail, "outcome" => "late").increment(recorded.late);
             tracing::error!(
                 %batch, payouts = recorded.late,
-                "LATE PROOF: payouts that counted as not paid are proven paid; booked, and nobody pays their accounts before two people have looked: \
-                 `payfleet-coordinator contests list`"
+                "LATE PROOF: payouts that counted as not paid are proven paid; booked, and nobody pays their accounts \
+                 before two people have looked: `payfleet-coordinator contests list`"
             );
         }
         if recorded.alarms > 0 {
             metrics::counter!("payfleet_alarms_total", "rail" => rail.to_owned()).increment(recorded.alarms);
             tracing::error!(
                 %batch, alarms = recorded.alarms,
-                "ALARM: the rail proved more than one payment, or one of money that was paid again meanwhile; open runs are paused: \
-                 `payfleet-coordinator alarms list`"
+                "ALARM: the rail proved more than one payment, or one of money that was paid again meanwhile; \
+                 open runs are paused: `payfleet-coordinator alarms list`"
             );
         }
     }

@@ -131,7 +131,8 @@ impl Line<'_> {
                 let rail = self.rail.name;
                 tracing::warn!(
                     rail,
-                    "nothing was sent: by this machine's clock the request had expired before it was made; is that clock ahead of the database's?"
+                    "nothing was sent: by this machine's clock the request had expired before it was made; \
+                     is that clock ahead of the database's?"
                 );
             }
             if is_over || has_expired || self.worker.shutdown.is_requested() {

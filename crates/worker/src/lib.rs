@@ -121,11 +121,18 @@ impl Worker {
             Ok(None) => true,
             Ok(Some((batches, file))) => {
                 metrics::counter!("payfleet_answers_kept_total").increment(batches as u64);
-                tracing::warn!(batches, file = %file.display(), "answers of rails are not recorded; the next worker with this folder records them");
+                tracing::warn!(
+                    batches, file = %file.display(),
+                    "answers of rails are not recorded; the next worker with this folder records them"
+                );
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "answers of rails are not recorded and could not be kept; what is lost with this process is asked for again");
+                tracing::error!(
+                    %error,
+                    "answers of rails are not recorded and could not be kept; what is lost with this process is asked \
+                     for again"
+                );
                 false
             }
         }

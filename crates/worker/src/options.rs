@@ -11,16 +11,22 @@ use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 const AFTER_HELP: &str = "\
-Start as many as you like, and stop any of them at any time. SIGTERM, SIGINT, SIGHUP and SIGQUIT finish or hand back what it holds, within --drain
-and five seconds whatever is away, and end it with 0. SIGTERM or SIGINT sent again ends it at once, with 143 or 130. In each of these ways answers that
-cannot be recorded because Postgres is away are written to a file in --state-dir, and recorded by the next worker that is given that folder. After a
+Start as many as you like, and stop any of them at any time. SIGTERM, SIGINT, SIGHUP and SIGQUIT finish or hand \
+back what it holds, within --drain
+and five seconds whatever is away, and end it with 0. SIGTERM or SIGINT sent again ends it at once, with 143 or 130. \
+In each of these ways answers that
+cannot be recorded because Postgres is away are written to a file in --state-dir, and recorded by the next \
+worker that is given that folder. After a
 kill -9 the others take over within the lease's lifetime and a second or two.
 
-Exit codes: 0 ended as asked, 64 usage, 69 Postgres cannot be reached or used at the start, Redis would throw hints away, or the database is behind
-what was seen of it (restored from a backup), or it did not end within --drain and four seconds and was ended, 70 a broken invariant.
+Exit codes: 0 ended as asked, 64 usage, 69 Postgres cannot be reached or used at the start, Redis would throw \
+hints away, or the database is behind
+what was seen of it (restored from a backup), or it did not end within --drain and four seconds and was ended, \
+70 a broken invariant.
 
 Example:
-  payfleet-worker --database-url postgres://payfleet@db/payfleet --redis-url redis://redis/ --sandbox-url http://sandbox:8090";
+  payfleet-worker --database-url postgres://payfleet@db/payfleet --redis-url redis://redis/ \
+--sandbox-url http://sandbox:8090";
 
 /// Leases batches of payouts, pays them through their rails, and records what became of them.
 #[derive(Debug, Clone, clap::Parser)]
@@ -38,7 +44,8 @@ pub struct Options {
     #[arg(long, env = "PAYFLEET_REDIS_PREFIX", default_value = "payfleet")]
     pub redis_prefix: String,
     /// Batches in flight in this process, at most. Bounds its memory.
-    #[arg(long, env = "PAYFLEET_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "PAYFLEET_CONCURRENCY", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Calls to rails in flight in this process, at most.
     #[arg(long, env = "PAYFLEET_CALLS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]

@@ -97,10 +97,16 @@ impl Worker {
                 // Left in the stream it would be found again for ever, before the hints of workers that died.
                 match self.hints.set_aside(&delivery.rail, &delivery.entry).await {
                     Ok(_) => {
-                        tracing::error!(rail = delivery.rail, entry = %delivery.entry, %error, "set aside: a hint that cannot be read");
+                        tracing::error!(
+                            rail = delivery.rail, entry = %delivery.entry, %error,
+                            "set aside: a hint that cannot be read"
+                        );
                     }
                     Err(away) => {
-                        tracing::debug!(rail = delivery.rail, entry = %delivery.entry, %error, %away, "an unreadable hint stays");
+                        tracing::debug!(
+                            rail = delivery.rail, entry = %delivery.entry, %error, %away,
+                            "an unreadable hint stays"
+                        );
                     }
                 }
                 return;
@@ -111,7 +117,10 @@ impl Worker {
             self.work(&delivery.rail, batch).await;
         }
         if let Err(error) = self.hints.acknowledge(&delivery.rail, std::slice::from_ref(&delivery.entry)).await {
-            tracing::debug!(%error, "a hint was not acknowledged; it will be given to somebody again, who finds nothing to do");
+            tracing::debug!(
+                %error,
+                "a hint was not acknowledged; it will be given to somebody again, who finds nothing to do"
+            );
         }
     }
 

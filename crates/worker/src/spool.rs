@@ -285,7 +285,10 @@ async fn take_over_all(process: &Process, spool: &Spool) {
     let files = match spool.files() {
         Ok(files) => files,
         Err(error) => {
-            tracing::error!(folder = %spool.dir.display(), %error, "whether earlier workers have left answers cannot be seen");
+            tracing::error!(
+                folder = %spool.dir.display(), %error,
+                "whether earlier workers have left answers cannot be seen"
+            );
             return;
         }
     };

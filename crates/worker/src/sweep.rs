@@ -97,7 +97,8 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                 Ok(0) => {}
                 Ok(batches) => tracing::warn!(
                     batches,
-                    "the database's clock has gone back; leases and waits that would count for longer by it are shortened"
+                    "the database's clock has gone back; leases and waits that would count for longer by it are \
+                     shortened"
                 ),
                 Err(error) => tracing::warn!(%error, "whether leases count for too long is not known"),
             }

@@ -1,34 +1,28 @@
 //! The real store over a real Postgres, one whole operation at a time. Its clock is the simulator's: a schema in front
 //! of `pg_catalog` has a `clock_timestamp()` and a `now()` that read a row.
 
+mod database;
+mod ended;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, Role, RunId, StatementEnd,
+    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, StatementEnd,
     StatementLine, TenantId, TokenHash,
 };
 use payfleet_store::{
     AccountRead, AccountReading, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet,
     Decision, Heard, HoldError, HoldSaid, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
     Planned, Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
-    StatementSource, StopConfirmed, StopSeen, Store, StoreError, TenantRail, Uncovered, Verdict,
+    StatementSource, StopConfirmed, StopSeen, Store, StoreError, Uncovered, Verdict,
 };
-use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
-use tokio::runtime::Runtime;
 
-use crate::backend::{Backend, Ended, ExclusionEnd, Handed, Opened, PayoutEnd, RunEnd, Scenario, SessionId};
-use crate::fleet::RAILS;
-use crate::people::PEOPLE;
+use crate::backend::{Backend, Ended, Handed, Opened, Scenario, SessionId};
 
-const CLOCK: &str = "
-CREATE SCHEMA sim;
-CREATE TABLE sim.clock (at timestamptz NOT NULL);
-INSERT INTO sim.clock VALUES ('2026-03-05');
-CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM sim.clock';
-CREATE FUNCTION sim.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM sim.clock';";
+pub use database::Database;
 
 /// What is kept of a person's token.
 fn token(person: usize) -> TokenHash {
@@ -37,111 +31,6 @@ fn token(person: usize) -> TokenHash {
 
 /// A number that no run has.
 const NO_RUN: RunId = RunId(i32::MAX as i64);
-
-/// A database with the simulator's clock; every seed gets a tenant of its own in it.
-#[derive(Clone)]
-pub struct Database {
-    runtime: Arc<Runtime>,
-    store: Store,
-    sql: PgPool,
-}
-
-impl Database {
-    /// Makes one on the Postgres of the tests.
-    pub fn create() -> Database {
-        let admin = std::env::var("PAYFLEET_TEST_POSTGRES")
-            .expect("PAYFLEET_TEST_POSTGRES must name a Postgres for tests; scripts/test starts one and sets it");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (store, sql) = runtime.block_on(async {
-            let name = format!("sim_{}", uuid::Uuid::new_v4().simple());
-            let server = PgPool::connect(&admin).await.expect("Postgres answers");
-            sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&server).await.unwrap();
-            server.close().await;
-            let url = format!("{}/{name}", admin.rsplit_once('/').unwrap().0);
-            let plain = PgPool::connect(&url).await.unwrap();
-            sqlx::raw_sql(CLOCK).execute(&plain).await.unwrap();
-            plain.close().await;
-            let url = format!("{url}?options=-c%20search_path%3Dsim%2Cpg_catalog");
-            let store = Store::connect(&url, 4).await.unwrap();
-            store.schema_migrate().await.unwrap();
-            let administrator = token(PEOPLE);
-            let first = ("administrator".to_owned(), Role::Administrator, None, administrator);
-            let others = (0..PEOPLE).map(|n| (format!("person-{n}"), Role::Approver, Some(administrator), token(n)));
-            for (name, role, by, token) in std::iter::once(first).chain(others) {
-                store.person_add(by, name.parse().unwrap(), role, None, token).await.unwrap();
-            }
-            (store, PgPool::connect(&url).await.unwrap())
-        });
-        Database { runtime: Arc::new(runtime), store, sql }
-    }
-
-    /// Writes the scenario of a seed.
-    pub fn load(&self, seed: u64, scenario: &Scenario) -> Postgres {
-        let (tenant, affiliates) = self.runtime.block_on(async {
-            let tenant = self.store.tenant_ensure(&format!("seed-{seed}"), None).await.unwrap();
-            for rail in RAILS {
-                let row = TenantRail {
-                    method: rail.into(),
-                    rail: rail.into(),
-                    account: format!("shop-{seed}"),
-                    credential: None,
-                };
-                self.store.tenant_rail_set(tenant, row).await.unwrap();
-            }
-            let mut ids = Vec::new();
-            for affiliate in &scenario.affiliates {
-                ids.push(self.affiliate(tenant, affiliate, &scenario.periods).await);
-            }
-            (tenant, ids)
-        });
-        Postgres {
-            database: self.clone(),
-            scenario: scenario.clone(),
-            tenant,
-            affiliates,
-            now: crate::EPOCH,
-            account: format!("shop-{seed}"),
-            sessions: BTreeMap::new(),
-            readings: BTreeMap::new(),
-            sessions_opened: 0,
-        }
-    }
-
-    async fn affiliate(&self, tenant: TenantId, affiliate: &crate::backend::Affiliate, periods: &[&str]) -> i64 {
-        let id: i64 = sqlx::query_scalar(
-            "WITH made AS (
-               INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
-               VALUES ($1, $2, 'n', 'e', 'DE', 'EUR') RETURNING id),
-             account AS (INSERT INTO account (tenant_id, affiliate_id, currency) SELECT $1, id, 'EUR' FROM made),
-             method AS (
-               INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
-               SELECT $1, id, $3, $2 FROM made WHERE $3 IS NOT NULL)
-             SELECT id FROM made",
-        )
-        .bind(tenant.0)
-        .bind(&affiliate.name)
-        .bind(affiliate.rail)
-        .fetch_one(&self.sql)
-        .await
-        .unwrap();
-        for (period, earned) in periods.iter().zip(&affiliate.earned).filter(|(_, earned)| **earned != 0) {
-            sqlx::query(
-                "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-                 VALUES ($1, $2 || $3, $4, 'EUR', $5, ($3 || '-15')::timestamptz, ($3 || '-15')::timestamptz,
-                         CASE WHEN $5 < 0 THEN 'clawback' ELSE 'sale' END, '')",
-            )
-            .bind(tenant.0)
-            .bind(&affiliate.name)
-            .bind(*period)
-            .bind(id)
-            .bind(*earned)
-            .execute(&self.sql)
-            .await
-            .unwrap();
-        }
-        id
-    }
-}
 
 /// The system of record of one seed.
 pub struct Postgres {
@@ -170,8 +59,10 @@ impl Postgres {
 
     /// People have looked at whatever there was.
     async fn answer_alarms(&self) {
-        let answer = "INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
-                      INSERT INTO alarm_answer (alarm_id, person_id, words) SELECT o.id, p.id, 'looked at' FROM alarm_open o, person p
+        let answer = "INSERT INTO person (name, name_key, role, token_hash)
+                      VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
+                      INSERT INTO alarm_answer (alarm_id, person_id, words)
+                      SELECT o.id, p.id, 'looked at' FROM alarm_open o, person p
                        WHERE p.name_key = 'ann'";
         sqlx::raw_sql(answer).execute(&self.database.sql).await.unwrap();
     }
@@ -511,64 +402,6 @@ impl Backend for Postgres {
     }
 
     fn ended(&mut self) -> Ended {
-        let (sql, tenant) = (&self.database.sql, self.tenant.0);
-        let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
-            let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
-            (
-                all("SELECT id, key, state, verdict, paused_at IS NOT NULL AS paused, (SELECT coalesce(sum(accounts), 0)::bigint FROM plan_chunk c WHERE c.run_id = run.id AND is_planned) AS planned_up_to FROM run WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
-                all("SELECT id, affiliate_id, amount_minor, carried_minor, state, reference FROM payout WHERE tenant_id = $1 ORDER BY id").await.unwrap(),
-                all("SELECT payout_id, kind, amount_minor, due_in FROM transfer WHERE tenant_id = $1 ORDER BY payout_id, kind").await.unwrap(),
-                all("SELECT run_id, affiliate_id, amount_minor, carried_minor FROM exclusion WHERE tenant_id = $1 ORDER BY run_id, affiliate_id").await.unwrap(),
-                all("SELECT carried_minor FROM account WHERE tenant_id = $1 ORDER BY affiliate_id").await.unwrap(),
-                all("SELECT id FROM batch WHERE tenant_id = $1 AND state IN ('ready', 'sending', 'accepted')").await.unwrap(),
-            )
-        });
-        let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, Option<i32>)>>::new();
-        for row in &transfers {
-            let kind: i16 = row.get("kind");
-            by_payout.entry(row.get("payout_id")).or_default().push((
-                kind as u8,
-                row.get("amount_minor"),
-                row.get("due_in"),
-            ));
-        }
-        let run = |row: &sqlx::postgres::PgRow| {
-            let state: String = row.get("state");
-            let planned_up_to: i64 = row.get("planned_up_to");
-            RunEnd {
-                id: RunId(row.get("id")),
-                key: row.get("key"),
-                state: state.parse().expect("a state"),
-                verdict: row.get::<Option<String>, _>("verdict").map(|word| word.parse().expect("a verdict")),
-                planned_up_to: planned_up_to as usize,
-                is_paused: row.get("paused"),
-            }
-        };
-        let payout = |row: &sqlx::postgres::PgRow| {
-            let state: String = row.get("state");
-            let id: i64 = row.get("id");
-            PayoutEnd {
-                id: PayoutId(id),
-                affiliate: self.place(row.get("affiliate_id")),
-                amount_minor: row.get("amount_minor"),
-                carried_minor: row.get("carried_minor"),
-                state: state.parse().expect("a state"),
-                reference: row.get("reference"),
-                transfers: by_payout.get(&id).cloned().unwrap_or_default(),
-            }
-        };
-        let exclusion = |row: &sqlx::postgres::PgRow| ExclusionEnd {
-            run: RunId(row.get("run_id")),
-            affiliate: self.place(row.get("affiliate_id")),
-            amount_minor: row.get("amount_minor"),
-            carried_minor: row.get("carried_minor"),
-        };
-        Ended {
-            runs: runs.iter().map(run).collect(),
-            payouts: payouts.iter().map(payout).collect(),
-            exclusions: exclusions.iter().map(exclusion).collect(),
-            carried: carried.iter().map(|row| row.get("carried_minor")).collect(),
-            batches_open: open.len(),
-        }
+        self.end()
     }
 }

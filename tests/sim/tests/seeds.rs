@@ -108,7 +108,8 @@ impl std::fmt::Display for Figures {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         write!(
             f,
-            "payouts {}, twice 0, skipped 0, paid {}, refused {}, held {}, returned {}, cancelled {}; longest peace {} s",
+            "payouts {}, twice 0, skipped 0, paid {}, refused {}, held {}, returned {}, cancelled {}; \
+             longest peace {} s",
             of(&self.payouts),
             of(&self.paid),
             of(&self.refused),

@@ -35,7 +35,8 @@ pub async fn limit(site: &Site, data: &Data) -> Seconds {
     data.reset(site).await;
     let tenant = tenant(data).await;
     let row = sqlx::query(
-        "INSERT INTO run (tenant_id, period, sequence, ordinal, cutoff, minimum, payouts) SELECT $1, $2, 1, 1, $3::timestamptz, 0, $4
+        "INSERT INTO run (tenant_id, period, sequence, ordinal, cutoff, minimum, payouts)
+         SELECT $1, $2, 1, 1, $3::timestamptz, 0, $4
          RETURNING id, (SELECT min(affiliate_id) FROM account WHERE tenant_id = $1) AS low,
                    (SELECT max(affiliate_id) FROM account WHERE tenant_id = $1) AS high",
     );

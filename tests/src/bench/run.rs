@@ -174,7 +174,8 @@ pub async fn settled(site: &Site, pool: &PgPool, trigger: &mut Trigger, tenant: 
     let log = || std::fs::read_to_string(site.folder().join("coordinator.log")).unwrap_or_default();
     assert!(status.success(), "the coordinator ended with {status}: {}", log());
     let row = sqlx::query(
-        "SELECT r.id, r.state, extract(epoch FROM r.planned_at)::float8 AS planned, extract(epoch FROM r.settled_at)::float8 AS settled
+        "SELECT r.id, r.state, extract(epoch FROM r.planned_at)::float8 AS planned,
+           extract(epoch FROM r.settled_at)::float8 AS settled
            FROM run r JOIN tenant t ON t.id = r.tenant_id WHERE t.name = $1 AND r.period = $2",
     );
     let row = row.bind(tenant).bind(period).fetch_one(pool).await.expect("the run is there");
@@ -188,7 +189,8 @@ pub async fn check(pool: &PgPool, run: i64, payouts: u64) {
     let counts: (i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM payout WHERE run_id = $1 AND state = 'paid'),
                 (SELECT count(*) FROM transfer WHERE kind = 0 AND payout_id >= $1 << 32 AND payout_id < ($1 + 1) << 32),
-                (SELECT count(*) FROM transfer WHERE kind = 2 AND payout_id >= $1 << 32 AND payout_id < ($1 + 1) << 32)",
+                (SELECT count(*) FROM transfer WHERE kind = 2 AND payout_id >= $1 << 32
+                  AND payout_id < ($1 + 1) << 32)",
     )
     .bind(run)
     .fetch_one(pool)
@@ -198,7 +200,8 @@ pub async fn check(pool: &PgPool, run: i64, payouts: u64) {
     assert_eq!(counts, (expected, expected, expected), "run {run}: paid, reserved, settled are not the planned ones");
     let sums: (bool, bool) = sqlx::query_as(
         "SELECT (SELECT sum(amount_minor) FROM payout WHERE run_id = $1)
-                = (SELECT sum(amount_minor) FROM transfer WHERE kind = 2 AND payout_id >= $1 << 32 AND payout_id < ($1 + 1) << 32),
+                = (SELECT sum(amount_minor) FROM transfer WHERE kind = 2 AND payout_id >= $1 << 32
+                  AND payout_id < ($1 + 1) << 32),
                 (SELECT sum(amount_minor) FROM payout WHERE run_id = $1)
                 = (SELECT sum(amount_minor) FROM run_plan WHERE run_id = $1 AND verdict = 'pay')",
     )

@@ -23,7 +23,9 @@ pub async fn not_counted(site: &Site, database: &str) {
 /// How many there were.
 pub async fn calls(site: &Site, database: &str) -> i64 {
     let calls = sqlx::query_scalar(
-        "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1",
+        "SELECT coalesce(sum(calls), 0)::bigint
+           FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+          WHERE d.datname = $1",
     );
     calls.bind(database).fetch_one(&site.admin).await.expect("statements are counted")
 }
@@ -31,7 +33,9 @@ pub async fn calls(site: &Site, database: &str) -> i64 {
 /// How long they took in all, in milliseconds.
 pub async fn millis(site: &Site, database: &str) -> f64 {
     let millis = sqlx::query_scalar(
-        "SELECT coalesce(sum(total_exec_time), 0)::float8 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1",
+        "SELECT coalesce(sum(total_exec_time), 0)::float8
+           FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+          WHERE d.datname = $1",
     );
     millis.bind(database).fetch_one(&site.admin).await.expect("statements are counted")
 }

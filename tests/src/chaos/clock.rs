@@ -22,7 +22,8 @@ BEGIN
                  FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                 WHERE pg_get_expr(d.adbin, d.adrelid) IN ('clock_timestamp()', 'now()')
   LOOP
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT sim.%s', bound.relation, bound.attname, bound.expression);
+    EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT sim.%s',
+                   bound.relation, bound.attname, bound.expression);
   END LOOP;
 END $$;
 ";

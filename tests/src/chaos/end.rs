@@ -181,7 +181,10 @@ impl End {
     /// An alarm that says that somebody was paid twice is about a payout to which a rail or people did it.
     async fn alarms(&self, world: &World) -> Result<(), sqlx::Error> {
         let raised: Vec<(i64, String)> = sqlx::query_as(
-            "SELECT payout_id, kind || ': ' || words FROM alarm WHERE kind IN ('double_payment', 'paid_again') ORDER BY id",
+            "SELECT payout_id, kind || ': ' || words
+               FROM alarm
+              WHERE kind IN ('double_payment', 'paid_again')
+              ORDER BY id",
         )
         .fetch_all(&world.database)
         .await?;
@@ -241,7 +244,8 @@ impl End {
             let (gone, booked) = (of(&gone), of(&booked));
             if earned - carried != booked || booked != gone && !wronged.contains(&account) {
                 wrong.push(format!(
-                    "{account:?}: earned {earned}, still due {carried}, gone by our record {booked} and by the journal {gone}"
+                    "{account:?}: earned {earned}, still due {carried}, gone by our record {booked} and by the journal \
+                     {gone}"
                 ));
             }
             if carried != excluded + freed {

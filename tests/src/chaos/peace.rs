@@ -65,7 +65,8 @@ async fn judged(world: &World) -> Result<(), String> {
             problems = watched.text;
         }
         let left: Vec<(String,)> = sqlx::query_as(
-            "SELECT concat_ws(' ', 'run', r.id, t.name, r.period, r.sequence, r.state, 'verdict', r.verdict, r.pause_reason)
+            "SELECT concat_ws(' ', 'run', r.id, t.name, r.period, r.sequence, r.state, 'verdict', r.verdict,
+               r.pause_reason)
                FROM run r JOIN tenant t ON t.id = r.tenant_id
               WHERE NOT (r.id = ANY($1) AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id
                                                            AND b.lease_until > clock_timestamp()))

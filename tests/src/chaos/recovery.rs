@@ -50,7 +50,8 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
     let killed = Instant::now();
     let rows = sqlx::query(
         "SELECT id, lease_epoch FROM batch
-          WHERE lease_owner LIKE 'worker-' || $1 || '-%' AND lease_until > clock_timestamp() AND state IN ('ready', 'sending', 'accepted')",
+          WHERE lease_owner LIKE 'worker-' || $1 || '-%' AND lease_until > clock_timestamp()
+            AND state IN ('ready', 'sending', 'accepted')",
     );
     let Ok(rows) = rows.bind(process.to_string()).fetch_all(&world.database).await else { return };
     if rows.is_empty() {
@@ -71,9 +72,11 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
             );
             stopped.extend(of_stopped.bind(&batches).fetch_all(&watching.database).await.unwrap_or_default());
             let left = sqlx::query_scalar::<_, String>(
-                "SELECT concat_ws(' ', b.id, b.rail, b.state, b.lease_epoch, 'leased until', b.lease_until, 'available', b.available_at,
+                "SELECT concat_ws(' ', b.id, b.rail, b.state, b.lease_epoch, 'leased until', b.lease_until, 'available',
+                   b.available_at,
                                   'run', r.state, r.pause_reason, 'now', clock_timestamp())
-                   FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS had (id, epoch) USING (id) JOIN run r ON r.id = b.run_id
+                   FROM batch b JOIN unnest($1::bigint[], $2::int[]) AS had (id, epoch) USING (id)
+                   JOIN run r ON r.id = b.run_id
                   WHERE b.id <> ALL($3) AND b.lease_epoch = had.epoch AND b.state IN ('ready', 'sending', 'accepted')
                     AND b.lease_until > '-infinity' -- else the dead one's last transaction has given it back
                 ",
@@ -98,7 +101,8 @@ pub async fn after_kill(world: &Arc<World>, process: u32) {
 /// nobody kills or pauses.
 pub async fn flush(world: &World, redis: &Redis) {
     let due = "SELECT EXISTS (SELECT FROM batch b JOIN run r ON r.id = b.run_id
-                WHERE b.state IN ('ready', 'sending') AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()
+                WHERE b.state IN ('ready', 'sending') AND b.available_at <= clock_timestamp()
+                  AND b.lease_until < clock_timestamp()
                   AND r.state = 'paying' AND r.paused_at IS NULL)";
     let patience = Instant::now();
     let mut there_is_work = false;
@@ -135,7 +139,8 @@ pub async fn flush(world: &World, redis: &Redis) {
 async fn sweeper_lives(world: &World) -> bool {
     let lives = sqlx::query_scalar::<_, bool>(
         "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock' AND l.objid = x'50460002'::bigint::oid
+                WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ExclusiveLock'
+                  AND l.objid = x'50460002'::bigint::oid
                   AND a.state_change > pg_catalog.clock_timestamp() - interval '600 ms')",
     );
     lives.fetch_one(&world.database).await.unwrap_or(false)

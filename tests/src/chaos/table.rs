@@ -286,7 +286,8 @@ impl fmt::Display for Report {
         let minutes = self.lasted.as_secs().div_ceil(60);
         write!(
             f,
-            "prepared in {:.0} s, chaos {:.0} s, peace {:.0} s; repeat with scripts/chaos --minutes {minutes} --seed {}",
+            "prepared in {:.0} s, chaos {:.0} s, peace {:.0} s; repeat with scripts/chaos --minutes {minutes} --seed \
+             {}",
             self.prepared.as_secs_f64(),
             self.lasted.as_secs_f64(),
             self.peace.as_secs_f64(),

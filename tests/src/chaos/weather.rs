@@ -71,9 +71,11 @@ const MISBEHAVIOUR: [&str; 12] = [
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "error_before": 0.05, "error_after": 0.05, "rate_limit": 0.1}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "garble": 0.08}"#,
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "hang": 0.01}"#,
-    r#"{"latency_ms": 400, "latency_jitter_ms": 800, "lose_answer": 0.02, "reject_after": 0.1, "reject_after_ms": 500}"#,
+    r#"{"latency_ms": 400, "latency_jitter_ms": 800, "lose_answer": 0.02, "reject_after": 0.1,
+        "reject_after_ms": 500}"#,
     r#"{"latency_ms": 20, "latency_jitter_ms": 40, "refuse": {"receiver_unregistered": 0.05}, "only_shape": "payout"}"#,
-    r#"{"latency_ms": 20, "latency_jitter_ms": 40, "reject_after": 0.1, "reject_after_ms": 500, "only_shape": "batch"}"#,
+    r#"{"latency_ms": 20, "latency_jitter_ms": 40, "reject_after": 0.1, "reject_after_ms": 500,
+        "only_shape": "batch"}"#,
     // Late, but while the request lives.
     r#"{"latency_ms": 80, "latency_jitter_ms": 80, "execute_late": 0.1, "execute_late_ms": 3000}"#,
     FILES_LATE,
@@ -90,9 +92,9 @@ const STATEMENT_LAG: &str = r#"{"latency_ms": 80, "latency_jitter_ms": 80,
  "statement_lag_ms": {"payout": 2500, "batch": 4000, "lookup": 1500, "file": 6000}}"#;
 
 /// Puts back what the others set.
-const RESET: &str = r#"{"latency_ms": null, "latency_jitter_ms": null, "lose_answer": null, "lose_request": null, "error_before": null,
- "error_after": null, "rate_limit": null, "garble": null, "hang": null, "refuse": null, "only_shape": null,
- "execute_late": null, "execute_late_ms": null, "execute_late_answered": null, "reject_after": null,
+const RESET: &str = r#"{"latency_ms": null, "latency_jitter_ms": null, "lose_answer": null, "lose_request": null,
+ "error_before": null, "error_after": null, "rate_limit": null, "garble": null, "hang": null, "refuse": null,
+ "only_shape": null, "execute_late": null, "execute_late_ms": null, "execute_late_answered": null, "reject_after": null,
  "reject_after_ms": null, "duplicate_after": null, "duplicate_after_ms": null, "statement_lag_ms": null}"#;
 
 fn filled(lasts: Duration, one: &[(Blow, usize)], generator: &mut Pcg64) -> Vec<Blow> {

@@ -147,7 +147,9 @@ pub async fn reconcile_now_and_then(world: Arc<World>, mut generator: Pcg64, end
         tokio::time::sleep(Duration::from_millis(generator.random_range(500..3_500))).await;
         let ready = sqlx::query_scalar::<_, i64>(
             "SELECT r.id FROM run r WHERE r.state IN ('paying', 'settled', 'discrepant')
-                AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.state IN ('ready', 'sending')) ORDER BY random() LIMIT 1",
+                AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id AND b.state IN ('ready', 'sending'))
+              ORDER BY random()
+              LIMIT 1",
         );
         let Ok(Some(run)) = ready.fetch_optional(&world.database).await else { continue };
         let mut reconciler = world.start_program("payfleet-reconciler", &["run", &run.to_string()]);

@@ -36,7 +36,10 @@ impl Prometheus {
             format!("  - job_name: {name}\n    static_configs:\n      - targets: ['127.0.0.1:{port}']\n")
         };
         let settings = format!(
-            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [alerts.yml]\nscrape_configs:\n{}{}",
+            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n\
+             rule_files: [alerts.yml]\n\
+             scrape_configs:\n\
+             {}{}",
             job("payfleet-worker", worker),
             job("payfleet-reconciler", reconciler)
         );

@@ -66,8 +66,12 @@ async fn no_secret_no_address_and_no_amount_is_seen_by_the_way() {
         ("PAYFLEET_RAIL_CREDENTIAL_CANARY", "canary-credential"),
     ];
     // Everything that a worker has words for.
-    fleet.faults(r#"{"latency_ms": 50, "garble": 0.1, "error_after": 0.1, "error_before": 0.1, "lose_answer": 0.1, "rate_limit": 0.1,
-        "refuse": {"account_closed": 0.1}, "lie": {"amount": 0.1, "destination": 0.1}}"#).await;
+    fleet
+        .faults(
+            r#"{"latency_ms": 50, "garble": 0.1, "error_after": 0.1, "error_before": 0.1, "lose_answer": 0.1,
+        "rate_limit": 0.1, "refuse": {"account_closed": 0.1}, "lie": {"amount": 0.1, "destination": 0.1}}"#,
+        )
+        .await;
     let mut dies = fleet.worker_with(&variables, &["--calls", "2"]);
     let run = fleet.run("shop", "2026-01").await;
     wait_for("calls", LONG, async || (fleet.stats().await["paid"].as_u64()? > 5).then_some(())).await;

@@ -24,8 +24,17 @@ impl Pooler {
         std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
         let settings = folder.join("pgbouncer.ini");
         let text = format!(
-            "[databases]\npayfleet = host=127.0.0.1 port={postgres}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             auth_type = trust\nauth_file = {}\npool_mode = {mode}\ndefault_pool_size = 40\nignore_startup_parameters = extra_float_digits\n",
+            "[databases]\n\
+             payfleet = host=127.0.0.1 port={postgres}\n\
+             [pgbouncer]\n\
+             listen_addr = 127.0.0.1\n\
+             listen_port = {port}\n\
+             unix_socket_dir =\n\
+             auth_type = trust\n\
+             auth_file = {}\n\
+             pool_mode = {mode}\n\
+             default_pool_size = 40\n\
+             ignore_startup_parameters = extra_float_digits\n",
             users.display()
         );
         std::fs::write(&settings, text).unwrap();

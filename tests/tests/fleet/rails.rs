@@ -8,7 +8,8 @@ use payfleet_tests::{Fleet, FleetOptions, Worker};
 const LONG: Duration = Duration::from_secs(240);
 
 /// One answer in ten lost after paying, requests lost, 5xx before and after paying, 429, unreadable answers.
-const EVERYTHING: &str = r#"{"lose_answer": 0.1, "lose_request": 0.03, "error_before": 0.05, "error_after": 0.05, "rate_limit": 0.05, "garble": 0.03}"#;
+const EVERYTHING: &str = r#"{"lose_answer": 0.1, "lose_request": 0.03, "error_before": 0.05, "error_after": 0.05,
+ "rate_limit": 0.05, "garble": 0.03}"#;
 
 async fn on(rail: &'static str, affiliates: u32, faults: &str) -> (Fleet, i64, Vec<Worker>) {
     let options = FleetOptions {

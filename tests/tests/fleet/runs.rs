@@ -38,7 +38,8 @@ async fn two_tenants_with_the_same_affiliates_do_not_meet() {
     fleet.must(&["sample", "--plain", "--affiliates", "200", "--start", "2026-01", "--tenant", "mart"]);
     fleet.rails_set("mart");
     let shared: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM affiliate a JOIN affiliate b ON a.external_id = b.external_id AND a.tenant_id < b.tenant_id",
+        "SELECT count(*)
+           FROM affiliate a JOIN affiliate b ON a.external_id = b.external_id AND a.tenant_id < b.tenant_id",
     )
     .fetch_one(&fleet.database)
     .await
@@ -63,7 +64,8 @@ async fn what_is_wrong_with_one_tenants_run_keeps_no_other_from_its_end() {
     let (shop, mart) = (fleet.run("shop", "2026-01").await, fleet.run("mart", "2026-01").await);
     let broken = format!(
         "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'broken'; END $$;
-         CREATE TRIGGER broken BEFORE UPDATE ON run FOR EACH ROW WHEN (NEW.state = 'settled' AND NEW.id = {shop}) EXECUTE FUNCTION broken()"
+         CREATE TRIGGER broken BEFORE UPDATE ON run FOR EACH ROW
+           WHEN (NEW.state = 'settled' AND NEW.id = {shop}) EXECUTE FUNCTION broken()"
     );
     sqlx::raw_sql(sqlx::AssertSqlSafe(broken)).execute(&fleet.database).await.unwrap();
     let _workers = fleet.workers(1);
@@ -227,7 +229,8 @@ async fn the_real_data_is_paid_to_the_cent() {
     fleet.assert_paid_exactly_once().await;
 
     let names: BTreeMap<i64, (String, String)> = sqlx::query(
-        "SELECT p.id, r.period, a.external_id FROM payout p JOIN run r ON r.id = p.run_id JOIN affiliate a ON a.id = p.affiliate_id",
+        "SELECT p.id, r.period, a.external_id
+           FROM payout p JOIN run r ON r.id = p.run_id JOIN affiliate a ON a.id = p.affiliate_id",
     )
     .fetch_all(&fleet.database)
     .await

@@ -118,7 +118,9 @@ async fn a_bank_that_takes_a_file_and_then_refuses_or_says_nothing_leaves_nobody
         (count("refused") == denied && count("accepted") == silent).then_some(())
     })
     .await;
-    let late = "UPDATE batch SET first_sent_at = first_sent_at - interval '14 days', available_at = '-infinity' WHERE state = 'accepted'";
+    let late = "UPDATE batch
+                   SET first_sent_at = first_sent_at - interval '14 days', available_at = '-infinity'
+                 WHERE state = 'accepted'";
     sqlx::query(late).execute(&fleet.database).await.unwrap();
     fleet.settled(run, LONG).await;
     let held: i64 = sqlx::query_scalar("SELECT count(*) FROM hold WHERE reason = 'no_news'")

@@ -58,7 +58,9 @@ async fn key_of(fleet: &Fleet, affiliate: &str) -> String {
 
 /// The state of the payout of an affiliate in a run.
 async fn payout(fleet: &Fleet, run: i64, affiliate: &str) -> (i64, String) {
-    let sql = "SELECT p.id, p.state FROM payout p JOIN affiliate f ON f.id = p.affiliate_id WHERE p.run_id = $1 AND f.external_id = $2";
+    let sql = "SELECT p.id, p.state
+                 FROM payout p JOIN affiliate f ON f.id = p.affiliate_id
+                WHERE p.run_id = $1 AND f.external_id = $2";
     sqlx::query_as(sql).bind(run).bind(affiliate).fetch_one(&fleet.database).await.unwrap()
 }
 

@@ -128,7 +128,8 @@ pub struct ImportCommissionsArgs {
     pub import: ImportArgs,
     /// What its rows must come to, clawbacks taken off, as EUR=1234.56; else nothing of it is imported. May be
     /// repeated, once for each currency: a currency that is not named must not occur then
-    #[arg(long, env = "PAYFLEET_EXPECT_SUM", value_name = "CURRENCY=AMOUNT", value_delimiter = ',', value_parser = expected_sum)]
+    #[arg(long, env = "PAYFLEET_EXPECT_SUM", value_name = "CURRENCY=AMOUNT", value_delimiter = ',',
+          value_parser = expected_sum)]
     pub expect_sum: Vec<ExpectedSum>,
     /// Say that dates are meant which are more than a day ahead, 20 years ago, or 3 years before the last of the file;
     /// without it they refuse the file

@@ -1,6 +1,7 @@
 //! The command line. Every option is also an environment variable.
 
 mod args;
+mod decisions;
 mod import;
 mod rails;
 mod values;
@@ -12,10 +13,12 @@ use payfleet_runtime::state::StateArgs;
 use payfleet_runtime::telemetry::LogArgs;
 
 pub use args::{
-    AffiliateCommand, AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, CancelArgs, ClearArgs, ConfirmArgs,
-    ContestsCommand, DecideArgs, HoldsArgs, HoldsCommand, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand,
-    PeopleListArgs, PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RecoverArgs, RunArgs, RunNumber, SampleArgs,
-    StatementsCommand, StatusArgs, WaitingArgs,
+    AffiliateCommand, CancelArgs, PauseArgs, PayoutCommand, PeopleAddArgs, PeopleCommand, PeopleListArgs,
+    PeopleReplaceArgs, PeriodsArgs, PersonArgs, PlanArgs, RunArgs, RunNumber, SampleArgs, StatusArgs,
+};
+pub use decisions::{
+    AlarmAnswerArgs, AlarmsCommand, AlarmsListArgs, ClearArgs, ConfirmArgs, ContestsCommand, DecideArgs, HoldsArgs,
+    HoldsCommand, RecoverArgs, StatementsCommand, WaitingArgs,
 };
 pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
 pub use rails::{RailsCommand, RailsListArgs, RailsRemoveArgs, RailsSetArgs};
@@ -28,17 +31,10 @@ Exit codes:
    3  done, but some payouts were refused, held, returned or cancelled, or money of a month that was run is due since
   64  the command line is wrong, or names what does not exist
   65  the input is wrong; nothing of it was taken
-  69  a server cannot be reached, its schema and this program do not go together, or the database is behind what was seen of it before
+  69  a server cannot be reached, its schema and this program do not go together, or the database is behind what was \
+      seen of it before
   70  something that must always hold does not
   75  another one is at it, a person has paused it, or it is too early to decide; try later";
-
-const DECIDE_HELP: &str = "\
-Examples:
-  payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
-  payfleet-coordinator holds decide --run 7 --code no_way_to_know --not-paid     all that are held for this reason
-  payfleet-coordinator holds decide --from numbers.txt --not-paid
-
-Ends with 0 if each was taken, with 75 if some can only be decided later, else with 64 if some were refused.";
 
 const EXAMPLES: &str = "\
 A first run, from nothing:
@@ -157,7 +153,8 @@ pub enum Command {
     /// Cancel a run: what was not sent is never sent, and its money is due again in the next run
     ///
     /// What was perhaps sent is followed to its end. A plan that was interrupted is finished first, without anything
-    /// being sent. Nobody begins it again by asking for its month; the answer names the run that pays what is due again.
+    /// being sent. Nobody begins it again by asking for its month; the answer names the run that pays what is due
+    /// again.
     Cancel(CancelArgs),
     /// Stop one payout, let it go on, or show its life
     Payout {
@@ -173,11 +170,14 @@ pub enum Command {
     },
     /// List the payouts that only people may decide, or decide one
     #[command(
-        after_help = "A payout is decided by two approvers: the first proposes, the second says the same. Who they are is known by their tokens.
+        after_help = "A payout is decided by two approvers: the first proposes, the second says the same. Who they are \
+is known by their tokens.
   PAYFLEET_TOKEN_FILE=bob.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
   PAYFLEET_TOKEN_FILE=cid.token payfleet-coordinator holds decide 4294967297 --paid 8XK2-77
 
-Another word ends the proposal, also one's own: say the right one again, and it is the first of two. That it was not paid can be said once nothing can pay it any more and its statement is known to be silent about it; the list shows when."
+Another word ends the proposal, also one's own: say the right one again, and it is the first of two. That it was not \
+paid can be said once nothing can pay it any more and its statement is known to be silent about it; \
+the list shows when."
     )]
     Holds(HoldsArgs),
     /// List and confirm what only a file says of money that came back
@@ -200,9 +200,11 @@ Who handed the file in with a token has said the first word with it, and the sec
     },
     /// List alarms about money, or answer one
     #[command(
-        after_help = "An alarm pauses its run if that is open. Whoever may steer runs answers for it, with a token; then `resume` lets the run go on.
+        after_help = "An alarm pauses its run if that is open. Whoever may steer runs answers for it, with a token; \
+then `resume` lets the run go on.
   payfleet-coordinator alarms list
-  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator alarms answer 3 --words 'the rail paid twice, ticket 4711; one is on its way back'"
+  PAYFLEET_TOKEN_FILE=ann.token payfleet-coordinator alarms answer 3 --words \
+'the rail paid twice, ticket 4711; one is on its way back'"
     )]
     Alarms {
         /// What about them
@@ -239,7 +241,8 @@ fn run_help() -> String {
   payfleet-coordinator run --tenant acme --period 2011-11 --sequence 2      pays what became known after the first
   payfleet-coordinator run show 7                                             who was paid, and who not and why
 
-Who is not paid is excluded with a reason code: balance_out_of_range, negative_balance, below_minimum, on_hold, contested, no_method,
+Who is not paid is excluded with a reason code: balance_out_of_range, negative_balance, below_minimum, on_hold, \
+contested, no_method,
 method_unusable, no_rail, currency_unsupported, outside_limits. What is excluded stays due.
 
 {EXIT_CODES}"

@@ -167,7 +167,10 @@ fn text(
         screen.push_str(&format!("\nWhat waits, and why\n{}", waits::table(&status.waits, status.now)));
     }
     screen.push_str(&format!(
-        "\npayouts done: {} of {}, {:.1} a second{remaining}\nbatches: {} waiting, {} in hand, {} closed, {} taken over{oldest}\n{}\n",
+        "\n\
+         payouts done: {} of {}, {:.1} a second{remaining}\n\
+         batches: {} waiting, {} in hand, {} closed, {} taken over{oldest}\n\
+         {}\n",
         progress.payouts_done,
         progress.payouts,
         progress.payouts_per_sec,

@@ -13,7 +13,8 @@ fn an_alarm_is_shown_answered_and_kept() {
     assert!(!place.run(&["status"]).ok().contains("alarm"), "there is none");
     place.execute(
         "UPDATE run SET paused_at = now(), pause_reason = 'looks wrong';
-         INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words) SELECT tenant_id, run_id, id, 'double_payment', 'po_1, po_2' FROM payout;
+         INSERT INTO alarm (tenant_id, run_id, payout_id, kind, words)
+         SELECT tenant_id, run_id, id, 'double_payment', 'po_1, po_2' FROM payout;
          INSERT INTO alarm (tenant_id, run_id, kind, words) SELECT tenant_id, id, 'out_of_balance', 'EUR' FROM run;",
     );
 
@@ -45,7 +46,8 @@ fn an_alarm_is_shown_answered_and_kept() {
     assert_eq!(newest["alarms"].as_array().unwrap().len(), 1);
     assert_eq!(newest["alarms"][0]["id"], 2);
 
-    let waits = "run 1 has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can be resumed";
+    let waits = "run 1 has alarms that nobody has answered: `alarms list` shows them, and when each is answered it can \
+                 be resumed";
     place.run(&["resume", "1"]).failed(75, waits);
     let answer = ["alarms", "answer", "1", "--words", " ticket 4711 "];
     assert_eq!(place.run(&answer).code, 64, "who says so?");

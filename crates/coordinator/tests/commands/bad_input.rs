@@ -29,11 +29,13 @@ fn rows_of_commissions_that_are_wrong() {
         ),
         (
             "c1,a1,o1,10000000000000.01,EUR,2011-11-01T00:00:00Z,sale\n",
-            "amount: `10000000000000.01` is too large: one amount has at most 1,000,000,000,000,000 minor units; correct the amount",
+            "amount: `10000000000000.01` is too large: one amount has at most 1,000,000,000,000,000 minor units; \
+             correct the amount",
         ),
         (
             "c1,a1,o1,99999999999999999999,EUR,2011-11-01T00:00:00Z,sale\n",
-            "amount: `99999999999999999999` is too large: one amount has at most 1,000,000,000,000,000 minor units; correct the amount",
+            "amount: `99999999999999999999` is too large: one amount has at most 1,000,000,000,000,000 minor units; \
+             correct the amount",
         ),
         (
             "c1,a1,o1,ten,EUR,2011-11-01T00:00:00Z,sale\n",
@@ -55,7 +57,8 @@ fn rows_of_commissions_that_are_wrong() {
         ("c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,bonus\n", "kind: `bonus` is not a kind; write `sale` or `clawback`"),
         (
             "c1,a1,o1,10.00,EUR,2011-11-01,sale\n",
-            "earned_at: `2011-11-01` is not an instant of RFC 3339; write date, time and offset, such as 2011-11-30T08:26:00Z",
+            "earned_at: `2011-11-01` is not an instant of RFC 3339; write date, time and offset, such as \
+             2011-11-30T08:26:00Z",
         ),
         (
             "c1,a1,o1,10.00,EUR,0211-11-01T00:00:00Z,sale\n",
@@ -65,15 +68,18 @@ fn rows_of_commissions_that_are_wrong() {
         ("c1, a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\n", "affiliate_id: ` a1` has space around it; remove it"),
         (
             "c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z\n",
-            "kind: the row has 6 fields and the header 7; look for commas, one too few, or for a text with commas that is not in quotes",
+            "kind: the row has 6 fields and the header 7; look for commas, one too few, or for a text with commas that \
+             is not in quotes",
         ),
         (
             "c1,a1,o1,1,000.00,EUR,2011-11-01T00:00:00Z,sale\n",
-            "field 8: the row has 8 fields and the header 7; look for commas, one too many, or for a text with commas that is not in quotes",
+            "field 8: the row has 8 fields and the header 7; look for commas, one too many, or for a text with commas \
+             that is not in quotes",
         ),
         (
             "c1,a1,o\"1,10.00,EUR,2011-11-01T00:00:00Z,sale\n",
-            "order_ref: a quote inside a field that does not begin with one; put the field in quotes and double those inside",
+            "order_ref: a quote inside a field that does not begin with one; put the field in quotes and double those \
+             inside",
         ),
         (
             "c1,a1,\"o\"1,10.00,EUR,2011-11-01T00:00:00Z,sale\n",
@@ -105,16 +111,20 @@ fn rows_of_commissions_that_are_wrong() {
     let content = format!(
         "{COMMISSIONS}c\u{200b}1,a1 ,o1,1,5,EUR,2011-11-01,sell\nc2,\u{430}lice ,o1,\"1,5\",EUR,2011-11-01,sell\n"
     );
-    let message = "f.csv:2:field 8: the row has 8 fields and the header 7; look for commas, one too many, or for a text with commas that is not in quotes\n\
+    let message = "f.csv:2:field 8: the row has 8 fields and the header 7; look for commas, one too many, \
+                   or for a text with commas that is not in quotes\n\
                    f.csv:3:affiliate_id: `<U+0430>lice ` has space around it; remove it\n\
                    f.csv:3:amount: `1,5` has a decimal comma; say --decimal ,\n\
-                   f.csv:3:earned_at: `2011-11-01` is not an instant of RFC 3339; write date, time and offset, such as 2011-11-30T08:26:00Z\n\
+                   f.csv:3:earned_at: `2011-11-01` is not an instant of RFC 3339; \
+                   write date, time and offset, such as 2011-11-30T08:26:00Z\n\
                    f.csv:3:kind: `sell` is not a kind; write `sale` or `clawback`\n\
                    nothing was imported: 5 errors";
     each_is_refused(&place, "commissions", &[(content.as_bytes(), message)]);
     let long = format!("{COMMISSIONS}c1,a1,o1,{},EUR,2011-11-01T00:00:00Z,sale\n", "9".repeat(30_000));
     let shown = format!(
-        "f.csv:2:amount: `{}…` is not an amount: write digits with a decimal point, such as 12.30; correct the amount\nnothing was imported: 1 error",
+        "f.csv:2:amount: `{}…` is not an amount: write digits with a decimal point, such as 12.30; \
+         correct the amount\n\
+         nothing was imported: 1 error",
         "9".repeat(80)
     );
     each_is_refused(&place, "commissions", &[(long.as_bytes(), &shown)]);
@@ -136,7 +146,8 @@ fn headers_that_are_wrong() {
             (b"commission_id,affiliate_id,order_ref,amount,amount,currency,earned_at,note\n", &unknown),
             (
                 b"",
-                "f.csv:1:file: the file is empty; it begins with a header: commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind\n\
+                "f.csv:1:file: the file is empty; it begins with a header: \
+                 commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind\n\
                  nothing was imported: 1 error",
             ),
             (
@@ -172,7 +183,8 @@ fn rows_of_affiliates_that_are_wrong() {
         ),
         (
             "b0,N,e,NL,EUR,paypal,y@example.com\n",
-            "destination: `b0` is on line 2 too, with `x@example.com` there and `y@example.com` here; keep the line that is right",
+            "destination: `b0` is on line 2 too, with `x@example.com` there and `y@example.com` here; \
+             keep the line that is right",
         ),
         (
             "b1,N,e,NL,EUR,none,x@example.com\n",
@@ -254,8 +266,8 @@ fn a_row_that_was_imported_before_must_be_the_same() {
         place.commissions(&format!("c9,a1,o9,1.00,EUR,2011-11-01T00:00:00Z,sale\n{row}")).failed(
             65,
             &format!(
-                "commissions.csv:3:{field}: `c0` was imported before with {stored}, and is {given} here; a commission never changes: \
-                 correct it by one with an id of its own\nnothing was imported: 1 error"
+                "commissions.csv:3:{field}: `c0` was imported before with {stored}, and is {given} here; \
+                 a commission never changes: correct it by one with an id of its own\nnothing was imported: 1 error"
             ),
         );
         assert_eq!(place.number("SELECT count(*) FROM commission"), 1);
@@ -314,7 +326,8 @@ fn servers_that_are_not_there_or_not_ours() {
     place.run(&["status"]).ok();
     place.execute("INSERT INTO schema_serves (serves_from) VALUES (9999)");
     let newer = format!(
-        "the schema (version 9999) serves programs from version 9999 on, and this one is of version {known}: upgrade the program"
+        "the schema (version 9999) serves programs from version 9999 on, and this one is of version {known}: \
+         upgrade the program"
     );
     place.run(&["status"]).failed(69, &newer);
     place.run(&["migrate"]).failed(69, &newer);

@@ -20,8 +20,9 @@ fn rows(who: &str, from: u32, to: u32, amount: &str) -> String {
 
 fn refused(line: u32, errors: &str) -> String {
     format!(
-        "commissions.csv:{line}:amount: with this row, sales and clawbacks of `a1` are more than 9000000000000000.00 EUR in all, and no balance can be \
-         larger; correct the amount, or give what is beyond it to another affiliate\nnothing was imported: {errors}"
+        "commissions.csv:{line}:amount: with this row, sales and clawbacks of `a1` are more than 9000000000000000.00 \
+         EUR in all, and no balance can be larger; correct the amount, or give what is beyond it to another affiliate\n\
+         nothing was imported: {errors}"
     )
 }
 
@@ -59,8 +60,10 @@ fn fill(place: &Place) {
     place.commissions("c,a2,o,10.00,EUR,2026-01-10T10:00:00Z,sale\n").ok();
     place.execute(
         "INSERT INTO account (tenant_id, affiliate_id, currency) VALUES (1, 1, 'EUR');
-         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
-         SELECT 1, 'old' || n, 1, 'EUR', 1000000000000000, '2026-01-02Z', '2026-01-02Z', 'sale', '' FROM generate_series(1, 9300) AS n;
+         INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref)
+         SELECT 1, 'old' || n, 1, 'EUR', 1000000000000000, '2026-01-02Z', '2026-01-02Z', 'sale', ''
+           FROM generate_series(1, 9300) AS n;
          DELETE FROM tenant_volume",
     );
     place.file("mart.csv", format!("{}m,a1,o,20.00,EUR,2026-01-10T10:00:00Z,sale\n", crate::harness::COMMISSIONS));
@@ -68,7 +71,8 @@ fn fill(place: &Place) {
     // A run of each, which somebody has begun to plan.
     place.execute(
         "INSERT INTO run (tenant_id, period, sequence, ordinal, cutoff, minimum)
-         VALUES (1, '2026-01', 1, 1, '2026-01-31 23:59:59.999999Z', 10), (2, '2026-01', 1, 1, '2026-01-31 23:59:59.999999Z', 10)",
+         VALUES (1, '2026-01', 1, 1, '2026-01-31 23:59:59.999999Z', 10),
+           (2, '2026-01', 1, 1, '2026-01-31 23:59:59.999999Z', 10)",
     );
 }
 
@@ -88,8 +92,10 @@ fn a_balance_that_cannot_be_told_excludes_its_account_and_nothing_else() {
     place.run(&["run", "--tenant", "acme", "--period", "2026-01", "--sequence", "2"]).ok();
     assert_eq!(plan(&place, "3"), ["(balance_out_of_range,1,0)", "(pay,1,1000)"]);
     place.execute(
-        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref, late_for)
-         SELECT 1, 'back' || n, 1, 'EUR', -1000000000000000, '2026-01-02Z', '2026-01-02Z', 'clawback', '', 3 FROM generate_series(1, 8399) AS n",
+        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref, late_for)
+         SELECT 1, 'back' || n, 1, 'EUR', -1000000000000000, '2026-01-02Z', '2026-01-02Z', 'clawback', '', 3
+           FROM generate_series(1, 8399) AS n",
     );
     place.commissions("back,a1,o,-10000000000000.00,EUR,2026-01-10T10:00:00Z,clawback\n").ok();
     place.run(&["run", "--tenant", "acme", "--period", "2026-01", "--sequence", "3"]).ok();

@@ -44,8 +44,8 @@ fn decided(place: &Place) -> Vec<String> {
     answer["plan"].as_array().unwrap().iter().map(line).collect()
 }
 
-const MOVED: &str = "1 affiliate is in another currency now, without limits in it: limits of other currencies do not bind; \
-                     import min and max with the new currency\n";
+const MOVED: &str = "1 affiliate is in another currency now, without limits in it: \
+                     limits of other currencies do not bind; import min and max with the new currency\n";
 
 #[test]
 fn a_limit_binds_its_own_currency_only() {
@@ -69,7 +69,12 @@ fn a_limit_binds_its_own_currency_only() {
     // Back to the first currency: its limits were kept.
     assert_eq!(import(&place, "", &["L3,N,e,NL,EUR,,"]), "");
     assert_eq!(
-        place.texts("SELECT l.currency, min_minor, max_minor FROM payout_limit l JOIN affiliate a ON a.id = affiliate_id WHERE external_id = 'L3' ORDER BY 1"),
+        place.texts(
+            "SELECT l.currency, min_minor, max_minor
+               FROM payout_limit l JOIN affiliate a ON a.id = affiliate_id
+              WHERE external_id = 'L3'
+              ORDER BY 1"
+        ),
         ["(EUR,5000,10000)", "(JPY,4001,9000)"]
     );
 }
@@ -123,7 +128,8 @@ fn absent_and_empty_are_unchanged_and_none_takes_away() {
     step(",on_hold", ",,", "", "(f,1000,2000,a@x.org)");
     // A file that knows of no hold does not end one that a person placed, and says so.
     place.run(&["affiliate", "hold", "a", "--tenant", "acme", "--reason", "fraud"]).ok();
-    let kept = "1 affiliate stays on hold though the file says otherwise: a person placed the hold; `affiliate release` ends it\n";
+    let kept = "1 affiliate stays on hold though the file says otherwise: a person placed the hold; \
+                `affiliate release` ends it\n";
     step(",on_hold", ",,false", kept, "(t,1000,2000,a@x.org)");
     step(",on_hold", ",,", "", "(t,1000,2000,a@x.org)");
     place.run(&["affiliate", "release", "a", "--tenant", "acme"]).ok();
@@ -147,14 +153,16 @@ fn absent_and_empty_are_unchanged_and_none_takes_away() {
     place.file("affiliates.csv", format!("{HEADER},min\na,N,e,HU,HUF,,,40.01\n"));
     place.run(&["import", "affiliates", "--tenant", "acme", "affiliates.csv"]).failed(
         65,
-        "affiliates.csv:2:min: `a` would have a `min` of 40.01 HUF above its `max` of 40.00 HUF, of which one was set before; give both, or `none`\n\
+        "affiliates.csv:2:min: `a` would have a `min` of 40.01 HUF above its `max` of 40.00 HUF, of which one was set \
+         before; give both, or `none`\n\
          nothing was imported: 1 error",
     );
     let json = place.run(&["import", "affiliates", "--tenant", "acme", "--json", "affiliates.csv"]);
     assert_eq!(json.code, 65);
     place.file("affiliates.csv", format!("{HEADER},min,on_hold\na,N,e,HU,HUF,,,40.00,true\n"));
     let json = place.run(&["import", "affiliates", "--tenant", "acme", "--json", "affiliates.csv"]).json();
-    let counts = r#"{"destinations_changed":0,"holds_kept":0,"holds_lifted":0,"holds_set":1,"limits_changed":1,"limits_of_other_currency":0,"limits_removed":0,"methods_retired":0,"perhaps_sent":0}"#;
+    let counts = r#"{"destinations_changed":0,"holds_kept":0,"holds_lifted":0,"holds_set":1,"limits_changed":1,
+        "limits_of_other_currency":0,"limits_removed":0,"methods_retired":0,"perhaps_sent":0}"#;
     assert_eq!(json["controls"], serde_json::from_str::<serde_json::Value>(counts).unwrap());
 }
 

@@ -232,7 +232,9 @@ fn a_method_can_be_taken_away_and_a_slip_is_pointed_out() {
              \
              \
              \
-             A1,A,,NL,EUR,paypal,a@example.org,0\nA2,B,,NL,EUR,paypal,b@example.org,0\nA2,B,,NL,EUR,sepa,NL91ABNA0417164300,1\n",
+             A1,A,,NL,EUR,paypal,a@example.org,0\n\
+             A2,B,,NL,EUR,paypal,b@example.org,0\n\
+             A2,B,,NL,EUR,sepa,NL91ABNA0417164300,1\n",
     );
     place.run(&["import", "affiliates", "--tenant", "acme", "a.csv"]).ok();
     let set =

@@ -85,7 +85,8 @@ fn a_file_that_comes_after_the_run_of_its_month_is_told_by_everybody() {
     let way = "run --tenant acme --period 2026-09 --sequence 2";
     let rows = "e1,a1,O1,50.00,EUR,2026-09-25T10:00:00Z,sale\ne2,a2,O2,50.00,EUR,2026-10-01T00:00:00Z,sale\n";
     let told = format!(
-        "of months that were run already: 1 commission of 2026-09 (1); the tenant's next run pays that: of the next month, or now `{way}`\n"
+        "of months that were run already: 1 commission of 2026-09 (1); the tenant's next run pays that: \
+         of the next month, or now `{way}`\n"
     );
     let dry = commissions(&place, rows, &["--dry-run"]).ok();
     let head = "commissions: 2 rows, 2 new, 0 updated, 0 unchanged\n";
@@ -131,8 +132,8 @@ fn months_are_skipped_only_by_whoever_says_so() {
     let place = Place::with_affiliates();
     let sale = |n: u32, month: u32| format!("c{n},a1,O{n},50.00,EUR,2026-{month:02}-25T10:00:00Z,sale\n");
     commissions(&place, &[sale(1, 8), sale(2, 9), sale(3, 10)].concat(), &[]).ok();
-    let refused = "before 2026-10, 2026-08, 2026-09 were never run and have money due; a run of 2026-10 closes them and pays that money too: \
-                   run 2026-08 first, or say --skip-months";
+    let refused = "before 2026-10, 2026-08, 2026-09 were never run and have money due; \
+                   a run of 2026-10 closes them and pays that money too: run 2026-08 first, or say --skip-months";
     for more in [&[][..], &["--dry-run"]] {
         run(&place, "2026-10", more).failed(64, refused);
     }
@@ -156,7 +157,8 @@ fn a_run_that_was_cancelled_is_not_begun_again_and_names_what_pays_its_money() {
         .ok();
     run(&place, "2026-01", &[]).ok();
     let way = "money is due since: run 1 was cancelled, and what of it was not sent is due again\n\
-               the tenant's next run pays it: that of the next month, or now `run --tenant acme --period 2026-01 --sequence 2`\n";
+               the tenant's next run pays it: that of the next month, or now \
+               `run --tenant acme --period 2026-01 --sequence 2`\n";
     let cancelled = place.run(&["cancel", "1"]).ok();
     assert!(cancelled.ends_with(way), "{cancelled}");
     for more in [&[][..], &["--dry-run"]] {
@@ -171,7 +173,8 @@ fn a_run_that_was_cancelled_is_not_begun_again_and_names_what_pays_its_money() {
     assert_eq!(place.run(&["periods", "--tenant", "acme"]).ok(), "2026-01 --sequence 2\n");
     // A cancel that was cut off before all of it was free is finished first.
     place.execute(
-        "UPDATE payout SET state = 'planned' WHERE run_id = 1; ALTER TABLE transfer DISABLE TRIGGER transfer_append_only;
+        "UPDATE payout SET state = 'planned' WHERE run_id = 1;
+         ALTER TABLE transfer DISABLE TRIGGER transfer_append_only;
          DELETE FROM transfer WHERE kind = 3; UPDATE account SET carried_minor = 0;
          UPDATE batch SET state = 'ready', closed_at = NULL WHERE run_id = 1",
     );
@@ -189,10 +192,13 @@ fn a_date_far_from_now_must_be_meant() {
     let place = Place::with_affiliates();
     let row = |id: &str, at: &str| format!("{id},a1,o,10,EUR,{at}T00:00:00Z,sale\n");
     let file = [row("c1", "2026-01-05"), row("c2", "2062-01-05"), row("c3", "2016-01-05"), row("c4", "1970-01-01")];
-    let ago = "which is 20 years ago, or 3 years before the last of this file; correct the date, or say --allow-dates if it is meant";
+    let ago = "which is 20 years ago, or 3 years before the last of this file; correct the date, or say --allow-dates \
+               if it is meant";
     let message = format!(
-        "f.csv:3:earned_at: `c2` is earned at 2062-01-05T00:00:00Z, which is more than a day from now; correct the date, or say --allow-dates if it is meant\n\
-         f.csv:4:earned_at: `c3` is earned at 2016-01-05T00:00:00Z, {ago}\nf.csv:5:earned_at: `c4` is earned at 1970-01-01T00:00:00Z, {ago}\n\
+        "f.csv:3:earned_at: `c2` is earned at 2062-01-05T00:00:00Z, which is more than a day from now; \
+         correct the date, or say --allow-dates if it is meant\n\
+         f.csv:4:earned_at: `c3` is earned at 2016-01-05T00:00:00Z, {ago}\n\
+         f.csv:5:earned_at: `c4` is earned at 1970-01-01T00:00:00Z, {ago}\n\
          nothing was imported: 3 errors"
     );
     for more in [&[][..], &["--dry-run"]] {
@@ -264,7 +270,9 @@ fn a_dry_run_names_what_would_change_and_changes_nothing() {
     let dry = json(import(&second, &["--dry-run", "--json"]), 0);
     let change = |affiliate: &str, what: &str, of: &str, from: &str, to: &str| {
         let or_null = |text: &str| if text.is_empty() { serde_json::Value::Null } else { text.into() };
-        serde_json::json!({"affiliate": affiliate, "what": what, "of": or_null(of), "from": or_null(from), "to": or_null(to)})
+        serde_json::json!({
+            "affiliate": affiliate, "what": what, "of": or_null(of), "from": or_null(from), "to": or_null(to),
+        })
     };
     assert_eq!(
         dry["changes"]["first"],
@@ -299,7 +307,8 @@ fn what_a_spreadsheet_has_taken_zeros_from_is_seen() {
     let sales = |payee: &str, ids: [&str; 2]| {
         let [one, two] = ids;
         format!(
-            "{one},{payee},ORD-1,20.00,EUR,2026-01-10T10:00:00Z,sale\n{two},{payee},ORD-2,20.00,EUR,2026-01-11T10:00:00Z,sale\n"
+            "{one},{payee},ORD-1,20.00,EUR,2026-01-10T10:00:00Z,sale\n\
+             {two},{payee},ORD-2,20.00,EUR,2026-01-11T10:00:00Z,sale\n"
         )
     };
     assert!(!import(&place, "affiliates", &payee("007"), &[]).ok().contains("look:"));
@@ -323,8 +332,12 @@ fn what_a_spreadsheet_has_taken_zeros_from_is_seen() {
     // Who is known was looked at when they came.
     assert!(!import(&place, "affiliates", &payee("7"), &["--strict"]).ok().contains("look:"));
 
-    let look = "look: 2 commissions are another one in all but the id\n  line 2: `1` and `001`, known before\n  line 3: `2` and `002`, known before\n\
-                look: 2 commissions' ids look like another one's\n  line 2: `1` and `001`, known before\n  line 3: `2` and `002`, known before\n";
+    let look = "look: 2 commissions are another one in all but the id\
+                \n  line 2: `1` and `001`, known before\
+                \n  line 3: `2` and `002`, known before\n\
+                look: 2 commissions' ids look like another one's\
+                \n  line 2: `1` and `001`, known before\
+                \n  line 3: `2` and `002`, known before\n";
     assert_eq!(commissions(&place, &sales("7", ["1", "2"]), &["--strict"]).code, 65);
     for more in [&["--dry-run"][..], &[]] {
         let answer = commissions(&place, &sales("7", ["1", "2"]), more).ok();
@@ -350,7 +363,9 @@ fn what_a_spreadsheet_has_taken_zeros_from_is_seen() {
     let answer = commissions(&place, &(rows.join("\n") + "\n"), &[]).ok();
     assert!(
         answer.ends_with(
-            "look: 2 commissions are another one in all but the id\n  line 3: `y1` and `x1`, on line 2\n  line 9: `w1` and `x1`, on line 2\n\
+            "look: 2 commissions are another one in all but the id\
+             \n  line 3: `y1` and `x1`, on line 2\
+             \n  line 9: `w1` and `x1`, on line 2\n\
              look: 3 commissions' ids look like another one's\n  line 4: `X01` and `x1`, on line 2\n  \
              line 6: `z1` and `z 1`, on line 5\n  line 8: `a9` and `\u{410}9`, on line 7\n"
         ),

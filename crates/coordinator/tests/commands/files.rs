@@ -96,28 +96,32 @@ fn what_is_no_table_or_another_one_is_named_with_the_way_out() {
         (
             "commissions",
             b"\n\r\n  \n",
-            "1:file: the file is empty; it begins with a header: commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind",
+            "1:file: the file is empty; it begins with a header: \
+             commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind",
         ),
         (
             "affiliates",
             commissions.as_bytes(),
-            "1:header: the file is a file of commissions, and this takes a file of affiliates; import it with `payfleet-coordinator import commissions`",
+            "1:header: the file is a file of commissions, and this takes a file of affiliates; \
+             import it with `payfleet-coordinator import commissions`",
         ),
         (
             "commissions",
             affiliates.as_bytes(),
-            "1:header: the file is a file of affiliates, and this takes a file of commissions; import it with `payfleet-coordinator import affiliates`",
+            "1:header: the file is a file of affiliates, and this takes a file of commissions; \
+             import it with `payfleet-coordinator import affiliates`",
         ),
         (
             "commissions",
             statement.as_bytes(),
-            "1:header: the file is a statement, and this takes a file of commissions; hand it in with `payfleet-reconciler run RUN --statement FILE`",
+            "1:header: the file is a statement, and this takes a file of commissions; \
+             hand it in with `payfleet-reconciler run RUN --statement FILE`",
         ),
         (
             "commissions",
             b"c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\n",
-            "1:header: the file has no header: its first line is `c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale`, a row; put this line before it: \
-             commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind",
+            "1:header: the file has no header: its first line is `c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale`, \
+             a row; put this line before it: commission_id,affiliate_id,order_ref,amount,currency,earned_at,kind",
         ),
         (
             "commissions",
@@ -127,14 +131,15 @@ fn what_is_no_table_or_another_one_is_named_with_the_way_out() {
         (
             "commissions",
             b"commission_id,affiliate_id,order_ref,ammount,currency,earned_at,kind\n",
-            "1:ammount: an unknown column, perhaps `amount` misspelt; the columns are commission_id, affiliate_id, order_ref, amount, currency, earned_at, kind; \
-             remove or rename it\nf.csv:1:amount: the column is missing; add it to the header and to every row",
+            "1:ammount: an unknown column, perhaps `amount` misspelt; the columns are commission_id, affiliate_id, \
+             order_ref, amount, currency, earned_at, kind; remove or rename it\n\
+             f.csv:1:amount: the column is missing; add it to the header and to every row",
         ),
         (
             "commissions",
             &mixed,
-            "3:file: some letters are UTF-8 and this one is not: two files were put together, or one was damaged; save it again as `CSV UTF-8`, or, if all of \
-             it is written so, say --encoding windows-1252",
+            "3:file: some letters are UTF-8 and this one is not: two files were put together, or one was damaged; \
+             save it again as `CSV UTF-8`, or, if all of it is written so, say --encoding windows-1252",
         ),
     ];
     for (kind, content, message) in cases {
@@ -249,7 +254,8 @@ fn a_file_that_comes_to_something_else_is_refused() {
             "f.csv:5:--expect-rows: 3 rows are expected, and the file has 4; {end}\n\
              f.csv:5:--expect-sum: 17.50 EUR is expected, and the rows come to 15.00 EUR; {end}\n\
              f.csv:5:--expect-sum: 1.00 USD is expected, and the rows come to 0.00 USD; {end}\n\
-             f.csv:5:--expect-sum: nothing in JPY is expected, and the rows come to 900 JPY; {end}\nnothing was imported: 4 errors"
+             f.csv:5:--expect-sum: nothing in JPY is expected, and the rows come to 900 JPY; {end}\n\
+             nothing was imported: 4 errors"
         ),
     );
     assert_eq!(place.number("SELECT count(*) FROM commission"), 0);
@@ -275,11 +281,16 @@ const EXPORTS: [Export; 6] = [
         preset: "awin",
         set: &["currency=GBP"],
         affiliates: "",
-        commissions: "\"id\",\"publisher_id\",\"sale_amount\",\"commission\",\"date\",\"commission_status\",\"validation_date\",\"extra\",\"type\",\"site_name\"\n\
-                      \"1501\",\"P1\",\"100.00\",\"8.00\",\"2026-01-31 23:30:00\",\"approved\",\"2026-02-10 10:00:00\",\"A-1\",\"Sale\",\"a, b & c\"\n\
-                      \"1502\",\"P1\",\"50.00\",\"4.00\",\"2026-01-12 09:15:00\",\"pending\",\"\",\"A-2\",\"Sale\",\"blog\"\n\
-                      \"1503\",\"P2\",\"50.00\",\"4.00\",\"2026-01-13 09:15:00\",\"declined\",\"2026-02-10 10:00:00\",\"A-3\",\"Sale\",\"blog\"\n\
-                      \"1504\",\"P2\",\"0.00\",\"0.00\",\"2026-01-13 09:15:00\",\"1\",\"2026-02-10 10:00:00\",\"A-4\",\"Lead\",\"blog\"\n",
+        commissions: "\"id\",\"publisher_id\",\"sale_amount\",\"commission\",\"date\",\"commission_status\",\
+                      \"validation_date\",\"extra\",\"type\",\"site_name\"\n\
+                      \"1501\",\"P1\",\"100.00\",\"8.00\",\"2026-01-31 23:30:00\",\"approved\",\"2026-02-10 10:00:00\",\
+                      \"A-1\",\"Sale\",\"a, b & c\"\n\
+                      \"1502\",\"P1\",\"50.00\",\"4.00\",\"2026-01-12 09:15:00\",\"pending\",\"\",\"A-2\",\"Sale\",\
+                      \"blog\"\n\
+                      \"1503\",\"P2\",\"50.00\",\"4.00\",\"2026-01-13 09:15:00\",\"declined\",\"2026-02-10 10:00:00\",\
+                      \"A-3\",\"Sale\",\"blog\"\n\
+                      \"1504\",\"P2\",\"0.00\",\"0.00\",\"2026-01-13 09:15:00\",\"1\",\"2026-02-10 10:00:00\",\"A-4\",\
+                      \"Lead\",\"blog\"\n",
         stored: &["(1501,P1,A-1,800,sale,\"2026-01-31 23:30:00+00\")"],
         left_out: &[("amount 0", 1), ("commission_status declined", 1), ("commission_status pending", 1)],
         reversed: 0,
@@ -288,9 +299,11 @@ const EXPORTS: [Export; 6] = [
         preset: "cj",
         set: &[],
         affiliates: "",
-        commissions: "actionStatus,commissionId,original,orderId,publisherId,publisherName,eventDate,postingDate,pubCommissionAmountUsd,correctionReason\n\
+        commissions: "actionStatus,commissionId,original,orderId,publisherId,publisherName,eventDate,postingDate,\
+                      pubCommissionAmountUsd,correctionReason\n\
                       LOCKED,9001,true,C-1,P1,One,2026-01-05T08:00:00Z,2026-01-05T09:00:00Z,12.50,\n\
-                      CLOSED,9002,false,C-1,P1,One,2026-01-05T08:00:00Z,2026-01-20T09:00:00Z,-12.50,RETURNED_MERCHANDISE\n\
+                      CLOSED,9002,false,C-1,P1,One,2026-01-05T08:00:00Z,2026-01-20T09:00:00Z,-12.50,\
+                      RETURNED_MERCHANDISE\n\
                       NEW,9003,true,C-2,P2,Two,2026-01-06T08:00:00Z,2026-01-06T09:00:00Z,3.00,\n\
                       EXTENDED,9004,true,C-3,P2,Two,2026-01-06T08:00:00Z,2026-01-06T09:00:00Z,\"1,003.00\",\n",
         stored: &[
@@ -322,12 +335,14 @@ const EXPORTS: [Export; 6] = [
     Export {
         preset: "post-affiliate-pro",
         set: &["currency=EUR"],
-        affiliates: "[[AFFILIATES]]\n!USERID;!REFID;!DATEINSERTED;!DATEAPPROVED;!USERNAME;!FIRSTNAME;!LASTNAME;!RSTATUS\n\
+        affiliates: "[[AFFILIATES]]\n\
+                     !USERID;!REFID;!DATEINSERTED;!DATEAPPROVED;!USERNAME;!FIRSTNAME;!LASTNAME;!RSTATUS\n\
                      P1;one;2025-01-01 10:00:00;2025-01-02 10:00:00;one@example.org;Ann;Bee;A\n\
                      P2;two;2025-01-01 10:00:00;2025-01-02 10:00:00;two@example.org;;Cee;A\n\
                      P3;three;2025-01-01 10:00:00;;three@example.org;Dee;;P\n",
         commissions: "[[COMMISSIONS]]\n\
-                      !TRANSID,!USERID,!RSTATUS,!RTYPE,!DATEINSERTED,!PAYOUTSTATUS,!COMMISSION,!ORDERID,!TOTALCOST,!MERCHANTNOTE\n\
+                      !TRANSID,!USERID,!RSTATUS,!RTYPE,!DATEINSERTED,!PAYOUTSTATUS,!COMMISSION,!ORDERID,!TOTALCOST,\
+                      !MERCHANTNOTE\n\
                       t1,P1,A,S,2026-01-05 08:00:00,U,15,ORDER_1,100,\"paid\nlater\"\n\
                       t2,P1,A,R,2026-01-06 08:00:00,U,-15,ORDER_1,-100,\n\
                       t3,P2,A,H,2026-01-06 08:00:00,U,2.50,ORDER_2,-100,\n\
@@ -346,11 +361,14 @@ const EXPORTS: [Export; 6] = [
         preset: "rewardful",
         set: &[],
         affiliates: "id,created_at,state,first_name,last_name,email,paypal_email\n\
-                     P1,2025-01-01,active,Ann,Bee,one@example.org,pay@example.org\nP2,2025-01-01,active,Cee,,two@example.org,\n",
+                     P1,2025-01-01,active,Ann,Bee,one@example.org,pay@example.org\n\
+                     P2,2025-01-01,active,Cee,,two@example.org,\n",
         commissions: "id,created_at,amount,currency,state,due_at,paid_at,voided_at,affiliate_id,sale_id\n\
                       39e68c88,2026-01-19T16:28:31.164Z,30.00,USD,due,2026-02-18T16:28:25.000Z,,,P1,s1\n\
-                      39e68c89,2026-01-20T16:28:31.164Z,20.00,USD,voided,2026-02-18T16:28:25.000Z,,2026-01-25T16:28:25.000Z,P1,s2\n\
-                      39e68c90,2026-01-20T16:28:31.164Z,20.00,USD,paid,2026-02-18T16:28:25.000Z,2026-02-18T16:28:25.000Z,,P2,s3\n\
+                      39e68c89,2026-01-20T16:28:31.164Z,20.00,USD,voided,2026-02-18T16:28:25.000Z,,\
+                      2026-01-25T16:28:25.000Z,P1,s2\n\
+                      39e68c90,2026-01-20T16:28:31.164Z,20.00,USD,paid,2026-02-18T16:28:25.000Z,\
+                      2026-02-18T16:28:25.000Z,,P2,s3\n\
                       39e68c91,2026-01-20T16:28:31.164Z,20.00,USD,pending,,,,P2,s4\n",
         stored: &[
             "(39e68c88,P1,s1,3000,sale,\"2026-01-19 16:28:31.164+00\")",
@@ -364,7 +382,8 @@ const EXPORTS: [Export; 6] = [
         preset: "tapfiliate",
         set: &[],
         affiliates: "id,firstname,lastname,email\nP1,Ann,Bee,one@example.org\nP2,Cee,Dee,two@example.org\n",
-        commissions: "external_id,amount,created_at,affiliate_id,affiliate_email,program,currency,commission_amount,commission_status\n\
+        commissions: "external_id,amount,created_at,affiliate_id,affiliate_email,program,currency,commission_amount,\
+                      commission_status\n\
                       ORD1,100,2026-01-05T08:00:00+0100,P1,one@example.org,main,EUR,10.00,approved\n\
                       ORD2,100,2026-01-05T08:00:00+0100,P2,two@example.org,main,EUR,10.00,disapproved\n\
                       ORD3,100,2026-01-05T08:00:00+0100,P2,two@example.org,main,EUR,10.00,pending\n",
@@ -416,7 +435,8 @@ fn exports_of_other_systems_are_imported_by_their_presets() {
         }
         let stored = format!(
             "SELECT c.external_id, a.external_id, c.order_ref, c.amount_minor, c.kind, c.earned_at FROM commission c
-               JOIN affiliate a ON a.tenant_id = c.tenant_id AND a.id = c.affiliate_id JOIN tenant t ON t.id = c.tenant_id
+               JOIN affiliate a ON a.tenant_id = c.tenant_id AND a.id = c.affiliate_id
+               JOIN tenant t ON t.id = c.tenant_id
               WHERE t.name = '{preset}' ORDER BY 1"
         );
         assert_eq!(place.texts(&stored), export.stored, "{preset}");
@@ -441,7 +461,8 @@ fn exports_of_other_systems_are_imported_by_their_presets() {
     place.file("f.csv", EXPORTS[2].commissions);
     assert_eq!(
         place.run(&["import", "commissions", "--tenant", "impact", "--map", "impact", "f.csv"]).ok(),
-        "commissions: 3 rows, 0 new, 0 updated, 3 unchanged\nleft out: 1 of the file's 3 rows: 1 of Status or Action Status or State pending\n\
+        "commissions: 3 rows, 0 new, 0 updated, 3 unchanged\n\
+         left out: 1 of the file's 3 rows: 1 of Status or Action Status or State pending\n\
          reversed: 1 sale, imported with its clawback\n"
     );
 }
@@ -457,7 +478,10 @@ fn a_preset_can_be_printed_changed_and_used() {
     let printed = place.run(&["import", "presets", "awin"]).ok();
     let changed = printed.replace("[commissions.columns]\n", "[commissions.columns]\ncurrency = \"cur\"\n");
     place.file("ours.toml", changed.replace("time_zone = \"UTC\"", "time_zone = \"Europe/London\""));
-    let rows = "title of the report\n\nid;publisher_id;extra;commission;date;commission_status;cur\n1;a1;o1;8.00;2026-07-01 00:30:00;approved;GBP\n";
+    let rows = "title of the report\n\
+                \n\
+                id;publisher_id;extra;commission;date;commission_status;cur\n\
+                1;a1;o1;8.00;2026-07-01 00:30:00;approved;GBP\n";
     import(&place, "commissions", "f.csv", rows, &["--map", "ours.toml"]).ok();
     assert_eq!(place.texts("SELECT currency, earned_at FROM commission"), ["(GBP,\"2026-06-30 23:30:00+00\")"]);
     // Of a file of theirs an error names their column.
@@ -468,7 +492,11 @@ fn a_preset_can_be_printed_changed_and_used() {
         rows.replace(";a1;", ";a9;").replace("\n1;", "\n2;"),
         &["--map", "ours.toml"],
     );
-    unknown.failed_as_said(65, "f.csv:4:publisher_id: there is no affiliate `a9`; import it first, or correct the id\nnothing was imported: 1 error");
+    unknown.failed_as_said(
+        65,
+        "f.csv:4:publisher_id: there is no affiliate `a9`; import it first, or correct the id\n\
+         nothing was imported: 1 error",
+    );
     // What is wrong with a mapping is told with its place, and with what was perhaps meant.
     for (text, expected) in [
         (
@@ -509,7 +537,9 @@ fn a_preset_can_be_printed_changed_and_used() {
     );
     missing.failed(
         65,
-        "f.csv:3:commission: the mapping ours.toml reads this column, and the file does not have it, perhaps `commision`; its columns are id, publisher_id, \
-         extra, commision, date, commission_status, cur; export it too, or change the mapping\nnothing was imported: 1 error",
+        "f.csv:3:commission: the mapping ours.toml reads this column, and the file does not have it, \
+         perhaps `commision`; its columns are id, publisher_id, extra, commision, date, commission_status, cur; \
+         export it too, or change the mapping\n\
+         nothing was imported: 1 error",
     );
 }

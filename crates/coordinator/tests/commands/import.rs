@@ -11,7 +11,9 @@ fn the_same_file_twice_is_a_no_op() {
     assert_eq!(place.run(affiliates).ok(), "affiliates: 1 rows, 0 new, 0 updated, 1 unchanged\n");
 
     // One of them twice in the file, with the line ends of Windows and an empty line.
-    let rows = "c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\r\nc2,a1,\"o,2\",-3,EUR,2011-11-02T00:00:00Z,clawback\r\n\r\n\
+    let rows = "c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\r\n\
+                c2,a1,\"o,2\",-3,EUR,2011-11-02T00:00:00Z,clawback\r\n\
+                \r\n\
                 c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\r\n";
     assert_eq!(place.commissions(rows).ok(), "commissions: 3 rows, 2 new, 0 updated, 1 unchanged\n");
     assert_eq!(place.commissions(rows).ok(), "commissions: 3 rows, 0 new, 0 updated, 3 unchanged\n");
@@ -25,13 +27,15 @@ fn the_same_file_twice_is_a_no_op() {
 #[test]
 fn columns_are_found_by_name_and_files_may_come_through_a_pipe() {
     let place = Place::with_affiliates();
-    let file = "kind,amount,currency,commission_id,order_ref,earned_at,affiliate_id\nsale,5,EUR,c1,o,2011-11-01T00:00:00Z,a2\n";
+    let file = "kind,amount,currency,commission_id,order_ref,earned_at,affiliate_id\n\
+                sale,5,EUR,c1,o,2011-11-01T00:00:00Z,a2\n";
     let args = &["import", "commissions", "--tenant", "acme", "--json", "-"];
     let json: serde_json::Value = serde_json::from_str(&place.run_with_stdin(args, file).ok()).unwrap();
     assert_eq!((&json["rows"], &json["new"], &json["unchanged"]), (&1.into(), &1.into(), &0.into()));
     place.run_with_stdin(args, &format!("{COMMISSIONS}x\n")).failed(
         65,
-        "stdin:2:affiliate_id: the row has 1 fields and the header 7; look for commas, one too few, or for a text with commas that is not in quotes\n\
+        "stdin:2:affiliate_id: the row has 1 fields and the header 7; look for commas, one too few, \
+         or for a text with commas that is not in quotes\n\
          nothing was imported: 1 error",
     );
 }
@@ -117,8 +121,9 @@ fn an_affiliate_may_have_several_methods() {
     assert_eq!(place.number("SELECT count(*) FROM payout_method"), 2);
     import("a1,Ann,e,NL,EUR,venmo,two@example.com,0,false,,\n").failed(
         65,
-        "a.csv:2:destination: `a1` has this destination already, with priority 1; give each destination of an affiliate one priority, and name \
-         both in the file to swap them\nnothing was imported: 1 error",
+        "a.csv:2:destination: `a1` has this destination already, with priority 1; \
+         give each destination of an affiliate one priority, and name both in the file to swap them\n\
+         nothing was imported: 1 error",
     );
     import("a1,Ann,e,NL,EUR,venmo,two@example.com,0,false,,\na1,Ann,e,NL,EUR,paypal,one@example.com,1,false,,\n").ok();
     assert_eq!(live(), ["(0,venmo,two@example.com)", "(1,paypal,one@example.com)"]);

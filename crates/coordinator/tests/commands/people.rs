@@ -11,7 +11,9 @@ fn held(place: &Place, alive: &str) -> String {
         "UPDATE run SET state = 'paying', paying_at = now();
          ALTER TABLE batch DISABLE TRIGGER batch_fixed;
          UPDATE batch SET rail = 'sandbox-file', state = 'held', attempt = 1, first_sent_at = now(), closed_at = now();
-         INSERT INTO attempt SELECT id, 1, tenant_id, 1, 'w', now() - interval '9 days', now() + interval '{alive}', now(), 'unknown' FROM batch;
+         INSERT INTO attempt
+         SELECT id, 1, tenant_id, 1, 'w', now() - interval '9 days', now() + interval '{alive}', now(), 'unknown'
+           FROM batch;
          UPDATE payout SET state = 'held', code = 'no_way_to_know';
          INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, code FROM payout;"
     ));
@@ -21,7 +23,8 @@ fn held(place: &Place, alive: &str) -> String {
 /// As if the statement of the one account had been read up to now.
 fn statement_is_read(place: &Place) {
     place.execute(
-        "INSERT INTO rail_account (rail, account, reaches_to, reaches_ours) SELECT rail, account, now(), now() FROM batch
+        "INSERT INTO rail_account (rail, account, reaches_to, reaches_ours)
+         SELECT rail, account, now(), now() FROM batch
              ON CONFLICT (rail, account) DO UPDATE SET reaches_to = now(), reaches_ours = now()",
     );
 }
@@ -147,7 +150,8 @@ fn a_word_of_ones_own_is_corrected_by_saying_the_right_one_again() {
     paid(&ann, "R-1");
     let corrected = paid(&ann, "R-2");
     let told = format!(
-        "payout {payout}: ann had proposed paid R-1 and takes it back; both words are kept, and nothing is proposed now: say paid again"
+        "payout {payout}: ann had proposed paid R-1 and takes it back; both words are kept, and nothing is proposed \
+         now: say paid again"
     );
     assert!(corrected.starts_with(&told), "{corrected}");
     assert!(paid(&ann, "R-2").contains("ann proposes paid"));
@@ -171,7 +175,8 @@ fn a_reference_of_another_payout_is_told_and_that_of_another_tenant_is_not() {
     place.commissions("c1,a1,o1,25.00,EUR,2011-11-05T12:00:00Z,sale\n").ok();
     place.run(&["run", "--tenant", "acme", "--period", "2011-11"]).ok();
     place.execute(
-        "INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, 'no_way_to_know' FROM payout WHERE state = 'planned';
+        "INSERT INTO hold (tenant_id, run_id, payout_id, reason)
+         SELECT tenant_id, run_id, id, 'no_way_to_know' FROM payout WHERE state = 'planned';
          UPDATE payout SET state = 'held', code = 'no_way_to_know' WHERE state = 'planned'",
     );
     let payout = place.number("SELECT id FROM payout WHERE state = 'held'").to_string();
@@ -184,7 +189,12 @@ fn a_reference_of_another_payout_is_told_and_that_of_another_tenant_is_not() {
     }
     assert_eq!(said("R-9").err, "");
     // What another tenant's payments are called is nobody's business.
-    place.execute("INSERT INTO tenant (name) VALUES ('mart'); ALTER TABLE run DISABLE TRIGGER ALL; ALTER TABLE payout DISABLE TRIGGER ALL; ALTER TABLE movement DISABLE TRIGGER ALL;");
+    place.execute(
+        "INSERT INTO tenant (name) VALUES ('mart');
+         ALTER TABLE run DISABLE TRIGGER ALL;
+         ALTER TABLE payout DISABLE TRIGGER ALL;
+         ALTER TABLE movement DISABLE TRIGGER ALL;",
+    );
     place.execute(&format!(
         "UPDATE run SET tenant_id = (SELECT id FROM tenant WHERE name = 'mart') WHERE id = {other} >> 32;
          UPDATE movement SET tenant_id = (SELECT id FROM tenant WHERE name = 'mart') WHERE payout_id = {other};"
@@ -214,7 +224,8 @@ fn returns_and_contests_wait_for_two_people() {
     place.execute(
         "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts)
          SELECT tenant_id, id, 'returned', 'back-1', amount_minor, currency, 'file', false FROM payout;
-         INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) SELECT tenant_id, affiliate_id, currency, id FROM payout;",
+         INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
+         SELECT tenant_id, affiliate_id, currency, id FROM payout;",
     );
     let [ann, bob] = [place.person("ann", "approver"), place.person("bob", "approver")];
     assert_eq!(place.run(&["statements", "confirm", "1"]).code, 64, "somebody must say who they are");

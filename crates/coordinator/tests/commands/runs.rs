@@ -9,12 +9,23 @@ const JANUARY: [&str; 5] = ["run", "--tenant", "acme", "--period", "2026-01"];
 /// Everything that a plan wrote, without what differs from one database to the next.
 fn plan(place: &Place) -> Vec<String> {
     [
-        "SELECT p.id, a.external_id, p.amount_minor, p.carried_minor, p.currency FROM payout p JOIN affiliate a ON a.id = p.affiliate_id ORDER BY p.id",
-        "SELECT run_id, a.external_id, e.currency, reason, amount_minor FROM exclusion e JOIN affiliate a ON a.id = e.affiliate_id ORDER BY 1, 2, 3",
-        "SELECT run_id, rail, currency, first_payout_id, last_payout_id, payouts, amount_minor FROM batch ORDER BY first_payout_id",
-        "SELECT run_id, currency, verdict, sum(accounts), sum(amount_minor) FROM run_plan GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        "SELECT p.id, a.external_id, p.amount_minor, p.carried_minor, p.currency
+           FROM payout p JOIN affiliate a ON a.id = p.affiliate_id
+          ORDER BY p.id",
+        "SELECT run_id, a.external_id, e.currency, reason, amount_minor
+           FROM exclusion e JOIN affiliate a ON a.id = e.affiliate_id
+          ORDER BY 1, 2, 3",
+        "SELECT run_id, rail, currency, first_payout_id, last_payout_id, payouts, amount_minor
+           FROM batch
+          ORDER BY first_payout_id",
+        "SELECT run_id, currency, verdict, sum(accounts), sum(amount_minor)
+           FROM run_plan
+          GROUP BY 1, 2, 3
+          ORDER BY 1, 2, 3",
         "SELECT payout_id, kind, amount_minor FROM transfer ORDER BY payout_id, kind",
-        "SELECT a.external_id, c.currency, carried_minor FROM account c JOIN affiliate a ON a.id = c.affiliate_id ORDER BY 1, 2",
+        "SELECT a.external_id, c.currency, carried_minor
+           FROM account c JOIN affiliate a ON a.id = c.affiliate_id
+          ORDER BY 1, 2",
     ]
     .iter()
     .flat_map(|sql| place.texts(sql))
@@ -58,11 +69,11 @@ fn a_run_is_asked_for_as_often_as_one_likes() {
     assert_eq!(plan(&place), before);
     place.run(&[&JANUARY[..], &["--minimum", "20"]].concat()).failed(
         64,
-        "run 1 of acme 2026-01 exists with --minimum 10.00, and 20.00 is asked for; the minimum of a run never changes: leave it out, \
-         or use --sequence",
+        "run 1 of acme 2026-01 exists with --minimum 10.00, and 20.00 is asked for; \
+         the minimum of a run never changes: leave it out, or use --sequence",
     );
-    let earlier = "period 2025-12 ended before the last cutoff, that of 2026-01: what was due then belongs to later runs; \
-                   runs are created in the order of their periods";
+    let earlier = "period 2025-12 ended before the last cutoff, that of 2026-01: what was due then belongs to later \
+                   runs; runs are created in the order of their periods";
     for dry in [&[][..], &["--dry-run"]] {
         place.run(&[&["run", "--tenant", "acme", "--period", "2025-12"], dry].concat()).failed(64, earlier);
         place
@@ -124,7 +135,9 @@ fn what_becomes_known_late_is_in_the_next_run_exactly_once() {
     // To the microsecond: what is due at the cutoff was due in time, and is late now.
     place
         .commissions(
-            "c2,a1,o,20,EUR,2011-10-31T23:59:59.9999999Z,sale\nc3,a2,o,30,EUR,2011-11-01T00:00:00Z,sale\nc4,a3,o,40,EUR,2010-01-01T00:00:00Z,sale\n",
+            "c2,a1,o,20,EUR,2011-10-31T23:59:59.9999999Z,sale\n\
+             c3,a2,o,30,EUR,2011-11-01T00:00:00Z,sale\n\
+             c4,a3,o,40,EUR,2010-01-01T00:00:00Z,sale\n",
         )
         .ok();
     assert_eq!(
@@ -136,7 +149,9 @@ fn what_becomes_known_late_is_in_the_next_run_exactly_once() {
     run("2011-11", "1");
     assert_eq!(
         place.texts(
-            "SELECT run_id, a.external_id, amount_minor FROM payout p JOIN affiliate a ON a.id = p.affiliate_id ORDER BY p.id"
+            "SELECT run_id, a.external_id, amount_minor
+               FROM payout p JOIN affiliate a ON a.id = p.affiliate_id
+              ORDER BY p.id"
         ),
         ["(1,a1,1000)", "(2,a1,2000)", "(2,a3,4000)", "(3,a2,3000)"]
     );

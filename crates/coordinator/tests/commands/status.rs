@@ -24,12 +24,19 @@ fn the_list_says_what_came_back_what_is_held_and_which_cancelled_run_differs() {
     let place = paying();
     assert_eq!(listed(&place), "paying");
     place.execute(
-        "UPDATE payout SET state = 'returned', reference = 'po_1', settled_at = now() WHERE id = (SELECT min(id) FROM payout);
+        "UPDATE payout
+            SET state = 'returned', reference = 'po_1', settled_at = now()
+          WHERE id = (SELECT min(id) FROM payout);
          INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
-           SELECT tenant_id, id, 'returned', 'back-' || n, amount_minor - n, currency, 'statement' FROM payout, generate_series(0, 1) AS n WHERE state = 'returned';
+           SELECT tenant_id, id, 'returned', 'back-' || n, amount_minor - n, currency, 'statement'
+             FROM payout, generate_series(0, 1) AS n
+            WHERE state = 'returned';
          UPDATE payout SET state = 'held', code = 'no_way_to_know' WHERE state = 'planned';
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, code FROM payout WHERE state = 'held';
-         UPDATE run SET state = 'reconciled', verdict = 'reconciled', judged_at = now(), settled_at = now(), reconciled_at = now();",
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason)
+         SELECT tenant_id, run_id, id, code FROM payout WHERE state = 'held';
+         UPDATE run
+            SET state = 'reconciled', verdict = 'reconciled', judged_at = now(), settled_at = now(),
+              reconciled_at = now();",
     );
     assert_eq!(listed(&place), "reconciled, 1 returned, 2 held");
     let run = place.run(&["status", "--json"]).json()["runs"][0].clone();
@@ -52,7 +59,9 @@ fn payouts_are_counted_and_not_batches() {
     let place = paying();
     place.execute(
         "UPDATE batch SET state = 'sending', attempt = 1, first_sent_at = now(), last_code = 'timeout';
-         UPDATE payout SET state = 'paid', reference = 'po_1', settled_at = now() WHERE id = (SELECT min(id) FROM payout);
+         UPDATE payout
+            SET state = 'paid', reference = 'po_1', settled_at = now()
+          WHERE id = (SELECT min(id) FROM payout);
          UPDATE payout SET state = 'refused', code = 'account_closed' WHERE id = (SELECT max(id) FROM payout);
          UPDATE payout SET state = 'unknown' WHERE state = 'planned';",
     );

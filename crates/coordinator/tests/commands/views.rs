@@ -159,7 +159,8 @@ fn a_database_that_is_behind_is_told_first_and_nothing_is_written() {
     let place = place();
     place.run(&JANUARY).ok();
     place.execute(
-        "INSERT INTO attempt SELECT id, 1, tenant_id, 1, 'w', clock_timestamp(), clock_timestamp() + interval '1 minute' FROM batch",
+        "INSERT INTO attempt
+         SELECT id, 1, tenant_id, 1, 'w', clock_timestamp(), clock_timestamp() + interval '1 minute' FROM batch",
     );
     place.run(&["tick"]).ok();
     assert!(!place.run(&["status"]).ok().contains("BEHIND"));
@@ -189,10 +190,14 @@ fn many_holds_are_decided_in_one_go_each_by_the_rules_that_it_has_alone() {
          UPDATE batch SET rail = 'sandbox-file', state = 'held', attempt = 1, first_sent_at = now(), closed_at = now();
          -- A request for the last one may still arrive.
          INSERT INTO attempt SELECT id, 1, tenant_id, 1, 'w', now() - interval '9 days',
-                now() + CASE WHEN id = (SELECT max(id) FROM batch) THEN interval '1 hour' ELSE interval '-8 days' END, now(), 'unknown' FROM batch;
+                now() + CASE WHEN id = (SELECT max(id) FROM batch) THEN interval '1 hour' ELSE interval '-8 days' END,
+                now(), 'unknown'
+           FROM batch;
          UPDATE payout SET state = 'held', code = 'no_way_to_know';
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, code FROM payout ORDER BY id;
-         INSERT INTO rail_account (rail, account, reaches_to, reaches_ours) SELECT DISTINCT rail, account, now(), now() FROM batch
+         INSERT INTO hold (tenant_id, run_id, payout_id, reason)
+         SELECT tenant_id, run_id, id, code FROM payout ORDER BY id;
+         INSERT INTO rail_account (rail, account, reaches_to, reaches_ours)
+         SELECT DISTINCT rail, account, now(), now() FROM batch
              ON CONFLICT (rail, account) DO UPDATE SET reaches_to = now(), reaches_ours = now()",
     );
     let (ann, bob) = (place.person("ann", "approver"), place.person("bob", "approver"));

@@ -56,7 +56,8 @@ const ABLATIONS: [Ablation; 13] = [
     Ablation {
         without: &[Rule::FencedIntent],
         breaks: &[("L", Promise::PaidOnce)],
-        others: "with a key the second request is recognised; on N the state, read under the same lock, is a second fence",
+        others: "with a key the second request is recognised; on N the state, read under the same lock, \
+                 is a second fence",
     },
     Ablation {
         without: &[Rule::EvidenceUnfenced],

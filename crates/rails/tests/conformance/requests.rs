@@ -20,7 +20,10 @@ async fn sent(shape: Shape) -> Seen {
 
 #[tokio::test]
 async fn requests_are_these() {
-    const ITEM: &str = r#"{"key":"429496729N-0123456789abcdef","amount_minor":100X,"currency":"EUR","destination":"payee-X@example.com"}"#;
+    const ITEM: &str = concat!(
+        r#"{"key":"429496729N-0123456789abcdef","amount_minor":100X,"currency":"EUR","#,
+        r#""destination":"payee-X@example.com"}"#
+    );
     let item = |number: i64| ITEM.replace('N', &(6 + number).to_string()).replace('X', &number.to_string());
     let items = format!("[{},{},{}]", item(1), item(2), item(3));
     let key = Shape::BATCH.order().batch_key.to_string();

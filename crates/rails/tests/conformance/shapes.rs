@@ -47,7 +47,10 @@ pub struct LookUp {
 /// The rail's words for a state, and what they prove of the payout with this number.
 pub type State = (&'static str, fn(usize) -> Outcome);
 
-const STATEMENT_LINE: &str = r#"{"line":{line},"key":"k1","reference":"po_1","amount_minor":5,"currency":"EUR","destination":"ann@example.com","status":"{status}","at":null}"#;
+const STATEMENT_LINE: &str = concat!(
+    r#"{"line":{line},"key":"k1","reference":"po_1","amount_minor":5,"currency":"EUR","#,
+    r#""destination":"ann@example.com","status":"{status}","at":null}"#
+);
 
 const BATCH_LOOKUP: LookUp = LookUp {
     around: r#"{"batch_id":"ba_1","sender_batch_id":"{batch}","status":"pending","items":[{items}]}"#,

@@ -8,13 +8,20 @@ use time::macros::datetime;
 use crate::Shape;
 use crate::server::{Act, Server};
 
-const FIRST: &str = r#"{"line":7,"key":"k1","reference":"po_1","amount_minor":5,"currency":"EUR","destination":"ann@example.com","status":"paid","at":"2026-01-02T03:04:05.678Z"}"#;
-const SECOND: &str = r#"{"line":9,"key":"k1","reference":"rt_1","amount_minor":5,"fee_minor":2,"currency":"EUR","destination":"ann@example.com","status":"returned","at":null,"of":"po_1"}"#;
+const FIRST: &str = concat!(
+    r#"{"line":7,"key":"k1","reference":"po_1","amount_minor":5,"currency":"EUR","#,
+    r#""destination":"ann@example.com","status":"paid","at":"2026-01-02T03:04:05.678Z"}"#
+);
+const SECOND: &str = concat!(
+    r#"{"line":9,"key":"k1","reference":"rt_1","amount_minor":5,"fee_minor":2,"currency":"EUR","#,
+    r#""destination":"ann@example.com","status":"returned","at":null,"of":"po_1"}"#
+);
 
 /// The last line of a statement of so many.
 pub fn end(lines: usize) -> String {
     format!(
-        r#"{{"end":true,"from":"2026-01-02T00:00:00.000Z","until":"2026-01-03T00:00:00Z","now":"2026-01-03T01:00:00Z","lines":{lines}}}"#
+        "{{\"end\":true,\"from\":\"2026-01-02T00:00:00.000Z\",\"until\":\"2026-01-03T00:00:00Z\",\
+         \"now\":\"2026-01-03T01:00:00Z\",\"lines\":{lines}}}"
     ) + "\n"
 }
 

@@ -115,7 +115,10 @@ pub(super) fn tell(repeats: Repeats, lines: Lines) {
         for Again { words, times, is_error, is_over } in repeats.due(Instant::now()) {
             match (is_over, is_error) {
                 (true, _) => {
-                    tracing::info!(target: TARGET, times, "not for a minute any more, after so many times more: {words}")
+                    tracing::info!(
+                        target: TARGET, times,
+                        "not for a minute any more, after so many times more: {words}"
+                    )
                 }
                 (false, true) => tracing::error!(target: TARGET, times, "so many times more: {words}"),
                 (false, false) => tracing::warn!(target: TARGET, times, "so many times more: {words}"),

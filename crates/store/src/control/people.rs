@@ -93,33 +93,36 @@ impl Store {
         reason: &str,
     ) -> Result<ControlSet, ControlError> {
         let (affiliate, reason) = (affiliate.to_owned(), reason.trim().to_owned());
-        let held = self.transaction("affiliate_hold", move |tx| {
-            let (affiliate, reason) = (affiliate.clone(), reason.clone());
-            Box::pin(async move {
-                let id: Option<i64> = sqlx::query_scalar(
-                    "-- affiliate_hold\nUPDATE affiliate SET on_hold = true WHERE tenant_id = $1 AND external_id = $2 RETURNING id",
-                )
-                .bind(tenant.0)
-                .bind(&affiliate)
-                .fetch_optional(&mut *tx)
-                .await
-                .step("affiliate_hold")?;
-                let Some(id) = id else { return Ok(Err(ControlError::NoAffiliate(affiliate))) };
-                let set = sqlx::query(
-                    "-- control_affiliate
-                     INSERT INTO control (tenant_id, affiliate_id, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                )
-                .bind(tenant.0)
-                .bind(id)
-                .bind(&reason)
-                .execute(&mut *tx)
-                .await
-                .step("control_affiliate")?
-                .rows_affected();
-                Ok(Ok((id, set == 0)))
+        let held = self
+            .transaction("affiliate_hold", move |tx| {
+                let (affiliate, reason) = (affiliate.clone(), reason.clone());
+                Box::pin(async move {
+                    let id: Option<i64> = sqlx::query_scalar(
+                        "-- affiliate_hold
+                         UPDATE affiliate SET on_hold = true WHERE tenant_id = $1 AND external_id = $2 RETURNING id",
+                    )
+                    .bind(tenant.0)
+                    .bind(&affiliate)
+                    .fetch_optional(&mut *tx)
+                    .await
+                    .step("affiliate_hold")?;
+                    let Some(id) = id else { return Ok(Err(ControlError::NoAffiliate(affiliate))) };
+                    let set = sqlx::query(
+                        "-- control_affiliate
+                         INSERT INTO control (tenant_id, affiliate_id, reason)
+                         VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(tenant.0)
+                    .bind(id)
+                    .bind(&reason)
+                    .execute(&mut *tx)
+                    .await
+                    .step("control_affiliate")?
+                    .rows_affected();
+                    Ok(Ok((id, set == 0)))
+                })
             })
-        })
-        .await?;
+            .await?;
         let (id, was_set) = held?;
         let (unsent, perhaps_sent) = self.holds_arrive(tenant, vec![id]).await?;
         Ok(ControlSet { was_set, unsent, perhaps_sent })

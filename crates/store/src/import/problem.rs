@@ -34,7 +34,8 @@ pub enum Fault {
     },
     /// The same id was imported before, with another value of the field.
     #[error(
-        "`{id}` was imported before with {stored}, and is {given} here; a commission never changes: correct it by one with an id of its own"
+        "`{id}` was imported before with {stored}, and is {given} here; a commission never changes: \
+         correct it by one with an id of its own"
     )]
     DiffersFromStored {
         /// The id.
@@ -46,7 +47,8 @@ pub enum Fault {
     },
     /// One affiliate, one destination, two priorities.
     #[error(
-        "`{id}` has this destination already, with priority {stored}; give each destination of an affiliate one priority, and name both in the file to swap them"
+        "`{id}` has this destination already, with priority {stored}; give each destination of an affiliate one \
+         priority, and name both in the file to swap them"
     )]
     DestinationTwice {
         /// The affiliate.
@@ -56,8 +58,8 @@ pub enum Fault {
     },
     /// Everything that an account was ever credited or debited would be more than a balance can be.
     #[error(
-        "with this row, sales and clawbacks of `{id}` are more than {most} in all, and no balance can be larger; correct the amount, or give what is \
-         beyond it to another affiliate"
+        "with this row, sales and clawbacks of `{id}` are more than {most} in all, and no balance can be larger; \
+         correct the amount, or give what is beyond it to another affiliate"
     )]
     BalanceOutOfRange {
         /// The affiliate.
@@ -78,8 +80,8 @@ pub enum Fault {
     },
     /// Long ago, or long before the rest of the file.
     #[error(
-        "`{id}` is earned at {at}, which is 20 years ago, or 3 years before the last of this file; correct the date, or \
-         say --allow-dates if it is meant"
+        "`{id}` is earned at {at}, which is 20 years ago, or 3 years before the last of this file; \
+         correct the date, or say --allow-dates if it is meant"
     )]
     EarnedLongAgo {
         /// The commission.

@@ -80,7 +80,8 @@ impl Reconciliation {
     async fn begin(&mut self) -> Result<(), StoreError> {
         // It may wait for the accounts for longer than a session that changes something may do nothing.
         let begin = "-- compare_begin
-                     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0";
+                     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+                     SET LOCAL idle_in_transaction_session_timeout = 0";
         self.connection.execute(begin).await.step("compare_begin")?;
         Ok(())
     }

@@ -247,7 +247,9 @@ async fn batches_lock(
          part AS (
            SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id)
          SELECT b.id FROM batch b
-          WHERE b.id IN (SELECT id FROM of UNION SELECT id FROM part) AND b.state <> $3 ORDER BY b.id FOR NO KEY UPDATE",
+          WHERE b.id IN (SELECT id FROM of UNION SELECT id FROM part) AND b.state <> $3
+          ORDER BY b.id
+            FOR NO KEY UPDATE",
     )
     .bind(payouts)
     .bind(unsent.keys().map(|payout| payout.0).collect::<Vec<_>>())

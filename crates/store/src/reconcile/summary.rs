@@ -106,7 +106,9 @@ impl Reconciliation {
         let rows = sqlx::query(
             "-- batches_open
              SELECT rail, state, count(*) AS batches, sum(payouts)::bigint AS payouts FROM batch
-              WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted') GROUP BY rail, state ORDER BY rail, state",
+              WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted')
+              GROUP BY rail, state
+              ORDER BY rail, state",
         )
         .bind(self.run.id.0)
         .fetch_all(&mut *self.connection)

@@ -27,7 +27,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use wire::{Message, Proxy, Session};
 
 /// The quickest first.
-const SUITES: &str = "import,methods,people,confirm,alarms,doubt,guards,claims,fences,proofs,accepted,stops,cancel,planning,reconcile,interleavings";
+const SUITES: &str = "import,methods,people,confirm,alarms,doubt,guards,claims,fences,proofs,accepted,stops,cancel,\
+                      planning,reconcile,interleavings";
 /// A mutant may make a test wait for ever; and a busy machine takes its time.
 const LIMIT: Duration = Duration::from_secs(1800);
 const AT_ONCE: usize = 4;

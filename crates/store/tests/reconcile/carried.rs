@@ -122,7 +122,11 @@ async fn money_released_right_before_and_while_a_plan_is_made_on_several_connect
 async fn what_a_plan_did_not_see_is_found_and_what_was_never_written_down_is_not_asked_for() {
     let world = World::new(AFFILIATES).await;
     let left: (i64, String) = sqlx::query_as(
-        "SELECT x.affiliate_id, a.external_id FROM exclusion x JOIN affiliate a ON a.id = x.affiliate_id WHERE run_id = $1 ORDER BY 1 LIMIT 1",
+        "SELECT x.affiliate_id, a.external_id
+           FROM exclusion x JOIN affiliate a ON a.id = x.affiliate_id
+          WHERE run_id = $1
+          ORDER BY 1
+          LIMIT 1",
     )
     .bind(world.first.id.0)
     .fetch_one(&world.raw)
@@ -154,7 +158,9 @@ async fn what_a_worker_of_the_version_before_released_is_not_held_against_a_plan
     let world = compare(world, vec![second, third]).await;
     // Of others, everything is still seen.
     let other: String = sqlx::query_scalar(
-        "UPDATE account SET carried_minor = carried_minor + 5 WHERE affiliate_id = (SELECT min(affiliate_id) FROM exclusion WHERE reason = 'no_method')
+        "UPDATE account
+            SET carried_minor = carried_minor + 5
+          WHERE affiliate_id = (SELECT min(affiliate_id) FROM exclusion WHERE reason = 'no_method')
          RETURNING (SELECT external_id FROM affiliate a WHERE a.id = affiliate_id)",
     )
     .fetch_one(&world.raw)

@@ -88,7 +88,9 @@ async fn each_fault_is_found_alone() {
         assert_eq!(said.state, state, "{plant:?}");
         // What was found is kept.
         let kept: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM discrepancy d JOIN reconciliation r ON r.id = d.reconciliation_id WHERE r.run_id = $1",
+            "SELECT count(*)
+               FROM discrepancy d JOIN reconciliation r ON r.id = d.reconciliation_id
+              WHERE r.run_id = $1",
         )
         .bind(world.run.id.0)
         .fetch_one(&world.raw)
@@ -322,7 +324,9 @@ fn line_back(world: &World, payout: payfleet_domain::PayoutId, reference: &str) 
 
 async fn balance(world: &World, payout: payfleet_domain::PayoutId) -> i64 {
     sqlx::query_scalar(
-        "SELECT a.carried_minor FROM account a JOIN payout p ON p.affiliate_id = a.affiliate_id AND p.currency = a.currency WHERE p.id = $1",
+        "SELECT a.carried_minor
+           FROM account a JOIN payout p ON p.affiliate_id = a.affiliate_id AND p.currency = a.currency
+          WHERE p.id = $1",
     )
     .bind(payout.0)
     .fetch_one(&world.raw)

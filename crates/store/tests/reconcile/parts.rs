@@ -137,7 +137,9 @@ async fn what_was_paid_before_it_was_sent_is_not_free_when_it_is_cancelled() {
     world.read().await;
     let carried = || async {
         let find = sqlx::query_scalar(
-            "SELECT a.carried_minor FROM account a JOIN payout p USING (tenant_id, affiliate_id, currency) WHERE p.id = $1",
+            "SELECT a.carried_minor
+               FROM account a JOIN payout p USING (tenant_id, affiliate_id, currency)
+              WHERE p.id = $1",
         );
         find.bind(payout.0).fetch_one(&world.raw).await.unwrap()
     };

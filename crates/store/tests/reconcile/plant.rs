@@ -289,7 +289,8 @@ impl Plant {
             EarnedAfterwards => {
                 world
                     .tamper(format!(
-                        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+                        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor,
+                           earned_at, due_at, kind, order_ref)
                          SELECT tenant_id, 'after{n}', affiliate_id, currency, 7, '2011-11-16Z', '2011-11-16Z', 'sale',
                            'o' FROM payout WHERE id = {target}"
                     ))
@@ -306,7 +307,9 @@ impl Plant {
                     .await;
                 world
                     .tamper(format!(
-                        "UPDATE batch SET first_sent_at = first_sent_at - interval '2 days' WHERE {target} BETWEEN first_payout_id AND last_payout_id"
+                        "UPDATE batch
+                            SET first_sent_at = first_sent_at - interval '2 days'
+                          WHERE {target} BETWEEN first_payout_id AND last_payout_id"
                     ))
                     .await;
                 found(Kind::UnknownTooLong)
@@ -388,7 +391,8 @@ impl Plant {
                 let tenant = world.tenant;
                 world
                     .tamper(format!(
-                        "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES ({id}, 5, {tenant}, 0, 'EUR')"
+                        "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency)
+                         VALUES ({id}, 5, {tenant}, 0, 'EUR')"
                     ))
                     .await;
                 vec![(Kind::LedgerOutOfBalance, Some(id), None)]

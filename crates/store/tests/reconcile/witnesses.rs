@@ -164,7 +164,14 @@ async fn two_people_may_say_that_what_only_a_file_tells_was_not_paid() {
     let mut file = world.store.account_open(&bank, source).await.unwrap().unwrap();
     file.line_add(StatementLine { amount_minor: line.amount_minor + 1, ..line }).await.unwrap();
     file.end(None).await.unwrap();
-    world.tamper("UPDATE attempt SET opened_at = opened_at - interval '30 days', may_arrive_until = may_arrive_until - interval '30 days'".into()).await;
+    world
+        .tamper(
+            "UPDATE attempt
+                SET opened_at = opened_at - interval '30 days',
+                  may_arrive_until = may_arrive_until - interval '30 days'"
+                .into(),
+        )
+        .await;
     world.read().await;
     for by in people {
         world.store.hold_decide(payout, Decision::NotPaid, by).await.unwrap();
@@ -326,7 +333,9 @@ async fn a_run_is_not_resumed_past_an_alarm_that_is_just_being_raised() {
     sqlx::raw_sql(raise).execute(&mut *tx).await.unwrap();
     let (store, run) = (world.store.clone(), world.run.id);
     let resume = tokio::spawn(async move { store.run_resume(run).await });
-    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    let waits = "SELECT count(*)
+                   FROM pg_locks
+                  WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
                     OR NOT granted AND locktype = 'transactionid'";
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut *tx).await.unwrap() == 0 {
         tokio::task::yield_now().await;

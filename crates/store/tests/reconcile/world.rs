@@ -25,8 +25,10 @@ pub struct Database {
 
 impl Database {
     async fn create(template: &str) -> Database {
-        let admin = std::env::var("PAYFLEET_TEST_POSTGRES")
-            .expect("PAYFLEET_TEST_POSTGRES is not set: run scripts/test, or name a server such as postgres://postgres@127.0.0.1:5432/postgres");
+        let admin = std::env::var("PAYFLEET_TEST_POSTGRES").expect(
+            "PAYFLEET_TEST_POSTGRES is not set: run scripts/test, or name a server such as \
+             postgres://postgres@127.0.0.1:5432/postgres",
+        );
         let name = format!("recon_{}", uuid::Uuid::new_v4().simple());
         let mut connection = PgConnection::connect(&admin).await.unwrap();
         let sql = format!("CREATE DATABASE {name} TEMPLATE {template}");
@@ -142,7 +144,8 @@ const COMMISSIONS: &str = "
   SELECT $1, 'zero/' || amount, id, 'EUR', amount, at, at, CASE WHEN amount < 0 THEN 'clawback' ELSE 'sale' END, 'o'
     FROM affiliate, (VALUES (-500, timestamptz '2011-10-20Z'), (500, '2011-11-20Z')) AS entry (amount, at)
       WHERE tenant_id = $1 AND external_id = 'zero'";
-const ACCOUNTS: &str = "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT DISTINCT tenant_id, affiliate_id, currency FROM commission WHERE tenant_id = $1";
+const ACCOUNTS: &str = "INSERT INTO account (tenant_id, affiliate_id, currency)
+                        SELECT DISTINCT tenant_id, affiliate_id, currency FROM commission WHERE tenant_id = $1";
 
 impl World {
     /// Two settled runs. Of the second, the bank file waits for its statement, some payouts were refused, and one is
@@ -217,7 +220,8 @@ impl World {
 
     /// Somebody has looked at every alarm.
     pub async fn answer_alarms(&self) {
-        let answer = "INSERT INTO person (name, name_key, role, token_hash) VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
+        let answer = "INSERT INTO person (name, name_key, role, token_hash)
+                      VALUES ('Ann', 'ann', 'operator', sha256('a')) ON CONFLICT DO NOTHING;
                       INSERT INTO alarm_answer (alarm_id, person_id, words) SELECT o.id, p.id, 'looked at'
                         FROM alarm_open o, person p WHERE p.name_key = 'ann'";
         self.raw.execute(answer).await.unwrap();
@@ -227,7 +231,8 @@ impl World {
     pub async fn statement(&self, run: RunId) -> Vec<StatementLine> {
         let row = self.store.run_find(run).await.unwrap().unwrap();
         let rows = sqlx::query(
-            "SELECT p.id, a.external_id, p.amount_minor, p.currency::text AS currency, m.destination, p.state, p.reference
+            "SELECT p.id, a.external_id, p.amount_minor, p.currency::text AS currency, m.destination, p.state,
+               p.reference
                FROM payout p JOIN affiliate a ON a.id = p.affiliate_id JOIN payout_method m ON m.id = p.method_id
               WHERE p.run_id = $1 AND p.state IN ('paid', 'accepted') ORDER BY p.id",
         )
@@ -350,7 +355,9 @@ impl World {
     /// A payment of a payout of the tested run, just as it was ordered.
     pub async fn line_of(&self, payout: PayoutId) -> StatementLine {
         let (amount_minor, currency, destination): (i64, String, String) = sqlx::query_as(
-            "SELECT p.amount_minor, p.currency::text, m.destination FROM payout p JOIN payout_method m ON m.id = p.method_id WHERE p.id = $1",
+            "SELECT p.amount_minor, p.currency::text, m.destination
+               FROM payout p JOIN payout_method m ON m.id = p.method_id
+              WHERE p.id = $1",
         )
         .bind(payout.0)
         .fetch_one(&self.raw)
@@ -383,7 +390,9 @@ impl World {
     /// What becomes known of one payout, long after it was sent.
     pub async fn learned(&self, payout: PayoutId, outcome: Outcome) {
         let batch: i64 = sqlx::query_scalar(
-            "SELECT id FROM batch WHERE run_id = $1 AND state <> 'split' AND $2 BETWEEN first_payout_id AND last_payout_id",
+            "SELECT id
+               FROM batch
+              WHERE run_id = $1 AND state <> 'split' AND $2 BETWEEN first_payout_id AND last_payout_id",
         )
         .bind(self.run.id.0)
         .bind(payout.0)

@@ -86,7 +86,8 @@ macro_rules! part {
 macro_rules! line {
     ($values:literal) => {
         concat!(
-            "INSERT INTO statement_line (account_id, content, kind, source, key, reference, amount_minor, currency, destination)
+            "INSERT INTO statement_line (account_id, content, kind, source, key, reference, amount_minor, currency,
+               destination)
              SELECT v.*, 'k', 'r', 100, 'EUR', 'x' FROM (VALUES ",
             $values,
             ") AS v"
@@ -97,7 +98,8 @@ macro_rules! line {
 macro_rules! movement {
     ($values:literal) => {
         concat!(
-            "INSERT INTO movement (tenant_id, currency, payout_id, kind, reference, of_reference, amount_minor, fee_minor, source, counts, line_id)
+            "INSERT INTO movement (tenant_id, currency, payout_id, kind, reference, of_reference, amount_minor,
+               fee_minor, source, counts, line_id)
              SELECT 1, 'EUR', 1, v.* FROM (VALUES ",
             $values,
             ") AS v"
@@ -114,7 +116,8 @@ macro_rules! alarm {
 macro_rules! transfer {
     ($values:literal) => {
         concat!(
-            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, currency, kind, due_in) SELECT 1, 1, 1, 'EUR', v.* FROM (VALUES ",
+            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, currency, kind, due_in)
+             SELECT 1, 1, 1, 'EUR', v.* FROM (VALUES ",
             $values,
             ") AS v"
         )
@@ -129,7 +132,10 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("affiliate_currency_check", &["UPDATE affiliate SET currency = 'EU1' WHERE id = 2"]),
     (
         "affiliate_external_id_check",
-        &["UPDATE affiliate SET external_id = ' a2' WHERE id = 2", "UPDATE affiliate SET external_id = '' WHERE id = 2"],
+        &[
+            "UPDATE affiliate SET external_id = ' a2' WHERE id = 2",
+            "UPDATE affiliate SET external_id = '' WHERE id = 2",
+        ],
     ),
     (
         "affiliate_fixed",
@@ -142,11 +148,21 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("affiliate_tenant_id_external_id_key", &["UPDATE affiliate SET external_id = 'a1' WHERE id = 2"]),
     ("affiliate_tenant_id_fkey", &["UPDATE affiliate SET tenant_id = 99 WHERE id = 2"]),
     ("alarm_answer_alarm_id_fkey", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (99, 1, 'w')"]),
-    ("alarm_answer_append_only", &["UPDATE alarm_answer SET words = 'x'", "DELETE FROM alarm_answer", "TRUNCATE alarm_answer"]),
+    (
+        "alarm_answer_append_only",
+        &[
+            "UPDATE alarm_answer SET words = 'x'",
+            "DELETE FROM alarm_answer",
+            "TRUNCATE alarm_answer",
+        ],
+    ),
     ("alarm_answer_person_id_fkey", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (2, 99, 'w')"]),
     ("alarm_answer_pkey", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (1, 2, 'w')"]),
     ("alarm_answer_words_check", &["INSERT INTO alarm_answer (alarm_id, person_id, words) VALUES (2, 1, '')"]),
-    ("schema_serves_append_only", &["UPDATE schema_serves SET serves_from = 13", "DELETE FROM schema_serves", "TRUNCATE schema_serves"]),
+    (
+        "schema_serves_append_only",
+        &["UPDATE schema_serves SET serves_from = 13", "DELETE FROM schema_serves", "TRUNCATE schema_serves"],
+    ),
     ("schema_serves_pkey", &["INSERT INTO schema_serves (serves_from) VALUES (12)"]),
     ("schema_serves_serves_from_check", &["INSERT INTO schema_serves (serves_from) VALUES (0)"]),
     ("alarm_append_only", &["UPDATE alarm SET words = 'x'", "DELETE FROM alarm WHERE id = 2"]),
@@ -155,9 +171,16 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("alarm_once", &[alarm!("(1, 1, 4294967296, 'double_payment', 'w')")]),
     (
         "alarm_pkey",
-        &["INSERT INTO alarm (id, tenant_id, run_id, kind, words) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'uncountable', 'w')"],
+        &["INSERT INTO alarm (id, tenant_id, run_id, kind, words) OVERRIDING SYSTEM VALUE
+           VALUES (1, 1, 1, 'uncountable', 'w')"],
     ),
-    ("alarm_tenant_id_run_id_fkey", &[alarm!("(1, 3, NULL, 'out_of_balance', 'w')"), alarm!("(1, 99, NULL, 'out_of_balance', 'w')")]),
+    (
+        "alarm_tenant_id_run_id_fkey",
+        &[
+            alarm!("(1, 3, NULL, 'out_of_balance', 'w')"),
+            alarm!("(1, 99, NULL, 'out_of_balance', 'w')"),
+        ],
+    ),
     ("attempt_check", &["UPDATE attempt SET may_arrive_until = opened_at WHERE n = 1"]),
     (
         "attempt_check1",
@@ -212,7 +235,8 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("batch_payouts_check", &["UPDATE batch SET payouts = 0, last_payout_id = first_payout_id - 1 WHERE id = 2"]),
     (
         "batch_pkey",
-        &["INSERT INTO batch (id, tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts, amount_minor)
+        &["INSERT INTO batch (id, tenant_id, run_id, rail, account, currency, first_payout_id, last_payout_id, payouts,
+             amount_minor)
            OVERRIDING SYSTEM VALUE VALUES (1, 2, 3, 'null', 'a', 'EUR', 12884901888, 12884901888, 1, 1)"],
     ),
     ("batch_state_check", &["UPDATE batch SET state = 'x' WHERE id = 1"]),
@@ -242,7 +266,8 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("contest_open", &["UPDATE contest SET payout_id = 4294967296 WHERE id = 2"]),
     (
         "contest_pkey",
-        &["INSERT INTO contest (id, tenant_id, affiliate_id, currency, payout_id) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'EUR', 1)"],
+        &["INSERT INTO contest (id, tenant_id, affiliate_id, currency, payout_id) OVERRIDING SYSTEM VALUE
+           VALUES (1, 1, 1, 'EUR', 1)"],
     ),
     ("contest_tenant_id_fkey", &["UPDATE contest SET tenant_id = 99 WHERE id = 1"]),
     ("discrepancy_reconciliation_id_fkey", &["UPDATE discrepancy SET reconciliation_id = 99"]),
@@ -251,18 +276,35 @@ pub const RULES: &[(&str, &[&str])] = &[
         "evidence_append_only",
         &["UPDATE evidence SET code = 'x'", "DELETE FROM evidence", "TRUNCATE evidence"],
     ),
-    ("evidence_check", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'answer', 'accepted')"]),
+    (
+        "evidence_check",
+        &["INSERT INTO evidence (tenant_id, payout_id, source, says)
+           VALUES (1, 1, 'answer', 'accepted')"],
+    ),
     (
         "evidence_payout_id_says_reference_code_key",
-        &["INSERT INTO evidence (tenant_id, payout_id, source, says, reference) VALUES (1, 4294967296, 'lookup', 'paid', 'r')"],
+        &["INSERT INTO evidence (tenant_id, payout_id, source, says, reference)
+           VALUES (1, 4294967296, 'lookup', 'paid', 'r')"],
     ),
     (
         "evidence_pkey",
-        &["INSERT INTO evidence (id, tenant_id, payout_id, source, says) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 'answer', 'refused')"],
+        &["INSERT INTO evidence (id, tenant_id, payout_id, source, says) OVERRIDING SYSTEM VALUE
+           VALUES (1, 1, 1, 'answer', 'refused')"],
     ),
-    ("evidence_says_check", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'answer', 'x')"]),
-    ("evidence_source_check", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'x', 'refused')"]),
-    ("evidence_tenant_id_fkey", &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (99, 1, 'answer', 'refused')"]),
+    (
+        "evidence_says_check",
+        &["INSERT INTO evidence (tenant_id, payout_id, source, says) VALUES (1, 1, 'answer', 'x')"],
+    ),
+    (
+        "evidence_source_check",
+        &["INSERT INTO evidence (tenant_id, payout_id, source, says)
+           VALUES (1, 1, 'x', 'refused')"],
+    ),
+    (
+        "evidence_tenant_id_fkey",
+        &["INSERT INTO evidence (tenant_id, payout_id, source, says)
+           VALUES (99, 1, 'answer', 'refused')"],
+    ),
     ("exclusion_amount_minor_check", &["UPDATE exclusion SET amount_minor = 0 WHERE affiliate_id = 1"]),
     (
         "exclusion_check",
@@ -284,12 +326,17 @@ pub const RULES: &[(&str, &[&str])] = &[
         "hold_check1",
         &[
             "UPDATE hold SET proposed_reference = 'r' WHERE id = 1",
-            "UPDATE hold SET proposal = 'paid', proposed_by = 'ann', resolution = 'evidence', resolved_at = now() WHERE id = 1",
+            "UPDATE hold
+                SET proposal = 'paid', proposed_by = 'ann', resolution = 'evidence', resolved_at = now()
+              WHERE id = 1",
         ],
     ),
     (
         "hold_check2",
-        &["UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'Ann', resolution = 'evidence', resolved_at = now() WHERE id = 1"],
+        &["UPDATE hold
+              SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'Ann', resolution = 'evidence',
+                resolved_at = now()
+            WHERE id = 1"],
     ),
     (
         "hold_check3",
@@ -299,21 +346,42 @@ pub const RULES: &[(&str, &[&str])] = &[
         "hold_decided",
         &[
             "UPDATE hold SET resolution = 'not_paid', resolved_at = now() WHERE id = 1",
-            "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', resolution = 'not_paid', resolved_at = now() WHERE id = 1",
-            "UPDATE hold SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'bob', resolution = 'paid', resolved_at = now() WHERE id = 1",
+            "UPDATE hold
+                SET proposal = 'not_paid', proposed_by = 'ann', resolution = 'not_paid', resolved_at = now()
+              WHERE id = 1",
+            "UPDATE hold
+                SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'bob', resolution = 'paid',
+                  resolved_at = now()
+              WHERE id = 1",
         ],
     ),
-    ("generation_append_only", &["UPDATE generation SET began_at = now()", "DELETE FROM generation WHERE no = 1", "TRUNCATE generation CASCADE"]),
+    (
+        "generation_append_only",
+        &[
+            "UPDATE generation SET began_at = now()",
+            "DELETE FROM generation WHERE no = 1",
+            "TRUNCATE generation CASCADE",
+        ],
+    ),
     ("generation_key_key", &["INSERT INTO generation (no, key) VALUES (3, md5('2')::uuid)"]),
     (
         "generation_lost_append_only",
         &["UPDATE generation_lost SET recovery_id = 2", "DELETE FROM generation_lost", "TRUNCATE generation_lost"],
     ),
-    ("generation_lost_pkey", &["INSERT INTO generation_lost (key, recovery_id) VALUES (md5('9')::uuid, 1), (md5('9')::uuid, 1)"]),
+    (
+        "generation_lost_pkey",
+        &["INSERT INTO generation_lost (key, recovery_id)
+           VALUES (md5('9')::uuid, 1), (md5('9')::uuid, 1)"],
+    ),
     ("generation_no_check", &["INSERT INTO generation (no, key) VALUES (0, md5('3')::uuid)"]),
     ("generation_pkey", &["INSERT INTO generation (no, key) VALUES (2, md5('3')::uuid)"]),
     ("worker_pkey", &["UPDATE worker SET name = 'w1' WHERE name = 'w2'"]),
-    ("hold_decided_by_fkey", &["UPDATE hold SET decided_by = 99, resolution = 'not_paid', resolved_at = now() WHERE id = 1"]),
+    (
+        "hold_decided_by_fkey",
+        &["UPDATE hold
+              SET decided_by = 99, resolution = 'not_paid', resolved_at = now()
+            WHERE id = 1"],
+    ),
     ("hold_decided_by_key", &["UPDATE hold SET decided_by = 2, resolution = 'not_paid', resolved_at = now()"]),
     (
         "hold_decided_only",
@@ -326,11 +394,14 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("hold_open", &["UPDATE hold SET payout_id = 4294967296 WHERE id = 2"]),
     (
         "hold_pkey",
-        &["INSERT INTO hold (id, tenant_id, run_id, payout_id, reason) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 1, 'r')"],
+        &["INSERT INTO hold (id, tenant_id, run_id, payout_id, reason) OVERRIDING SYSTEM VALUE
+           VALUES (1, 1, 1, 1, 'r')"],
     ),
     (
         "hold_proposal_check",
-        &["UPDATE hold SET proposal = 'x', proposed_by = 'ann', resolution = 'evidence', resolved_at = now() WHERE id = 1"],
+        &["UPDATE hold
+              SET proposal = 'x', proposed_by = 'ann', resolution = 'evidence', resolved_at = now()
+            WHERE id = 1"],
     ),
     ("control_of_affiliate", &["INSERT INTO control (tenant_id, affiliate_id, reason) VALUES (1, 1, 'r')"]),
     (
@@ -340,7 +411,8 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("control_of_payout", &["UPDATE control SET payout_id = 4294967296 WHERE id = 3"]),
     (
         "control_pkey",
-        &["INSERT INTO control (id, tenant_id, payout_id, reason) OVERRIDING SYSTEM VALUE VALUES (1, 1, 4294967298, 'r')"],
+        &["INSERT INTO control (id, tenant_id, payout_id, reason) OVERRIDING SYSTEM VALUE
+           VALUES (1, 1, 4294967298, 'r')"],
     ),
     (
         "control_reason_check",
@@ -462,7 +534,10 @@ pub const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "payout_method_destination_check",
-        &["UPDATE payout_method SET destination = 'x ' WHERE id = 1", "UPDATE payout_method SET destination = '' WHERE id = 1"],
+        &[
+            "UPDATE payout_method SET destination = 'x ' WHERE id = 1",
+            "UPDATE payout_method SET destination = '' WHERE id = 1",
+        ],
     ),
     ("payout_method_live", &["UPDATE payout_method SET priority = 0 WHERE id = 2"]),
     ("payout_method_method_check", &["UPDATE payout_method SET method = 'PayPal' WHERE id = 1"]),
@@ -474,7 +549,13 @@ pub const RULES: &[(&str, &[&str])] = &[
             "UPDATE payout_method SET destination = 'z' WHERE id = 1",
         ],
     ),
-    ("payout_method_limits_moved", &["UPDATE payout_method SET min_minor = 1 WHERE id = 1", "UPDATE payout_method SET max_minor = 1 WHERE id = 1"]),
+    (
+        "payout_method_limits_moved",
+        &[
+            "UPDATE payout_method SET min_minor = 1 WHERE id = 1",
+            "UPDATE payout_method SET max_minor = 1 WHERE id = 1",
+        ],
+    ),
     (
         "payout_method_once",
         &[
@@ -486,13 +567,17 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("payout_method_unusable", &["UPDATE payout_method SET unusable_code = 'account_closed' WHERE id = 1"]),
     (
         "payout_method_pkey",
-        &["INSERT INTO payout_method (id, tenant_id, affiliate_id, method, destination) OVERRIDING SYSTEM VALUE VALUES (1, 1, 2, 'sepa', 'z')"],
+        &["INSERT INTO payout_method (id, tenant_id, affiliate_id, method, destination) OVERRIDING SYSTEM VALUE
+           VALUES (1, 1, 2, 'sepa', 'z')"],
     ),
     ("payout_method_tenant_id_affiliate_id_fkey", &["UPDATE payout_method SET tenant_id = 2 WHERE id = 1"]),
     ("payout_pkey", &["UPDATE payout SET id = 4294967296 WHERE id = 4294967297"]),
     ("payout_run_id_affiliate_id_currency_key", &["UPDATE payout SET affiliate_id = 1 WHERE id = 4294967297"]),
     ("payout_state_check", &["UPDATE payout SET state = 'x' WHERE id = 4294967296"]),
-    ("person_name_check", &["UPDATE person SET name = ' Ann' WHERE id = 1", "UPDATE person SET name = '' WHERE id = 1"]),
+    (
+        "person_name_check",
+        &["UPDATE person SET name = ' Ann' WHERE id = 1", "UPDATE person SET name = '' WHERE id = 1"],
+    ),
     (
         "person_name_key_check",
         &["UPDATE person SET name_key = ' ann' WHERE id = 1", "UPDATE person SET name_key = '' WHERE id = 1"],
@@ -500,7 +585,8 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("person_name_key_key", &["UPDATE person SET name_key = 'ann' WHERE id = 2"]),
     (
         "person_pkey",
-        &["INSERT INTO person (id, name, name_key, role, token_hash) OVERRIDING SYSTEM VALUE VALUES (1, 'c', 'c', 'viewer', sha256('c'))"],
+        &["INSERT INTO person (id, name, name_key, role, token_hash) OVERRIDING SYSTEM VALUE
+           VALUES (1, 'c', 'c', 'viewer', sha256('c'))"],
     ),
     ("person_role_check", &["UPDATE person SET role = 'x' WHERE id = 1"]),
     ("person_tenant_id_fkey", &["UPDATE person SET tenant_id = 99 WHERE id = 1"]),
@@ -510,7 +596,10 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("plan_chunk_check", &["UPDATE plan_chunk SET up_to = after_affiliate WHERE n = 2"]),
     (
         "plan_chunk_first_place_check",
-        &["UPDATE plan_chunk SET first_place = -1 WHERE n = 2", "UPDATE plan_chunk SET first_place = 4294967296 WHERE n = 2"],
+        &[
+            "UPDATE plan_chunk SET first_place = -1 WHERE n = 2",
+            "UPDATE plan_chunk SET first_place = 4294967296 WHERE n = 2",
+        ],
     ),
     ("plan_chunk_n_check", &["UPDATE plan_chunk SET n = 0 WHERE n = 2"]),
     ("plan_chunk_pkey", &["UPDATE plan_chunk SET n = 1 WHERE n = 2"]),
@@ -526,18 +615,33 @@ pub const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("recovery_decided_by_fkey", &["UPDATE recovery SET decided_by = 99 WHERE id = 1"]),
-    ("recovery_decided_by_key", &["UPDATE recovery SET closed_at = now(), generation = 1, decided_by = 2 WHERE id = 2"]),
+    (
+        "recovery_decided_by_key",
+        &["UPDATE recovery SET closed_at = now(), generation = 1, decided_by = 2 WHERE id = 2"],
+    ),
     ("recovery_doubts_first", &["UPDATE recovery SET doubted_at = NULL WHERE id = 1"]),
     ("recovery_generation_fkey", &["UPDATE recovery SET generation = 99 WHERE id = 1"]),
-    ("recovery_generation_key", &["UPDATE recovery SET closed_at = now(), generation = 2, decided_by = 1 WHERE id = 2"]),
+    (
+        "recovery_generation_key",
+        &["UPDATE recovery SET closed_at = now(), generation = 2, decided_by = 1 WHERE id = 2"],
+    ),
     ("recovery_open", &["INSERT INTO recovery (found_by, words) VALUES ('p', 'w')"]),
-    ("recovery_pkey", &["INSERT INTO recovery (id, found_by, words, doubted_at, closed_at, generation, decided_by) OVERRIDING SYSTEM VALUE VALUES (1, 'p', 'w', now(), now(), 1, 1)"]),
+    (
+        "recovery_pkey",
+        &["INSERT INTO recovery (id, found_by, words, doubted_at, closed_at, generation, decided_by)
+           OVERRIDING SYSTEM VALUE VALUES (1, 'p', 'w', now(), now(), 1, 1)"],
+    ),
     ("rail_account_account_check", &["UPDATE rail_account SET account = '' WHERE id = 2"]),
-    ("rail_account_pkey", &["INSERT INTO rail_account (id, rail, account) OVERRIDING SYSTEM VALUE VALUES (1, 'null', 'c')"]),
+    (
+        "rail_account_pkey",
+        &["INSERT INTO rail_account (id, rail, account) OVERRIDING SYSTEM VALUE
+           VALUES (1, 'null', 'c')"],
+    ),
     ("rail_account_rail_account_key", &["UPDATE rail_account SET account = 'a' WHERE id = 2"]),
     (
         "reconciliation_pkey",
-        &["INSERT INTO reconciliation (id, tenant_id, run_id, statement, lines, discrepancies) OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 's', 1, 1)"],
+        &["INSERT INTO reconciliation (id, tenant_id, run_id, statement, lines, discrepancies)
+           OVERRIDING SYSTEM VALUE VALUES (1, 1, 1, 's', 1, 1)"],
     ),
     ("reconciliation_tenant_id_run_id_fkey", &["UPDATE reconciliation SET tenant_id = 2"]),
     ("run_check", &["UPDATE run SET opens_after = '2026-01-01Z' WHERE id = 3"]),
@@ -619,7 +723,8 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("statement_line_kind_check", &[line!("(1, md5('1')::uuid, 'x', 'rail')")]),
     (
         "statement_line_pkey",
-        &["INSERT INTO statement_line (id, account_id, content, kind, key, reference, amount_minor, currency, destination, source)
+        &["INSERT INTO statement_line (id, account_id, content, kind, key, reference, amount_minor, currency,
+             destination, source)
            OVERRIDING SYSTEM VALUE VALUES (1, 1, md5('1')::uuid, 'paid', 'k', 'r', 100, 'EUR', 'x', 'rail')"],
     ),
     ("statement_line_source_check", &[line!("(1, md5('1')::uuid, 'paid', 'x')")]),
@@ -672,24 +777,70 @@ pub const RULES: &[(&str, &[&str])] = &[
     (
         "transfer_step",
         &[
-            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 1, 1, 2, 'EUR')",
-            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency) VALUES (4294967296, 1, 1, 3, 'EUR')",
+            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency)
+             VALUES (4294967296, 1, 1, 2, 'EUR')",
+            "INSERT INTO transfer (payout_id, amount_minor, tenant_id, kind, currency)
+             VALUES (4294967296, 1, 1, 3, 'EUR')",
             transfer!("(6, 2), (6, 3)"),
         ],
     ),
-    ("word_alone", &[word!("(1, 'person', 1, 'add', '', 'proposes', NULL, NULL)"), word!("(1, 'hold', 2, 'not_paid', '', 'alone', NULL, NULL)")]),
-    ("word_answers", &[word!("(2, 'hold', 2, 'not_paid', '', 'agrees', NULL, NULL)"), word!("(2, 'hold', 2, 'not_paid', '', 'proposes', 3, 1)")]),
-    ("word_answers_fkey", &[word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 3, 1)"), word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 2)")]),
+    (
+        "word_alone",
+        &[
+            word!("(1, 'person', 1, 'add', '', 'proposes', NULL, NULL)"),
+            word!("(1, 'hold', 2, 'not_paid', '', 'alone', NULL, NULL)"),
+        ],
+    ),
+    (
+        "word_answers",
+        &[
+            word!("(2, 'hold', 2, 'not_paid', '', 'agrees', NULL, NULL)"),
+            word!("(2, 'hold', 2, 'not_paid', '', 'proposes', 3, 1)"),
+        ],
+    ),
+    (
+        "word_answers_fkey",
+        &[
+            word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 3, 1)"),
+            word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 2)"),
+        ],
+    ),
     ("word_answers_key", &[word!("(2, 'hold', 1, 'not_paid', '', 'agrees', 1, 1)")]),
-    ("word_answers_somebody", &[word!("(2, 'hold', 2, 'not_paid', '', 'agrees', 3, NULL)"), word!("(2, 'hold', 2, 'not_paid', '', 'proposes', NULL, 1)")]),
+    (
+        "word_answers_somebody",
+        &[
+            word!("(2, 'hold', 2, 'not_paid', '', 'agrees', 3, NULL)"),
+            word!("(2, 'hold', 2, 'not_paid', '', 'proposes', NULL, 1)"),
+        ],
+    ),
     ("word_append_only", &["UPDATE word SET at = now()", "DELETE FROM word WHERE id = 3", "TRUNCATE word CASCADE"]),
     ("word_effect_check", &[word!("(1, 'hold', 2, 'not_paid', '', 'x', NULL, NULL)")]),
-    ("word_known", &[word!("(1, 'hold', 2, 'confirm', '', 'proposes', NULL, NULL)"), word!("(1, 'x', 2, 'not_paid', '', 'proposes', NULL, NULL)")]),
+    (
+        "word_known",
+        &[
+            word!("(1, 'hold', 2, 'confirm', '', 'proposes', NULL, NULL)"),
+            word!("(1, 'x', 2, 'not_paid', '', 'proposes', NULL, NULL)"),
+        ],
+    ),
     ("word_of_two", &[word!("(1, 'hold', 2, 'not_paid', '', 'agrees', 3, 1)")]),
     ("word_person_id_fkey", &[word!("(99, 'hold', 2, 'not_paid', '', 'proposes', NULL, NULL)")]),
-    ("word_pkey", &["INSERT INTO word (id, person_id, subject, subject_id, says, effect) OVERRIDING SYSTEM VALUE VALUES (1, 2, 'hold', 2, 'not_paid', 'proposes')"]),
-    ("word_refers", &[word!("(1, 'hold', 2, 'paid', '', 'proposes', NULL, NULL)"), word!("(1, 'hold', 2, 'not_paid', 'r', 'proposes', NULL, NULL)")]),
-    ("word_tenant_id_fkey", &["INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect) VALUES (1, 99, 'hold', 2, 'not_paid', 'proposes')"]),
+    (
+        "word_pkey",
+        &["INSERT INTO word (id, person_id, subject, subject_id, says, effect) OVERRIDING SYSTEM VALUE
+           VALUES (1, 2, 'hold', 2, 'not_paid', 'proposes')"],
+    ),
+    (
+        "word_refers",
+        &[
+            word!("(1, 'hold', 2, 'paid', '', 'proposes', NULL, NULL)"),
+            word!("(1, 'hold', 2, 'not_paid', 'r', 'proposes', NULL, NULL)"),
+        ],
+    ),
+    (
+        "word_tenant_id_fkey",
+        &["INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect)
+           VALUES (1, 99, 'hold', 2, 'not_paid', 'proposes')"],
+    ),
 ];
 
 /// What cannot be broken alone, and why it is there.
@@ -705,12 +856,18 @@ pub const IMPLIED: &[(&str, &str)] = &[
 ];
 
 /// Everything else is NOT NULL.
-pub const MAY_BE_NULL: &str = "affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
-  batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency discrepancy.expected discrepancy.found discrepancy.payout_id
-  evidence.attempt evidence.batch_id hold.approved_by hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at
-  payout.code payout.reference payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.compared payout_method.max_minor payout_method.min_minor payout_method.retired_at payout_method.unusable_code run.opens_after
-  run.pause_reason run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
-  hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id
-  contest.closed_at control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at recovery.closed_at recovery.decided_by recovery.doubted_at recovery.generation run.judged_at run.verdict
-  statement_line.at statement_line.of_reference statement_line.payout_id statement_line.run_id
-  statement_part.from_at statement_part.person_id statement_part.until_at transfer.due_in worker.trouble";
+pub const MAY_BE_NULL: &str = "
+  affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in
+  batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
+  batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency
+  discrepancy.expected discrepancy.found discrepancy.payout_id evidence.attempt evidence.batch_id hold.approved_by
+  hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at payout.code payout.reference
+  payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.compared payout_method.max_minor
+  payout_method.min_minor payout_method.retired_at payout_method.unusable_code run.opens_after run.pause_reason
+  run.paused_at run.paying_at run.planned_at run.previous run.reconciled_at run.settled_at tenant_rail.credential
+  hold.decided_by person.revoked_at person.tenant_id word.answered_by word.answers word.tenant_id contest.closed_at
+  control.affiliate_id control.lifted_at control.payout_id hold.note movement.at movement.line_id
+  movement.of_reference rail_account.asked_in rail_account.file_asked_in rail_account.read_at recovery.closed_at
+  recovery.decided_by recovery.doubted_at recovery.generation run.judged_at run.verdict statement_line.at
+  statement_line.of_reference statement_line.payout_id statement_line.run_id statement_part.from_at
+  statement_part.person_id statement_part.until_at transfer.due_in worker.trouble";

@@ -100,7 +100,9 @@ async fn what_somebody_should_hear_of_is_counted() {
     let run = db.run(tenant, "2026-01", 1).await;
     let [first, second] = db.batches(run).await[..] else { panic!("two batches") };
     // Since it was begun nothing was sent.
-    let ago = "UPDATE run SET created_at = created_at - interval '1 hour', planned_at = planned_at - interval '1 hour', paying_at = paying_at - interval '1 hour'";
+    let ago = "UPDATE run
+                  SET created_at = created_at - interval '1 hour', planned_at = planned_at - interval '1 hour',
+                    paying_at = paying_at - interval '1 hour'";
     sqlx::query(ago).execute(&db.sql).await.unwrap();
     let still = async || db.store.watched_read().await.unwrap().run_still_secs;
     assert!((3_600.0..3_700.0).contains(&still().await), "{}", still().await);

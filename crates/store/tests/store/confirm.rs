@@ -73,7 +73,8 @@ async fn a_contested_account_is_cleared_by_two_people() {
     let [ann, bob] = [db.approver("ann").await, db.person("bob", Role::Approver, Some(tenant)).await];
     let stranger = db.person("stranger", Role::Approver, Some(other)).await;
     sqlx::query(
-        "INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) SELECT tenant_id, affiliate_id, currency, id FROM payout ORDER BY id",
+        "INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
+         SELECT tenant_id, affiliate_id, currency, id FROM payout ORDER BY id",
     )
     .execute(&db.sql)
     .await
@@ -193,10 +194,13 @@ async fn of_two_second_words_at_once_one_counts() {
     let (_, payouts) = paid_run(&db, 1).await;
     let [ann, bob, eve] = [db.approver("ann").await, db.approver("bob").await, db.approver("eve").await];
     returned(&db, payouts[0], "back-1").await;
-    sqlx::query("INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id) SELECT tenant_id, affiliate_id, currency, id FROM payout")
-        .execute(&db.sql)
-        .await
-        .unwrap();
+    sqlx::query(
+        "INSERT INTO contest (tenant_id, affiliate_id, currency, payout_id)
+         SELECT tenant_id, affiliate_id, currency, id FROM payout",
+    )
+    .execute(&db.sql)
+    .await
+    .unwrap();
     db.store.return_confirm(1, ann).await.unwrap();
     db.store.contest_clear(1, ann).await.unwrap();
     let mut gate = db.sql.begin().await.unwrap();

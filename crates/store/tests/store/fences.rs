@@ -264,7 +264,8 @@ async fn g5_compares_counts_and_sums_of_payments_and_exclusions() {
         "WITH gone AS (DELETE FROM payout WHERE id = (SELECT max(id) FROM payout) RETURNING amount_minor)
          UPDATE payout SET amount_minor = amount_minor + (SELECT amount_minor FROM gone)
            WHERE id = (SELECT min(id) FROM payout)",
-        "INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, settled_at, tenant_id, currency, state, reference)
+        "INSERT INTO payout (id, run_id, affiliate_id, method_id, amount_minor, carried_minor, settled_at, tenant_id,
+           currency, state, reference)
          SELECT id + 1, run_id, affiliate_id, method_id, amount_minor, 0, now(), tenant_id, 'USD', 'paid', 'r'
            FROM payout ORDER BY id DESC LIMIT 1",
         "DELETE FROM exclusion",
@@ -319,7 +320,8 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     }
     // A second currency, and what belongs to other windows.
     sqlx::raw_sql(
-        "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT 1, id, 'USD' FROM affiliate WHERE external_id = 'a8';
+        "INSERT INTO account (tenant_id, affiliate_id, currency)
+         SELECT 1, id, 'USD' FROM affiliate WHERE external_id = 'a8';
          INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
            order_ref)
          SELECT 1, 'usd', id, 'USD', 77, '2026-01-03Z', '2026-01-03Z', 'sale', '' FROM affiliate
@@ -357,7 +359,8 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
         .await;
     assert_eq!(
         why,
-        "a1 on_hold, a2 method_unusable, a4 outside_limits, a5 outside_limits, a6 no_method, a7 below_minimum, a8 below_minimum, a9 contested"
+        "a1 on_hold, a2 method_unusable, a4 outside_limits, a5 outside_limits, a6 no_method, a7 below_minimum, \
+         a8 below_minimum, a9 contested"
     );
     db.assert_ledger().await;
     let second = db.planned(tenant, "2026-02", 10).await;
@@ -370,7 +373,11 @@ async fn a_plan_pays_whom_it_may_by_the_first_method_that_works() {
     .unwrap_or_default();
     assert_eq!(of_a8, 0, "51 is below the minimum");
     let carried: i64 = db
-        .scalar("SELECT carried_minor FROM account c JOIN affiliate a ON a.id = c.affiliate_id WHERE external_id = 'a8' AND c.currency = 'EUR'")
+        .scalar(
+            "SELECT carried_minor
+               FROM account c JOIN affiliate a ON a.id = c.affiliate_id
+              WHERE external_id = 'a8' AND c.currency = 'EUR'",
+        )
         .await;
     assert_eq!(carried, 51, "the late one, and the one at the edge, each once");
     db.assert_ledger().await;

@@ -248,7 +248,8 @@ async fn two_recoveries_of_one_backup_give_no_number_twice() {
             "UPDATE recovery SET closed_at = clock_timestamp() WHERE closed_at IS NULL",
             "DELETE FROM attempt",
             "UPDATE payout SET state = 'planned'",
-            "UPDATE batch SET state = 'ready', lease_epoch = 0, lease_until = '-infinity', attempt = 0, first_sent_at = NULL",
+            "UPDATE batch
+                SET state = 'ready', lease_epoch = 0, lease_until = '-infinity', attempt = 0, first_sent_at = NULL",
             "SELECT setval(pg_get_serial_sequence('batch', 'id'), 1)",
         ] {
             sqlx::query(statement).execute(&db.sql).await.unwrap();
@@ -321,7 +322,8 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     db.drop().await;
 }
 
-/// Of a kind whose letter case counts a rail may write another one all the same, and who got the money is not changed by it.
+/// Of a kind whose letter case counts a rail may write another one all the same, and who got the money is not
+/// changed by it.
 #[tokio::test]
 async fn whoever_may_have_got_a_lost_payment_is_held_however_their_destination_is_written() {
     let db = Db::new().await;
@@ -329,7 +331,9 @@ async fn whoever_may_have_got_a_lost_payment_is_held_however_their_destination_i
     let run = db.run(tenant, "2026-01", 2).await;
     let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
     let wallet = "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
-                  SELECT tenant_id, id, 'wallet', 'Zoe ' || external_id || '@Example.com', 1 FROM affiliate WHERE tenant_id = $1";
+                  SELECT tenant_id, id, 'wallet', 'Zoe ' || external_id || '@Example.com', 1
+                    FROM affiliate
+                   WHERE tenant_id = $1";
     db.change(wallet, tenant.0.into()).await;
     assert!(db.store.recovery_open("test", "restored").await.unwrap());
     let line = db.line(db.payouts(run).await[0], "lost").await;

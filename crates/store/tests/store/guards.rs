@@ -58,7 +58,8 @@ async fn g2_orders_say_whom_and_where_to() {
         let tenant = db.tenant(name, "sandbox-payout", 2).await;
         db.tenant(&format!("beside-{name}"), "sandbox-payout", others).await;
         for statement in [
-            "INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency) VALUES ($1, 'z', 'n', 'e', 'DE', 'EUR')",
+            "INSERT INTO affiliate (tenant_id, external_id, name, email, country, currency)
+             VALUES ($1, 'z', 'n', 'e', 'DE', 'EUR')",
             "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
              SELECT $1, id, 'paypal', 'z@example.com' FROM affiliate WHERE tenant_id = $1 AND external_id = 'z'",
             "INSERT INTO account (tenant_id, affiliate_id, currency)
@@ -189,7 +190,9 @@ async fn g3_a_rail_that_does_not_pin_refusals_must_have_no_older_request_under_w
     let second = db.store.intent_write(new.lease, "w", rail("sandbox-lookup"), true).await.unwrap().unwrap();
     // As if the first attempt's lifetime had not been over after all.
     db.change(
-        "UPDATE attempt SET result = 'unknown', may_arrive_until = clock_timestamp() + interval '1 hour' WHERE batch_id = $1 AND n = 1",
+        "UPDATE attempt
+            SET result = 'unknown', may_arrive_until = clock_timestamp() + interval '1 hour'
+          WHERE batch_id = $1 AND n = 1",
         batch.0,
     )
     .await;
@@ -503,8 +506,11 @@ async fn tenants_with_the_same_names_do_not_meet() {
     assert_eq!(db.pay(db.batches(first).await[0], paid).await.paid, 3);
     assert_eq!((db.states(first).await.as_str(), db.states(second).await.as_str()), ("paid 3", "planned 3"));
     let strangers: i64 = db
-        .scalar("SELECT count(*) FROM payout p JOIN affiliate a ON a.id = p.affiliate_id JOIN payout_method m ON m.id = p.method_id
-                  WHERE a.tenant_id <> p.tenant_id OR m.tenant_id <> p.tenant_id OR m.affiliate_id <> p.affiliate_id")
+        .scalar(
+            "SELECT count(*)
+               FROM payout p JOIN affiliate a ON a.id = p.affiliate_id JOIN payout_method m ON m.id = p.method_id
+              WHERE a.tenant_id <> p.tenant_id OR m.tenant_id <> p.tenant_id OR m.affiliate_id <> p.affiliate_id",
+        )
         .await;
     assert_eq!(strangers, 0);
     db.drop().await;

@@ -147,7 +147,9 @@ async fn limits_of_before_belong_to_the_kind_of_method_and_the_strictest_count()
         sqlx::raw_sql(sql).execute(&db.sql).await.unwrap();
     }
     let limits: Vec<String> = sqlx::query_scalar(
-        "SELECT concat_ws(' ', affiliate_id, method, currency, coalesce(min_minor, 0), coalesce(max_minor, 0)) FROM payout_limit ORDER BY 1",
+        "SELECT concat_ws(' ', affiliate_id, method, currency, coalesce(min_minor, 0), coalesce(max_minor, 0))
+           FROM payout_limit
+          ORDER BY 1",
     )
     .fetch_all(&db.sql)
     .await

@@ -84,7 +84,9 @@ async fn not_paid_is_refused_while_a_request_can_arrive_and_until_a_statement_is
     // As after a file whose end says so, of an account that was never fetched.
     let fetched: OffsetDateTime =
         db.scalar("SELECT reaches_ours FROM rail_account WHERE reaches_ours < '3000-01-01'").await;
-    let by_file = "UPDATE rail_account SET file_reaches = '2999-01-01', reaches_ours = '-infinity' WHERE reaches_ours < '3000-01-01'";
+    let by_file = "UPDATE rail_account
+                      SET file_reaches = '2999-01-01', reaches_ours = '-infinity'
+                    WHERE reaches_ours < '3000-01-01'";
     sqlx::query(by_file).execute(&db.sql).await.unwrap();
     let refused = not_paid(&db, payout, ann).await.unwrap_err();
     assert!(matches!(&refused, HoldError::NotBeforeStatement { .. }), "{refused}");
@@ -116,7 +118,8 @@ async fn a_payout_that_the_rail_has_told_of_was_not_not_paid() {
     db.all_is_dead_and_listed().await;
     assert_eq!(effect(&db, payout, ann).await, Effect::Proposes);
     let told = [
-        "INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, amount_minor, currency, destination, source)
+        "INSERT INTO statement_line (account_id, content, run_id, payout_id, kind, key, reference, amount_minor,
+           currency, destination, source)
          SELECT max(id), gen_random_uuid(), 1, $1, 'paid', 'k', 'bank-7', 1, 'EUR', 'd', 'rail' FROM rail_account",
         "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
          VALUES (1, $1, 'paid', 'bank-7', 1000, 'EUR', 'statement')",
@@ -166,7 +169,10 @@ async fn every_attempt_counts_that_did_not_provably_do_nothing() {
     let ann = db.approver("ann").await;
     let payout = leased.first;
     assert_eq!(hold(&db).await.payout, payout);
-    let dead = "UPDATE attempt SET opened_at = opened_at - interval '9 days', may_arrive_until = may_arrive_until - interval '9 days' WHERE batch_id = $1";
+    let dead = "UPDATE attempt
+                   SET opened_at = opened_at - interval '9 days',
+                     may_arrive_until = may_arrive_until - interval '9 days'
+                 WHERE batch_id = $1";
     let alive = "UPDATE attempt SET may_arrive_until = now() + interval '9 days' WHERE batch_id = $1";
     db.change(dead, half.0).await;
     assert!(matches!(not_paid(&db, payout, ann).await, Err(HoldError::NotBefore { .. })), "the whole may still arrive");

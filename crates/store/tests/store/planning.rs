@@ -525,19 +525,23 @@ impl Tenant<'_> {
     }
 
     async fn carried(&self) -> BTreeMap<Account, i64> {
-        let rows: Vec<(i64, String, i64)> =
-            sqlx::query_as("SELECT affiliate_id, currency::text, carried_minor FROM account WHERE tenant_id = $1 AND carried_minor <> 0")
-                .bind(self.id.0)
-                .fetch_all(&self.db.sql)
-                .await
-                .unwrap();
+        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT affiliate_id, currency::text, carried_minor
+               FROM account
+              WHERE tenant_id = $1 AND carried_minor <> 0",
+        )
+        .bind(self.id.0)
+        .fetch_all(&self.db.sql)
+        .await
+        .unwrap();
         rows.into_iter().map(|(affiliate, currency, minor)| (self.account(affiliate, &currency), minor)).collect()
     }
 
     /// Every payout is in exactly one batch, and every batch is one that its rail takes.
     async fn assert_batches(&self, run: RunId, batch_size: u32) {
         let payouts: Vec<(i64, i64, String, String)> = sqlx::query_as(
-            "SELECT p.id, p.amount_minor, p.currency::text, m.method FROM payout p JOIN payout_method m ON m.id = p.method_id
+            "SELECT p.id, p.amount_minor, p.currency::text, m.method
+               FROM payout p JOIN payout_method m ON m.id = p.method_id
               WHERE p.run_id = $1 ORDER BY p.id",
         )
         .bind(run.0)
@@ -545,7 +549,9 @@ impl Tenant<'_> {
         .await
         .unwrap();
         let batches: Vec<(i64, i64, i32, i64, String, String, String)> = sqlx::query_as(
-            "SELECT first_payout_id, last_payout_id, payouts, amount_minor, currency::text, rail, account FROM batch WHERE run_id = $1
+            "SELECT first_payout_id, last_payout_id, payouts, amount_minor, currency::text, rail, account
+               FROM batch
+              WHERE run_id = $1
               ORDER BY first_payout_id",
         )
         .bind(run.0)

@@ -138,7 +138,8 @@ async fn programs_go_on_on_a_newer_schema_that_serves_them_and_on_no_other() {
     let db = Db::new().await;
     let newest = ALL.iter().map(|one| one.version).max().unwrap();
     sqlx::raw_sql(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9001, 'later', true, '\\x01', 0)",
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9001, 'later', true, '\\x01', 0)",
     )
     .execute(&db.sql)
     .await

@@ -174,13 +174,16 @@ async fn an_affiliate_shows_its_money_all_that_stands_in_the_way_and_who_placed_
     db.pay(batches[0], paid).await;
     db.store.payout_stop(payouts[2], "looks odd").await.unwrap();
     for statement in [
-        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref)
          SELECT tenant_id, 'due' || id, id, 'EUR', 700, now() - interval '1 minute', now() - interval '1 minute',
            'sale', '' FROM affiliate",
-        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+        "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+           order_ref)
          SELECT tenant_id, 'later' || id, id, 'EUR', 90, now(), now() + interval '70 days', 'sale', '' FROM affiliate",
         "UPDATE affiliate SET on_hold = true WHERE external_id = 'a2'",
-        "INSERT INTO payout_limit SELECT tenant_id, id, 'paypal', 'EUR', 800, NULL FROM affiliate WHERE external_id = 'a2'",
+        "INSERT INTO payout_limit
+         SELECT tenant_id, id, 'paypal', 'EUR', 800, NULL FROM affiliate WHERE external_id = 'a2'",
     ] {
         sqlx::raw_sql(statement).execute(&db.sql).await.unwrap();
     }

@@ -82,7 +82,8 @@ impl Db {
              SELECT $1, 'a' || n, 'n', 'e', 'DE', 'EUR' FROM generate_series(1, $2) AS n",
             "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination)
              SELECT $1, id, 'paypal', external_id || '@example.com' FROM affiliate WHERE tenant_id = $1 AND $2 > 0",
-            "INSERT INTO account (tenant_id, affiliate_id, currency) SELECT $1, id, 'EUR' FROM affiliate WHERE tenant_id = $1 AND $2 > 0",
+            "INSERT INTO account (tenant_id, affiliate_id, currency)
+             SELECT $1, id, 'EUR' FROM affiliate WHERE tenant_id = $1 AND $2 > 0",
         ] {
             sqlx::query(statement).bind(tenant.0).bind(affiliates).execute(&self.sql).await.unwrap();
         }
@@ -93,7 +94,8 @@ impl Db {
     /// One commission for each affiliate of the tenant.
     pub async fn commissions(&self, tenant: TenantId, earned_at: &str, amount_minor: i64) {
         sqlx::query(
-            "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+            "INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at,
+               kind, order_ref)
              SELECT $1, $2 || external_id, id, 'EUR', $3, $2::timestamptz, $2::timestamptz, CASE
                WHEN $3 < 0 THEN 'clawback' ELSE 'sale' END, ''
                FROM affiliate WHERE tenant_id = $1",
@@ -178,7 +180,9 @@ impl Db {
 
     /// As if everything that was sent had been dead for days.
     pub async fn all_is_dead(&self) {
-        let dead = "UPDATE attempt SET opened_at = opened_at - interval '9 days', may_arrive_until = may_arrive_until - interval '9 days'";
+        let dead = "UPDATE attempt
+                       SET opened_at = opened_at - interval '9 days',
+                         may_arrive_until = may_arrive_until - interval '9 days'";
         sqlx::query(dead).execute(&self.sql).await.unwrap();
     }
 
@@ -186,8 +190,10 @@ impl Db {
     pub async fn line(&self, payout: PayoutId, reference: &str) -> StatementLine {
         let (key, destination, external, currency, amount_minor): (uuid::Uuid, String, String, String, i64) =
             sqlx::query_as(
-                "SELECT r.key, m.destination, a.external_id, p.currency::text, p.amount_minor FROM payout p JOIN run r ON r.id = p.run_id
-                   JOIN payout_method m ON m.id = p.method_id JOIN affiliate a ON a.id = p.affiliate_id WHERE p.id = $1",
+                "SELECT r.key, m.destination, a.external_id, p.currency::text, p.amount_minor
+                   FROM payout p JOIN run r ON r.id = p.run_id
+                   JOIN payout_method m ON m.id = p.method_id JOIN affiliate a ON a.id = p.affiliate_id
+                  WHERE p.id = $1",
             )
             .bind(payout.0)
             .fetch_one(&self.sql)

@@ -5,7 +5,8 @@ use sqlx::{AssertSqlSafe, Executor, PgPool};
 /// Copies all tables but those that stay as they are. Returns the statements that bring the copies back.
 pub async fn save(sql: &PgPool, fixed: &[&str]) -> String {
     let tables: Vec<(String, String)> = sqlx::query_as(
-        "SELECT c.relname::text, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        "SELECT c.relname::text, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
           WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND a.attgenerated = ''
             AND NOT a.attisdropped
             AND c.relname <> ALL($1) GROUP BY c.relname",

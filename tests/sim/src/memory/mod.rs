@@ -1,6 +1,7 @@
 //! A system of record in memory: the store's operations written down a second time, plainly, with the rules of
 //! `domain`. Over the same seed it must come to the same end as the real store (see [`crate::postgres`]).
 
+mod backend;
 mod controls;
 mod outcomes;
 mod people;

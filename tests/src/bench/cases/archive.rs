@@ -27,9 +27,11 @@ const WATCHED: Duration = Duration::from_secs(20);
 
 /// The commissions of all further months.
 const MONTHS_AFTER: &str = "
-    INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+    INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+      order_ref)
     SELECT c.tenant_id, c.external_id || '-' || month, c.affiliate_id, c.currency, c.amount_minor,
-           c.earned_at + make_interval(months => month), c.earned_at + make_interval(months => month), c.kind, c.order_ref || '-' || month
+           c.earned_at + make_interval(months => month), c.earned_at + make_interval(months => month), c.kind,
+             c.order_ref || '-' || month
       FROM commission c JOIN tenant t ON t.id = c.tenant_id, generate_series(1, :months - 1) AS month
      WHERE t.name <> ':tenant' ORDER BY c.affiliate_id;";
 

@@ -49,7 +49,8 @@ pub async fn measure(bench: &mut Bench) {
     for tenant in SMALL {
         let seconds = small(tenant).await;
         let paying = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM run r JOIN tenant t ON t.id = r.tenant_id WHERE t.name = $1 AND r.settled_at IS NULL)",
+            "SELECT EXISTS (SELECT FROM run r JOIN tenant t ON t.id = r.tenant_id WHERE t.name = $1
+               AND r.settled_at IS NULL)",
         );
         let goes_on: bool = paying.bind(TENANT).fetch_one(&data.pool).await.expect("the run can be looked at");
         if goes_on {

@@ -17,9 +17,11 @@ const OF_EACH_END: usize = 3;
 /// The commissions of the next month, as importing them would leave them: no run has fixed a cutoff after they were
 /// earned.
 const NEXT_MONTH: &str = "
-    INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind, order_ref)
+    INSERT INTO commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, kind,
+      order_ref)
     SELECT tenant_id, external_id || '-' || :month, affiliate_id, currency, amount_minor,
-           earned_at + make_interval(months => :month), earned_at + make_interval(months => :month), kind, order_ref || '-' || :month
+           earned_at + make_interval(months => :month), earned_at + make_interval(months => :month), kind,
+             order_ref || '-' || :month
       FROM commission WHERE external_id !~ '-.*-' ORDER BY affiliate_id;";
 
 /// The same 100,000 affiliates with one commission a month.

@@ -23,11 +23,13 @@ const EMPTY_OF_ACCOUNTS: &str = "
     DELETE FROM pg_statistic WHERE starelid = 'account'::regclass;";
 
 /// Everything but the generated column.
-const EXPORT: &str = r"\copy (SELECT tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind, order_ref FROM commission ORDER BY ctid) TO 'commission.csv' (FORMAT csv)";
+const EXPORT: &str = "\\copy (SELECT tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, \
+                      late_for, kind, order_ref FROM commission ORDER BY ctid) TO 'commission.csv' (FORMAT csv)";
 
-const COPY: &str = r"
+const COPY: &str = "
 SELECT extract(epoch FROM clock_timestamp());
-\copy commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind, order_ref) FROM 'commission.csv' (FORMAT csv)
+\\copy commission (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, \
+late_for, kind, order_ref) FROM 'commission.csv' (FORMAT csv)
 SELECT extract(epoch FROM clock_timestamp());";
 
 /// COPY, import, COPY.

@@ -14,15 +14,21 @@ const OVER_A_RAIL: &str =
     "SET session_replication_role = replica; UPDATE batch SET rail = 'sandbox-payout' WHERE run_id = :run;";
 
 /// What that rail would send: a line for each payout, and how far it reaches.
-const STATEMENT: &str = r#"CREATE TEMP VIEW statement AS
-  SELECT p.id, substr(p.reference, 6) AS key, p.reference, p.amount_minor::text AS amount_minor, p.currency::text AS currency, m.destination, 'paid' AS status,
+const STATEMENT: &str = concat!(
+    r#"CREATE TEMP VIEW statement AS
+  SELECT p.id, substr(p.reference, 6) AS key, p.reference, p.amount_minor::text AS amount_minor,
+         p.currency::text AS currency, m.destination, 'paid' AS status,
          to_char(p.settled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS at
     FROM payout p JOIN payout_method m ON m.id = p.method_id WHERE p.run_id = :run
   UNION ALL
-  SELECT 9223372036854775807, '#end', 'sandbox-payout/bench', (SELECT count(*) FROM payout WHERE run_id = :run)::text, '', '2000-01-01T00:00:00Z', 'complete',
+  SELECT 9223372036854775807, '#end', 'sandbox-payout/bench',
+         (SELECT count(*) FROM payout WHERE run_id = :run)::text, '', '2000-01-01T00:00:00Z', 'complete',
          to_char((now() + interval '5 minutes') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"');
-\copy (SELECT key, reference, amount_minor, currency, destination, status, at FROM statement ORDER BY id) TO 'statement.csv' (FORMAT csv, HEADER)
-"#;
+"#,
+    // psql takes its own commands up to the end of the line.
+    r"\copy (SELECT key, reference, amount_minor, currency, destination, status, at FROM statement ORDER BY id) ",
+    "TO 'statement.csv' (FORMAT csv, HEADER)\n"
+);
 
 /// A run over null, then its statement, then the reconciler.
 pub async fn measure(bench: &mut Bench) {

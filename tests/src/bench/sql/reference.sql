@@ -1,8 +1,9 @@
--- The reference: a lean schema, one session. Payouts with a bigint key in order and unique by run, affiliate and currency; a reserve and a settle
--- transfer each; settled by UPDATE. Prints begin, the end of planning, and the end.
+-- The reference: a lean schema, one session. Payouts with a bigint key in order and unique by run, affiliate and
+-- currency; a reserve and a settle transfer each; settled by UPDATE. Prints begin, the end of planning, and the end.
 CREATE TABLE lean_payout (
-  id bigint PRIMARY KEY, run_id int NOT NULL, affiliate_id bigint NOT NULL, currency char(3) NOT NULL, amount_minor bigint NOT NULL,
-  state text NOT NULL DEFAULT 'planned', reference text, UNIQUE (run_id, affiliate_id, currency));
+  id bigint PRIMARY KEY, run_id int NOT NULL, affiliate_id bigint NOT NULL, currency char(3) NOT NULL,
+  amount_minor bigint NOT NULL, state text NOT NULL DEFAULT 'planned', reference text,
+  UNIQUE (run_id, affiliate_id, currency));
 CREATE TABLE lean_transfer (
   payout_id bigint NOT NULL, kind smallint NOT NULL, amount_minor bigint NOT NULL, PRIMARY KEY (payout_id, kind));
 SELECT extract(epoch FROM clock_timestamp());
@@ -16,7 +17,8 @@ INSERT INTO lean_transfer SELECT id, 0, amount_minor FROM lean_payout ORDER BY i
 COMMIT;
 SELECT extract(epoch FROM clock_timestamp());
 BEGIN;
-UPDATE lean_payout SET state = 'paid', reference = 'null-' || id || '-' || lpad(to_hex(hashint8extended(id, 0)), 16, '0');
+UPDATE lean_payout
+   SET state = 'paid', reference = 'null-' || id || '-' || lpad(to_hex(hashint8extended(id, 0)), 16, '0');
 INSERT INTO lean_transfer SELECT id, 2, amount_minor FROM lean_payout ORDER BY id;
 COMMIT;
 SELECT extract(epoch FROM clock_timestamp());
