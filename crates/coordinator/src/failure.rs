@@ -154,6 +154,7 @@ impl From<ControlError> for Failure {
             | ControlError::NotOnHold(_)
             | ControlError::Recovered { .. }
             | ControlError::NotRecovered(_)
+            | ControlError::WordsOfRecovery
             | ControlError::Who(_)
             | ControlError::SamePerson(_) => Failure::usage(error.to_string()),
         }

@@ -73,6 +73,9 @@ fn tell(args: &ImportArgs, what: &str, imported: &Imported, reading: &Reading) -
             "dry_run": args.dry_run, "suspicions": told::suspicion_fields(&imported.suspicions),
         });
         if let Some(fields) = answer.as_object_mut() {
+            if let Some((from, to)) = imported.hold_days {
+                fields.insert("hold_days".to_owned(), serde_json::json!({ "from": from, "to": to }));
+            }
             if let Some(controls) = imported.controls {
                 fields.insert("controls".to_owned(), serde_json::json!(controls));
             }
@@ -105,6 +108,12 @@ fn tell(args: &ImportArgs, what: &str, imported: &Imported, reading: &Reading) -
     }
     if imported.tenant_is_new {
         show::print(&format!("tenant {} is new\n", args.tenant));
+    }
+    if let Some((from, to)) = imported.hold_days {
+        show::print(&format!(
+            "hold period of {}: {from} days before, {to} now: every sale that is imported from now on is due by it\n",
+            args.tenant
+        ));
     }
     let Imported { rows, new, updated, unchanged, .. } = imported;
     show::print(&format!(

@@ -71,7 +71,7 @@ pub async fn plan_guard(store: &Store, tenant: TenantId) -> Result<(), Failure> 
 fn account_json(account: &RecoveryAccount) -> serde_json::Value {
     serde_json::json!({
         "rail": account.account.rail, "account": account.account.account, "is_read": account.is_read,
-        "reaches": account.reaches.and_then(|at| at.format(&Rfc3339).ok()),
+        "reaches": account.reaches.and_then(|at| at.format(&Rfc3339).ok()), "by_file": account.by_file,
         "wanted": account.wanted.format(&Rfc3339).ok(),
     })
 }
@@ -94,14 +94,18 @@ fn tell(recovery: &Recovery, accounts: &[RecoveryAccount], strays: &[Stray]) {
     ));
     let mut table =
         show::table(&["rail", "account", "statement reaches", "must reach", "read", "payments that no run knows"]);
-    for RecoveryAccount { account, reaches, wanted, is_read } in accounts {
+    for RecoveryAccount { account, reaches, by_file, wanted, is_read } in accounts {
         let strays = strays.iter().find(|stray| stray.rail == account.rail && stray.account == account.account);
         table.add_row([
             comfy_table::Cell::new(&account.rail),
             comfy_table::Cell::new(&account.account),
             comfy_table::Cell::new(reaches.map_or("-".to_owned(), show::instant)),
             comfy_table::Cell::new(show::instant(*wanted)),
-            comfy_table::Cell::new(if *is_read { "yes" } else { "no" }),
+            comfy_table::Cell::new(match (is_read, by_file) {
+                (false, _) => "no".to_owned(),
+                (true, None) => "yes".to_owned(),
+                (true, Some(file)) => format!("by file {file}"),
+            }),
             show::number(strays.map_or("0".to_owned(), |stray| {
                 format!("{}, {} of them to affiliates known here, who will be on hold", stray.payments, stray.held)
             })),

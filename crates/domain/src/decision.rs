@@ -83,7 +83,7 @@ pub enum NotPaid {
 }
 
 impl HoldFacts {
-    /// The rule.
+    /// Whether people may say that it was not paid, and from when on.
     pub fn not_paid(&self) -> NotPaid {
         if self.is_on_statement {
             return NotPaid::OnStatement;

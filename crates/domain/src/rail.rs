@@ -200,6 +200,11 @@ impl Rail {
         self.request_lifetime + self.request_lifetime / 2
     }
 
+    /// Whether the rail itself lists its payments when it is asked. A bank's statements are files that people bring.
+    pub fn lists_itself(&self) -> bool {
+        self.has_statement && self.class != RailClass::Neither
+    }
+
     /// Whether it pays this currency.
     pub fn pays(&self, currency: Currency) -> bool {
         self.currencies.is_empty() || self.currencies.contains(&currency.code())

@@ -109,7 +109,7 @@ pub struct LineDiffers {
 }
 
 impl LineDiffers {
-    /// In something.
+    /// Whether the line differs from what was ordered at all.
     pub fn in_something(&self) -> bool {
         self.amount || self.currency || self.destination
     }

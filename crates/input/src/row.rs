@@ -47,7 +47,10 @@ impl<'a> Row<'a> {
             _ if text.len() > ID_MAX => {
                 Err(self.problem(wanted, format!("{} is longer than 200 bytes; use a shorter one", shown(text))))
             }
-            _ => Ok(text),
+            _ => match damaged(text) {
+                Some(how) => Err(self.problem(wanted, format!("{} {how}", shown(text)))),
+                None => Ok(text),
+            },
         }
     }
 
@@ -62,5 +65,31 @@ impl<'a> Row<'a> {
     /// Something wrong in the wanted column.
     pub fn problem(&self, wanted: usize, what: impl Into<String>) -> Problem {
         Problem { line: self.line, column: self.columns.wanted_name(wanted).to_owned(), what: what.into() }
+    }
+}
+
+/// What a spreadsheet has made of an id, and the way out. Several ids become one by it, and the same sale twice.
+fn damaged(id: &str) -> Option<&'static str> {
+    // As spreadsheets write long numbers: one digit, a decimal mark, digits, and an exponent of two digits.
+    let is_rounded = id.split_once(['E', 'e']).is_some_and(|(digits, exponent)| {
+        let digits = digits.strip_prefix(|first: char| first.is_ascii_digit());
+        let is_number = digits.is_some_and(|rest| {
+            rest.is_empty()
+                || rest.len() > 1 && rest.starts_with(['.', ',']) && rest[1..].bytes().all(|d| d.is_ascii_digit())
+        });
+        is_number
+            && exponent
+                .strip_prefix('+')
+                .is_some_and(|power| power.len() == 2 && power.bytes().all(|d| d.is_ascii_digit()))
+    });
+    const FAILED: &[&str] =
+        &["#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!", "#NV", "#BEZUG!", "#WERT!", "#ZAHL!"];
+    match id {
+        _ if is_rounded => Some(
+            "is what a spreadsheet makes of a long number, and its digits are lost; export the file again, and open it \
+             with the column as text",
+        ),
+        _ if FAILED.contains(&id) => Some("is what a spreadsheet writes where a formula failed; correct the id"),
+        _ => None,
     }
 }

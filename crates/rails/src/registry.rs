@@ -62,7 +62,7 @@ impl Registry {
         Ok(Registry { adapters })
     }
 
-    /// These.
+    /// A registry of these adapters and no others.
     pub fn of(adapters: Vec<Arc<dyn Adapter>>) -> Registry {
         Registry { adapters }
     }

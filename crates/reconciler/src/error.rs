@@ -86,6 +86,13 @@ pub enum ReconcileError {
     /// It is not clear which account a file is of, since a recovery reads all.
     #[error("--statement {}: write RAIL/ACCOUNT=FILE", .0.display())]
     NoAccount(PathBuf),
+    /// By what a file leaves out, money may go out again.
+    #[error(
+        "--statement {}: by what a file leaves out, money may go out again after a recovery, so a person hands it in, \
+         with the token in PAYFLEET_TOKEN_FILE",
+        .0.display()
+    )]
+    NobodysFile(PathBuf),
     /// The report could not be written.
     #[error("the report could not be written")]
     Output(#[from] std::io::Error),
@@ -119,6 +126,7 @@ impl ReconcileError {
             | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
             | ReconcileError::NoRecovery
             | ReconcileError::NoAccount(_)
+            | ReconcileError::NobodysFile(_)
             | ReconcileError::Memory(MemoryError::State(_))
             | ReconcileError::Store(StoreError::Url)
             | ReconcileError::Memory(MemoryError::Store(StoreError::Url)) => ExitCode::Usage,

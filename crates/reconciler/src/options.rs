@@ -118,12 +118,18 @@ pub struct RunArgs {
 /// How to read what was paid.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RecoverArgs {
-    /// A statement as CSV, as for `run`; instead of asking its rail. May be repeated
+    /// A statement as CSV, as for `run`, of a rail that cannot be asked. May be repeated
+    ///
+    /// Handed in by a person, with their token: `payfleet-coordinator recover` shows whose file it is that says how far
+    /// the account is known, and the two who decide go by it. A rail that answers is asked all the same.
     #[arg(long = "statement", value_name = "RAIL/ACCOUNT=FILE.csv")]
     pub statements: Vec<StatementFile>,
     /// How the statements are written
     #[command(flatten)]
     pub read: ReadArgs,
+    /// Who hands them in
+    #[command(flatten)]
+    pub who: TokenArgs,
     /// Read on until every statement reaches far enough
     #[arg(long)]
     pub wait: bool,

@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use payfleet_domain::Rail;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{AccountRead, RecoveryAccount, StatementAccount, Store};
 
 use crate::ReconcileError;
-use crate::options::{RecoverArgs, StatementFile};
+use crate::options::RecoverArgs;
 use crate::statement::{account_fetch, file_take};
-use crate::step::Rails;
+use crate::step::{Rails, handed_in};
 
 /// How often `--wait` reads on.
 const POLL: Duration = Duration::from_secs(2);
@@ -30,8 +31,9 @@ pub(crate) async fn recover(
     loop {
         let mut code = ExitCode::Done;
         for RecoveryAccount { account, is_read, .. } in store.recovery_accounts().await? {
-            if is_read || args.statements.iter().any(|file| file.account.as_ref().is_some_and(|of| is_of(of, &account)))
-            {
+            let is_brought =
+                args.statements.iter().any(|file| file.account.as_ref().is_some_and(|of| is_of(of, &account)));
+            if is_read || is_brought && !Rail::named(&account.rail).is_ok_and(Rail::lists_itself) {
                 continue;
             }
             match account_fetch(store, rails, &account, shutdown).await {
@@ -71,11 +73,13 @@ pub(crate) async fn recover(
 async fn files_take(store: &Store, args: &RecoverArgs, shutdown: &Shutdown) -> Result<(), ReconcileError> {
     let accounts: Vec<StatementAccount> =
         store.recovery_accounts().await?.into_iter().map(|account| account.account).collect();
-    for file in &args.statements {
+    for file in handed_in(store, &args.statements, &args.read, &args.who).await? {
+        if file.handed_in_by.is_none() {
+            return Err(ReconcileError::NobodysFile(file.path));
+        }
         let Some(account) = accounts.iter().find(|one| file.account.as_ref().is_some_and(|of| is_of(of, one))) else {
-            return Err(ReconcileError::NoAccount(file.path.clone()));
+            return Err(ReconcileError::NoAccount(file.path));
         };
-        let file = StatementFile { how: args.read.how(), ..file.clone() };
         if let (_, Some(read)) = file_take(store, &file, &accounts, shutdown).await? {
             told(account, &read);
         }

@@ -4,8 +4,10 @@
 use std::time::{Duration, Instant};
 
 use payfleet_domain::{Rail, RunId, RunState, TokenHash};
+use payfleet_input::ReadArgs;
 use payfleet_rails::{RailsConfig, Registry};
 use payfleet_runtime::exit::ExitCode;
+use payfleet_runtime::secret::TokenArgs;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{AccountRead, Applied, CloseVerdict, Compared, OpenBatches, StatementAccount, Store, Uncovered};
 
@@ -34,7 +36,7 @@ impl Rails {
         Ok(Rails::of(Registry::new(&config)?))
     }
 
-    /// These.
+    /// The rails of a registry that is there already.
     pub fn of(registry: Registry) -> Rails {
         Rails { registry }
     }
@@ -207,7 +209,7 @@ pub(crate) async fn run_command(
     shutdown: &Shutdown,
 ) -> Result<ExitCode, ReconcileError> {
     let deadline = Instant::now() + args.timeout;
-    let files = handed_in(store, args).await?;
+    let files = handed_in(store, &args.statements, &args.read, &args.who).await?;
     store.generation_check("reconciler").await?;
     loop {
         let row = store.run_find(args.run).await?.ok_or(ReconcileError::NoRun(args.run))?;
@@ -239,17 +241,22 @@ pub(crate) async fn run_command(
 }
 
 /// The files of the command line, with who hands them in.
-async fn handed_in(store: &Store, args: &RunArgs) -> Result<Vec<StatementFile>, ReconcileError> {
-    let token = match args.statements.is_empty() {
+pub(crate) async fn handed_in(
+    store: &Store,
+    files: &[StatementFile],
+    read: &ReadArgs,
+    who: &TokenArgs,
+) -> Result<Vec<StatementFile>, ReconcileError> {
+    let token = match files.is_empty() {
         true => None,
-        false => args.who.given()?,
+        false => who.given()?,
     };
     let person = match token {
         Some(token) => Some(store.person_find(TokenHash::of(token.expose())?).await??),
         None => None,
     };
-    let files = args.statements.iter().cloned();
-    Ok(files.map(|file| StatementFile { handed_in_by: person.clone(), how: args.read.how(), ..file }).collect())
+    let files = files.iter().cloned();
+    Ok(files.map(|file| StatementFile { handed_in_by: person.clone(), how: read.how(), ..file }).collect())
 }
 
 /// Judges the runs of which the statements brought news, beside the one that was asked for.

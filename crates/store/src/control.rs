@@ -59,6 +59,11 @@ pub enum ControlError {
     /// Nobody has to say that anything is booked.
     #[error("affiliate `{0}` is not on hold since a recovery; release it without --booked")]
     NotRecovered(String),
+    /// By these words a recovery's own hold is known, which is released otherwise.
+    #[error(
+        "a reason cannot have `{RECOVERED}` in it, which is how the holds of a recovery begin; say it in other words"
+    )]
+    WordsOfRecovery,
     /// Who says so has no say.
     #[error(transparent)]
     Who(#[from] WhoError),
@@ -128,6 +133,8 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
                     SELECT FROM transfer t JOIN run r ON r.id = b.run_id WHERE t.payout_id = k.payout_id
                       AND t.kind = ANY($2) AND t.due_in > r.ordinal)))
                     THEN true
+                  WHEN EXISTS (SELECT FROM recovery v JOIN run r ON r.created_at < v.closed_at WHERE r.id = b.run_id)
+                    THEN true
                   WHEN b.state = 'ready' AND (b.attempt > 0 OR b.parent_id IS NOT NULL) THEN true
                   WHEN EXISTS (SELECT FROM movement w
                     WHERE w.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) THEN true
@@ -151,15 +158,16 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
 
 /// The payouts of a range without an answer that are under control, in order. Also those of which a payment is known
 /// all the same, under another name or account or with another amount: to send them again could be the second one. And
-/// those that were planned before their account had late proof: that has used up their money, whether or not people
-/// have looked since.
+/// those that were planned before their account had late proof, or before a recovery that found it paid by what no run
+/// knows: that has used up their money, whether or not people have looked since.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
     let read = "controls_in";
     let rows = sqlx::query(
         "-- controls_in
          SELECT p.id, s.id IS NOT NULL AS is_stopped, a.on_hold,
                 coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason,
-                  'payout ' || k.payout_id || ' was proven paid late') AS note,
+                  'payout ' || k.payout_id || ' was proven paid late',
+                  'planned before the recovery, which found its payee paid by what no run knows') AS note,
                 p.state, w.reference AS known
            FROM payout p JOIN run r ON r.id = p.run_id
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
@@ -179,11 +187,16 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
            LEFT JOIN LATERAL (SELECT coalesce(min(m.reference), e.reference) AS reference FROM movement m
              WHERE m.payout_id = p.id) AS w ON true
           WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
-            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL) ORDER BY p.id",
+            AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL
+                 OR EXISTS (SELECT FROM recovery v JOIN control f ON f.lifted_at >= v.opened_at
+                             WHERE r.created_at < v.closed_at AND f.affiliate_id = p.affiliate_id
+                               AND f.reason LIKE '%' || $4 || '%'))
+          ORDER BY p.id",
     )
     .bind(first.0)
     .bind(last.0)
     .bind(LATES.as_slice())
+    .bind(RECOVERED)
     .fetch_all(tx)
     .await
     .step(read)?;
@@ -413,17 +426,17 @@ pub(crate) async fn control_let_go(
     Ok(Some(ControlLifted { go_on: 0, cancelled }))
 }
 
-/// Whether a payee of this batch is on hold by the last recovery, or was: it got what no run knows any more. What was
+/// Whether a payee of this batch is on hold by a recovery, or was: it got what no run knows any more. What was
 /// planned for it before is no more what is due. A control that is older than the recovery may have become its own, so
 /// its end tells, and not its beginning.
 async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "-- batch_recovered
          SELECT EXISTS (
-           SELECT FROM payout p JOIN control c ON c.affiliate_id = p.affiliate_id
-            WHERE p.id BETWEEN $1 AND $2 AND c.reason LIKE '%' || $3 || '%'
-              AND (c.lifted_at IS NULL OR c.lifted_at >= (SELECT max(opened_at) FROM recovery))
-              AND p.run_id IN (SELECT id FROM run WHERE created_at < (SELECT max(closed_at) FROM recovery)))",
+           SELECT FROM payout p JOIN run r ON r.id = p.run_id
+             JOIN control c ON c.affiliate_id = p.affiliate_id AND c.reason LIKE '%' || $3 || '%'
+             JOIN recovery v ON r.created_at < v.closed_at AND (c.lifted_at IS NULL OR c.lifted_at >= v.opened_at)
+            WHERE p.id BETWEEN $1 AND $2)",
     )
     .bind(batch.first.0)
     .bind(batch.last.0)

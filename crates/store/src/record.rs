@@ -145,10 +145,11 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
         Outcome::Refused(code) => Some(code.as_str()),
         _ => None,
     });
-    let mut lost_track = news(|outcome| match outcome {
+    let lost_track = news(|outcome| match outcome {
         Outcome::Unknown => Some(""),
         _ => None,
     });
+    let mut lost_track = lost_track.ids;
     let mut refused = 0;
     let mut split = false;
     if !refusals.is_empty() {
@@ -163,7 +164,7 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
                     methods_close(tx, &refusals).await?;
                 }
             }
-            RefusalVerdict::StillUnknown => lost_track.ids.extend(&refusals.ids),
+            RefusalVerdict::StillUnknown => lost_track.extend(&refusals.ids),
         }
     }
     let lost = !lost_track.is_empty();
@@ -173,8 +174,8 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
         BatchState::Ready => Vec::new(),
         _ => vec![&batch],
     };
-    lost_track.ids.retain(|id| under_way.iter().any(|part| (part.first.0..=part.last.0).contains(id)));
-    payouts_lose_track(tx, &lost_track.ids).await?;
+    lost_track.retain(|id| under_way.iter().any(|part| (part.first.0..=part.last.0).contains(id)));
+    payouts_lose_track(tx, &lost_track).await?;
 
     if let Some(attempt) = report.attempt {
         let result = AttemptResult::of(lost, report.outcomes.iter().map(|(_, outcome)| outcome));

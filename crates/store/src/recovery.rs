@@ -49,6 +49,8 @@ pub struct RecoveryAccount {
     pub account: StatementAccount,
     /// Up to when its statement is known, by our clock.
     pub reaches: Option<OffsetDateTime>,
+    /// By which file, and whose, if not by the rail itself.
+    pub by_file: Option<String>,
     /// Up to when it must be: past all requests that nobody here knows of.
     pub wanted: OffsetDateTime,
     /// Whether it is.
@@ -230,6 +232,31 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
     }))
 }
 
+/// Up to when an account's statement is known: by the rail itself, or, where `$may_be_file`, by what a person has handed
+/// in under their name, without a gap.
+macro_rules! reaches {
+    ($of:literal, $may_be_file:literal) => {
+        concat!(
+            "SELECT greatest(o.reaches_ours, f.reaches) AS reaches,
+                    CASE WHEN f.reaches > o.reaches_ours THEN f.name END AS by_file
+               FROM rail_account o
+               LEFT JOIN LATERAL (
+                 SELECT p.until_at - interval '1 minute' AS reaches, p.name || ' of ' || w.name AS name
+                   FROM statement_part p JOIN person w ON w.id = p.person_id
+                  WHERE p.account_id = o.id AND p.source = 'file' AND p.goes_on AND ",
+            $may_be_file,
+            " ORDER BY p.until_at DESC LIMIT 1) AS f ON true
+              WHERE o.rail = ",
+            $of,
+            ".rail AND o.account = ",
+            $of,
+            ".account"
+        )
+    };
+}
+
+/// Also by files, since the two who decide see whose they are: an account that the rail has closed could not be read
+/// otherwise.
 async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreError> {
     let read = "recovery_accounts";
     let listed = || RAILS.iter().filter(|rail| rail.has_statement);
@@ -239,10 +266,10 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
         RailClass::Key { .. } | RailClass::Lookup | RailClass::KeyAndLookup { .. } => rail.dead_after(),
         RailClass::Neither => std::time::Duration::ZERO,
     };
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "-- recovery_accounts
          SELECT DISTINCT ON (u.rail, u.account) u.rail, u.account, u.credential,
-           nullif(a.reaches, '-infinity') AS reaches,
+           nullif(a.reaches, '-infinity') AS reaches, a.by_file,
                 coalesce(o.doubted_at, o.opened_at) + known.waited AS wanted,
                 coalesce(a.reaches >= coalesce(o.doubted_at, o.opened_at) + known.waited, false) AS is_read
            FROM recovery o,
@@ -250,11 +277,12 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
                   FROM tenant_rail
                   UNION ALL SELECT rail, account, NULL, NULL FROM rail_account) AS u
            JOIN unnest($1::text[], $2::interval[]) AS known (rail, waited) ON known.rail = u.rail
-           LEFT JOIN (SELECT rail, account, greatest(reaches_ours, file_reaches) AS reaches FROM rail_account) AS a
-                  ON a.rail = u.rail AND a.account = u.account
+           LEFT JOIN LATERAL (",
+        reaches!("u", "true"),
+        ") AS a ON true
           WHERE o.closed_at IS NULL
-          ORDER BY u.rail, u.account, u.credential IS NULL, u.id DESC NULLS LAST",
-    )
+          ORDER BY u.rail, u.account, u.credential IS NULL, u.id DESC NULLS LAST"
+    ))
     .bind(listed().map(|rail| rail.name).collect::<Vec<_>>())
     .bind(listed().map(|rail| interval(waited(rail))).collect::<Vec<_>>())
     .fetch_all(tx)
@@ -269,6 +297,7 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
                     credential: row.try_get("credential").step(read)?,
                 },
                 reaches: row.try_get("reaches").step(read)?,
+                by_file: row.try_get("by_file").step(read)?,
                 wanted: row.try_get("wanted").step(read)?,
                 is_read: row.try_get("is_read").step(read)?,
             })
@@ -311,24 +340,28 @@ async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
 }
 
 /// The first of the tenant's accounts whose statement is not read so far. Those that were known at the recovery are,
-/// but for banks; one that this database had forgotten, and was named again since, has never been read.
+/// but for banks; one that this database had forgotten, and was named again since, has never been read. Of banks alone a
+/// file counts here: nobody decides about it any more.
 async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
     let read = "recovery_accounts_wait";
     let listed = || RAILS.iter().filter(|rail| rail.has_statement);
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "-- recovery_accounts_wait
-         SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches,
+         SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches, a.by_file,
            o.doubted_at + known.dead_after AS wanted
            FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
-           JOIN unnest($2::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
-           LEFT JOIN (SELECT rail, account, greatest(reaches_ours, file_reaches) AS reaches FROM rail_account) AS a
-                  ON a.rail = t.rail AND a.account = t.account
+           JOIN unnest($2::text[], $3::interval[], $4::bool[]) AS known (rail, dead_after, is_asked)
+             ON known.rail = t.rail
+           LEFT JOIN LATERAL (",
+        reaches!("t", "NOT known.is_asked"),
+        ") AS a ON true
           WHERE t.tenant_id = $1 AND (a.reaches >= o.doubted_at + known.dead_after) IS NOT TRUE
-            ORDER BY t.rail, t.account LIMIT 1",
-    )
+            ORDER BY t.rail, t.account LIMIT 1"
+    ))
     .bind(tenant.0)
     .bind(listed().map(|rail| rail.name).collect::<Vec<_>>())
     .bind(listed().map(|rail| interval(rail.dead_after())).collect::<Vec<_>>())
+    .bind(listed().map(Rail::lists_itself).collect::<Vec<_>>())
     .fetch_optional(tx)
     .await
     .step(read)?;
@@ -340,6 +373,7 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
             credential: row.try_get("credential").step(read)?,
         },
         reaches: row.try_get("reaches").step(read)?,
+        by_file: row.try_get("by_file").step(read)?,
         wanted: row.try_get("wanted").step(read)?,
         is_read: false,
     }))

@@ -306,7 +306,7 @@ impl Store {
                 // What the rail has accepted of it is followed to its end: a batch whose rest was proven unsent is
                 // ready too.
                 let cancelled = sqlx::query(
-                    "-- batch_cancel
+                    "-- batch_cancel_ready
                      UPDATE batch b SET state = 'cancelled', closed_at = clock_timestamp(), lease_until = '-infinity',
                        lease_owner = NULL
                       WHERE b.id = $1 AND NOT EXISTS (
@@ -316,7 +316,7 @@ impl Store {
                 .bind(batch)
                 .execute(&mut *tx)
                 .await
-                .step("batch_cancel")?
+                .step("batch_cancel_ready")?
                 .rows_affected();
                 if cancelled == 0 {
                     batch_settle_held(tx, batch).await?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use payfleet_domain::{DestinationKind, Money};
+use payfleet_domain::{DestinationKind, Money, TenantId};
 use sqlx::{PgConnection, Row};
 
 use crate::connect::{Step, StoreError};
@@ -13,7 +13,7 @@ use crate::run::runs_lock_against_intents;
 /// Lines of payments that no run knows, since the last recovery began.
 macro_rules! stray_lines {
     () => {
-        "(SELECT opened_at FROM recovery ORDER BY id DESC LIMIT 1) AS v
+        "(SELECT min(opened_at) AS opened_at FROM recovery) AS v
     JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'"
     };
 }
@@ -151,26 +151,26 @@ pub(crate) async fn strays(tx: &mut PgConnection) -> Result<Vec<Stray>, StoreErr
         .collect()
 }
 
-/// What an affiliate got that no run knows and nobody has booked, for people.
-pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<String, StoreError> {
+/// What an affiliate got that no run knows and nobody has booked: for people, and the lines of statements that say so.
+pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<(String, Vec<i64>), StoreError> {
     let read = "recovery_strays_of";
     stray_forms(tx).await?;
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "-- recovery_strays_of
          WITH stray AS ({STRAYS})
-         SELECT s.rail || '/' || s.account AS account, l.reference, l.amount_minor, l.currency
+         SELECT s.rail || '/' || s.account AS account, l.id, l.reference, l.amount_minor, l.currency
            FROM stray s JOIN statement_line l ON l.id = s.line
           WHERE s.affiliate_id = $1
-            AND NOT EXISTS (SELECT FROM control c
-                             WHERE c.affiliate_id = $1 AND c.reason LIKE '%recovered: %' AND c.lifted_at >= s.read_at)
+            AND NOT EXISTS (SELECT FROM stray_booked k WHERE k.line_id = s.line AND k.affiliate_id = $1)
           ORDER BY l.id"
     )))
     .bind(affiliate)
     .fetch_all(tx)
     .await
     .step(read)?;
-    let mut told = Vec::new();
+    let (mut told, mut lines) = (Vec::new(), Vec::new());
     for row in &rows {
+        lines.push(row.try_get("id").step(read)?);
         let (minor, currency): (i64, String) =
             (row.try_get("amount_minor").step(read)?, row.try_get("currency").step(read)?);
         let amount = match currency.parse() {
@@ -181,25 +181,54 @@ pub(crate) async fn strays_of(tx: &mut PgConnection, affiliate: i64) -> Result<S
             (row.try_get("account").step(read)?, row.try_get("reference").step(read)?);
         told.push(format!("{amount} as {reference} from {account}"));
     }
-    Ok(if told.is_empty() { "what is not known here any more".to_owned() } else { told.join(", ") })
+    Ok((if told.is_empty() { "what is not known here any more".to_owned() } else { told.join(", ") }, lines))
+}
+
+/// Writes down that two people have seen these booked, by the control that is lifted for it.
+pub(crate) async fn strays_book(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    affiliate: i64,
+    control: i64,
+    lines: &[i64],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- strays_book
+         INSERT INTO stray_booked (line_id, affiliate_id, tenant_id, control_id)
+         SELECT line, $2, $1, $3 FROM unnest($4::bigint[]) AS line",
+    )
+    .bind(tenant.0)
+    .bind(affiliate)
+    .bind(control)
+    .bind(lines)
+    .execute(tx)
+    .await
+    .step("strays_book")?;
+    Ok(())
 }
 
 /// How the reason begins, or goes on, of whoever was paid by what no run knows.
 pub(crate) const RECOVERED: &str = "recovered: ";
 
-/// Once for each line: who was released has been looked at, by what was read until then.
-const NOT_LOOKED_AT: &str = "s.affiliate_id IS NOT NULL
-     AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE '%recovered: %'
-                        AND (c.lifted_at IS NULL OR c.lifted_at >= s.read_at))";
+/// Each line until two people have said that it is booked; while its affiliate is on hold for others there is time.
+fn not_looked_at() -> String {
+    format!(
+        "s.affiliate_id IS NOT NULL
+         AND NOT EXISTS (SELECT FROM stray_booked k WHERE k.line_id = s.line AND k.affiliate_id = s.affiliate_id)
+         AND NOT EXISTS (SELECT FROM control c WHERE c.affiliate_id = s.affiliate_id AND c.reason LIKE '%{RECOVERED}%'
+                            AND c.lifted_at IS NULL)"
+    )
+}
 
 /// Whoever was paid by what no run knows is not paid before a person has looked: what they got is to be booked first.
 pub(crate) async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     if !stray_forms(tx).await? {
         return Ok(());
     }
+    let not_looked_at = not_looked_at();
     let tenants: Vec<i32> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
         "-- recovery_strays_tenants
-         WITH stray AS ({STRAYS}) SELECT DISTINCT tenant_id FROM stray s WHERE {NOT_LOOKED_AT}"
+         WITH stray AS ({STRAYS}) SELECT DISTINCT tenant_id FROM stray s WHERE {not_looked_at}"
     )))
     .fetch_all(&mut *tx)
     .await
@@ -216,7 +245,7 @@ pub(crate) async fn strays_hold(tx: &mut PgConnection) -> Result<(), StoreError>
            INSERT INTO control (tenant_id, affiliate_id, reason)
            SELECT tenant_id, affiliate_id, '{RECOVERED}paid by what no run knows any more (' || count(DISTINCT line)
                   || '); book it as a clawback, then release'
-             FROM stray s WHERE {NOT_LOOKED_AT} GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
+             FROM stray s WHERE {not_looked_at} GROUP BY tenant_id, affiliate_id ORDER BY affiliate_id
                ON CONFLICT (affiliate_id) WHERE affiliate_id IS NOT NULL AND lifted_at IS NULL
                DO UPDATE SET reason = control.reason || '; ' || excluded.reason
         RETURNING affiliate_id)

@@ -55,6 +55,10 @@ fn more(shown: usize, total: u64) -> String {
 /// One kind, in words: of one row, of many, and what is to be said of a row.
 fn words(kind: SuspicionKind) -> (&'static str, &'static str) {
     match kind {
+        SuspicionKind::SaidAgain => (
+            "row says what another one says, under the same id, and counts once",
+            "rows say what another one says, under the same id, and count once",
+        ),
         SuspicionKind::SameSale => {
             ("commission is another one in all but the id", "commissions are another one in all but the id")
         }
@@ -118,7 +122,9 @@ pub fn refused(suspicions: Suspicions) -> Problems {
         .map(|suspicion| Problem {
             line: suspicion.line,
             column: match suspicion.kind {
-                SuspicionKind::SameSale | SuspicionKind::CommissionIdAlike => "commission_id",
+                SuspicionKind::SaidAgain | SuspicionKind::SameSale | SuspicionKind::CommissionIdAlike => {
+                    "commission_id"
+                }
                 SuspicionKind::AffiliateIdAlike => "affiliate_id",
                 SuspicionKind::DestinationShared | SuspicionKind::DestinationWasAnothers => "destination",
             }

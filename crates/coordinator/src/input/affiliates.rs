@@ -104,9 +104,10 @@ fn priority(row: &Row<'_>) -> Result<i16, Problem> {
 fn on_hold(row: &Row<'_>) -> Result<Option<bool>, Problem> {
     match row.get(ON_HOLD) {
         None | Some("") => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(text) => Err(row.problem(ON_HOLD, format!("{} is neither; write `true` or `false`", shown(text)))),
+        // Spreadsheets save these in capitals, in the language of the office.
+        Some(text) if ["true", "wahr", "vrai"].iter().any(|word| text.eq_ignore_ascii_case(word)) => Ok(Some(true)),
+        Some(text) if ["false", "falsch", "faux"].iter().any(|word| text.eq_ignore_ascii_case(word)) => Ok(Some(false)),
+        Some(text) => Err(row.problem(ON_HOLD, format!("{} is neither `true` nor `false`; write one", shown(text)))),
     }
 }
 

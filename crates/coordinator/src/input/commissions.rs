@@ -84,7 +84,10 @@ pub(super) fn currency(row: &Row<'_>, column: usize) -> Result<Currency, Problem
 
 fn earned_at(text: &str) -> Result<OffsetDateTime, String> {
     let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
-        format!("`{text}` is not an instant of RFC 3339; write date, time and offset, such as 2011-11-30T08:26:00Z")
+        format!(
+            "`{text}` is not an instant of RFC 3339; write date, time and offset, such as 2011-11-30T08:26:00Z, or say \
+                 how they are written by `dates` and `time_zone` in a mapping file (--map)"
+        )
     })?;
     // A typing error in the year would else open a window of centuries.
     if !(1970..3000).contains(&at.year()) {

@@ -199,7 +199,7 @@ fn rows_of_affiliates_that_are_wrong() {
     let limits = "affiliate_id,name,email,country,currency,method,destination,priority,on_hold,min,max\n";
     let cases = [
         ("-1,,,\n", "priority: `-1` is not a whole number from 0 to 99; 0 is tried first"),
-        ("0,maybe,,\n", "on_hold: `maybe` is neither; write `true` or `false`"),
+        ("0,maybe,,\n", "on_hold: `maybe` is neither `true` nor `false`; write one"),
         ("0,,20,10\n", "max: is less than `min`; exchange them"),
         ("0,,0,\n", "min: `0` is not above zero; write `none` for no limit"),
     ];

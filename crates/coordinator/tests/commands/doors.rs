@@ -46,16 +46,18 @@ fn a_clawback_in_the_hold_period_is_due_with_its_sale_whichever_comes_first() {
     assert_eq!(due(&place), together);
     assert!(run(&place, "2026-02", &["--dry-run"]).ok().ends_with("nothing is due\n"));
 
-    // A sale that is due already, another affiliate's, another order's, none: at once. Of two sales the first that is
+    // A sale that is due already, another affiliate's, another order's, another currency's, none: at once. Of two sales the first that is
     // due later.
     let rows = "x1,a1,O1,-1.00,EUR,2026-02-25T10:00:00Z,clawback\nx2,a2,O9,-1.00,EUR,2026-02-05T10:00:00Z,clawback\n\
                 x3,a3,,-1.00,EUR,2026-02-05T10:00:00Z,clawback\nx4,a1,O4,-1.00,EUR,2026-02-05T10:00:00Z,clawback\n\
+                x5,a1,O4,-1.00,USD,2026-02-05T10:00:00Z,clawback\n\
                 y1,a1,O4,9.00,EUR,2026-02-04T10:00:00Z,sale\ny2,a1,O4,9.00,EUR,2026-01-24T10:00:00Z,sale\n\
                 y3,a1,O4,9.00,EUR,2026-01-02T10:00:00Z,sale\ny4,a1,O9,9.00,EUR,2026-01-24T10:00:00Z,sale\n";
     commissions(&place, rows, &[]).ok();
     assert_eq!(
-        due(&place)[6..10],
-        ["(x1,2026-02-25,)", "(x2,2026-02-05,)", "(x3,2026-02-05,)", "(x4,2026-02-23,)"].map(str::to_owned)
+        due(&place)[6..11],
+        ["(x1,2026-02-25,)", "(x2,2026-02-05,)", "(x3,2026-02-05,)", "(x4,2026-02-23,)", "(x5,2026-02-05,)"]
+            .map(str::to_owned)
     );
 
     // What a run has counted stays where it is; a clawback of it is due at once, and late.
@@ -63,7 +65,7 @@ fn a_clawback_in_the_hold_period_is_due_with_its_sale_whichever_comes_first() {
     commissions(&place, "z1,a1,O1,-1.00,EUR,2026-02-20T10:00:00Z,clawback\n", &[]).ok();
     commissions(&place, "z2,a2,O9,30.00,EUR,2026-02-10T10:00:00Z,sale\n", &[]).ok();
     assert_eq!(
-        due(&place)[10..],
+        due(&place)[11..],
         [
             "(y1,2026-03-06,)",
             "(y2,2026-02-23,)",
@@ -398,4 +400,54 @@ fn destinations_that_go_from_hand_to_hand_are_seen() {
     // Those whose ids a version before has taken are compared too.
     place.execute("UPDATE affiliate SET id_key = NULL");
     assert!(import(&row("B2", "q@example.org"), &[]).ok().contains("line 2: `B2` and `b2`, known before"));
+}
+
+/// What a spreadsheet does to ids, truth values and amounts, and the words that lead out of it.
+#[test]
+fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
+    let place = Place::with_affiliates();
+    // Two ids that it made one are one sale, all else being equal.
+    let twice = "9,a1,O1,10.00,EUR,2026-01-05T10:00:00Z,sale\n".repeat(2);
+    assert_eq!(commissions(&place, &twice, &["--strict"]).code, 65);
+    let answer = commissions(&place, &twice, &[]).ok();
+    let look = "look: 1 row says what another one says, under the same id, and counts once\n  line 3: `9` and `9`, on line 2\n";
+    assert!(answer.contains(look), "{answer}");
+    for (id, expected) in [
+        ("3.02611E+11", "commission_id: `3.02611E+11` is what a spreadsheet makes of a long number"),
+        ("3,02611E+11", "commission_id: `3,02611E+11` is what a spreadsheet makes of a long number"),
+        ("#N/A", "commission_id: `#N/A` is what a spreadsheet writes where a formula failed"),
+    ] {
+        let refused = commissions(&place, &format!("\"{id}\",a1,O1,10.00,EUR,2026-01-05T10:00:00Z,sale\n"), &[]);
+        assert!(refused.code == 65 && refused.err.contains(expected), "{}", refused.err);
+    }
+    for id in ["E+11", "12E+11", "3.0E+1", "3.E+11", "1E11", "#1234", "A3.0E+11"] {
+        commissions(&place, &format!("{id},a1,O1,10.00,EUR,2026-01-05T10:00:00Z,sale\n"), &["--dry-run"]).ok();
+    }
+    let on_hold = |word: &str| {
+        let file = format!("affiliate_id,currency,on_hold\na1,EUR,{word}\n");
+        import(&place, "affiliates", &file, &[]).ok();
+        place.texts("SELECT on_hold FROM affiliate WHERE external_id = 'a1'")
+    };
+    for (word, is) in [("TRUE", "t"), ("FALSE", "f"), ("WAHR", "t"), ("falsch", "f")] {
+        assert_eq!(on_hold(word), [is], "{word}");
+    }
+    // The advice about points between thousands, word for word.
+    let german = "m1,a1,O1,\"1.500,00\",EUR,2026-01-05T10:00:00Z,sale\n";
+    let refused = commissions(&place, german, &[]);
+    assert!(refused.err.contains("say --decimal , and write `grouping = \".\"` in a mapping file"), "{}", refused.err);
+    place.file("g.toml", "grouping = \".\"\n[commissions]\n");
+    let columns = ["commission_id", "affiliate_id", "order_ref", "amount", "currency", "earned_at", "kind"];
+    let columns: String = columns.iter().map(|name| format!("{name} = \"{name}\"\n")).collect();
+    place.file("g.toml", &format!("grouping = \".\"\n[commissions.columns]\n{columns}"));
+    commissions(&place, german, &["--map", "g.toml", "--decimal", ","]).ok();
+    assert_eq!(place.texts("SELECT amount_minor FROM commission WHERE external_id = 'm1'"), ["150000"]);
+    // The hold period decides when everybody is paid.
+    let said = |days: &str, more: &[&str]| {
+        import(&place, "affiliates", "affiliate_id,currency\na1,EUR\n", &[&["--hold-days", days], more].concat()).ok()
+    };
+    for more in [&["--dry-run"][..], &[]] {
+        let answer = said("45", more);
+        assert!(answer.contains("hold period of acme: 0 days before, 45 now"), "{answer}");
+    }
+    assert!(!said("45", &[]).contains("hold period"));
 }

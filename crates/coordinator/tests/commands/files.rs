@@ -511,7 +511,7 @@ fn a_preset_can_be_printed_changed_and_used() {
             "[[commissions.status]]\ncolumn = \"s\"\nleftout = [\"x\"]\n",
             "`commissions.status.leftout` is no field of a mapping, perhaps `left_out` misspelt",
         ),
-        ("grouping = \".\"\n", "wrong.toml: grouping: `.` is the decimal mark too; they must differ"),
+        ("decimal = \".\"\ngrouping = \".\"\n", "wrong.toml: grouping: `.` is the decimal mark too; they must differ"),
         ("\ndates = 5\n", "wrong.toml:2: invalid type: integer `5`, expected a sequence"),
         ("dates = [\"%Y-%m-%d\"]\n", "wrong.toml: dates: `%Y-%m-%d`: it names no time zone; add time_zone"),
         ("[commissions.columns]\namount = \"x\"\n", "does not say where `commission_id` comes from"),

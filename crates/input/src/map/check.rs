@@ -36,7 +36,8 @@ pub(super) fn mapping(name: &str, text: &str) -> Result<Mapping, BadMapping> {
     let delimiter = parsed(said("delimiter", &file.delimiter), &|text| args::delimiter(text).map(char::from))?;
     let decimal = parsed(said("decimal", &file.decimal), &args::decimal)?.unwrap_or('.');
     let grouping = parsed(said("grouping", &file.grouping), &grouping)?;
-    if grouping == Some(decimal) {
+    // Where the file does not say the decimal mark, the command line may (see `Wanted::new`).
+    if grouping == Some(decimal) && file.decimal.is_some() {
         return Err(bad(format!("grouping: `{decimal}` is the decimal mark too; they must differ")));
     }
     if file.strip.iter().any(|symbol| symbol.trim() != symbol || symbol.is_empty() || symbol.contains(is_of_amount)) {

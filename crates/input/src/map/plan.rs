@@ -55,10 +55,19 @@ impl Wanted {
         marks.decimal = decimal.unwrap_or(marks.decimal);
         if marks.grouping == Some(marks.decimal) {
             let mark = marks.decimal;
-            return Err(BadMapping(format!(
-                "--decimal {mark}: `{mark}` is the mark between thousands in the mapping {}",
-                mapping.name()
-            )));
+            return Err(BadMapping(match decimal {
+                Some(_) => {
+                    format!(
+                        "--decimal {mark}: `{mark}` is the mark between thousands in the mapping {}",
+                        mapping.name()
+                    )
+                }
+                None => format!(
+                    "{}: grouping: `{mark}` is the decimal mark too; they must differ: write `decimal` beside it, or \
+                     say --decimal",
+                    mapping.name()
+                ),
+            }));
         }
         let (name, dates) = (mapping.name().to_owned(), mapping.dates.clone());
         let set = set.iter().map(|(column, _)| column.clone()).collect();

@@ -12,7 +12,7 @@ use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, word_say};
 use crate::people::person_decides;
 use crate::run::{runs_lock_against_intents, stop_turns};
-use crate::stray::{RECOVERED, strays_of};
+use crate::stray::{RECOVERED, strays_book, strays_of};
 
 impl Store {
     /// Stops one payout: nothing of it is sent any more, whatever becomes of its run.
@@ -93,6 +93,9 @@ impl Store {
         reason: &str,
     ) -> Result<ControlSet, ControlError> {
         let (affiliate, reason) = (affiliate.to_owned(), reason.trim().to_owned());
+        if reason.contains(RECOVERED.trim_end()) {
+            return Err(ControlError::WordsOfRecovery);
+        }
         let held = self
             .transaction("affiliate_hold", move |tx| {
                 let (affiliate, reason) = (affiliate.clone(), reason.clone());
@@ -171,7 +174,7 @@ impl Store {
                     return Ok(Err(ControlError::NoAffiliate(name)));
                 };
                 if let Some(reason) = hold.recovered() {
-                    let payments = strays_of(tx, hold.affiliate).await?;
+                    let (payments, _) = strays_of(tx, hold.affiliate).await?;
                     let reason = reason.to_owned();
                     return Ok(Err(ControlError::Recovered { affiliate: name, reason, payments }));
                 }
@@ -210,13 +213,16 @@ impl Store {
                 let Some(number) = hold.control.filter(|_| hold.recovered().is_some()) else {
                     return Ok(Err(ControlError::NotRecovered(name)));
                 };
-                let payments = strays_of(tx, hold.affiliate).await?;
+                let (payments, lines) = strays_of(tx, hold.affiliate).await?;
                 let effect = match word_say(tx, &person, tenant, Subject::Control(number), "booked", &payments).await? {
                     Ok((effect, _)) => effect,
                     Err(SamePerson) => return Ok(Err(ControlError::SamePerson(person.name))),
                 };
                 let batches = match effect {
-                    Effect::Agrees => affiliate_let_go(tx, tenant, hold.affiliate).await?,
+                    Effect::Agrees => {
+                        strays_book(tx, tenant, hold.affiliate, number, &lines).await?;
+                        affiliate_let_go(tx, tenant, hold.affiliate).await?
+                    }
                     Effect::Proposes | Effect::Contradicts => Vec::new(),
                 };
                 Ok(Ok((Heard { number, effect, by: person.name }, batches)))

@@ -63,35 +63,36 @@ pub struct AffiliateRows(CopyRows);
 impl AffiliateRows {
     /// Adds one.
     pub fn push(&mut self, row: &AffiliateRow<'_>) {
-        let rows = &mut self.0;
-        rows.row(14).bigint(row.line.cast_signed()).text(row.id);
-        for text in [row.name, row.email, row.country] {
-            match text {
-                "" => rows.null(),
-                _ => rows.text(text),
-            };
-        }
-        rows.text(row.currency.code());
-        match row.on_hold {
-            Some(on_hold) => rows.boolean(on_hold),
-            None => rows.null(),
-        };
-        match row.method {
-            Said::Is((method, destination)) => {
-                rows.text(method).text(destination.as_str()).text(destination.compared())
+        self.0.row(|fields| {
+            fields.bigint(row.line.cast_signed()).text(row.id);
+            for text in [row.name, row.email, row.country] {
+                match text {
+                    "" => fields.null(),
+                    _ => fields.text(text),
+                };
             }
-            Said::Gone => rows.text(NO_METHOD).null().null(),
-            Said::Nothing => rows.null().null().null(),
-        };
-        rows.smallint(row.priority);
-        for limit in [row.min, row.max] {
-            match limit {
-                Said::Is(minor) => rows.bigint(minor),
-                Said::Gone => rows.bigint(limit::NO_LIMIT),
-                Said::Nothing => rows.null(),
+            fields.text(row.currency.code());
+            match row.on_hold {
+                Some(on_hold) => fields.boolean(on_hold),
+                None => fields.null(),
             };
-        }
-        rows.bigint(look_key(row.id));
+            match row.method {
+                Said::Is((method, destination)) => {
+                    fields.text(method).text(destination.as_str()).text(destination.compared())
+                }
+                Said::Gone => fields.text(NO_METHOD).null().null(),
+                Said::Nothing => fields.null().null().null(),
+            };
+            fields.smallint(row.priority);
+            for limit in [row.min, row.max] {
+                match limit {
+                    Said::Is(minor) => fields.bigint(minor),
+                    Said::Gone => fields.bigint(limit::NO_LIMIT),
+                    Said::Nothing => fields.null(),
+                };
+            }
+            fields.bigint(look_key(row.id));
+        });
     }
 
     /// How large they are; to bound what is in memory.
@@ -183,10 +184,12 @@ async fn import(
         .step("import_affiliate_analyze")?;
 
     // The tenant's row is locked from here on: imports of one tenant take turns.
-    let (tenant, tenant_is_new): (i32, bool) = sqlx::query_as(
+    let (tenant, tenant_is_new, had, has): (i32, bool, Option<i32>, i32) = sqlx::query_as(
         "-- import_tenant_ensure
+         WITH before AS (SELECT hold_days FROM tenant WHERE name = $1)
          INSERT INTO tenant (name, hold_days) VALUES ($1, coalesce($2, 0))
-             ON CONFLICT (name) DO UPDATE SET hold_days = coalesce($2, tenant.hold_days) RETURNING id, xmax = 0",
+             ON CONFLICT (name) DO UPDATE SET hold_days = coalesce($2, tenant.hold_days)
+      RETURNING id, xmax = 0, (SELECT hold_days FROM before), hold_days",
     )
     .bind(&target.tenant)
     .bind(target.hold_days)
@@ -222,6 +225,7 @@ async fn import(
     let imported = Imported {
         tenant: TenantId(tenant),
         tenant_is_new,
+        hold_days: had.filter(|had| *had != has).map(|had| (had, has)),
         rows,
         new,
         updated,
@@ -352,12 +356,20 @@ const METHODS_RETIRE: &str = "-- methods_retire
 
 const METHODS_INSERT: &str = "-- methods_insert
   WITH changed AS (
-    INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, compared, priority)
-    SELECT $1, i.id, i.method, i.destination, nullif(i.compared, i.destination), i.priority
-           -- As the first line that says it writes it.
+    INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, compared, priority, usable, unusable_code)
+    SELECT $1, i.id, i.method, i.destination, nullif(i.compared, i.destination), i.priority, closed.code IS NULL,
+           closed.code
+           -- As one of the lines that say it writes it.
       FROM (SELECT DISTINCT ON (a.id, i.priority) a.id, i.method, i.destination, i.compared, i.priority
               FROM import_affiliate i JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = i.external_id
              WHERE i.destination IS NOT NULL ORDER BY a.id, i.priority, i.line) AS i
+      -- An account that is closed is so under whatever priority; a row that this file has retired speaks of it too.
+      LEFT JOIN (SELECT affiliate_id, method, coalesce(compared, destination) AS destination,
+                        min(unusable_code) AS code
+                   FROM payout_method
+                  WHERE tenant_id = $1 AND unusable_code IS NOT NULL AND (retired_at IS NULL OR retired_at >= now())
+                  GROUP BY 1, 2, 3) AS closed
+             ON closed.affiliate_id = i.id AND closed.method = i.method AND closed.destination = i.compared
      WHERE NOT EXISTS (SELECT FROM payout_method m
                         WHERE m.tenant_id = $1 AND m.affiliate_id = i.id AND m.priority = i.priority
                           AND m.retired_at IS NULL)

@@ -13,7 +13,7 @@ use super::differing::differing;
 use super::due::LastRun;
 use super::problem::{Fault, ImportError, Problems, RowProblem};
 use super::same::{Scope, same_find};
-use super::suspicion::{Repeats, Suspicions, number_of};
+use super::suspicion::{Repeats, SuspicionKind, Suspicions, number_of};
 use super::{Feed, Imported, PROBLEMS_SHOWN, Terms, change, copy_feed, dates, due};
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError};
@@ -70,16 +70,17 @@ impl CommissionRows {
         self.traits.has_clawbacks |= row.amount.minor < 0 && !row.order_ref.is_empty();
         self.traits.see(row.earned_at, row.earned_at);
         self.traits.looks.push((line, same, id_key));
-        self.rows
-            .row(8)
-            .bigint(line)
-            .text(row.id)
-            .text(row.affiliate)
-            .text(row.order_ref)
-            .text(row.amount.currency.code())
-            .bigint(row.amount.minor)
-            .timestamptz(row.earned_at)
-            .bigint(id_key);
+        self.rows.row(|fields| {
+            fields
+                .bigint(line)
+                .text(row.id)
+                .text(row.affiliate)
+                .text(row.order_ref)
+                .text(row.amount.currency.code())
+                .bigint(row.amount.minor)
+                .timestamptz(row.earned_at)
+                .bigint(id_key);
+        });
     }
 
     /// How large they are; to bound what is in memory.
@@ -176,7 +177,7 @@ async fn import(
     let last = last.as_ref();
 
     volume_begin(tx, id).await?;
-    let suspicions = match traits.earned {
+    let mut suspicions = match traits.earned {
         Some(earned) => {
             let scope = Scope { tenant: id, hold_days, last, earned, named: terms.named };
             same_find(tx, &scope, same, alike_ids).await?
@@ -199,6 +200,8 @@ async fn import(
         unknown_affiliates(tx, id, &mut problems).await?;
         differing(tx, id, &mut problems).await?;
         problems.check()?;
+        let again = sqlx::query(SAID_AGAIN).bind(terms.named).fetch_all(&mut *tx).await.step("import_said_again")?;
+        suspicions.add(SuspicionKind::SaidAgain, &again)?;
     }
     balances_bound(tx, id, &inserted).await?;
     terms.refuse_if_strict(&suspicions)?;
@@ -206,6 +209,7 @@ async fn import(
     Ok(Imported {
         tenant: TenantId(id),
         tenant_is_new: false,
+        hold_days: None,
         rows,
         new,
         updated: 0,
@@ -218,6 +222,12 @@ async fn import(
         late_rows,
     })
 }
+
+/// Rows of the file whose id it has before. Those that differ are refused.
+const SAID_AGAIN: &str = "-- import_said_again
+  SELECT line, external_id AS id, external_id AS other, first AS other_line, count(*) OVER () AS total
+    FROM (SELECT line, external_id, min(line) OVER (PARTITION BY external_id) AS first FROM import_commission) AS i
+   WHERE line > first ORDER BY line LIMIT $1";
 
 /// Where commissions go: whose, their hold period, and the newest run.
 #[derive(Clone, Copy)]

@@ -17,6 +17,8 @@ const EPOCH: OffsetDateTime = datetime!(2000-01-01 00:00 UTC);
 pub(super) struct CopyRows {
     bytes: Vec<u8>,
     rows: u64,
+    /// Of the row that is being written.
+    fields: i16,
 }
 
 impl CopyRows {
@@ -30,11 +32,14 @@ impl CopyRows {
         &self.bytes
     }
 
-    /// Begins a row of so many fields. Exactly so many must follow.
-    pub(super) fn row(&mut self, fields: i16) -> &mut Self {
+    /// Adds a row of the fields that `write` writes. How many they are stands before them.
+    pub(super) fn row(&mut self, write: impl FnOnce(&mut Self)) {
         self.rows += 1;
-        self.bytes.extend_from_slice(&fields.to_be_bytes());
-        self
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 2]);
+        self.fields = 0;
+        write(self);
+        self.bytes[at..at + 2].copy_from_slice(&self.fields.to_be_bytes());
     }
 
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
@@ -62,11 +67,13 @@ impl CopyRows {
     }
 
     pub(super) fn null(&mut self) -> &mut Self {
+        self.fields += 1;
         self.bytes.extend_from_slice(&(-1_i32).to_be_bytes());
         self
     }
 
     fn field(&mut self, bytes: &[u8]) -> &mut Self {
+        self.fields += 1;
         // A field is at most a line of a file, which the reader bounds far below 2 GiB.
         let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
         self.bytes.extend_from_slice(&length.to_be_bytes());

@@ -121,7 +121,7 @@ pub(super) async fn orders_find(
 
 /// Moves the clawbacks of these orders that no run has counted to their sales that no run has counted, after both were
 /// inserted as due at once and after the hold period. In the order of instants from the last to the first, the least
-/// that was passed is the sale that follows first.
+/// that was passed is the sale that follows first, in the same currency: it can take from no other.
 pub(super) async fn clawbacks_meet(
     tx: &mut PgConnection,
     tenant: i32,
@@ -139,18 +139,18 @@ pub(super) async fn clawbacks_meet(
            SELECT ARRAY(SELECT generate_series(coalesce((SELECT month FROM cutoff), (SELECT first FROM known)),
                                                (SELECT last FROM known))) AS list),
          uncounted AS (
-           SELECT c.external_id, c.affiliate_id, c.order_ref, c.kind, c.earned_at, c.due_at
+           SELECT c.external_id, c.affiliate_id, c.order_ref, c.currency, c.kind, c.earned_at, c.due_at
              FROM import_order o JOIN commission c ON c.affiliate_id = o.affiliate_id AND c.order_ref = o.order_ref
             WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month = ANY((SELECT list FROM months)::int[])
               AND ($2::timestamptz IS NULL OR c.due_at > $2)
             UNION ALL
-           SELECT c.external_id, c.affiliate_id, c.order_ref, c.kind, c.earned_at, c.due_at
+           SELECT c.external_id, c.affiliate_id, c.order_ref, c.currency, c.kind, c.earned_at, c.due_at
              FROM import_order o JOIN commission c ON c.affiliate_id = o.affiliate_id AND c.order_ref = o.order_ref
             WHERE c.tenant_id = $1 AND c.late_for = $3 + 1),
          next AS (
            SELECT external_id, kind, due_at,
                   coalesce(min(CASE kind WHEN 'sale' THEN due_at END) OVER (
-                             PARTITION BY affiliate_id, order_ref
+                             PARTITION BY affiliate_id, order_ref, currency
                              ORDER BY CASE kind WHEN 'sale' THEN due_at ELSE earned_at END DESC),
                            earned_at) AS meets_at
              FROM uncounted)

@@ -88,6 +88,8 @@ pub struct Imported {
     pub new: u64,
     /// How many were known and have changed. Always 0 for commissions, which never change.
     pub updated: u64,
+    /// The tenant's hold period in days before and after, if the import changed it: every sale that comes is due by it.
+    pub hold_days: Option<(i32, i32)>,
     /// How many were known just so, or said more than once in the file.
     pub unchanged: u64,
     /// What a file of affiliates changed of what stops money or says where it goes; commissions change nothing of it.

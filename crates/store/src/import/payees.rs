@@ -2,7 +2,7 @@
 //! other.
 
 use payfleet_domain::look_key;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgConnection;
 use sqlx::{Executor, Row};
 
 use super::ANALYZE_FROM;
@@ -60,61 +60,51 @@ pub(super) async fn looks_complete(tx: &mut PgConnection, tenant: i32) -> Result
 /// Notes whose ids look like that of an affiliate who was there first, and finds what is suspicious about who is new
 /// and about new destinations.
 pub(super) async fn payees_alike(tx: &mut PgConnection, tenant: i32, named: i64) -> Result<Suspicions, StoreError> {
-    sqlx::query(
-        "-- affiliates_alike
-         UPDATE affiliate a SET alike_of = f.first
-           FROM (SELECT n.affiliate_id, min(o.id) AS first
-                   FROM import_new n JOIN affiliate a ON a.tenant_id = $1 AND a.id = n.affiliate_id
-                   JOIN affiliate o ON o.tenant_id = $1 AND o.id_key = a.id_key AND o.id < a.id
-                  GROUP BY n.affiliate_id) AS f
-          WHERE a.tenant_id = $1 AND a.id = f.affiliate_id",
-    )
-    .bind(tenant)
-    .execute(&mut *tx)
-    .await
-    .step("affiliates_alike")?;
-    let mut found = Suspicions::default();
-    let rows = sqlx::query(IDS_ALIKE).bind(tenant).bind(named).fetch_all(&mut *tx).await.step("payees_ids_alike")?;
-    found.add(SuspicionKind::AffiliateIdAlike, &rows)?;
-    let rows = destinations_of_others(tx, tenant, named).await?;
-    let is_live = |row: &PgRow| row.try_get::<bool, _>("is_live").step("payees_destinations");
-    let (mut shared, mut were) = (Vec::new(), Vec::new());
-    for row in rows {
-        if is_live(&row)? { shared.push(row) } else { were.push(row) }
-    }
-    found.add(SuspicionKind::DestinationShared, &shared)?;
-    found.add(SuspicionKind::DestinationWasAnothers, &were)?;
-    Ok(found)
-}
-
-async fn destinations_of_others(tx: &mut PgConnection, tenant: i32, named: i64) -> Result<Vec<PgRow>, StoreError> {
-    let added: i64 = sqlx::query_scalar(
-        "-- payees_destinations_added
-         SELECT count(*) FROM import_changed WHERE what = 'method_added'",
+    let (new, added): (i64, i64) = sqlx::query_as(
+        "-- payees_new
+         SELECT (SELECT count(*) FROM import_new),
+                (SELECT count(*) FROM import_changed WHERE what = 'method_added')",
     )
     .fetch_one(&mut *tx)
     .await
-    .step("payees_destinations_added")?;
-    if added == 0 {
-        return Ok(Vec::new());
-    }
-    // Rows that nobody has counted yet are taken to be few, and a loop over few that goes through all of the others took
-    // minutes for 300,000.
-    let is_large = added.unsigned_abs() >= ANALYZE_FROM;
+    .step("payees_new")?;
+    // Rows that nobody has counted yet are taken to be few, all the more in a table where others were counted; and a loop
+    // over few that goes through all of the others took minutes for 20,000.
+    let is_large = new.max(added).unsigned_abs() >= ANALYZE_FROM;
     if is_large {
         tx.execute("-- loops_off\nSET LOCAL enable_nestloop = off").await.step("loops_off")?;
     }
-    let rows = sqlx::query(DESTINATIONS_OF_OTHERS)
-        .bind(tenant)
-        .bind(named)
-        .fetch_all(&mut *tx)
-        .await
-        .step("payees_destinations")?;
+    let mut found = Suspicions::default();
+    if new > 0 {
+        sqlx::query(AFFILIATES_ALIKE).bind(tenant).execute(&mut *tx).await.step("affiliates_alike")?;
+        let rows =
+            sqlx::query(IDS_ALIKE).bind(tenant).bind(named).fetch_all(&mut *tx).await.step("payees_ids_alike")?;
+        found.add(SuspicionKind::AffiliateIdAlike, &rows)?;
+    }
+    if added > 0 {
+        let step = "payees_destinations";
+        let rows = sqlx::query(DESTINATIONS_OF_OTHERS).bind(tenant).bind(named).fetch_all(&mut *tx).await.step(step)?;
+        let (mut shared, mut were) = (Vec::new(), Vec::new());
+        for row in rows {
+            if row.try_get("is_live").step(step)? { shared.push(row) } else { were.push(row) }
+        }
+        found.add(SuspicionKind::DestinationShared, &shared)?;
+        found.add(SuspicionKind::DestinationWasAnothers, &were)?;
+    }
     if is_large {
         tx.execute("-- loops_on\nSET LOCAL enable_nestloop = on").await.step("loops_on")?;
     }
-    Ok(rows)
+    Ok(found)
 }
+
+/// By the first that looks the same, so that a file in which all look alike is no square of its rows.
+const AFFILIATES_ALIKE: &str = "-- affiliates_alike
+  WITH keys AS (SELECT DISTINCT a.id_key FROM import_new n JOIN affiliate a ON a.tenant_id = $1 AND a.id = n.affiliate_id),
+  firsts AS (SELECT o.id_key, min(o.id) AS first FROM affiliate o JOIN keys k ON k.id_key = o.id_key
+              WHERE o.tenant_id = $1 GROUP BY o.id_key)
+  UPDATE affiliate a SET alike_of = f.first
+    FROM import_new n, firsts f
+   WHERE a.tenant_id = $1 AND a.id = n.affiliate_id AND f.id_key = a.id_key AND f.first < a.id";
 
 const IDS_ALIKE: &str = "-- payees_ids_alike
   WITH said AS (SELECT external_id, min(line) AS line FROM import_affiliate GROUP BY external_id)

@@ -246,12 +246,15 @@ impl AccountReading {
             .transaction("statement_end", move |tx| {
                 let (name, asked_in, digest) = (name.clone(), asked_in.clone(), digest.clone());
                 Box::pin(async move {
-                    if lines > 0 {
+                    // Only if it goes on from where the last part ended: a gap proves nothing to be missing.
+                    let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
+                    // That a file has nothing is somebody's word too.
+                    if lines > 0 || person.is_some() {
                         sqlx::query(
                             "-- statement_part_insert
                              INSERT INTO statement_part (account_id, source, name, digest, lines, from_at, until_at,
-                               person_id)
-                             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                               person_id, goes_on)
+                             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                         )
                         .bind(id)
                         .bind(source)
@@ -261,12 +264,11 @@ impl AccountReading {
                         .bind(end.map(|end| end.from.min(end.until)))
                         .bind(end.map(|end| end.until))
                         .bind(person)
+                        .bind(goes_on.is_some())
                         .execute(&mut *tx)
                         .await
                         .step("statement_part_insert")?;
                     }
-                    // Only if it goes on from where the last part ended: a gap proves nothing to be missing.
-                    let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
                     // A file says what is on a statement, and the rail is read from where the rail was read last all
                     // the same: else what an old or shortened file leaves out would never be heard of.
                     if is_rail && let Some(reaches_ours) = goes_on.and(reaches_ours) {
@@ -314,7 +316,8 @@ impl AccountReading {
                         .bind(reaches_ours)
                         .bind(asked_in),
                     };
-                    moved.fetch_one(tx).await.step("account_reaches")
+                    let step = if is_rail { "account_reaches" } else { "account_file_reaches" };
+                    moved.fetch_one(tx).await.step(step)
                 })
             })
             .await?;

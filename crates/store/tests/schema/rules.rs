@@ -61,6 +61,7 @@ pub const ROWS: &str = "
     VALUES ('p', 'w', now(), now(), 2, 2);
   INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());
   INSERT INTO generation_lost (key, recovery_id) VALUES (md5('8')::uuid, 1);
+  INSERT INTO stray_booked VALUES (1, 1, 1, 1);
   INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced)
     VALUES ('w1', '1', now(), false, '{}', '{}', '{}'),
          ('w2', '1', now(), false, '{}', '{}', '{}');";
@@ -733,6 +734,11 @@ pub const RULES: &[(&str, &[&str])] = &[
         "statement_part_append_only",
         &["UPDATE statement_part SET lines = 2", "DELETE FROM statement_part", "TRUNCATE statement_part"],
     ),
+    ("stray_booked_append_only", &["DELETE FROM stray_booked", "UPDATE stray_booked SET control_id = 2 WHERE line_id = 1"]),
+    ("stray_booked_control_id_fkey", &["INSERT INTO stray_booked VALUES (1, 2, 1, 99)"]),
+    ("stray_booked_line_id_fkey", &["INSERT INTO stray_booked VALUES (99, 1, 1, 1)"]),
+    ("stray_booked_pkey", &["INSERT INTO stray_booked VALUES (1, 1, 1, 1)"]),
+    ("stray_booked_tenant_id_affiliate_id_fkey", &["INSERT INTO stray_booked VALUES (1, 9, 1, 1)"]),
     ("statement_part_check", &[part!("(1, 'rail', 'p', sha256('q'), 1, '2026-02-02Z', '2026-02-01Z')")]),
     ("statement_part_digest_check", &[part!("(1, 'rail', 'p', 'short', 1, NULL, NULL)")]),
     ("statement_part_lines_check", &[part!("(1, 'rail', 'p', sha256('q'), -1, NULL, NULL)")]),

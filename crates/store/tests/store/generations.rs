@@ -8,8 +8,8 @@ use crate::support::{Db, rail};
 use futures_util::future::BoxFuture;
 use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, StatementEnd, TokenHash};
 use payfleet_store::{
-    ControlError, ControlLifted, IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, StatementSource,
-    Store, StoreError, TenantRail,
+    ControlError, ControlLifted, IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, StatementAccount,
+    StatementSource, Store, StoreError, TenantRail,
 };
 
 /// What a process remembers, without its folder.
@@ -273,6 +273,8 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     let tenant = db.tenant("t", "sandbox-lookup", 2).await;
     let run = db.run(tenant, "2026-01", 2).await;
     let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    let words = db.store.affiliate_hold(tenant, "a1", "recovered: account").await.unwrap_err();
+    assert!(matches!(words, ControlError::WordsOfRecovery), "it would be taken for a recovery's own: {words}");
     db.store.affiliate_hold(tenant, "a1", "fraud").await.unwrap();
     assert!(db.store.recovery_open("test", "restored").await.unwrap());
     for (payout, destination) in db.payouts(run).await.into_iter().zip(["a1@example.com", "a2@example.com"]) {
@@ -319,6 +321,85 @@ async fn releasing_who_was_paid_by_a_lost_run_lets_nothing_go_that_was_planned_b
     assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 1);
     let other = db.store.affiliate_booked(tenant, "a2", bob).await.unwrap_err();
     assert!(matches!(other, ControlError::NotRecovered(_)), "{other}");
+    db.drop().await;
+}
+
+/// Two have booked before any worker has looked: what was planned before is not sent for that. And what becomes theirs
+/// later, or is read while they speak, is not what they have seen.
+#[tokio::test]
+async fn what_two_have_booked_is_what_they_have_seen_and_frees_nothing_that_was_planned_before() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 2).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    let payout = db.payouts(run).await[0];
+    let stray = |n: u64, destination: &str, minor: i64, line: payfleet_domain::StatementLine| {
+        let (key, reference) = (format!("{}-0123456789abcdef", n << 32), format!("lost-{n}"));
+        payfleet_domain::StatementLine { key, reference, destination: destination.into(), amount_minor: minor, ..line }
+    };
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    for (n, destination) in [(71, "a1@example.com"), (72, "elsewhere@example.com")] {
+        db.line_read("sandbox-lookup", stray(n, destination, 1_000, db.line(payout, "r").await)).await;
+    }
+    recover(&db, [ann, bob]).await;
+    for by in [ann, bob] {
+        db.store.affiliate_booked(tenant, "a1", by).await.unwrap();
+    }
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 0);
+    let leased = db.lease(db.batches(run).await[0]).await;
+    let intent = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), true).await.unwrap();
+    assert!(intent.is_err(), "one of them is paid already");
+    assert_eq!(db.store.contested_let_go().await.unwrap(), ControlLifted { go_on: 0, cancelled: 1 });
+    let states: String = db.scalar("SELECT string_agg(state, ' ' ORDER BY id) FROM payout").await;
+    assert_eq!(states, "cancelled unknown");
+
+    // The other payment turns out to be theirs.
+    let method = "INSERT INTO payout_method (tenant_id, affiliate_id, method, destination, priority)
+                  SELECT tenant_id, id, 'paypal', 'elsewhere@example.com', 1 FROM affiliate
+                   WHERE tenant_id = $1 AND external_id = 'a1'";
+    db.change(method, tenant.0.into()).await;
+    assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
+    let again = db.store.affiliate_release(tenant, "a1").await.unwrap_err().to_string();
+    assert!(again.contains("It got 10.00 EUR as lost-72 from"), "only what nobody has booked: {again}");
+
+    // A line that was being read when the second of them spoke was written down before, and is seen later.
+    for by in [ann, bob] {
+        db.store.affiliate_booked(tenant, "a1", by).await.unwrap();
+    }
+    db.line_read("sandbox-lookup", stray(73, "a1@example.com", 700, db.line(payout, "r").await)).await;
+    let unfixed = "ALTER TABLE statement_line DISABLE TRIGGER statement_line_append_only";
+    sqlx::raw_sql(unfixed).execute(&db.sql).await.unwrap();
+    let earlier = "UPDATE statement_line SET read_at = (SELECT max(lifted_at) FROM control) - interval '1 millisecond'
+                    WHERE reference = 'lost-' || $1";
+    db.change(earlier, 73).await;
+    assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 1);
+    db.drop().await;
+}
+
+/// By what a file leaves out money would go out again: it counts for as much as whoever hands it in, and is named.
+#[tokio::test]
+async fn a_file_without_a_person_makes_no_account_read() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 1).await;
+    db.run(tenant, "2026-01", 1).await;
+    let ann = db.approver("ann").await;
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    assert!(db.store.recovery_doubt().await.unwrap());
+    sqlx::query("UPDATE recovery SET doubted_at = doubted_at - interval '1 day'").execute(&db.sql).await.unwrap();
+    let account = StatementAccount { rail: "sandbox-lookup".into(), account: "t".into(), credential: None };
+    let person = db.store.person_find(ann).await.unwrap().unwrap();
+    for (person, is_read) in [(None, false), (Some(person), true)] {
+        let source = StatementSource::File { name: "cut.csv".into(), person };
+        let reading = db.store.account_open(&account, source).await.unwrap().unwrap();
+        let (from, now) = (reading.from().expect("somebody is to be paid"), time::OffsetDateTime::now_utc());
+        reading.end(Some(StatementEnd { from, until: now, now, lines: 0 })).await.unwrap();
+        let accounts = db.store.recovery_accounts().await.unwrap();
+        assert_eq!(accounts[0].is_read, is_read);
+        assert_eq!(accounts[0].by_file.as_deref(), is_read.then_some("cut.csv of ann"));
+        // Nobody decides about a plan: there only the rail itself counts.
+        assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_some());
+    }
     db.drop().await;
 }
 

@@ -11,30 +11,36 @@ use tokio::sync::mpsc;
 
 const RAIL: &str = "sandbox-payout";
 
-/// Imports one affiliate with this method and destination, checked as the tenant's kinds say; `none` takes away what is
-/// there.
-async fn imported(db: &Db, id: &str, method: &str, text: &str, priority: i16) -> Result<(), ImportError> {
+/// Imports a file about one affiliate with these methods, destinations and priorities, checked as the tenant's kinds say;
+/// `none` takes away what is there.
+async fn imported_all(db: &Db, id: &str, methods: &[(&str, &str, i16)]) -> Result<(), ImportError> {
     let kinds = db.store.method_kinds("t").await.unwrap();
-    let destination = kinds.of(method).check(text).unwrap();
     let mut rows = AffiliateRows::default();
-    rows.push(&AffiliateRow {
-        line: 2,
-        id,
-        name: "",
-        email: "",
-        country: "",
-        currency: "EUR".parse().unwrap(),
-        on_hold: None,
-        method: if method == "none" { Said::Gone } else { Said::Is((method, &destination)) },
-        priority,
-        min: Said::Nothing,
-        max: Said::Nothing,
-    });
+    for (line, (method, text, priority)) in (2..).zip(methods) {
+        let destination = kinds.of(method).check(text).unwrap();
+        rows.push(&AffiliateRow {
+            line,
+            id,
+            name: "",
+            email: "",
+            country: "",
+            currency: "EUR".parse().unwrap(),
+            on_hold: None,
+            method: if *method == "none" { Said::Gone } else { Said::Is((method, &destination)) },
+            priority: *priority,
+            min: Said::Nothing,
+            max: Said::Nothing,
+        });
+    }
     let (sender, receiver) = mpsc::channel(2);
     sender.try_send(Feed::Rows(rows)).unwrap();
     sender.try_send(Feed::End).unwrap();
     let target = AffiliatesTarget { tenant: "t".to_owned(), hold_days: None, kinds };
     db.store.affiliates_import(target, receiver).await.map(drop)
+}
+
+async fn imported(db: &Db, id: &str, method: &str, text: &str, priority: i16) -> Result<(), ImportError> {
+    imported_all(db, id, &[(method, text, priority)]).await
 }
 
 /// What a plan would decide, as `pay 2, method_unusable 1`.
@@ -76,11 +82,18 @@ async fn a_closed_account_is_not_planned_again_until_there_is_another() {
     // The same again is no news of the payee's, however it is written; another destination is, and then the first too.
     imported(&db, "a1", "paypal", "A1@Example.com", 0).await.unwrap();
     assert_eq!(decided(&db, tenant, "2026-02").await, "method_unusable 1, pay 2");
+    // It is as closed in the second place.
+    imported_all(&db, "a1", &[("paypal", "new@example.com", 0), ("paypal", "a1@example.com", 1)]).await.unwrap();
+    assert_eq!(decided(&db, tenant, "2026-02").await, "pay 3");
+    imported(&db, "a1", "none", "-", 0).await.unwrap();
+    assert_eq!(decided(&db, tenant, "2026-02").await, "method_unusable 1, pay 2");
+    imported(&db, "a1", "none", "-", 1).await.unwrap();
     imported(&db, "a1", "paypal", "new@example.com", 0).await.unwrap();
     assert_eq!(decided(&db, tenant, "2026-02").await, "pay 3");
     imported(&db, "a1", "paypal", "a1@example.com", 0).await.unwrap();
     assert_eq!(decided(&db, tenant, "2026-02").await, "pay 3");
-    assert_eq!(unusable(&db).await, "a1 account_closed, a2 account_closed", "of the rows that were refused");
+    let closed = "a1 account_closed, a2 account_closed, a1 account_closed";
+    assert_eq!(unusable(&db).await, closed, "of the rows that were refused, and the one that took the place of one");
     // And where the rail was wrong, the same is said anew.
     imported(&db, "a2", "none", "-", 0).await.unwrap();
     imported(&db, "a2", "paypal", "a2@example.com", 0).await.unwrap();

@@ -169,7 +169,7 @@ impl Books {
     }
 
     /// A file becomes known. A sale is due after the hold period; a clawback at once, or with the first sale of its
-    /// order that is due later and that no run has counted.
+    /// order and currency that is due later and that no run has counted.
     fn learn(&mut self, world: &World, stage: usize, file: usize) {
         let of = |at: &usize| &world.commissions[*at];
         for (at, commission) in world.commissions.iter().enumerate() {
@@ -180,9 +180,9 @@ impl Books {
         }
         let uncounted: Vec<usize> = self.due.keys().filter(|at| !self.window.contains_key(at)).copied().collect();
         for clawback in uncounted.iter().filter(|at| of(at).minor < 0 && of(at).order > 0) {
-            let (affiliate, order) = (of(clawback).affiliate, of(clawback).order);
+            let of_whom = |at: &usize| (of(at).affiliate, of(at).currency, of(at).order);
             let sales = uncounted.iter().filter(|at| of(at).minor > 0);
-            let same = sales.filter(|at| (of(at).affiliate, of(at).order) == (affiliate, order));
+            let same = sales.filter(|at| of_whom(at) == of_whom(clawback));
             let later = same.map(|at| self.due[at]).filter(|due| *due > of(clawback).earned_at).min();
             self.due.insert(*clawback, later.unwrap_or(of(clawback).earned_at));
         }
