@@ -2,6 +2,7 @@
 //! secret. Which tenant pays from which account, and what its credential is called, is in the database.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use payfleet_domain::{Money, RefusalCode, to_rail_minor};
@@ -174,7 +175,14 @@ impl FundingAccount {
 }
 
 impl Accounts {
-    /// Reads a file.
+    /// The accounts of a file; none without one.
+    pub fn from_file(path: Option<&Path>) -> Result<Accounts, RegistryError> {
+        let Some(path) = path else { return Ok(Accounts::default()) };
+        let unreadable = |source| RegistryError::AccountsUnreadable { path: path.to_owned(), source };
+        Accounts::from_toml(&std::fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    /// The accounts of what such a file holds.
     pub fn from_toml(text: &str) -> Result<Accounts, RegistryError> {
         toml::from_str(text).map_err(RegistryError::AccountsFile)
     }

@@ -1,5 +1,6 @@
 //! Which adapters this process has. Which of them a tenant uses, and under which account, is a row; not said here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,9 +50,17 @@ pub enum RegistryError {
         /// What is wrong. The address may hold a password, so it is not repeated.
         why: &'static str,
     },
+    /// The file of the funding accounts cannot be read.
+    #[error("the funding accounts in {} cannot be read: {source}", path.display())]
+    AccountsUnreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The file of the funding accounts is none.
-    #[error("the file of the funding accounts cannot be read")]
-    AccountsFile(#[source] toml::de::Error),
+    #[error("the file of the funding accounts is not one: {0}")]
+    AccountsFile(toml::de::Error),
     /// TLS or the resolver could not be set up.
     #[error("the HTTP client of the rails cannot be set up on this machine")]
     Client(#[source] reqwest::Error),

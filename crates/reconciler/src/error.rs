@@ -115,7 +115,13 @@ impl ReconcileError {
             | ReconcileError::Who(_)
             | ReconcileError::NoToken(_)
             | ReconcileError::Statement(StatementError::None { .. })
-            | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
+            | ReconcileError::Rails(
+                RegistryError::SandboxUrl { .. }
+                | RegistryError::NoTime
+                | RegistryError::Account { .. }
+                | RegistryError::AccountsUnreadable { .. }
+                | RegistryError::AccountsFile(_),
+            )
             | ReconcileError::NoRecovery
             | ReconcileError::NoAccount(_)
             | ReconcileError::Memory(MemoryError::State(_))

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use payfleet_domain::{Rail, RunId, RunState, TokenHash};
-use payfleet_rails::{RailsConfig, Registry};
+use payfleet_rails::{Accounts, RailsConfig, RealRails, Registry};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_store::{AccountRead, Applied, CloseVerdict, Compared, OpenBatches, StatementAccount, Store, Uncovered};
@@ -31,7 +31,8 @@ impl Rails {
         // A reconciler never submits.
         let config =
             RailsConfig { sandbox_url: args.sandbox_url.clone(), call_timeout: args.call_timeout, null_rail: true };
-        Ok(Rails::of(Registry::new(&config)?))
+        let accounts = Accounts::from_file(args.rail_accounts.as_deref())?;
+        Ok(Rails::of(Registry::with_real(&config, &RealRails { accounts, live: true })?))
     }
 
     /// These.

@@ -104,7 +104,9 @@ impl Wise {
         // Nothing is paid by a quote or a transfer: whatever becomes of them, this request did not pay.
         let transfer = match self.prepare(site, call, instruction, budget).await {
             Ok(transfer) => transfer,
-            Err(cause @ (Cause::Refused(_) | Cause::KeyReused)) => return Err(cause),
+            Err(cause @ (Cause::Refused(_) | Cause::KeyReused | Cause::Unauthorised | Cause::RateLimited)) => {
+                return Err(cause);
+            }
             Err(cause) => return Err(Cause::NotBegun(cause.reason())),
         };
         match transfer.state() {

@@ -102,7 +102,7 @@ impl Pages for Reading {
     async fn next(&mut self) -> Result<Page, NoPage> {
         let (code, id) = self.balances.get(self.at_balance).ok_or(Cause::Unfit("a statement that was read"))?;
         let until = (self.window + WINDOW).min(self.end).max(self.window);
-        let reply = ask(&self.site, &self.account, code, *id, self.window, until).await?;
+        let reply = ask(&self.site, &self.account, code, *id, self.window, until, true).await?;
         if reply.status != 200 {
             if reply.header("x-2fa-approval").is_some() {
                 let account = self.account.name.as_str();
@@ -135,13 +135,19 @@ async fn ask(
     balance: u64,
     since: OffsetDateTime,
     until: OffsetDateTime,
+    is_statement: bool,
 ) -> Result<Reply, Cause> {
     let format = |at: OffsetDateTime| at.format(&Rfc3339).map_err(|_| Cause::Unfit("an instant without a form"));
     let (since, until, balance) = (format(since)?, format(until)?, balance.to_string());
     let query = [("currency", code), ("intervalStart", &since), ("intervalEnd", &until), ("type", "COMPACT")];
     let path = ["v1", "profiles", &site.profile, "balance-statements", &balance, "statement.json"];
-    let request = site.asked(site.transport.get_statement(&path, &query), account)?;
-    site.transport.exchange(request, TRANSACTIONS_MAX / 4).await
+    let request = match is_statement {
+        true => site.transport.get_statement(&path, &query),
+        // A question about one payment: it has the time of a call.
+        false => site.transport.get_query(&path, &query),
+    };
+    // A transaction takes about 500 bytes.
+    site.transport.exchange(site.asked(request, account)?, TRANSACTIONS_MAX / 8).await
 }
 
 /// The line, if it is of a transfer.
@@ -205,7 +211,7 @@ pub(super) async fn refund(site: &Site, call: &Call<'_>, transfer: &Transfer) ->
     while since < end {
         let until = (since + WINDOW).min(end);
         let seconds = |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at);
-        let reply = ask(site, call.account, currency.code(), *balance, seconds(since), seconds(until)).await?;
+        let reply = ask(site, call.account, currency.code(), *balance, seconds(since), seconds(until), false).await?;
         if reply.status != 200 {
             return Err(no_answer(&reply));
         }

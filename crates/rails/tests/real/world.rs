@@ -49,8 +49,13 @@ pub fn registry(url: &str, more: &str) -> Registry {
         {more}
         "#
     );
+    registry_of(&accounts)
+}
+
+/// The registry with these accounts.
+pub fn registry_of(accounts: &str) -> Registry {
     let config = RailsConfig { sandbox_url: None, call_timeout: CALL_TIMEOUT, null_rail: false };
-    let real = RealRails { accounts: Accounts::from_toml(&accounts).unwrap(), live: false };
+    let real = RealRails { accounts: Accounts::from_toml(accounts).unwrap(), live: false };
     Registry::with_real(&config, &real).unwrap()
 }
 
