@@ -180,9 +180,10 @@ pub const RAILS: &[Rail] = &[
         has_statement: false,
         statement_lag: Duration::ZERO,
     },
-    // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id are
-    // answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed. A batch
-    // that ends DENIED frees its id, so refusals are not pinned.
+    // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
+    // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
+    // A batch that ends DENIED frees its id, so refusals are not pinned; its adapter believes one only when all requests
+    // of before are dead.
     Rail {
         name: "paypal",
         class: RailClass::Key { horizon: days(30) },
@@ -205,9 +206,9 @@ pub const RAILS: &[Rail] = &[
         // Transaction Search: "up to three hours".
         statement_lag: Duration::from_secs(3 * 60 * 60),
     },
-    // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a day
-    // only ("Idempotent requests"), so a refusal that is seen while an older request is under way is no proof; on L all
-    // are dead before anything is concluded. Its key is sent all the same.
+    // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a
+    // day only ("Idempotent requests"), so a refusal that is seen while an older request is under way is no proof; on
+    // L all are dead before anything is concluded. Its key is sent all the same.
     Rail {
         name: "stripe",
         class: RailClass::Lookup,

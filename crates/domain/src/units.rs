@@ -82,7 +82,8 @@ pub fn to_rail_minor(rail: &'static str, amount: Money) -> Result<i64, Uneven> {
     if scaled % unit.step == 0 { Ok(scaled) } else { Err(uneven) }
 }
 
-/// An amount that the rail tells in its own smallest units, in minor units of ISO 4217; `None` if it has no such amount.
+/// An amount that the rail tells in its own smallest units, in minor units of ISO 4217; `None` if it has no such
+/// amount.
 pub fn from_rail_minor(rail: &str, currency: Currency, theirs: i64) -> Option<i64> {
     let (decimals, ours) = (rail_decimals(rail, currency), currency.exponent());
     let fewer = 10_i64.pow(decimals.saturating_sub(ours));

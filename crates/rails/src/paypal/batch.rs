@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use payfleet_domain::{DestinationKind, Outcome, Reference, RefusalCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use time::OffsetDateTime;
 
 use super::RAIL;
 use super::create::kind_of;
@@ -76,18 +77,21 @@ pub(super) struct Pages<'a> {
     read: u32,
     total: Option<u32>,
     header: Option<Header>,
+    /// PayPal's clock at the first page.
+    at: Option<OffsetDateTime>,
     items: Vec<Item>,
 }
 
 /// All of a batch.
 pub(super) struct Batch {
     header: Header,
+    at: Option<OffsetDateTime>,
     items: Vec<Item>,
 }
 
 impl<'a> Pages<'a> {
     pub(super) fn of(id: &'a Reference) -> Pages<'a> {
-        Pages { id, read: 0, total: None, header: None, items: Vec::new() }
+        Pages { id, read: 0, total: None, header: None, at: None, items: Vec::new() }
     }
 
     /// The number of the next page, if there is one.
@@ -120,6 +124,9 @@ impl<'a> Pages<'a> {
         if total > PAGES_MAX || self.total.is_some_and(|known| known != total) {
             return Err(Cause::Contradictory("the number of pages cannot be right"));
         }
+        if self.read == 0 {
+            self.at = reply.at;
+        }
         self.total = Some(total);
         self.read += 1;
         self.items.extend(page.items);
@@ -130,7 +137,7 @@ impl<'a> Pages<'a> {
 
     pub(super) fn whole(self) -> Result<Batch, Cause> {
         let header = self.header.ok_or(Cause::Contradictory("a batch without a page"))?;
-        Ok(Batch { header, items: self.items })
+        Ok(Batch { header, at: self.at, items: self.items })
     }
 }
 
@@ -188,16 +195,20 @@ impl Batch {
     /// What it says of the instructions that were accepted under this name; `None` of the others.
     pub(super) fn findings(&self, call: &Call<'_>, id: &Reference) -> Result<Vec<Option<Finding>>, Cause> {
         let items = self.by_key(call)?;
+        // A batch that ends DENIED frees its id: a request of before that is still under way makes another one. So a
+        // refusal is believed only if it was told when all of them were dead, by PayPal's own clock.
+        let proves_refusals = self.at.is_some_and(|at| at > call.expires_at);
         let finding = |asked: &Instruction| match items.get(asked.key.as_str()) {
             Some(item) => {
                 item.check(asked)?;
-                Ok(item.outcome(id).map_or_else(
-                    |cause| {
+                Ok(match item.outcome(id) {
+                    Ok(Outcome::Refused(_)) if !proves_refusals => Finding::Unanswered,
+                    Ok(outcome) => Finding::Known(outcome),
+                    Err(cause) => {
                         cause.report(RAIL, call);
                         Finding::Unanswered
-                    },
-                    Finding::Known,
-                ))
+                    }
+                })
             }
             None if self.has_ended() => Err(Cause::Contradictory("the answer lacks an item of the batch")),
             None => Ok(Finding::Known(Outcome::Accepted(id.clone()))),
@@ -250,8 +261,8 @@ impl Item {
         }
     }
 
-    /// What its status says. Statuses are a closed list: one that is not on it says nothing. What waits keeps the name of
-    /// the batch, by which it is followed.
+    /// What its status says. Statuses are a closed list: one that is not on it says nothing. What waits keeps the name
+    /// of the batch, by which it is followed.
     fn outcome(&self, batch: &Reference) -> Result<Outcome, Cause> {
         let payment = || reference(self.transaction_id.as_deref().unwrap_or_default());
         match self.transaction_status.as_deref() {

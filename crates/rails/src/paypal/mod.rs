@@ -108,7 +108,7 @@ impl Paypal {
                         account = call.account.name,
                         batch = %call.batch_key,
                         reason = cause.reason(),
-                        "a batch that exists already was adopted and could not be compared yet; following it compares it"
+                        "a batch that exists was adopted and could not be compared yet; following it compares it"
                     ),
                 }
                 id

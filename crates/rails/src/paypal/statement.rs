@@ -1,5 +1,5 @@
-//! Transaction Search as the account's statement: payments of payouts and what came back of them. Holds and their release
-//! look like payments and are none. It does not say where the money went.
+//! Transaction Search as the account's statement: payments of payouts and what came back of them. Holds and their
+//! release look like payments and are none. It does not say where the money went.
 
 use async_trait::async_trait;
 use payfleet_domain::{Currency, Movement, PayoutKey, StatementLine};

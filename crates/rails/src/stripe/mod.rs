@@ -1,6 +1,6 @@
-//! Stripe Connect: one transfer a payout, from the platform's balance to the payee's connected account. A transfer moves
-//! money at once and has no pending state; the payout from there to the payee's bank is Stripe's or the payee's affair
-//! ([`Stripe::bank_payouts`] shows it).
+//! Stripe Connect: one transfer a payout, from the platform's balance to the payee's connected account. A transfer
+//! moves money at once and has no pending state; the payout from there to the payee's bank is Stripe's or the payee's
+//! affair ([`Stripe::bank_payouts`] shows it).
 
 mod bank;
 mod statement;

@@ -1,6 +1,6 @@
-//! The platform's balance transactions as its statement: transfers and their reversals. Payouts of the platform itself,
-//! charges and fees are no payments of ours. Stripe lists the newest first, and so do we: the lines of one statement may
-//! come in any order.
+//! The platform's balance transactions as its statement: transfers and their reversals. Payouts of the platform
+//! itself, charges and fees are no payments of ours. Stripe lists the newest first, and so do we: the lines of one
+//! statement may come in any order.
 
 use async_trait::async_trait;
 use payfleet_domain::{Currency, Movement, StatementLine, from_rail_minor};

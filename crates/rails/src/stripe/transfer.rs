@@ -93,7 +93,8 @@ pub(super) fn found(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) ->
         list.data.iter().map(|transfer| transfer.outcome(instruction, settings)).collect::<Result<_, _>>()?;
     if outcomes.len() > 1 || list.has_more {
         // The first of them is still the proof of payment; the others are found on the statement.
-        tracing::error!(rail = RAIL, key = %instruction.key, count = outcomes.len(), "the rail paid one key more than once");
+        let (key, count) = (&instruction.key, outcomes.len());
+        tracing::error!(rail = RAIL, %key, count, "the rail paid one key more than once");
     }
     // Of several payments one came back, and the payee has the others.
     let out = outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Returned(_))).or(outcomes.first());

@@ -6,14 +6,11 @@ use payfleet_domain::{Currency, Outcome, Reference};
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::transfer::Transfer;
-use super::{Quote, RAIL, Site, Wise, before_funding, recipient_of};
+use super::{RAIL, Wise, not_begun};
 use crate::cause::Cause;
 use crate::checks::{read, single, unanswered};
-use crate::decimal::decimal_text;
-use crate::transport::{Budget, Reply};
+use crate::transport::Reply;
 use crate::{Account, Answer, Call, StatementError};
-use payfleet_domain::rail_decimals;
 
 /// A group as Wise told it last.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -54,16 +51,9 @@ impl Wise {
         let add = async {
             let (site, instruction) = (self.site(call.account)?, single(call)?);
             let budget = site.transport.budget();
-            let recipient = recipient_of(instruction)?;
-            let amounts = site.settings.limits.amounts(RAIL, call)?;
-            let amount = amounts.first().ok_or(Cause::Unfit("a call without an amount was not sent"))?;
-            let amount = decimal_text(*amount, rail_decimals(RAIL, instruction.amount.currency));
-            let transfer = site.add(call, group, recipient, &amount, budget).await;
-            let transfer = transfer.map_err(|cause| match cause {
-                cause @ Cause::Refused(_) => cause,
-                cause => Cause::NotBegun(cause.reason()),
-            })?;
-            transfer.check(instruction, recipient).map_err(|_| Cause::KeyReused)?;
+            let version = site.settings.api_version.as_str();
+            let path = [version, "profiles", &site.profile, "batch-groups", group.id.as_str(), "transfers"];
+            let transfer = site.prepare(call, instruction, &path, budget).await.map_err(not_begun)?;
             Ok(Outcome::Accepted(Reference(transfer.id())))
         };
         match add.await {
@@ -81,36 +71,6 @@ impl Wise {
         let request = site.asked(request, account).map_err(|cause| error(account, &cause))?;
         let request = request.header("Content-Type", "application/json").body(body);
         group_of(account, site.transport.exchange(request, 1_000).await)
-    }
-}
-
-impl Site {
-    async fn add(
-        &self,
-        call: &Call<'_>,
-        group: &Group,
-        recipient: u64,
-        amount: &str,
-        budget: Budget,
-    ) -> Result<Transfer, Cause> {
-        let instruction = single(call)?;
-        let code = instruction.amount.currency.code();
-        let quote = format!(
-            r#"{{"sourceCurrency":"{code}","targetCurrency":"{code}","targetAmount":{amount},"targetAccount":{recipient}}}"#
-        );
-        let version = self.settings.api_version.as_str();
-        let reply = self.post(call.account, &[version, "profiles", &self.profile, "quotes"], quote, budget).await?;
-        if reply.status != 200 {
-            return Err(before_funding(&reply));
-        }
-        let quote: Quote = read(&reply.body)?;
-        let body = self.transfer_body(instruction, recipient, &quote.id.to_string());
-        let path = [version, "profiles", &self.profile, "batch-groups", group.id.as_str(), "transfers"];
-        let reply = self.post(call.account, &path, body, budget).await?;
-        match reply.status {
-            200 | 201 => read(&reply.body),
-            _ => Err(before_funding(&reply)),
-        }
     }
 }
 

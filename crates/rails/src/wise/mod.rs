@@ -2,8 +2,8 @@
 //! submission; what fails before the funding has paid nothing. A transfer that waits for a person (strong customer
 //! authentication) is accepted and says so each time that it is followed; it is never a success.
 //!
-//! Recipients are made beforehand ([`Wise::recipient_make`]); their numbers are destinations like any other and are kept
-//! with the affiliate, not here. Each payout is paid from the balance of its own currency.
+//! Recipients are made beforehand ([`Wise::recipient_make`]); their numbers are destinations like any other and are
+//! kept with the affiliate, not here. Each payout is paid from the balance of its own currency.
 
 mod fund;
 mod group;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{Outcome, Rail, Reference, RefusalCode};
+use payfleet_domain::{Outcome, Rail, Reference, RefusalCode, rail_decimals};
 use reqwest::RequestBuilder;
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -31,11 +31,11 @@ use crate::decimal::decimal_text;
 use crate::registry::{RegistryError, declared};
 use crate::transport::{Budget, Reply, Transport, json};
 use crate::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementStream};
-use payfleet_domain::rail_decimals;
 use transfer::{State, Transfer};
 
 pub(crate) const RAIL: &str = "wise";
-/// An unfunded transfer lives for 14 days (Wise, "Create a transfer"): so long ago what is looked for may have been made.
+/// An unfunded transfer lives for 14 days (Wise, "Create a transfer"): so long ago what is looked for may have been
+/// made.
 const LOOKS_BACK: time::Duration = time::Duration::days(16);
 /// Transfers on a page, and pages that are read before the question counts as unanswered.
 const PAGE: usize = 100;
@@ -102,55 +102,12 @@ impl Wise {
         let (site, instruction) = (self.site(call.account)?, single(call)?);
         let budget = site.transport.budget();
         // Nothing is paid by a quote or a transfer: whatever becomes of them, this request did not pay.
-        let transfer = match self.prepare(site, call, instruction, budget).await {
-            Ok(transfer) => transfer,
-            Err(cause @ (Cause::Refused(_) | Cause::KeyReused | Cause::Unauthorised | Cause::RateLimited)) => {
-                return Err(cause);
-            }
-            Err(cause) => return Err(Cause::NotBegun(cause.reason())),
-        };
+        let transfer = site.prepare(call, instruction, &["v1", "transfers"], budget).await.map_err(not_begun)?;
         match transfer.state() {
             State::Waiting => fund::fund(site, call, &transfer, budget).await,
             // An earlier request has funded it.
             _ => transfer.outcome(),
         }
-    }
-
-    /// A quote, and the transfer under the payout's own UUID; if that exists already, the one that there is. (Wise,
-    /// "Create a transfer", `customerTransactionId`.)
-    async fn prepare(
-        &self,
-        site: &Site,
-        call: &Call<'_>,
-        instruction: &Instruction,
-        budget: Budget,
-    ) -> Result<Transfer, Cause> {
-        let amounts = site.settings.limits.amounts(RAIL, call)?;
-        let amount = amounts.first().ok_or(Cause::Unfit("a call without an amount was not sent"))?;
-        let recipient = recipient_of(instruction)?;
-        let currency = instruction.amount.currency;
-        // Written from whole numbers, never from floats.
-        let amount = decimal_text(*amount, rail_decimals(RAIL, currency));
-        let code = currency.code();
-        let quote = format!(
-            r#"{{"sourceCurrency":"{code}","targetCurrency":"{code}","targetAmount":{amount},"targetAccount":{recipient}}}"#
-        );
-        let path = [site.settings.api_version.as_str(), "profiles", &site.profile, "quotes"];
-        let reply = site.post(call.account, &path, quote, budget).await?;
-        if reply.status != 200 {
-            return Err(before_funding(&reply));
-        }
-        let quote: Quote = read(&reply.body)?;
-        let body = site.transfer_body(instruction, recipient, &quote.id.to_string());
-        let reply = site.post(call.account, &["v1", "transfers"], body, budget).await?;
-        // The digest of a third party has 201 too.
-        if !matches!(reply.status, 200 | 201) {
-            return Err(before_funding(&reply));
-        }
-        let transfer: Transfer = read(&reply.body)?;
-        // Another one under the UUID: whoever made it may have paid it.
-        transfer.check(instruction, recipient).map_err(|_| Cause::KeyReused)?;
-        Ok(transfer)
     }
 
     /// Asks for the transfer: by its number, where Wise has told it, or else among all of the last weeks.
@@ -204,8 +161,8 @@ impl Wise {
         }
     }
 
-    /// Nothing can be asked by our UUID: all transfers that may be it are gone through. (Wise, "List transfers": without
-    /// `profile` it lists those of somebody else.) With the rail's clock when the first page was made.
+    /// Nothing can be asked by our UUID: all transfers that may be it are gone through. (Wise, "List transfers":
+    /// without `profile` it lists those of somebody else.) With the rail's clock when the first page was made.
     async fn among_all(
         &self,
         site: &Site,
@@ -248,8 +205,8 @@ impl Wise {
         Err(Cause::Contradictory("there are more transfers than can be gone through"))
     }
 
-    /// Cancels the transfer of the call's one instruction, which Wise has told the number of: what nobody has funded, or
-    /// has funded and is not converted yet. Money that was in it comes back later, and is waited for.
+    /// Cancels the transfer of the call's one instruction, which Wise has told the number of: what nobody has funded,
+    /// or has funded and is not converted yet. Money that was in it comes back later, and is waited for.
     pub async fn cancel(&self, call: &Call<'_>) -> Finding {
         let cancel = async {
             let (site, instruction) = (self.site(call.account)?, single(call)?);
@@ -266,8 +223,8 @@ impl Wise {
         })
     }
 
-    /// Funds the transfer of the call's one instruction, which was made and waits: for after a person has authenticated.
-    /// It pays, so it needs what a submission needs.
+    /// Funds the transfer of the call's one instruction, which was made and waits: for after a person has
+    /// authenticated. It pays, so it needs what a submission needs.
     pub async fn fund(&self, call: &Call<'_>) -> Answer {
         let fund = async {
             let (site, instruction) = (self.site(call.account)?, single(call)?);
@@ -290,14 +247,22 @@ impl Wise {
     }
 }
 
+/// What failed before the step that moves money: whatever it is, this request did not pay.
+fn not_begun(cause: Cause) -> Cause {
+    match cause {
+        Cause::Refused(_) | Cause::KeyReused | Cause::Unauthorised | Cause::RateLimited | Cause::Unfit(_) => cause,
+        cause => Cause::NotBegun(cause.reason()),
+    }
+}
+
 /// The number of a recipient. One that is a UUID is not taken by transfers.
 fn recipient_of(instruction: &Instruction) -> Result<u64, Cause> {
     let number = instruction.destination.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| Cause::Refused(RefusalCode::new("target_account_not_valid")))
 }
 
-/// What an answer says that came before anything could be paid. Wise, "Errors": a list, of which the code alone says too
-/// little.
+/// What an answer says that came before anything could be paid. Wise, "Errors": a list, of which the code alone says
+/// too little.
 fn before_funding(reply: &Reply) -> Cause {
     let body = json::<ErrorBody>(&reply.body);
     let named = body.as_ref().and_then(|body| body.errors.first());
@@ -346,6 +311,42 @@ impl Site {
         let request = budget.left(self.transport.post(path))?;
         let request = self.asked(request, account)?.header("Content-Type", "application/json").body(body);
         self.transport.exchange(request, 1).await
+    }
+
+    /// A quote, and the transfer under the payout's own UUID, made here; if that exists already, the one that there is.
+    /// (Wise, "Create a transfer", `customerTransactionId`; one transfer a quote.)
+    async fn prepare(
+        &self,
+        call: &Call<'_>,
+        instruction: &Instruction,
+        transfers: &[&str],
+        budget: Budget,
+    ) -> Result<Transfer, Cause> {
+        let amounts = self.settings.limits.amounts(RAIL, call)?;
+        let amount = amounts.first().ok_or(Cause::Unfit("a call without an amount was not sent"))?;
+        let recipient = recipient_of(instruction)?;
+        let currency = instruction.amount.currency;
+        // Written from whole numbers, never from floats.
+        let amount = decimal_text(*amount, rail_decimals(RAIL, currency));
+        let code = currency.code();
+        let currencies = format!(r#""sourceCurrency":"{code}","targetCurrency":"{code}""#);
+        let quote = format!(r#"{{{currencies},"targetAmount":{amount},"targetAccount":{recipient}}}"#);
+        let path = [self.settings.api_version.as_str(), "profiles", &self.profile, "quotes"];
+        let reply = self.post(call.account, &path, quote, budget).await?;
+        if reply.status != 200 {
+            return Err(before_funding(&reply));
+        }
+        let quote: Quote = read(&reply.body)?;
+        let body = self.transfer_body(instruction, recipient, &quote.id.to_string());
+        let reply = self.post(call.account, transfers, body, budget).await?;
+        // The digest of a third party has 201 too.
+        if !matches!(reply.status, 200 | 201) {
+            return Err(before_funding(&reply));
+        }
+        let transfer: Transfer = read(&reply.body)?;
+        // Another one under the UUID: whoever made it may have paid it.
+        transfer.check(instruction, recipient).map_err(|_| Cause::KeyReused)?;
+        Ok(transfer)
     }
 
     fn transfer_body(&self, instruction: &Instruction, recipient: u64, quote: &str) -> String {

@@ -1,10 +1,10 @@
-//! Recipients: made once for an affiliate and a bank account, and then known by their number, which is the destination of
-//! payouts. Making one moves no money; it has no key, so a second one is harmless and litters.
+//! Recipients: made once for an affiliate and a bank account, and then known by their number, which is the destination
+//! of payouts. Making one moves no money; it has no key, so a second one is harmless and litters.
 
 use payfleet_domain::Currency;
 use serde::Deserialize;
 
-use super::{RAIL, Site, Wise, before_funding};
+use super::{RAIL, Site, Wise};
 use crate::cause::Cause;
 use crate::checks::read;
 use crate::{Account, StatementError};
@@ -68,10 +68,8 @@ impl Wise {
         let reply = site.post(account, &["v1", "accounts"], body.to_string(), budget).await.map_err(failed)?;
         match reply.status {
             200 | 201 => read::<Made>(&reply.body).map(RecipientMade::from).map_err(failed),
-            status => {
-                before_funding(&reply); // which field is wrong is Wise's text, and may quote it
-                Err(StatementError::Denied { rail: RAIL, account: account.name.clone(), status })
-            }
+            // Which field is wrong is Wise's text, and may quote it.
+            status => Err(StatementError::Denied { rail: RAIL, account: account.name.clone(), status }),
         }
     }
 

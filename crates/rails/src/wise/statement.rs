@@ -189,8 +189,8 @@ fn line(transaction: &Transaction, code: &str) -> Result<Option<StatementLine>, 
     }))
 }
 
-/// How much of a refunded transfer came back: the transfer does not say it, the statement of its balance does. As long as
-/// that does not show it, the transfer is waited for: nothing is free that has not come back.
+/// How much of a refunded transfer came back: the transfer does not say it, the statement of its balance does. As long
+/// as that does not show it, the transfer is waited for: nothing is free that has not come back.
 pub(super) async fn refund(site: &Site, call: &Call<'_>, transfer: &Transfer) -> Result<Outcome, Cause> {
     let (instruction, id) = (single(call)?, transfer.id());
     let Money { minor: paid, currency } = instruction.amount;

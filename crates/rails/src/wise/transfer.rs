@@ -75,7 +75,8 @@ impl Transfer {
     pub(super) fn state(&self) -> State {
         match self.status.as_str() {
             "incoming_payment_waiting" => State::Waiting,
-            // Of a cancelled one it is not told whether money was in it: as long as none has come back, it is waited for.
+            // Of a cancelled one it is not told whether money was in it: as long as none has come back, it is waited
+            // for.
             "incoming_payment_initiated"
             | "processing"
             | "funds_converted"

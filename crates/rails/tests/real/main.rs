@@ -1,6 +1,6 @@
-//! The real rails' dialects, over HTTP on loopback: a server that answers with bodies in the shape of each contract, and
-//! the one thing that may be concluded from each. Every row of an answer table is a case here. Above all: nothing that
-//! may have been paid is ever called refused or not executed.
+//! The real rails' dialects, over HTTP on loopback: a server that answers with bodies in the shape of each contract,
+//! and the one thing that may be concluded from each. Every row of an answer table is a case here. Above all: nothing
+//! that may have been paid is ever called refused or not executed.
 //!
 //! Where the public samples of the contracts are on this machine (`PAYFLEET_SPECS`), they are read too; the tests are
 //! whole without them.

@@ -83,7 +83,8 @@ async fn the_request_is_this_and_the_same_each_time() {
     let sent = server.asked(SEND);
     assert_eq!(sent[0], sent[1]);
     let item = |number: i64, kind: &str, receiver: &str| {
-        json!({"recipient_type": kind, "amount": {"value": format!("10.0{number}"), "currency": "USD"}, "receiver": receiver,
+        let amount = json!({"value": format!("10.0{number}"), "currency": "USD"});
+        json!({"recipient_type": kind, "amount": amount, "receiver": receiver,
                "sender_item_id": order.key(number as usize - 1), "recipient_wallet": "PAYPAL"})
     };
     let expected = json!({

@@ -123,6 +123,23 @@ async fn a_denied_batch_refuses_what_it_names_as_failed() {
     assert_eq!(found, [Finding::Unanswered, Finding::Unanswered], "an item is missing: it is believed nowhere");
 }
 
+/// A denied batch frees its id, so a request of before that is still under way would make another one.
+#[tokio::test]
+async fn a_refusal_is_believed_when_every_request_is_dead_by_paypals_clock_and_a_payment_at_once() {
+    let order = order(2).accepted("PB1");
+    let items = [item(&order, 0, Some("FAILED"), Some("INVALID_EMAIL")), item(&order, 1, Some("SUCCESS"), None)];
+    let refused = known(Outcome::Refused(RefusalCode::new("invalid_email")));
+    for (date, first) in [
+        ("Fri, 02 Jan 2026 03:04:05 GMT", Finding::Unanswered),
+        ("no date", Finding::Unanswered),
+        ("Fri, 02 Jan 2026 03:04:06 GMT", refused),
+    ] {
+        let told = Act::Reply(200, vec![("date", date.to_owned())], batch(&order, "SUCCESS", &items));
+        let (_, found) = follow(&order, vec![told]).await;
+        assert_eq!(found, [first, known(Outcome::Paid(name("T1")))], "{date}");
+    }
+}
+
 #[tokio::test]
 async fn items_that_are_not_there_yet_are_waited_for_while_the_batch_runs() {
     let order = order(2).accepted("PB1");

@@ -16,7 +16,8 @@ const GET: &str = "GET /v1/reporting/transactions?";
 fn transaction(id: &str, code: &str, status: &str, value: &str, key: Option<&str>, of: Option<&str>) -> Value {
     let mut info = json!({
         "transaction_id": id, "transaction_event_code": code, "transaction_status": status,
-        "transaction_initiation_date": "2026-01-01T03:00:21Z", "transaction_amount": {"currency_code": "USD", "value": value},
+        "transaction_initiation_date": "2026-01-01T03:00:21Z",
+        "transaction_amount": {"currency_code": "USD", "value": value},
     });
     if let Some(key) = key {
         info["custom_field"] = key.into();
@@ -140,7 +141,8 @@ async fn what_cannot_be_read_ends_it_and_what_is_denied_is_said() {
         transaction("T2", "T0001", "X", "-10.01", None, None),
         transaction("T2", "T0001", "S", "-10.011", None, None),
         transaction("T2", "T0001", "S", "1e3", None, None),
-        json!({"transaction_info": {"transaction_id": "T2", "transaction_event_code": "T0001", "transaction_status": "S"}}),
+        json!({"transaction_info":
+            {"transaction_id": "T2", "transaction_event_code": "T0001", "transaction_status": "S"}}),
     ] {
         let read = statement(recently(), vec![page(&[good.clone(), odd.clone()], 1, None)]).await.1;
         assert!(matches!(read, Err(StatementError::Unreadable { line: 2, .. })), "{odd}: {read:?}");

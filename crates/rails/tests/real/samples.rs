@@ -9,7 +9,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::paypal_create::{TOKEN, token};
-use crate::server::{Act, Server, reply};
+use crate::server::{Act, Server};
 use crate::world::{NOT_EXECUTED, Order, UNKNOWN, known, name, read_all, refused, registry};
 
 /// The response of a sample, and its request's body.

@@ -1,5 +1,5 @@
-//! A server that knows its answers by method and path, and remembers what it was asked. An answer is given as often as it
-//! stands there, the last of its kind for ever.
+//! A server that knows its answers by method and path, and remembers what it was asked. An answer is given as often as
+//! it stands there, the last of its kind for ever.
 
 use std::sync::{Arc, Mutex};
 

@@ -283,9 +283,8 @@ async fn a_transfer_without_its_number_is_looked_for_among_all() {
 async fn of_a_refunded_transfer_so_much_came_back_as_the_statement_shows() {
     let order = order().accepted("16521632");
     let credit = |value: &str, reference: &str| {
-        format!(
-            r#"{{"type":"CREDIT","date":"2026-01-01T09:00:00Z","amount":{{"value":{value},"currency":"EUR"}},"referenceNumber":"{reference}"}}"#
-        )
+        let amount = format!(r#""amount":{{"value":{value},"currency":"EUR"}}"#);
+        format!(r#"{{"type":"CREDIT","date":"2026-01-01T09:00:00Z",{amount},"referenceNumber":"{reference}"}}"#)
     };
     let statement = |lines: &[String]| reply(200, format!(r#"{{"transactions":[{}]}}"#, lines.join(",")));
     let back = |minor| Money { minor, currency: "EUR".parse().unwrap() };

@@ -124,10 +124,10 @@ async fn a_transfer_can_be_cancelled_and_its_money_is_waited_for() {
 }
 
 fn line(date: &str, value: &str, fees: &str, reference: &str, ours: &str) -> String {
-    format!(
-        r#"{{"type":"X","date":"{date}","amount":{{"value":{value},"currency":"EUR"}},"totalFees":{{"value":{fees},"currency":"EUR"}},
-            "details":{{"type":"TRANSFER","paymentReference":"{ours}"}},"referenceNumber":"{reference}","exchangeDetails":null}}"#
-    )
+    let amounts =
+        format!(r#""amount":{{"value":{value},"currency":"EUR"}},"totalFees":{{"value":{fees},"currency":"EUR"}}"#);
+    let details = format!(r#""details":{{"type":"TRANSFER","paymentReference":"{ours}"}}"#);
+    format!(r#"{{"type":"X","date":"{date}",{amounts},{details},"referenceNumber":"{reference}"}}"#)
 }
 
 fn page(lines: &[String]) -> Act {

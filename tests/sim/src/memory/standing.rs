@@ -182,7 +182,7 @@ impl Memory {
     pub(super) fn give_back(&mut self, news: &[(PayoutId, &str, Option<i64>)]) -> Moved {
         let named = news.iter().map(|(id, reference, _)| (*id, *reference));
         let (open, others): (Vec<_>, Vec<_>) = named.partition(|(id, _)| self.is_open_to_pay(*id));
-        for (id, reference) in &others {
+        for (id, reference) in others {
             self.told(id, reference);
         }
         let mut moved = self.settle(&open);
