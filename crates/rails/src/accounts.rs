@@ -184,7 +184,10 @@ impl Accounts {
 
     /// The accounts of what such a file holds.
     pub fn from_toml(text: &str) -> Result<Accounts, RegistryError> {
-        toml::from_str(text).map_err(RegistryError::AccountsFile)
+        toml::from_str(text).map_err(|error| RegistryError::AccountsFile {
+            at: error.span().map_or(0, |span| span.start),
+            why: error.message().to_owned(),
+        })
     }
 }
 
@@ -333,6 +336,9 @@ mod tests {
         assert_eq!(read.accounts.len(), 3);
         assert!(matches!(&read.accounts[1], FundingAccount::Stripe(one) if one.api_version == "2026-10-28.endive"));
         assert!(matches!(&read.accounts[2], FundingAccount::Wise(one) if one.key_as_reference && !one.live));
+        let secret = text.replace("profile = 12345678", "secret = \"hunter2\"");
+        let told = Accounts::from_toml(&secret).expect_err("it has no place for secrets").to_string();
+        assert!(told.contains("secret") && !told.contains("hunter2"), "{told}");
         assert!(Accounts::from_toml(&text.replace("profile", "profil")).is_err());
         assert!(Accounts::from_toml(&text.replace("\"stripe\"", "\"stripes\"")).is_err());
     }

@@ -59,8 +59,13 @@ pub enum RegistryError {
         source: std::io::Error,
     },
     /// The file of the funding accounts is none.
-    #[error("the file of the funding accounts is not one: {0}")]
-    AccountsFile(toml::de::Error),
+    #[error("the file of the funding accounts cannot be used from byte {at} on: {why}")]
+    AccountsFile {
+        /// Where.
+        at: usize,
+        /// What is wrong. The line itself is not repeated: somebody may have written a secret there.
+        why: String,
+    },
     /// TLS or the resolver could not be set up.
     #[error("the HTTP client of the rails cannot be set up on this machine")]
     Client(#[source] reqwest::Error),

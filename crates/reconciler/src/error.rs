@@ -120,7 +120,7 @@ impl ReconcileError {
                 | RegistryError::NoTime
                 | RegistryError::Account { .. }
                 | RegistryError::AccountsUnreadable { .. }
-                | RegistryError::AccountsFile(_),
+                | RegistryError::AccountsFile { .. },
             )
             | ReconcileError::NoRecovery
             | ReconcileError::NoAccount(_)

@@ -173,6 +173,8 @@ async fn every_row_of_the_table_of_answers() {
         (401, "<html>".to_owned(), UNKNOWN),
         (403, "{}".to_owned(), UNKNOWN),
         (429, "slow down".to_owned(), UNKNOWN),
+        (429, "{}".to_owned(), UNKNOWN),
+        (429, error("A_NAME_OF_NEXT_YEAR", none.clone()), UNKNOWN),
         (404, error("INVALID_RESOURCE_ID", none.clone()), UNKNOWN),
         (409, error("VALIDATION_ERROR", item(0)), UNKNOWN),
         (302, String::new(), UNKNOWN),
