@@ -12,7 +12,7 @@ use payfleet_domain::{
 };
 use payfleet_input::{CsvError, CsvReader, How, Mapping, Source};
 use payfleet_queue::Hint;
-use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem};
+use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, Payee, StatementError, StatementItem};
 use payfleet_reconciler::{CsvStatement, FileItem, ReconcileError};
 use time::macros::datetime;
 use uuid::Uuid;
@@ -226,6 +226,7 @@ impl Order {
             key: format!("{}-0123456789abcdef", (1_i64 << 32) + number).parse().expect("a key's form"),
             amount: Money { minor: 1000 + number, currency: "EUR".parse().expect("a currency") },
             destination: "ann@example.com".to_owned(),
+            payee: Payee::default(),
             reference: None,
         });
         Order {
@@ -330,6 +331,7 @@ impl Told<'_> {
                     matches!(status, "pending" | "unclaimed") && (named(reference) || batch == reference.0.as_str())
                 );
             }
+            Outcome::ReturnedPart(..) => panic!("the sandbox gives back whole payments"),
             Outcome::NotExecuted | Outcome::Unknown => {}
         }
     }

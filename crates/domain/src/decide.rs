@@ -79,7 +79,7 @@ pub fn next_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
         (BatchState::Sending, _) if facts.is_stopped(rail) => stopped_step(rail, facts),
         (BatchState::Ready, _) => NextStep::Submit,
         (BatchState::Accepted, _) => match (rail.follow, rail.news_until(facts)) {
-            (Follow::ByKey, _) => NextStep::Follow,
+            (Follow::ByKey | Follow::ByReference, _) => NextStep::Follow,
             // The reconciler reads statements.
             (Follow::ByStatement, Some(until)) if until > facts.now => NextStep::AwaitStatement(until),
             (Follow::ByStatement, _) => NextStep::Hold(HoldReason::NoNews),
@@ -358,14 +358,16 @@ mod tests {
                     BatchFacts { state: BatchState::Accepted, stalled_leases, ..sent(Duration::from_secs(1)) };
                 let until = NOW - Duration::from_secs(1) + rail.news_within;
                 let expected = match rail.follow {
-                    Follow::ByKey => NextStep::Follow,
+                    Follow::ByKey | Follow::ByReference => NextStep::Follow,
                     Follow::ByStatement => NextStep::AwaitStatement(until),
                 };
                 assert_eq!(next_step(rail, &accepted), expected, "{} {stalled_leases}", rail.name);
                 let late = BatchFacts { now: until, ..accepted };
                 // Who can be asked is asked once more before anybody is held.
-                let expected =
-                    if rail.can_be_looked_up() { NextStep::Follow } else { NextStep::Hold(HoldReason::NoNews) };
+                let expected = match rail.follow {
+                    Follow::ByKey | Follow::ByReference => NextStep::Follow,
+                    Follow::ByStatement => NextStep::Hold(HoldReason::NoNews),
+                };
                 assert_eq!(next_step(rail, &late), expected, "{} {stalled_leases}", rail.name);
             }
         }

@@ -57,6 +57,12 @@ impl PayoutKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The key for rails that take a UUID only (Wise, `customerTransactionId`): version 5 of it in the namespace of
+    /// object ids (RFC 9562, section 5.5), so that it is fixed as the key is. It does not lead back to the payout.
+    pub fn uuid(&self) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, self.0.as_bytes())
+    }
 }
 
 impl FromStr for PayoutKey {
@@ -107,6 +113,8 @@ mod tests {
         assert_eq!(key, PayoutKey::derive(run, payout, "12346", eur));
         assert_eq!(key.as_str(), "12884901929-a94610cdbdd64ddc", "a key must never change between versions");
         assert_eq!(key.payout(), Ok(payout));
+        let uuid = "b0edd3a3-1203-53a2-8b82-5261d402173f";
+        assert_eq!(key.uuid().to_string(), uuid, "a key must never change between versions");
         assert_ne!(key, PayoutKey::derive(run, payout, "12347", eur));
         assert_ne!(key, PayoutKey::derive(Uuid::from_u128(8), payout, "12346", eur));
         for wrong in ["", "12", "x-0000000000000000", "012-0000000000000000", "12-00", "-1-0000000000000000"] {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Money;
+
 /// The rail's own name for a payment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -32,13 +34,65 @@ pub enum Outcome {
     Accepted(Reference),
     /// The rail said that it will not pay.
     Refused(RefusalCode),
-    /// It was paid and came back: proof of both.
+    /// It was paid and came back, all of it: proof of both.
     Returned(Reference),
+    /// It was paid, and so much of it came back, which is less than was paid: the payee has the rest, or somebody kept
+    /// it on the way. Proof of both; it frees no more than came back.
+    ReturnedPart(Reference, Money),
     /// The request provably did not leave us, or the rail documents its answer as "not executed". Nothing happened.
     NotExecuted,
     /// Anything else: a time-out, a lost connection, 5xx, an unreadable or contradictory answer. It may have been paid.
     Unknown,
 }
+
+/// Codes that the affiliate must act upon. The sandbox's, then those of PayPal ("Payouts", item errors), Stripe ("Error
+/// codes", "Payout failure codes") and Wise, as RAILS.md and its tables name them.
+const PAYEES: &[&str] = &[
+    "account_closed",
+    "invalid_destination",
+    "invalid_item",
+    "name_mismatch",
+    "receiver_unregistered",
+    // PayPal
+    "currency_not_receivable",
+    "invalid_email",
+    "receiver_account_invalid",
+    "receiver_account_locked",
+    "receiver_country_not_allowed",
+    "receiver_state_restricted",
+    "receiver_unconfirmed",
+    "receiver_youth_account",
+    "receiving_limit_exceeded",
+    // Stripe
+    "account_frozen",
+    "bank_account_restricted",
+    "insufficient_capabilities_for_transfer",
+    "no_account",
+    "resource_missing",
+    // Wise
+    "target_account_not_valid",
+];
+
+/// Codes that the tenant must act upon: money, or a permission of its own account, is missing.
+const PAYERS: &[&str] = &[
+    "insufficient_funds",
+    "payer_suspended",
+    // PayPal
+    "negative_balance",
+    "non_holding_currency",
+    "per_transaction_sending_limit_exceeded",
+    "pos_limit_exceeded",
+    "sender_account_locked",
+    "sender_secondary_user_unverified",
+    "sender_state_restricted",
+    "spending_limit_exceeded",
+    "user_funding_source_ineligible",
+    // Stripe
+    "balance_insufficient",
+    "transfers_not_allowed",
+    // Wise
+    "transfer_insufficient_funds",
+];
 
 impl RefusalCode {
     /// Takes what a rail sent, whatever it is, as a code that is fit for a column, a label and a log line.
@@ -58,12 +112,11 @@ impl RefusalCode {
 
     /// Who must act. What is not known to be the payee's or the payer's is policy.
     pub fn kind(&self) -> RefusalKind {
-        match self.0.as_str() {
-            "account_closed" | "invalid_destination" | "invalid_item" | "receiver_unregistered" | "name_mismatch" => {
-                RefusalKind::Payee
-            }
-            "insufficient_funds" | "payer_suspended" => RefusalKind::Payer,
-            _ => RefusalKind::Policy,
+        let code = self.0.as_str();
+        match (PAYEES.contains(&code), PAYERS.contains(&code)) {
+            (true, _) => RefusalKind::Payee,
+            (false, true) => RefusalKind::Payer,
+            (false, false) => RefusalKind::Policy,
         }
     }
 
@@ -103,10 +156,15 @@ mod tests {
         {
             assert_eq!(RefusalCode::new(code).kind(), RefusalKind::Payee, "{code}");
         }
-        for code in ["insufficient_funds", "payer_suspended"] {
+        for code in ["insufficient_funds", "payer_suspended", "balance_insufficient", "transfer.insufficient_funds"] {
             assert_eq!(RefusalCode::new(code).kind(), RefusalKind::Payer, "{code}");
         }
+        assert_eq!(RefusalCode::new("RECEIVER_ACCOUNT_INVALID").kind(), RefusalKind::Payee);
         assert_eq!(RefusalCode::new("never heard of").kind(), RefusalKind::Policy);
+        for code in PAYEES.iter().chain(PAYERS) {
+            assert_eq!(RefusalCode::new(code).as_str(), *code, "it is written as a code is kept");
+            assert!(!(PAYEES.contains(code) && PAYERS.contains(code)), "{code}: one of them must act");
+        }
     }
 
     #[test]

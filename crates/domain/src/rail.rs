@@ -32,6 +32,9 @@ pub enum RailClass {
 pub enum Follow {
     /// The rail is asked, by our key.
     ByKey,
+    /// The rail is asked, by its own name of the payment: what it was accepted under (PayPal's `payout_batch_id`, the
+    /// number of Wise's transfer). Without that name it cannot be asked.
+    ByReference,
     /// Nobody can be asked: statements and files tell.
     ByStatement,
 }
@@ -90,7 +93,7 @@ const fn days(count: u64) -> Duration {
 /// All rails that this build knows.
 ///
 /// The sandbox's four shapes cover the four classes; `null` answers at once inside the worker, for measuring everything
-/// else.
+/// else. Real ones follow.
 pub const RAILS: &[Rail] = &[
     Rail {
         name: "sandbox-payout",
@@ -177,6 +180,71 @@ pub const RAILS: &[Rail] = &[
         has_statement: false,
         statement_lag: Duration::ZERO,
     },
+    // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
+    // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
+    // A batch that ends DENIED frees its id, so refusals are not pinned; its adapter believes one only when all requests
+    // of before are dead.
+    Rail {
+        name: "paypal",
+        class: RailClass::Key { horizon: days(30) },
+        follow: Follow::ByReference,
+        key_unit: KeyUnit::Batch,
+        payouts_per_batch: 1_000,
+        calls_per_sec: Some(6),
+        request_lifetime: Duration::from_secs(120),
+        pins_refusals: false,
+        // PayPal, "Currency codes".
+        currencies: &[
+            "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "JPY", "MXN", "MYR",
+            "NOK", "NZD", "PHP", "PLN", "RUB", "SEK", "SGD", "THB", "TWD", "USD",
+        ],
+        kinds: &[DestinationKind::Email, DestinationKind::PaypalId, DestinationKind::Phone],
+        max_minor: None,
+        news_within: days(45),
+        return_window: days(30),
+        has_statement: true,
+        // Transaction Search: "up to three hours".
+        statement_lag: Duration::from_secs(3 * 60 * 60),
+    },
+    // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a
+    // day only ("Idempotent requests"), so a refusal that is seen while an older request is under way is no proof; on
+    // L all are dead before anything is concluded. Its key is sent all the same.
+    Rail {
+        name: "stripe",
+        class: RailClass::Lookup,
+        follow: Follow::ByKey,
+        key_unit: KeyUnit::Payout,
+        payouts_per_batch: 500,
+        calls_per_sec: Some(20),
+        request_lifetime: Duration::from_secs(90),
+        pins_refusals: false,
+        currencies: &[],
+        kinds: &[DestinationKind::StripeAccount],
+        max_minor: None,
+        news_within: days(7),
+        return_window: days(10),
+        has_statement: true,
+        statement_lag: Duration::from_secs(5 * 60),
+    },
+    // Wise. Class L and not K+L, for the reason of `stripe`: how long a `customerTransactionId` is remembered is not
+    // published, and that funding was refused does not stop a request for it that is under way.
+    Rail {
+        name: "wise",
+        class: RailClass::Lookup,
+        follow: Follow::ByReference,
+        key_unit: KeyUnit::Payout,
+        payouts_per_batch: 500,
+        calls_per_sec: Some(10),
+        request_lifetime: Duration::from_secs(90),
+        pins_refusals: false,
+        currencies: &[],
+        kinds: &[DestinationKind::WiseRecipient],
+        max_minor: None,
+        news_within: days(45),
+        return_window: days(30),
+        has_statement: true,
+        statement_lag: Duration::from_secs(60 * 60),
+    },
 ];
 
 /// No rail of this build has the name.
@@ -252,7 +320,7 @@ mod tests {
         let addresses = Rail { kinds: &[DestinationKind::Email, DestinationKind::PaypalId], ..RAILS[0] };
         let reached: Vec<_> = DestinationKind::ALL.into_iter().filter(|kind| addresses.reaches(*kind)).collect();
         assert_eq!(reached, [DestinationKind::Email, DestinationKind::PaypalId]);
-        for rail in RAILS {
+        for rail in RAILS.iter().filter(|rail| rail.kinds.is_empty()) {
             assert!(
                 DestinationKind::ALL.into_iter().all(|kind| rail.reaches(kind)),
                 "{}: none named is all",
@@ -270,7 +338,7 @@ mod tests {
     #[test]
     fn an_unknown_rail_is_told_which_there_are() {
         let told = Rail::named("paper").map_err(|unknown| unknown.to_string());
-        let names = "sandbox-payout, sandbox-batch, sandbox-lookup, sandbox-file, null";
+        let names = "sandbox-payout, sandbox-batch, sandbox-lookup, sandbox-file, null, paypal, stripe, wise";
         assert_eq!(told, Err(format!("`paper` is not a rail of this build; there are: {names}")));
     }
 }

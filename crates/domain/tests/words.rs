@@ -139,7 +139,7 @@ fn reasons_have_these_words() {
         assert_eq!((movement.as_str(), json(movement)), (word, format!("\"{word}\"")));
     }
     let letters: Vec<&str> = RAILS.iter().map(|rail| rail.class.letter()).collect();
-    assert_eq!(letters, ["K", "K+L", "L", "N", "K"]);
+    assert_eq!(letters, ["K", "K+L", "L", "N", "K", "K", "L", "L"]);
 }
 
 #[test]

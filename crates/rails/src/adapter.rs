@@ -38,6 +38,25 @@ pub struct Account {
     pub credential: Option<Credential>,
 }
 
+/// What rails ask about the payee beside the destination. It comes from the tenant's own list of affiliates, and may be
+/// missing or change between two requests for one payout: a rail that compares the bytes of repeated requests must not
+/// be sent it. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Payee {
+    /// The name, as a bank knows it.
+    pub name: Option<String>,
+    /// The country, two letters of ISO 3166-1.
+    pub country: Option<String>,
+    /// What the payee reads beside the payment. The same for each request of a payout: it is part of the request.
+    pub text: Option<String>,
+}
+
+impl fmt::Debug for Payee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 /// One payment to be made. `Debug` shows its key only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Instruction {
@@ -47,6 +66,8 @@ pub struct Instruction {
     pub amount: Money,
     /// To whom.
     pub destination: String,
+    /// Who that is, as far as it is known.
+    pub payee: Payee,
     /// The rail's name for the payment, where it has told one: by accepting it, or by what it answered to an earlier
     /// request.
     pub reference: Option<Reference>,
@@ -219,9 +240,10 @@ mod tests {
             key: "7-0123456789abcdef".parse().expect("a well-formed key"),
             amount: Money { minor: 98_765, currency: "EUR".parse().expect("a code of ISO 4217") },
             destination: "ann@example.com".to_owned(),
+            payee: Payee { name: Some("ann".to_owned()), country: None, text: Some("ann".to_owned()) },
             reference: None,
         };
-        let printed = format!("{account:?} {instruction:?}");
+        let printed = format!("{account:?} {instruction:?} {:?}", instruction.payee);
         for hidden in ["hunter2", "98765", "ann"] {
             assert!(!printed.contains(hidden), "{printed}");
         }

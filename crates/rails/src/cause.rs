@@ -20,6 +20,13 @@ pub(crate) enum Cause {
     Expired,
     /// The rail documents this answer as not executed.
     Unauthorised,
+    /// An access token was not accepted that had been in use before: it has expired or was revoked. The next call gets
+    /// a new one.
+    TokenExpired,
+    /// A step before the one that moves money failed, so that one was not taken.
+    NotBegun(&'static str),
+    /// There is no access token to ask with, so nothing was asked.
+    NoToken(&'static str),
     /// The rail said no.
     Refused(RefusalCode),
     /// A lookup: the rail does not know it.
@@ -56,6 +63,7 @@ impl Cause {
         match self {
             Cause::Unfit(_) | Cause::Unbuildable | Cause::Unconnected => Outcome::NotExecuted,
             Cause::RateLimited | Cause::Expired | Cause::Unauthorised => Outcome::NotExecuted,
+            Cause::TokenExpired | Cause::NoToken(_) | Cause::NotBegun(_) => Outcome::NotExecuted,
             Cause::Refused(code) => Outcome::Refused(code.clone()),
             Cause::NotFound { .. }
             | Cause::TooEarly
@@ -82,6 +90,9 @@ impl Cause {
             | Cause::RateLimited
             | Cause::Expired
             | Cause::Unauthorised
+            | Cause::TokenExpired
+            | Cause::NoToken(_)
+            | Cause::NotBegun(_)
             | Cause::Refused(_)
             | Cause::KeyReused
             | Cause::InProgress
@@ -113,6 +124,8 @@ impl Cause {
             Cause::RateLimited => "rate limited",
             Cause::Expired => "the request arrived after its expiry",
             Cause::Unauthorised => "the credential was not accepted",
+            Cause::TokenExpired => "the access token has expired",
+            Cause::NoToken(why) | Cause::NotBegun(why) => why,
             Cause::Refused(_) => "refused",
             Cause::NotFound { .. } => "not found",
             Cause::TooEarly => "not found, but an older request can still arrive",
@@ -132,7 +145,12 @@ impl Cause {
     pub(crate) fn report(&self, rail: &'static str, call: &Call<'_>) {
         let (account, batch, reason) = (call.account.name.as_str(), call.batch_key, self.reason());
         match self {
-            Cause::Unfit(_) | Cause::Unbuildable | Cause::KeyReused | Cause::Unauthorised | Cause::Contradictory(_) => {
+            Cause::Unfit(_)
+            | Cause::Unbuildable
+            | Cause::KeyReused
+            | Cause::Unauthorised
+            | Cause::NoToken(_)
+            | Cause::Contradictory(_) => {
                 tracing::error!(rail, account, %batch, reason, "a call that somebody must look at");
             }
             Cause::ServerError(status) | Cause::Undocumented(status) => {
@@ -147,6 +165,7 @@ impl Cause {
                 );
             }
             Cause::Unconnected
+            | Cause::NotBegun(_)
             | Cause::InProgress
             | Cause::TimedOut
             | Cause::Broken
@@ -155,7 +174,7 @@ impl Cause {
                 tracing::warn!(rail, account, %batch, reason, "a call without an answer that counts")
             }
             Cause::Refused(code) => tracing::debug!(rail, account, %batch, %code, "refused"),
-            Cause::RateLimited | Cause::NotFound { .. } | Cause::TooEarly => {
+            Cause::RateLimited | Cause::TokenExpired | Cause::NotFound { .. } | Cause::TooEarly => {
                 tracing::debug!(rail, account, %batch, reason, "answered")
             }
         }

@@ -5,17 +5,19 @@ use futures_util::{StreamExt, stream};
 
 use time::{Duration, OffsetDateTime};
 
+use reqwest::header::HeaderMap;
+
 use crate::transport::Reply;
 use crate::{Answer, Call, Finding, StatementStream, sandbox};
 
 /// What the sandbox rail's adapter concludes from this answer to a submission.
 pub fn submitted(rail: &'static str, call: &Call<'_>, status: u16, body: &[u8]) -> Answer {
-    sandbox::submitted(rail, call, &Reply { status, at: None, body: body.to_owned() })
+    sandbox::submitted(rail, call, &Reply { status, at: None, headers: HeaderMap::new(), body: body.to_owned() })
 }
 
 /// What the adapter concludes from this answer to a question; of the rails that can be asked.
 pub fn looked_up(rail: &'static str, call: &Call<'_>, status: u16, body: &[u8]) -> Vec<Finding> {
-    sandbox::looked_up(rail, call, &Reply { status, at: None, body: body.to_owned() })
+    sandbox::looked_up(rail, call, &Reply { status, at: None, headers: HeaderMap::new(), body: body.to_owned() })
 }
 
 /// The lines of a statement that comes in these pieces.

@@ -7,16 +7,29 @@
 
 #![warn(missing_docs)]
 
+mod accounts;
 mod adapter;
 mod cause;
+mod checks;
+mod decimal;
 #[doc(hidden)]
 pub mod hostile;
 mod null;
+mod oauth;
+mod pages;
+mod paypal;
 mod registry;
 mod sandbox;
+mod stripe;
 mod transport;
+mod wise;
 
+pub use accounts::{Accounts, FundingAccount, Limits, PaypalAccount, StripeAccount, WiseAccount};
 pub use adapter::{
-    Account, Adapter, Answer, Call, Credential, Finding, Instruction, StatementError, StatementItem, StatementStream,
+    Account, Adapter, Answer, Call, Credential, Finding, Instruction, Payee, StatementError, StatementItem,
+    StatementStream,
 };
-pub use registry::{RailsConfig, Registry, RegistryError};
+pub use paypal::Paypal;
+pub use registry::{RailsConfig, RealRails, Registry, RegistryError};
+pub use stripe::{BankPayout, BankPayoutState, Stripe};
+pub use wise::{Group, Recipient, RecipientMade, Wise};

@@ -1,14 +1,19 @@
 //! Which adapters this process has. Which of them a tenant uses, and under which account, is a row; not said here.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::Rail;
 
 use crate::Adapter;
+use crate::accounts::{Accounts, FundingAccount};
 use crate::null::Null;
+use crate::paypal::Paypal;
 use crate::sandbox::{SandboxBatch, SandboxFile, SandboxLookup, SandboxPayout};
+use crate::stripe::Stripe;
 use crate::transport::Transport;
+use crate::wise::Wise;
 
 /// Where the rails are and how long to wait for them.
 #[derive(Debug, Clone)]
@@ -35,6 +40,32 @@ pub enum RegistryError {
     /// Nothing could be answered in no time.
     #[error("the call timeout of the rails is zero: give it a few seconds")]
     NoTime,
+    /// A funding account cannot be used as it is described.
+    #[error("{rail}, account `{account}`: {why}")]
+    Account {
+        /// Which rail.
+        rail: &'static str,
+        /// Which account.
+        account: String,
+        /// What is wrong. The address may hold a password, so it is not repeated.
+        why: &'static str,
+    },
+    /// The file of the funding accounts cannot be read.
+    #[error("the funding accounts in {} cannot be read: {source}", path.display())]
+    AccountsUnreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file of the funding accounts is none.
+    #[error("the file of the funding accounts cannot be used from byte {at} on: {why}")]
+    AccountsFile {
+        /// Where.
+        at: usize,
+        /// What is wrong. The line itself is not repeated: somebody may have written a secret there.
+        why: String,
+    },
     /// TLS or the resolver could not be set up.
     #[error("the HTTP client of the rails cannot be set up on this machine")]
     Client(#[source] reqwest::Error),
@@ -43,6 +74,19 @@ pub enum RegistryError {
 /// The adapters of this process, by name.
 pub struct Registry {
     adapters: Vec<Arc<dyn Adapter>>,
+    paypal: Option<Arc<Paypal>>,
+    stripe: Option<Arc<Stripe>>,
+    wise: Option<Arc<Wise>>,
+    accounts: Vec<FundingAccount>,
+}
+
+/// What a process may do with the real rails.
+#[derive(Debug, Clone, Default)]
+pub struct RealRails {
+    /// Their funding accounts. A rail without any is not offered.
+    pub accounts: Accounts,
+    /// Real money may be paid (`--live`). Without it an account that pays real money keeps the process from starting.
+    pub live: bool,
 }
 
 impl Registry {
@@ -59,12 +103,50 @@ impl Registry {
             adapters.push(Arc::new(SandboxLookup::new(transport.clone())));
             adapters.push(Arc::new(SandboxFile::new(transport)));
         }
-        Ok(Registry { adapters })
+        Ok(Registry::of(adapters))
+    }
+
+    /// The same, and the real rails that have funding accounts.
+    pub fn with_real(config: &RailsConfig, real: &RealRails) -> Result<Registry, RegistryError> {
+        let mut registry = Registry::new(config)?;
+        let all = &real.accounts.accounts;
+        let paypal = Paypal::new(all.iter().filter_map(FundingAccount::paypal), config.call_timeout, real.live)?;
+        let stripe = Stripe::new(all.iter().filter_map(FundingAccount::stripe), config.call_timeout, real.live)?;
+        let wise = Wise::new(all.iter().filter_map(FundingAccount::wise), config.call_timeout, real.live)?;
+        registry.paypal = paypal.map(Arc::new);
+        registry.stripe = stripe.map(Arc::new);
+        registry.wise = wise.map(Arc::new);
+        registry.adapters.extend(registry.paypal.iter().map(|one| Arc::clone(one) as Arc<dyn Adapter>));
+        registry.adapters.extend(registry.stripe.iter().map(|one| Arc::clone(one) as Arc<dyn Adapter>));
+        registry.adapters.extend(registry.wise.iter().map(|one| Arc::clone(one) as Arc<dyn Adapter>));
+        registry.accounts = all.clone();
+        Ok(registry)
     }
 
     /// A registry of these adapters and no others.
     pub fn of(adapters: Vec<Arc<dyn Adapter>>) -> Registry {
-        Registry { adapters }
+        Registry { adapters, paypal: None, stripe: None, wise: None, accounts: Vec::new() }
+    }
+
+    /// PayPal, for what only it can do.
+    pub fn paypal(&self) -> Option<Arc<Paypal>> {
+        self.paypal.clone()
+    }
+
+    /// Stripe, for what only it can do.
+    pub fn stripe(&self) -> Option<Arc<Stripe>> {
+        self.stripe.clone()
+    }
+
+    /// Wise, for what only it can do.
+    pub fn wise(&self) -> Option<Arc<Wise>> {
+        self.wise.clone()
+    }
+
+    /// Calls a second that this account allows, where its settings say otherwise than the rail's declaration.
+    pub fn calls_per_sec(&self, rail: &str, account: &str) -> Option<u32> {
+        let here = |one: &&FundingAccount| one.rail() == rail && one.name() == account;
+        self.accounts.iter().find(here).and_then(|one| one.limits().calls_per_sec)
     }
 
     /// The adapter of the rail with this name.
@@ -88,6 +170,23 @@ pub(crate) fn declared(name: &'static str) -> &'static Rail {
 mod tests {
     use super::*;
 
+    const ACCOUNTS: &str = r#"
+        [[account]]
+        rail = "paypal"
+        name = "main"
+        base_url = "https://api-m.sandbox.paypal.com"
+        [[account]]
+        rail = "stripe"
+        name = "platform"
+        base_url = "https://api.stripe.com"
+        limits = { calls_per_sec = 25 }
+        [[account]]
+        rail = "wise"
+        name = "business"
+        base_url = "https://api.wise-sandbox.com"
+        profile = 1
+    "#;
+
     #[test]
     fn every_declared_rail_has_its_adapter() {
         let config = RailsConfig {
@@ -95,13 +194,21 @@ mod tests {
             call_timeout: Duration::from_secs(1),
             null_rail: true,
         };
-        let registry = Registry::new(&config).expect("a usable configuration");
+        let real = RealRails { accounts: Accounts::from_toml(ACCOUNTS).expect("a file in order"), live: false };
+        let registry = Registry::with_real(&config, &real).expect("a usable configuration");
         for rail in payfleet_domain::RAILS {
             let adapter = registry.adapter(rail.name).expect("an adapter");
             assert_eq!(adapter.rail(), rail);
         }
         assert_eq!(registry.names().len(), payfleet_domain::RAILS.len());
-        assert!(registry.adapter("paypal").is_none());
+        assert!(registry.paypal().is_some() && registry.stripe().is_some() && registry.wise().is_some());
+        assert_eq!(registry.calls_per_sec("stripe", "platform"), Some(25));
+        assert_eq!(registry.calls_per_sec("stripe", "other"), None);
+        let twice = format!("{ACCOUNTS}{ACCOUNTS}");
+        let real = RealRails { accounts: Accounts::from_toml(&twice).expect("a file in order"), live: false };
+        assert!(Registry::with_real(&config, &real).is_err(), "two accounts of one name");
+        let registry = Registry::new(&config).expect("a usable configuration");
+        assert!(registry.adapter("paypal").is_none(), "it has no account");
         let registry = Registry::new(&RailsConfig { null_rail: false, ..config }).expect("a usable configuration");
         assert!(registry.adapter("null").is_none(), "it pays nobody, so it must be asked for");
     }

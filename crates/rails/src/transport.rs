@@ -4,9 +4,10 @@
 //! It knows no rail's words. It never repeats a request and never follows a redirect: where a request went, and how
 //! often, is the fleet's decision.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use payfleet_domain::Rail;
+use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Url};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -33,8 +34,31 @@ pub(crate) struct Transport {
     statement: StatementPatience,
     /// Whose answers these are.
     rail: &'static str,
-    /// Answers may tell of so many payments, whatever was asked about.
+    /// Answers may tell of so many payments, whatever was asked about,
     items: usize,
+    /// in so many bytes each.
+    item_bytes: usize,
+}
+
+/// Why there is no transport to an address.
+#[derive(Debug)]
+pub(crate) enum NoTransport {
+    /// Nothing could be answered in no time.
+    NoTime,
+    /// The address is no base for requests.
+    Url(&'static str),
+    /// TLS or the resolver could not be set up.
+    Client(reqwest::Error),
+}
+
+impl From<NoTransport> for RegistryError {
+    fn from(no: NoTransport) -> Self {
+        match no {
+            NoTransport::NoTime => RegistryError::NoTime,
+            NoTransport::Url(why) => RegistryError::SandboxUrl { why },
+            NoTransport::Client(source) => RegistryError::Client(source),
+        }
+    }
 }
 
 /// How long a statement is waited for.
@@ -51,12 +75,20 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     /// When, by the rail's own clock.
     pub(crate) at: Option<OffsetDateTime>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// What a header says, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
 }
 
 impl Transport {
     /// A client for the server at `base`.
-    pub(crate) fn new(base: &str, call_timeout: Duration) -> Result<Transport, RegistryError> {
+    pub(crate) fn new(base: &str, call_timeout: Duration) -> Result<Transport, NoTransport> {
         Transport::with_patience(base, call_timeout, STATEMENT_PATIENCE)
     }
 
@@ -64,21 +96,11 @@ impl Transport {
         base: &str,
         call_timeout: Duration,
         statement: StatementPatience,
-    ) -> Result<Transport, RegistryError> {
+    ) -> Result<Transport, NoTransport> {
         if call_timeout.is_zero() {
-            return Err(RegistryError::NoTime);
+            return Err(NoTransport::NoTime);
         }
-        let wrong = |why| RegistryError::SandboxUrl { why };
-        let base = Url::parse(base).map_err(|_| wrong("not a URL"))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(wrong("neither http nor https"));
-        }
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(wrong("holds a user or password"));
-        }
-        if base.query().is_some() || base.fragment().is_some() {
-            return Err(wrong("holds a query or fragment"));
-        }
+        let base = base_of(base).map_err(NoTransport::Url)?;
         payfleet_runtime::tls::cryptography_set();
         let client = reqwest::Client::builder()
             // Not even what looks safe: the attempts of a payment are counted in the database. (The pool below may
@@ -92,8 +114,8 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(20))
             .user_agent(concat!("payfleet/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(RegistryError::Client)?;
-        Ok(Transport { client, base, call_timeout, statement, rail: "", items: 0 })
+            .map_err(NoTransport::Client)?;
+        Ok(Transport { client, base, call_timeout, statement, rail: "", items: 0, item_bytes: BODY_BYTES_PER_ITEM })
     }
 
     /// A request that pays. Who asks is for the rail's dialect to say.
@@ -104,6 +126,18 @@ impl Transport {
     /// A request that asks.
     pub(crate) fn get(&self, path: &[&str]) -> RequestBuilder {
         self.client.get(self.url(path)).timeout(self.call_timeout)
+    }
+
+    /// A request that asks, with what is asked for.
+    pub(crate) fn get_query(&self, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        self.client.get(url).timeout(self.call_timeout)
+    }
+
+    /// A request that changes something that was made before.
+    pub(crate) fn change(&self, method: reqwest::Method, path: &[&str]) -> RequestBuilder {
+        self.client.request(method, self.url(path)).timeout(self.call_timeout)
     }
 
     /// A request for a statement, which may take long but not fall silent.
@@ -123,14 +157,30 @@ impl Transport {
         Transport { items: rail.payouts_per_batch as usize, ..self.of(rail) }
     }
 
+    /// The same, for a rail that says so much of each payment.
+    pub(crate) fn saying(self, item_bytes: usize) -> Transport {
+        Transport { item_bytes, ..self }
+    }
+
+    /// The time of a call that begins now.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { until: Instant::now() + self.call_timeout }
+    }
+
     /// Sends a request once, and reads the answer to its end.
     pub(crate) async fn send(&self, request: RequestBuilder, call: &Call<'_>) -> Result<Reply, Cause> {
-        let limit = BODY_BYTES_PER_CALL + BODY_BYTES_PER_ITEM * call.instructions.len().max(self.items);
+        self.exchange(request, call.instructions.len().max(self.items)).await
+    }
+
+    /// The same for a request whose answer tells of so many payments.
+    pub(crate) async fn exchange(&self, request: RequestBuilder, items: usize) -> Result<Reply, Cause> {
+        let limit = BODY_BYTES_PER_CALL + self.item_bytes * items;
         let mut response = request.send().await.map_err(|error| Cause::of_transport(&error))?;
         let (status, at) = (response.status(), clock_of(&response));
         if let Some(at) = at {
             clock_told(self.rail, at);
         }
+        let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
@@ -142,7 +192,7 @@ impl Transport {
                 Ok(None) => break,
             }
         }
-        Ok(Reply { status: status.as_u16(), at, body })
+        Ok(Reply { status: status.as_u16(), at, headers, body })
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -152,6 +202,43 @@ impl Transport {
         }
         url
     }
+}
+
+/// The time of one call, however many requests it takes: it ends well before a request's lifetime does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    until: Instant,
+}
+
+impl Budget {
+    /// What is left for the next request; nothing is asked when nothing is left.
+    pub(crate) fn left(&self, request: RequestBuilder) -> Result<RequestBuilder, Cause> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(Cause::TimedOut) } else { Ok(request.timeout(left)) }
+    }
+}
+
+/// An address that requests can be made from.
+pub(crate) fn base_of(base: &str) -> Result<Url, &'static str> {
+    let base = Url::parse(base).map_err(|_| "not a URL")?;
+    if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+        return Err("neither http nor https");
+    }
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err("holds a user or password");
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err("holds a query or fragment");
+    }
+    Ok(base)
+}
+
+/// A form as browsers send it (`application/x-www-form-urlencoded`), its fields in this order.
+pub(crate) fn form<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    // The rules are those of a query.
+    let mut url = Url::parse("http://form/").expect("a URL as it stands here");
+    url.query_pairs_mut().extend_pairs(fields);
+    url.query().unwrap_or_default().to_owned()
 }
 
 /// The server's clock when it began to answer, to the second that had begun.
@@ -182,8 +269,6 @@ pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::time::Instant;
 
     use futures_util::TryStreamExt;
     use time::macros::datetime;

@@ -123,7 +123,13 @@ impl ReconcileError {
             | ReconcileError::Who(_)
             | ReconcileError::NoToken(_)
             | ReconcileError::Statement(StatementError::None { .. })
-            | ReconcileError::Rails(RegistryError::SandboxUrl { .. } | RegistryError::NoTime)
+            | ReconcileError::Rails(
+                RegistryError::SandboxUrl { .. }
+                | RegistryError::NoTime
+                | RegistryError::Account { .. }
+                | RegistryError::AccountsUnreadable { .. }
+                | RegistryError::AccountsFile { .. },
+            )
             | ReconcileError::NoRecovery
             | ReconcileError::NoAccount(_)
             | ReconcileError::NobodysFile(_)

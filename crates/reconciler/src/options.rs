@@ -58,6 +58,9 @@ pub struct RailArgs {
     /// The sandbox rail, as http://host:port
     #[arg(long, env = "PAYFLEET_SANDBOX_URL", value_name = "URL", global = true)]
     pub sandbox_url: Option<String>,
+    /// A file that says where the funding accounts of the real rails are (TOML, one `[[account]]` each; no secrets)
+    #[arg(long, env = "PAYFLEET_RAIL_ACCOUNTS", value_name = "FILE", global = true)]
+    pub rail_accounts: Option<PathBuf>,
     /// How long a rail may take to begin with its answer
     #[arg(long, env = "PAYFLEET_CALL_TIMEOUT", value_parser = humantime::parse_duration, default_value = "10s",
           value_name = "DURATION", global = true)]

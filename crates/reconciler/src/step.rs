@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use payfleet_domain::{Rail, RunId, RunState, TokenHash};
 use payfleet_input::ReadArgs;
-use payfleet_rails::{RailsConfig, Registry};
+use payfleet_rails::{Accounts, RailsConfig, RealRails, Registry};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::TokenArgs;
 use payfleet_runtime::shutdown::Shutdown;
@@ -33,7 +33,8 @@ impl Rails {
         // A reconciler never submits.
         let config =
             RailsConfig { sandbox_url: args.sandbox_url.clone(), call_timeout: args.call_timeout, null_rail: true };
-        Ok(Rails::of(Registry::new(&config)?))
+        let accounts = Accounts::from_file(args.rail_accounts.as_deref())?;
+        Ok(Rails::of(Registry::with_real(&config, &RealRails { accounts, live: true })?))
     }
 
     /// The rails of a registry that is there already.

@@ -23,6 +23,10 @@ pub struct Order {
     pub amount: Money,
     /// Where to, in normal form.
     pub destination: String,
+    /// The affiliate's own name; empty where the tenant has not told it.
+    pub payee_name: String,
+    /// The affiliate's country as it was imported; empty where the tenant has not told it.
+    pub payee_country: String,
     /// What the rail called it when it accepted it.
     pub reference: Option<Reference>,
 }
@@ -64,13 +68,14 @@ pub(crate) async fn orders_in(
     let mut orders = Vec::new();
     for (tenant, code, payouts, affiliates, methods, amounts, references) in alike {
         let currency = code.parse().map_err(|unknown: UnknownCurrency| StoreError::Broken(unknown.to_string()))?;
-        let mut names = names_of(tx, tenant, &affiliates).await?;
+        let mut payees = payees_of(tx, tenant, &affiliates).await?;
         let mut destinations = destinations_of(tx, tenant, &methods).await?;
         orders.reserve(payouts.len());
         let payouts = payouts.into_iter().zip(affiliates).zip(methods).zip(amounts).zip(references);
         for ((((payout, affiliate), method), minor), reference) in payouts {
             // Each is needed once: a run has one payout for each affiliate and currency.
-            let (Some(name), Some(destination)) = (names.remove(&affiliate), destinations.remove(&(method, affiliate)))
+            let (Some(payee), Some(destination)) =
+                (payees.remove(&affiliate), destinations.remove(&(method, affiliate)))
             else {
                 return Err(StoreError::Broken(format!(
                     "payout {payout} has no affiliate or no method of its tenant's"
@@ -78,11 +83,48 @@ pub(crate) async fn orders_in(
             };
             let amount = Money { minor, currency };
             let (payout, reference) = (PayoutId(payout), reference.map(Reference));
-            orders.push(Order { payout, affiliate: name, amount, destination, reference });
+            let Payee { affiliate, payee_name, payee_country } = payee;
+            orders.push(Order { payout, affiliate, amount, destination, payee_name, payee_country, reference });
         }
     }
     orders.sort_unstable_by_key(|order| order.payout);
     Ok(orders)
+}
+
+/// Whom a payout is for.
+struct Payee {
+    affiliate: String,
+    payee_name: String,
+    payee_country: String,
+}
+
+/// Affiliates with what rails ask about them, at least these.
+async fn payees_of(tx: &mut PgConnection, tenant: i32, ids: &[i64]) -> Result<HashMap<i64, Payee>, StoreError> {
+    macro_rules! payees {
+        ($which:literal) => {
+            sqlx::query_as(concat!(
+                "-- orders_payees
+                 SELECT coalesce(array_agg(id), '{}'), coalesce(array_agg(external_id), '{}'),
+                        coalesce(array_agg(name), '{}'), coalesce(array_agg(country), '{}')
+                   FROM affiliate WHERE tenant_id = $1 AND ",
+                $which
+            ))
+            .bind(tenant)
+        };
+    }
+    let (ids, affiliates, names, countries): (Vec<i64>, Vec<String>, Vec<String>, Vec<String>) = match range(ids) {
+        Some((low, high)) => payees!("id BETWEEN $2 AND $3").bind(low).bind(high),
+        None => payees!("id = ANY($2)").bind(ids),
+    }
+    .fetch_one(tx)
+    .await
+    .step("orders_payees")?;
+    let payees = affiliates
+        .into_iter()
+        .zip(names)
+        .zip(countries)
+        .map(|((affiliate, payee_name), payee_country)| Payee { affiliate, payee_name, payee_country });
+    Ok(ids.into_iter().zip(payees).collect())
 }
 
 /// The tenant's own names for affiliates, at least for these.

@@ -1,7 +1,7 @@
 //! What can happen to payouts, in bulk: each move is one statement that changes their state and posts its transfers
 //! with it, from the states that `domain` allows it from. When a move is justified is decided by the callers.
 
-use payfleet_domain::{AttemptNo, BatchId, Outcome, PayoutEvent, PayoutId, PayoutState};
+use payfleet_domain::{AttemptNo, BatchId, Money, Outcome, PayoutEvent, PayoutId, PayoutState};
 use sqlx::PgConnection;
 
 use crate::connect::{Step, StoreError};
@@ -144,9 +144,14 @@ async fn payments_told(tx: &mut PgConnection, news: &News, source: Source) -> Re
     .step("payments_told")
 }
 
-/// A payment came back, as an answer or a lookup tells it: under the payment's own reference, and whole. It went out
-/// before.
-pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: Source) -> Result<Moved, StoreError> {
+/// A payment came back, as an answer or a lookup tells it: under the payment's own reference, and whole or in part. It
+/// went out before.
+pub(crate) async fn payouts_return(
+    tx: &mut PgConnection,
+    news: &News,
+    parts: &[Option<Money>],
+    source: Source,
+) -> Result<Moved, StoreError> {
     if news.is_empty() {
         return Ok(Moved::default());
     }
@@ -154,8 +159,12 @@ pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: S
     let returned: Vec<i64> = sqlx::query_scalar(
         "-- returns_told
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, currency, source)
-         SELECT p.tenant_id, p.id, 'returned', news.reference, news.reference, p.amount_minor, p.currency, $3
-           FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
+         SELECT p.tenant_id, p.id, 'returned', news.reference, news.reference,
+                coalesce(news.part, p.amount_minor), p.currency, $3
+           FROM payout p JOIN unnest($1::bigint[], $2::text[], $4::bigint[], $5::text[])
+                  AS news (id, reference, part, currency) ON p.id = news.id
+            -- What came back in another currency is no part of this money, and frees none of it.
+          WHERE coalesce(news.currency, p.currency) = p.currency
           ORDER BY p.id
              ON CONFLICT DO NOTHING
       RETURNING payout_id",
@@ -163,6 +172,8 @@ pub(crate) async fn payouts_return(tx: &mut PgConnection, news: &News, source: S
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
+    .bind(parts.iter().map(|part| part.map(|part| part.minor)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.map(|part| part.currency.code().to_owned())).collect::<Vec<_>>())
     .fetch_all(&mut *tx)
     .await
     .step("returns_told")?;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, AttemptResult, BatchId, BatchState, Epoch, OlderAttempts, Outcome, PayoutId, Rail, RefusalVerdict,
-    one_may_spoil, refusal_verdict,
+    AttemptNo, AttemptResult, BatchId, BatchState, Epoch, Money, OlderAttempts, Outcome, PayoutId, Rail,
+    RefusalVerdict, one_may_spoil, refusal_verdict,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -122,15 +122,20 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
         source,
     )
     .await?;
-    moved += payouts_return(
-        tx,
-        &news(|outcome| match outcome {
-            Outcome::Returned(reference) => Some(&reference.0),
+    let back = news(|outcome| match outcome {
+        Outcome::Returned(reference) | Outcome::ReturnedPart(reference, _) => Some(&reference.0),
+        _ => None,
+    });
+    let parts_back: Vec<Option<Money>> = report
+        .outcomes
+        .iter()
+        .filter_map(|(_, outcome)| match outcome {
+            Outcome::Returned(_) => Some(None),
+            Outcome::ReturnedPart(_, part) => Some(Some(*part)),
             _ => None,
-        }),
-        source,
-    )
-    .await?;
+        })
+        .collect();
+    moved += payouts_return(tx, &back, &parts_back, source).await?;
     payouts_accept(
         tx,
         &news(|outcome| match outcome {

@@ -430,7 +430,7 @@ impl Counts {
                     counts.unresolved += 1;
                 }
                 Outcome::NotExecuted => counts.unresolved += 1,
-                Outcome::Paid(_) | Outcome::Refused(_) | Outcome::Returned(_) => {}
+                Outcome::Paid(_) | Outcome::Refused(_) | Outcome::Returned(_) | Outcome::ReturnedPart(..) => {}
             }
         }
         counts

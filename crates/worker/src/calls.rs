@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 use payfleet_domain::{BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction};
+use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, Payee};
 use payfleet_store::{LeasedBatch, Order};
 use time::OffsetDateTime;
 
@@ -57,6 +57,12 @@ impl Line<'_> {
             key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),
             amount: order.amount,
             destination: order.destination,
+            payee: Payee {
+                name: said(order.payee_name),
+                // Of a country that is written in words no rail knows the code.
+                country: said(order.payee_country).filter(|country| country.len() == 2),
+                text: None,
+            },
             reference: order.reference,
         }
     }
@@ -227,6 +233,11 @@ impl Line<'_> {
             .await;
         payouts.into_iter().zip(findings.into_iter().flatten()).collect()
     }
+}
+
+/// What was imported, if it was.
+fn said(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn unanswered(piece: &[Instruction]) -> Vec<Finding> {

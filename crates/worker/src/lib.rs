@@ -25,7 +25,7 @@ use std::time::Duration;
 use payfleet_domain::Backoff;
 use payfleet_memory::MemoryError;
 use payfleet_queue::{Queue, QueueError, WorkerBeat};
-use payfleet_rails::{RailsConfig, Registry, RegistryError};
+use payfleet_rails::{Accounts, RailsConfig, RealRails, Registry, RegistryError};
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::health::{AdminServer, HealthError, Metrics, Readiness};
 use payfleet_runtime::secret::SecretError;
@@ -219,11 +219,16 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     }
     let store = payfleet_memory::remembering(store, &options.state, Some(queue.clone())).await?;
     store.generation_check("worker").await?;
-    let registry = Registry::new(&RailsConfig {
+    let config = RailsConfig {
         sandbox_url: options.sandbox_url.clone(),
         call_timeout: options.call_timeout,
         null_rail: options.null_rail,
-    })?;
+    };
+    let accounts = Accounts::from_file(options.rail_accounts.as_deref())?;
+    let registry = Registry::with_real(&config, &RealRails { accounts, live: options.live })?;
+    if options.live {
+        tracing::warn!("--live: what is paid over accounts that say `live = true` is real money");
+    }
     if options.null_rail {
         tracing::warn!("--null-rail: whoever is paid over the rail `null` is marked paid and gets nothing");
     }

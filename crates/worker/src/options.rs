@@ -1,6 +1,7 @@
 //! The worker's options. Each is an environment variable too.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -82,6 +83,14 @@ pub struct Options {
     /// leaves such batches to others.
     #[arg(long, env = "PAYFLEET_NULL_RAIL", value_parser = FalseyValueParser::new())]
     pub null_rail: bool,
+    /// A file that says where the funding accounts of the real rails are (TOML, one `[[account]]` each; no secrets). A
+    /// rail without any is left to others.
+    #[arg(long, env = "PAYFLEET_RAIL_ACCOUNTS", value_name = "FILE")]
+    pub rail_accounts: Option<PathBuf>,
+    /// Real money may be paid. Without it a file with an account that pays real money (`live = true`) ends the worker at
+    /// its start, so that no rehearsal pays.
+    #[arg(long, env = "PAYFLEET_LIVE", value_parser = FalseyValueParser::new())]
+    pub live: bool,
     /// Calls a second that the whole fleet may make on one account of a rail, as RAIL=N; may be repeated, or separated
     /// by commas.
     #[arg(long, env = "PAYFLEET_RATE_LIMITS", value_delimiter = ',')]

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use payfleet_domain::{AttemptNo, BatchId, Epoch, Outcome, PayoutId, Reference, RefusalCode};
+use payfleet_domain::{AttemptNo, BatchId, Currency, Epoch, Money, Outcome, PayoutId, Reference, RefusalCode};
 use payfleet_store::Report;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -166,6 +166,8 @@ enum Said {
     Paid(String),
     Accepted(String),
     Returned(String),
+    /// So many minor units of this currency came back, and not all.
+    ReturnedPart(String, i64, Currency),
     Refused(String),
     Unknown,
     NotExecuted,
@@ -177,6 +179,9 @@ impl Kept {
             Outcome::Paid(reference) => Said::Paid(reference.0.clone()),
             Outcome::Accepted(reference) => Said::Accepted(reference.0.clone()),
             Outcome::Returned(reference) => Said::Returned(reference.0.clone()),
+            Outcome::ReturnedPart(reference, back) => {
+                Said::ReturnedPart(reference.0.clone(), back.minor, back.currency)
+            }
             Outcome::Refused(code) => Said::Refused(code.as_str().to_owned()),
             Outcome::Unknown => Said::Unknown,
             Outcome::NotExecuted => Said::NotExecuted,
@@ -196,6 +201,9 @@ impl Kept {
             Said::Paid(reference) => Outcome::Paid(Reference(reference.clone())),
             Said::Accepted(reference) => Outcome::Accepted(Reference(reference.clone())),
             Said::Returned(reference) => Outcome::Returned(Reference(reference.clone())),
+            Said::ReturnedPart(reference, minor, currency) => {
+                Outcome::ReturnedPart(Reference(reference.clone()), Money { minor: *minor, currency: *currency })
+            }
             Said::Refused(code) => Outcome::Refused(RefusalCode::new(code)),
             Said::Unknown => Outcome::Unknown,
             Said::NotExecuted => Outcome::NotExecuted,
@@ -421,6 +429,7 @@ mod tests {
             Outcome::Paid(reference()),
             Outcome::Accepted(reference()),
             Outcome::Returned(reference()),
+            Outcome::ReturnedPart(reference(), Money { minor: 7, currency: "EUR".parse().unwrap() }),
             Outcome::Refused(RefusalCode::new("account_closed")),
             Outcome::Unknown,
             Outcome::NotExecuted,

@@ -144,6 +144,8 @@ impl SystemOfRecord for OneBatch {
             affiliate: format!("a{place}"),
             amount: Money { minor: 100, currency: "EUR".parse().unwrap() },
             destination: format!("a{place}@example.com"),
+            payee_name: String::new(),
+            payee_country: String::new(),
             reference: None,
         };
         let orders = (0..3).map(order).collect();

@@ -30,8 +30,7 @@ pub struct Explored {
     pub faults: u8,
 }
 
-/// The four classes as the sandbox's rails declare them. No rail of this build has a key and does not pin refusals; but
-/// G3 provides for such rails, so they are explored too.
+/// The four classes as the sandbox's rails declare them, and a key without pinned refusals, as PayPal has it.
 pub fn explored() -> Vec<Explored> {
     let declared = |name| in_ticks(Rail::named(name).expect("a rail of this build"));
     let key = declared("sandbox-payout");

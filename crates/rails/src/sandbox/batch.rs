@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::dialect::{Documented, asked_by, success};
-use super::{WireInstruction, check_amount, currency_of, read, reference, statement, unanswered, unfound};
+use super::{WireInstruction, check_amount, statement};
 use crate::cause::Cause;
+use crate::checks::{currency_of, read, reference, unanswered, unfound};
 use crate::registry::declared;
 use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementStream};

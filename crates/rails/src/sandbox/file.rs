@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::dialect::{Documented, asked_by, success};
-use super::{WireInstruction, currency_of, read, reference, statement, unanswered};
+use super::{WireInstruction, statement};
 use crate::cause::Cause;
+use crate::checks::{currency_of, read, reference, unanswered};
 use crate::registry::declared;
 use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};

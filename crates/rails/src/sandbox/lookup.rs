@@ -8,8 +8,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::dialect::{Documented, asked_by, success};
-use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered, unfound};
+use super::{WireInstruction, WirePayment, statement};
 use crate::cause::Cause;
+use crate::checks::{read, reference, single, unanswered, unfound};
 use crate::registry::declared;
 use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};

@@ -14,14 +14,12 @@ pub(crate) use lookup::SandboxLookup;
 pub(crate) use payout::SandboxPayout;
 pub(crate) use statement::lines;
 
-use std::collections::HashSet;
-
-use payfleet_domain::{Currency, Reference};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::transport::{Reply, json};
+use crate::checks::{unanswered, unfound};
+use crate::transport::Reply;
 use crate::{Answer, Call, Finding, Instruction};
 
 /// An instruction as it is sent. Its fields are written in this order by every version: the rail compares bodies.
@@ -84,53 +82,6 @@ fn check_amount(instruction: &Instruction, amount_minor: i64, currency: &str) ->
     Ok(())
 }
 
-/// A rail's name for a payment, if it can be one: it is kept for ever, compared and printed.
-fn reference(id: &str) -> Result<Reference, Cause> {
-    if id.is_empty() {
-        return Err(Cause::Contradictory("the answer names no payment"));
-    }
-    if id.len() > 255 || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Cause::Contradictory("the answer's name for the payment is no reference"));
-    }
-    Ok(Reference(id.to_owned()))
-}
-
-/// Reads a body. Why it cannot be read is not passed on: the reason could quote it.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Cause> {
-    json(body).ok_or(Cause::Unreadable)
-}
-
-/// The one instruction of a call on a rail whose key unit is the payout.
-fn single<'a>(call: &Call<'a>) -> Result<&'a Instruction, Cause> {
-    match call.instructions {
-        [instruction] if instruction.amount.minor > 0 => Ok(instruction),
-        [_] => Err(Cause::Unfit("an amount that is not more than nothing was not sent")),
-        _ => Err(Cause::Unfit("this rail takes one instruction in a call")),
-    }
-}
-
-/// Whether a batch may be sent as one request, and the currency that it has. A batch that would pay somebody twice in
-/// one request is not sent.
-fn currency_of(call: &Call<'_>) -> Result<Currency, Cause> {
-    let Some(first) = call.instructions.first() else {
-        return Err(Cause::Unfit("a batch without instructions was not sent"));
-    };
-    let currency = first.amount.currency;
-    let mut keys = HashSet::with_capacity(call.instructions.len());
-    for instruction in call.instructions {
-        if instruction.amount.currency != currency {
-            return Err(Cause::Unfit("a batch of more than one currency was not sent"));
-        }
-        if instruction.amount.minor <= 0 {
-            return Err(Cause::Unfit("an amount that is not more than nothing was not sent"));
-        }
-        if !keys.insert(&instruction.key) {
-            return Err(Cause::Unfit("a batch that holds a key twice was not sent"));
-        }
-    }
-    Ok(currency)
-}
-
 /// What the adapter of a rail concludes from an answer to a submission, wherever that came from.
 pub(crate) fn submitted(rail: &'static str, call: &Call<'_>, reply: &Reply) -> Answer {
     let outcomes = match rail {
@@ -149,16 +100,4 @@ pub(crate) fn looked_up(rail: &'static str, call: &Call<'_>, reply: &Reply) -> V
         _ => batch::found(call, reply),
     };
     findings.unwrap_or_else(|cause| unfound(&cause, rail, call))
-}
-
-/// What a failed submission is for the fleet.
-fn unanswered(cause: &Cause, rail: &'static str, call: &Call<'_>) -> Answer {
-    cause.report(rail, call);
-    Answer::All(cause.outcome())
-}
-
-/// What a failed lookup is for the fleet.
-fn unfound(cause: &Cause, rail: &'static str, call: &Call<'_>) -> Vec<Finding> {
-    cause.report(rail, call);
-    vec![cause.finding(); call.instructions.len()]
 }

@@ -5,8 +5,9 @@ use payfleet_domain::{Outcome, Rail};
 use time::OffsetDateTime;
 
 use super::dialect::{Documented, asked_by, success};
-use super::{WireInstruction, WirePayment, read, reference, single, statement, unanswered};
+use super::{WireInstruction, WirePayment, statement};
 use crate::cause::Cause;
+use crate::checks::{read, reference, single, unanswered};
 use crate::registry::declared;
 use crate::transport::{Reply, Transport};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};

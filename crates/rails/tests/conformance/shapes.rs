@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_rails::{Account, Adapter, Call, Credential, Finding, Instruction, RailsConfig, Registry};
+use payfleet_rails::{Account, Adapter, Call, Credential, Finding, Instruction, Payee, RailsConfig, Registry};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -158,6 +158,7 @@ impl Order {
             key: format!("{}-0123456789abcdef", (1_i64 << 32) + number).parse().unwrap(),
             amount: Money { minor: 1000 + number, currency: "EUR".parse().unwrap() },
             destination: format!("payee-{number}@example.com"),
+            payee: Payee::default(),
             reference: None,
         });
         Order {

@@ -15,6 +15,7 @@ mod guards;
 mod import;
 mod methods;
 mod notices;
+mod parts;
 mod people;
 mod planning;
 mod proofs;

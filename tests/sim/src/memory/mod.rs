@@ -273,6 +273,8 @@ impl Memory {
                     affiliate: affiliate.name.clone(),
                     amount: Money { minor: payout.amount_minor, currency: Memory::currency() },
                     destination: affiliate.name.clone(),
+                    payee_name: String::new(),
+                    payee_country: String::new(),
                     reference: payout.reference.clone().map(Reference),
                 }
             })

@@ -112,10 +112,15 @@ impl Memory {
             _ => None,
         });
         let mut moved = self.settle(&paid_news);
-        let returned = pick(report, |outcome| match outcome {
-            Outcome::Returned(reference) => Some(&reference.0),
-            _ => None,
-        });
+        let returned: Vec<_> = report
+            .outcomes
+            .iter()
+            .filter_map(|(id, outcome)| match outcome {
+                Outcome::Returned(reference) => Some((*id, reference.0.as_str(), None)),
+                Outcome::ReturnedPart(reference, part) => Some((*id, reference.0.as_str(), Some(part.minor))),
+                _ => None,
+            })
+            .collect();
         moved += self.give_back(&returned);
         let accepted = pick(report, |outcome| match outcome {
             Outcome::Accepted(reference) => Some(&reference.0),

@@ -179,15 +179,16 @@ impl Memory {
     }
 
     /// A payment came back, as an answer or a lookup tells it.
-    pub(super) fn give_back(&mut self, news: &[(PayoutId, &str)]) -> Moved {
-        let (open, others): (Vec<_>, Vec<_>) = news.iter().partition(|(id, _)| self.is_open_to_pay(*id));
+    pub(super) fn give_back(&mut self, news: &[(PayoutId, &str, Option<i64>)]) -> Moved {
+        let named = news.iter().map(|(id, reference, _)| (*id, *reference));
+        let (open, others): (Vec<_>, Vec<_>) = named.partition(|(id, _)| self.is_open_to_pay(*id));
         for (id, reference) in others {
             self.told(id, reference);
         }
         let mut moved = self.settle(&open);
         let mut returned = Vec::new();
-        for (id, reference) in news {
-            let minor = self.payouts.get(id).map_or(0, |payout| payout.amount_minor);
+        for (id, reference, part) in news {
+            let minor = part.unwrap_or_else(|| self.payouts.get(id).map_or(0, |payout| payout.amount_minor));
             if self.keep(*id, Movement::Returned, reference, Teller::Answer, minor, Some(reference)) {
                 returned.push(*id);
             }

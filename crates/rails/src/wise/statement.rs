@@ -1,0 +1,237 @@
+//! Balance statements: transfers, and what of them came back. They know neither our key, unless it is the transfer's
+//! reference, nor where the money went. A refund is often smaller than the payment.
+
+use async_trait::async_trait;
+use payfleet_domain::{Currency, Money, Movement, Outcome, PayoutKey, Reference, StatementLine};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use super::transfer::Transfer;
+use super::{RAIL, Site, Wise, no_answer};
+use crate::cause::Cause;
+use crate::checks::{read, single};
+use crate::decimal::minor_of;
+use crate::pages::{self, NoPage, Page, Pages, Reach};
+use crate::transport::Reply;
+use crate::{Account, Call, StatementError, StatementStream};
+
+/// A statement comes whole, so it is asked for in weeks. (Wise allows 469 days.)
+const WINDOW: Duration = Duration::days(7);
+/// So many transactions of a week are read.
+const TRANSACTIONS_MAX: usize = 25_000;
+/// What a transfer's lines are called.
+const PREFIX: &str = "TRANSFER-";
+
+#[derive(Deserialize)]
+struct Statement {
+    transactions: Vec<Transaction>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Transaction {
+    #[serde(with = "time::serde::rfc3339")]
+    date: OffsetDateTime,
+    amount: Amount,
+    total_fees: Option<Amount>,
+    reference_number: String,
+    #[serde(default)]
+    details: Details,
+}
+
+#[derive(Deserialize)]
+struct Amount {
+    value: Box<RawValue>,
+    currency: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    payment_reference: Option<String>,
+}
+
+pub(super) async fn open(
+    wise: &Wise,
+    account: &Account,
+    from: OffsetDateTime,
+) -> Result<StatementStream, StatementError> {
+    let unreachable =
+        |cause: Cause| StatementError::Unreachable { rail: RAIL, account: account.name.clone(), why: cause.reason() };
+    let site = wise.site(account).map_err(unreachable)?;
+    if site.settings.balances.is_empty() {
+        return Err(unreachable(Cause::Unfit("the account's settings name no balance")));
+    }
+    let now = OffsetDateTime::now_utc();
+    let from = from.replace_nanosecond(0).unwrap_or(from);
+    let reading = Reading {
+        site: Site {
+            settings: site.settings.clone(),
+            transport: site.transport.clone(),
+            profile: site.profile.clone(),
+        },
+        balances: site.settings.balances.iter().map(|(code, id)| (code.clone(), *id)).collect(),
+        at_balance: 0,
+        account: account.clone(),
+        from,
+        window: from,
+        end: now.replace_nanosecond(0).unwrap_or(now),
+        now: None,
+    };
+    pages::open(RAIL, &account.name, reading).await
+}
+
+struct Reading {
+    site: Site,
+    balances: Vec<(String, u64)>,
+    /// Which of them is being read,
+    at_balance: usize,
+    account: Account,
+    from: OffsetDateTime,
+    /// and since when.
+    window: OffsetDateTime,
+    end: OffsetDateTime,
+    /// Wise's clock at the first page.
+    now: Option<OffsetDateTime>,
+}
+
+#[async_trait]
+impl Pages for Reading {
+    async fn next(&mut self) -> Result<Page, NoPage> {
+        let (code, id) = self.balances.get(self.at_balance).ok_or(Cause::Unfit("a statement that was read"))?;
+        let until = (self.window + WINDOW).min(self.end).max(self.window);
+        let reply = ask(&self.site, &self.account, code, *id, self.window, until, true).await?;
+        if reply.status != 200 {
+            if reply.header("x-2fa-approval").is_some() {
+                let account = self.account.name.as_str();
+                tracing::warn!(rail = RAIL, account, "a person must authenticate before the statement can be read");
+            }
+            return Err(NoPage::Status(reply.status));
+        }
+        let now = *self.now.get_or_insert(reply.at.unwrap_or(self.end));
+        let statement: Statement = read(&reply.body)?;
+        let mut lines = Vec::new();
+        for (at, transaction) in statement.transactions.iter().enumerate() {
+            lines.extend(line(transaction, code).map_err(|why| NoPage::Line(at, why))?);
+        }
+        if until < self.end {
+            self.window = until;
+            return Ok(Page::Lines(lines));
+        }
+        (self.at_balance, self.window) = (self.at_balance + 1, self.from);
+        Ok(match self.at_balance < self.balances.len() {
+            true => Page::Lines(lines),
+            false => Page::Last(lines, Reach { from: self.from, until: self.end, now }),
+        })
+    }
+}
+
+async fn ask(
+    site: &Site,
+    account: &Account,
+    code: &str,
+    balance: u64,
+    since: OffsetDateTime,
+    until: OffsetDateTime,
+    is_statement: bool,
+) -> Result<Reply, Cause> {
+    let format = |at: OffsetDateTime| at.format(&Rfc3339).map_err(|_| Cause::Unfit("an instant without a form"));
+    let (since, until, balance) = (format(since)?, format(until)?, balance.to_string());
+    let query = [("currency", code), ("intervalStart", &since), ("intervalEnd", &until), ("type", "COMPACT")];
+    let path = ["v1", "profiles", &site.profile, "balance-statements", &balance, "statement.json"];
+    let request = match is_statement {
+        true => site.transport.get_statement(&path, &query),
+        // A question about one payment: it has the time of a call.
+        false => site.transport.get_query(&path, &query),
+    };
+    // A transaction takes about 500 bytes.
+    site.transport.exchange(site.asked(request, account)?, TRANSACTIONS_MAX / 8).await
+}
+
+/// The line, if it is of a transfer.
+fn line(transaction: &Transaction, code: &str) -> Result<Option<StatementLine>, &'static str> {
+    let Some(number) = transaction.reference_number.strip_prefix(PREFIX) else { return Ok(None) };
+    let currency: Currency = code.parse().map_err(|_| "a currency that there is not")?;
+    let minor = |amount: &Amount| minor_of(amount.value.get(), currency).filter(|_| amount.currency == code);
+    let amount = minor(&transaction.amount).ok_or("an amount that the currency does not have")?;
+    let fees = match &transaction.total_fees {
+        Some(fees) => minor(fees).filter(|fees| *fees >= 0).ok_or("fees that the currency does not have")?,
+        None => 0,
+    };
+    // The reference that we gave it, if it was the key.
+    let reference = transaction.details.payment_reference.as_deref().unwrap_or_default();
+    let key = reference.parse::<PayoutKey>().map_or_else(|_| String::new(), |key| key.to_string());
+    let (movement, amount_minor, reference, of) = match amount {
+        // What the payee gets: Wise's fee is in the debit.
+        ..0 => {
+            let paid = amount.checked_neg().and_then(|out| out.checked_sub(fees)).filter(|paid| *paid > 0);
+            (Movement::Paid, paid.ok_or("a payment of nothing but fees")?, number.to_owned(), None)
+        }
+        0 => return Ok(None),
+        // A refund has the name of its payment; told apart by when it came, for a transfer may have several.
+        1.. => {
+            let name = format!("{number}-back-{}", transaction.date.unix_timestamp());
+            (Movement::Returned, amount, name, Some(number.to_owned()))
+        }
+    };
+    Ok(Some(StatementLine {
+        key,
+        reference,
+        amount_minor,
+        fee_minor: 0,
+        currency: code.to_owned(),
+        destination: String::new(),
+        movement,
+        at: Some(transaction.date),
+        of,
+    }))
+}
+
+/// How much of a refunded transfer came back: the transfer does not say it, the statement of its balance does. As long
+/// as that does not show it, the transfer is waited for: nothing is free that has not come back.
+pub(super) async fn refund(site: &Site, call: &Call<'_>, transfer: &Transfer) -> Result<Outcome, Cause> {
+    let (instruction, id) = (single(call)?, transfer.id());
+    let Money { minor: paid, currency } = instruction.amount;
+    let waits = Ok(Outcome::Accepted(Reference(id.clone())));
+    let Some(balance) = site.settings.balances.get(currency.code()) else {
+        tracing::warn!(
+            rail = RAIL,
+            transfer = id,
+            "it was refunded, and the account's settings name no balance to see how much"
+        );
+        return waits;
+    };
+    let name = format!("{PREFIX}{id}");
+    let (mut back, end) = (0_i64, OffsetDateTime::now_utc());
+    let mut since = call.expires_at.checked_sub(Duration::DAY).unwrap_or(call.expires_at);
+    // No refund comes later than a year after; the windows end, whatever `expires_at` was.
+    since = since.max(end - Duration::days(400));
+    while since < end {
+        let until = (since + WINDOW).min(end);
+        let seconds = |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at);
+        let reply = ask(site, call.account, currency.code(), *balance, seconds(since), seconds(until), false).await?;
+        if reply.status != 200 {
+            return Err(no_answer(&reply));
+        }
+        let statement: Statement = read(&reply.body)?;
+        // The end of a window is the beginning of the next: each line counts once.
+        let here = |line: &&Transaction| line.date >= seconds(since) && (line.date < seconds(until) || until == end);
+        for credit in statement.transactions.iter().filter(|line| line.reference_number == name).filter(here) {
+            let minor =
+                minor_of(credit.amount.value.get(), currency).filter(|_| credit.amount.currency == currency.code());
+            let minor = minor.ok_or(Cause::Contradictory("a refund of an amount that there is not"))?;
+            if minor > 0 {
+                back = back.checked_add(minor).ok_or(Cause::Contradictory("a refund beyond all numbers"))?;
+            }
+        }
+        since = until;
+    }
+    match back {
+        ..=0 => waits,
+        // Fees that were given back too are the payer's.
+        back if back >= paid => Ok(Outcome::Returned(Reference(id))),
+        minor => Ok(Outcome::ReturnedPart(Reference(id), Money { minor, currency })),
+    }
+}
