@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::faults::{PaypalFaults, StripeFaults, WebhookFaults, WiseFaults};
 use crate::wire::Shape;
 
 /// The code of a payment in a batch that nobody has taken yet; it goes out, and comes back.
@@ -78,6 +79,21 @@ pub struct FaultConfig {
     pub clock_ahead_ms: i64,
     /// Says on the statement what is not so.
     pub lie: LieConfig,
+    /// Lists and statements of the dialects take so much longer...
+    pub list_latency_ms: u64,
+    /// ...and are cut off in the middle of their body with this probability.
+    pub garble_list: f64,
+    /// What a dialect lets through, 429 above it: of `paypal` POSTs a minute, of the others requests a second. What the
+    /// vendors say of themselves is 400, 25 to 100, and 100.
+    pub limit: BTreeMap<Shape, u32>,
+    /// Of the dialect `paypal` alone.
+    pub paypal: PaypalFaults,
+    /// Of the dialect `stripe` alone.
+    pub stripe: StripeFaults,
+    /// Of the dialect `wise` alone.
+    pub wise: WiseFaults,
+    /// Of the notices that dialects send.
+    pub webhook: WebhookFaults,
     /// Only calls of this shape.
     pub only_shape: Option<Shape>,
     /// No more than so many faults, counted from when this was set; latency does not count.
@@ -139,10 +155,12 @@ impl FaultConfig {
             ("lie.duplicate_payment", lie.duplicate_payment),
             ("lie.currency", lie.currency),
             ("lie.destination", lie.destination),
+            ("garble_list", self.garble_list),
             ("the sum of refuse", self.refuse.values().sum()),
         ];
         let codes = self.refuse.iter().map(|(code, p)| (&**code, *p));
-        for (name, p) in fixed.into_iter().chain(codes) {
+        let dialects = self.paypal.shares().into_iter().chain(self.stripe.shares()).chain(self.wise.shares());
+        for (name, p) in fixed.into_iter().chain(codes).chain(dialects).chain(self.webhook.shares()) {
             if !(0.0..=1.0).contains(&p) {
                 return Err(format!("{name} must be 0 to 1, not {p}"));
             }
@@ -150,7 +168,10 @@ impl FaultConfig {
         if self.return_fee_minor < 0 {
             return Err("return_fee_minor must not be below 0".to_owned());
         }
-        Ok(())
+        if let Some(shape) = self.limit.keys().find(|shape| !shape.is_dialect()) {
+            return Err(format!("limit is of dialects, and {} is none; see --rate-limit", shape.name()));
+        }
+        self.paypal.check()
     }
 }
 
@@ -349,7 +370,7 @@ impl Faults {
         if fate.bounce.is_some() || self.strikes("return", self.config.return_rate) {
             fate.returns_after = Some(Duration::from_millis(self.config.return_after_ms));
         }
-        let is_final = matches!(shape, Shape::Payout | Shape::Lookup);
+        let is_final = !matches!(shape, Shape::Batch | Shape::File);
         if !is_final && fate.bounce.is_none() && self.strikes("reject_after", self.config.reject_after) {
             let after = Duration::from_millis(self.config.reject_after_ms);
             if shape == Shape::Batch {
@@ -366,7 +387,8 @@ impl Faults {
         fate.currency = self.strikes("lie_currency", lie.currency);
         fate.destination = self.strikes("lie_destination", lie.destination);
         fate.omit = self.strikes("lie_omit_statement", lie.omit_statement);
-        fate.reference = self.strikes("lie_reference", lie.reference);
+        // A dialect's answers are looked up by the reference that they tell.
+        fate.reference = !shape.is_dialect() && self.strikes("lie_reference", lie.reference);
         fate.phantom = self.strikes("lie_phantom_statement", lie.phantom_statement);
         fate
     }
@@ -374,6 +396,17 @@ impl Faults {
     /// A number for the content of a lie.
     pub fn draw_number(&mut self, below: u64) -> u64 {
         self.rng.random_range(0..below.max(1))
+    }
+
+    /// Draws whether a call that lists is answered with a part of its body.
+    pub fn draw_garbled_list(&mut self, shape: Shape) -> bool {
+        let p = self.config.garble_list;
+        self.strikes_dialect(shape, "garble_list", p)
+    }
+
+    /// Draws whether a fault of one dialect strikes.
+    pub fn strikes_dialect(&mut self, shape: Shape, name: &'static str, p: f64) -> bool {
+        !self.spares(shape) && self.strikes(name, p)
     }
 
     fn draw_refusal(&mut self) -> Option<Arc<str>> {

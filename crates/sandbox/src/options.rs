@@ -98,13 +98,19 @@ pub struct Options {
 }
 
 fn parse_lag(text: &str) -> Result<(Option<Shape>, Duration), String> {
-    let (shape, duration) = match text.split_once('=') {
-        Some((name, duration)) => {
-            let named = Shape::ALL.into_iter().find(|shape| shape.name() == name);
-            (Some(named.ok_or_else(|| format!("`{name}` is none of payout, batch, lookup, file"))?), duration)
-        }
-        None => (None, text),
-    };
+    let (shape, duration) =
+        match text.split_once('=') {
+            Some((name, duration)) => {
+                let named = Shape::ALL.into_iter().find(|shape| shape.name() == name);
+                (
+                    Some(named.ok_or_else(|| {
+                        format!("`{name}` is none of payout, batch, lookup, file, paypal, stripe, wise")
+                    })?),
+                    duration,
+                )
+            }
+            None => (None, text),
+        };
     Ok((shape, humantime::parse_duration(duration).map_err(|error| error.to_string())?))
 }
 
@@ -119,11 +125,11 @@ impl From<Options> for Settings {
     fn from(options: Options) -> Self {
         let mut faults = options.faults;
         faults.seed = options.seed.unwrap_or(faults.seed);
-        let mut statement_lag = [Duration::ZERO; 4];
+        let mut statement_lag = [Duration::ZERO; Shape::COUNT];
         for (shape, lag) in options.statement_lag {
             match shape {
                 Some(shape) => statement_lag[shape as usize] = lag,
-                None => statement_lag = [lag; 4],
+                None => statement_lag = [lag; Shape::COUNT],
             }
         }
         Self {
