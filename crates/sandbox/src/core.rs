@@ -239,6 +239,7 @@ impl Core {
 
     /// Executes a payment once more that nobody asked for, on an account that may be another one.
     pub fn duplicate(&mut self, paid: Movement<'_>, account: Option<&str>, plan: Option<u64>, at: At) -> u64 {
+        let at = if paid.shape.is_dialect() { at.max(self.rail_now()) } else { at };
         let line = self.ledger.next_line();
         let id = self.payment_name(paid.shape, line);
         let at = self.ledger.at(paid.shape, at);

@@ -36,6 +36,8 @@ pub struct Settings {
     pub key_horizon: Duration,
     /// Requests a second and account; 0 is no limit.
     pub rate_limit: u32,
+    /// The dialect that is spoken at the root as well.
+    pub at_root: Option<Shape>,
     /// The faults to begin with.
     pub faults: FaultConfig,
     /// Whether written means on disk.

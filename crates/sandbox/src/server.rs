@@ -21,7 +21,7 @@ use tower::ServiceExt;
 use crate::engine::Engine;
 use crate::journal::Lost;
 use crate::shapes::{batch, file, lookup, payout};
-use crate::wire::{DropConnection, Problem};
+use crate::wire::{DropConnection, Problem, Shape};
 use crate::{admin, dialect, paypal, statement, stripe, wise};
 
 /// The largest request: some hundred thousand items of a file.
@@ -172,6 +172,12 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
         .nest("/paypal", paypal::router())
         .nest("/stripe", stripe::router())
         .nest("/wise", wise::router())
+        .merge(match engine.settings().at_root {
+            Some(Shape::Paypal) => paypal::routes(),
+            Some(Shape::Stripe) => stripe::routes(),
+            Some(Shape::Wise) => wise::routes(),
+            Some(Shape::Payout | Shape::Batch | Shape::Lookup | Shape::File) | None => Router::new(),
+        })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .with_state(Arc::clone(&engine));
     // Outside of the authorization, for probes.

@@ -169,7 +169,7 @@ async fn carry_out(
 ) -> Answer {
     match fate.before {
         Some(Before::RateLimit) => return rate_limited(shape),
-        // Only what pays is executed late, and that went its way before.
+        // Only what pays is executed late, and that went its way before; the others are not executed.
         Some(Before::LoseRequest | Before::ExecuteLate(_)) => return Answer::Drop,
         Some(Before::Error) => return internal(shape),
         None => {}
@@ -247,7 +247,8 @@ impl Engine {
                 core.limited += 1;
                 return Err(());
             }
-            Ok(core.faults.draw_call(shape, paying))
+            let is_struck = paying || (post && core.faults.config().strike_preparing);
+            Ok(core.faults.draw_call(shape, is_struck))
         })
     }
 }

@@ -28,6 +28,12 @@ pub use notices::told_return;
 
 /// Everything below `/paypal`.
 pub fn router() -> Router<Arc<Engine>> {
+    let no_such_path = async || errors::no_such_path();
+    routes().fallback(no_such_path).method_not_allowed_fallback(no_such_path)
+}
+
+/// The same, for where others answer what is not there.
+pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
         .route("/v1/oauth2/token", post(token::token))
         .route("/v1/payments/payouts", post(create::create))
@@ -38,8 +44,6 @@ pub fn router() -> Router<Arc<Engine>> {
         .route("/v1/reporting/balances", get(search::balances))
         .route("/v1/notifications/certs/{id}", get(notices::certificate))
         .route("/v1/notifications/verify-webhook-signature", post(notices::verify))
-        .fallback(async || errors::no_such_path())
-        .method_not_allowed_fallback(async || errors::no_such_path())
 }
 
 /// How many decimals PayPal writes [P9].

@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 
 use super::follow::number;
 use super::state::{Booked, Fate, What};
-use super::{ask, decimals, errors};
+use super::{ask, decimals, errors, render};
 use crate::core::Core;
 use crate::dialect::money::{iso_decimals, print_decimal, rescaled_down};
 use crate::dialect::{Answer, Kind, OPENING_MINOR, form, part};
 use crate::engine::Engine;
 use crate::lies::Alteration;
 use crate::wire::{At, Shape};
+
+/// The payer's own id: made up, in the contract's form.
+const ACCOUNT: &str = "SANDBXSANDBXS";
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -66,14 +69,14 @@ pub async fn transactions(State(engine): State<Arc<Engine>>, RawQuery(query): Ra
             .collect();
         let body = json!({
             "transaction_details": told,
-            "account_number": "SANDBOX",
+            "account_number": ACCOUNT,
             "start_date": start.seconds(),
             "end_date": end.seconds(),
             "last_refreshed_datetime": seen.seconds(),
             "page": page,
             "total_items": all.len(),
             "total_pages": all.len().div_ceil(size),
-            "links": [],
+            "links": [render::link(&format!("/v1/reporting/transactions?page={page}"), "self")],
         });
         Ok(Answer::json(StatusCode::OK, &body))
     })
@@ -202,7 +205,7 @@ pub async fn balances(State(engine): State<Arc<Engine>>, RawQuery(query): RawQue
             })
             .collect();
         let now = core.rail_now().seconds();
-        let body = json!({"balances": told, "account_id": "SANDBOX", "as_of_time": now, "last_refresh_time": now});
+        let body = json!({"balances": told, "account_id": ACCOUNT, "as_of_time": now, "last_refresh_time": now});
         Ok(Answer::json(StatusCode::OK, &body))
     })
     .await

@@ -24,6 +24,12 @@ use crate::wire::is_name;
 
 /// Everything below `/stripe`.
 pub fn router() -> Router<Arc<Engine>> {
+    let no_such_path = async || errors::no_such_path();
+    routes().fallback(no_such_path).method_not_allowed_fallback(no_such_path)
+}
+
+/// The same, for where others answer what is not there.
+pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
         .route("/v1/transfers", post(create::create).get(lists::transfers))
         .route("/v1/transfers/{id}", get(lists::transfer))
@@ -32,8 +38,6 @@ pub fn router() -> Router<Arc<Engine>> {
         .route("/v1/balance", get(statement::balance))
         .route("/v1/balance_transactions", get(statement::list))
         .route("/v1/balance_transactions/{id}", get(statement::one))
-        .fallback(async || errors::no_such_path())
-        .method_not_allowed_fallback(async || errors::no_such_path())
 }
 
 /// How many decimals Stripe counts a currency in [S6]: ISK and UGX in hundredths, which must be whole; MGA in units.

@@ -14,7 +14,7 @@ pub fn unix(at: At) -> i64 {
 }
 
 /// The line of the balance that this object is.
-fn transaction(id: &str) -> String {
+pub fn transaction(id: &str) -> String {
     let (prefix, rest) = id.split_once('_').unwrap_or(("", id));
     if prefix == "trr" { format!("txn_r{rest}") } else { format!("txn_{rest}") }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::decimals;
+use super::render::{booked_id, transaction};
 use crate::dialect::Balances;
 use crate::dialect::money::{iso_decimals, rescaled_down};
 use crate::lies::Phantom;
@@ -141,6 +142,8 @@ pub struct Stripe {
     by_group: HashMap<String, Vec<usize>>,
     by_account: HashMap<String, Vec<usize>>,
     booked: HashMap<String, Vec<Booked>>,
+    /// Where a line of a balance is, by its id.
+    places: HashMap<String, usize>,
     stored: HashMap<(String, String), Stored>,
     /// Requests of which nobody knows yet how they end.
     pub running: HashSet<(String, String)>,
@@ -176,15 +179,21 @@ impl Stripe {
             Reversal { id: movement.id.clone().into_owned(), amount, created: movement.at, metadata: BTreeMap::new() };
         transfer.reversals.push(reversal);
         let what = What::Reversal(index, transfer.reversals.len() - 1);
-        let booked = Booked { line: movement.line, at: movement.at, what };
-        balances.change(Shape::Stripe, &transfer.account, &transfer.currency, amount);
-        self.booked.entry(transfer.account.clone()).or_default().push(booked);
+        let (id, account) = (transaction(&movement.id), transfer.account.clone());
+        balances.change(Shape::Stripe, &account, &transfer.currency, amount);
+        self.tell(id, account, Booked { line: movement.line, at: movement.at, what });
     }
 
     /// Takes in a line that tells what never was.
     pub fn invent(&mut self, line: u64, phantom: &Phantom) {
         let booked = Booked { line, at: phantom.at, what: What::Phantom(Box::new(phantom.clone())) };
-        self.booked.entry(phantom.account.clone()).or_default().push(booked);
+        self.tell(transaction(&phantom.reference), phantom.account.clone(), booked);
+    }
+
+    fn tell(&mut self, id: String, account: String, booked: Booked) {
+        let lines = self.booked.entry(account).or_default();
+        self.places.insert(id, lines.len());
+        lines.push(booked);
     }
 
     fn add(&mut self, line: u64, mut transfer: Transfer, balances: &mut Balances) {
@@ -198,7 +207,7 @@ impl Stripe {
         }
         self.by_account.entry(transfer.account.clone()).or_default().push(index);
         let booked = Booked { line, at: transfer.created, what: What::Transfer(index) };
-        self.booked.entry(transfer.account.clone()).or_default().push(booked);
+        self.tell(transaction(&transfer.id), transfer.account.clone(), booked);
         self.transfers.push(transfer);
     }
 
@@ -241,6 +250,13 @@ impl Stripe {
             }
             None => self.by_account.get(account).cloned().unwrap_or_default(),
         }
+    }
+
+    /// Where the line of this id is among the account's.
+    pub fn place(&self, account: &str, id: &str) -> Option<usize> {
+        let place = *self.places.get(id)?;
+        let line = self.booked(account).get(place)?;
+        (booked_id(self, line) == id).then_some(place)
     }
 
     /// The lines of this account's balance, oldest first.

@@ -32,7 +32,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery, 
         let booked = stripe.booked(account);
         let kind = part(&query, "type");
         let currency = part(&query, "currency").map(str::to_ascii_uppercase);
-        let place = |id: &str| booked.iter().rposition(|line| render::booked_id(stripe, line) == id);
+        let place = |id: &str| stripe.place(account, id);
         let is_wanted = |line: &Booked| {
             let (is, of) = match &line.what {
                 What::Transfer(index) => ("transfer", stripe.transfer(*index).currency.as_str()),
@@ -69,7 +69,7 @@ pub async fn one(
     let is_expanded = form(&query.unwrap_or_default()).iter().any(|(_, value)| value == "source");
     ask(engine, headers, Kind::Asking, move |core, account| {
         let stripe = &core.dialects.stripe;
-        let found = stripe.booked(account).iter().find(|line| render::booked_id(stripe, line) == id);
+        let found = stripe.place(account, &id).map(|place| &stripe.booked(account)[place]);
         match found {
             Some(line) => {
                 let lie = core.told(line.line);

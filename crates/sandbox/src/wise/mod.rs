@@ -34,6 +34,12 @@ pub use sca::{approve, put_key};
 
 /// Everything below `/wise`.
 pub fn router() -> Router<Arc<Engine>> {
+    let no_such_path = async || errors::no_such_path();
+    routes().fallback(no_such_path).method_not_allowed_fallback(no_such_path)
+}
+
+/// The same, for where others answer what is not there.
+pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
         .route("/v1/accounts", post(prepare::recipient))
         .route("/v1/accounts/{id}", get(prepare::find_recipient))
@@ -51,8 +57,6 @@ pub fn router() -> Router<Arc<Engine>> {
         .route("/v1/profiles/{profile}/balance-statements/{balance}/statement.json", get(statement::statement))
         .route("/v4/profiles/{profile}/balances", get(statement::balances))
         .route("/v1/simulation/transfers/{id}/{status}", get(simulate::simulate))
-        .fallback(async || errors::no_such_path())
-        .method_not_allowed_fallback(async || errors::no_such_path())
 }
 
 /// How many decimals Wise writes at most; JPY, KRW and HUF in whole units (unverified).

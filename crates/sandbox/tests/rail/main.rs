@@ -14,6 +14,7 @@ mod process;
 mod rail;
 mod statement;
 mod stripe;
+mod stripe_later;
 mod vendors;
 mod webhooks;
 mod wise;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::rail::{Rail, column};
-use crate::vendors::{Told, told};
+use crate::vendors::told;
 
 #[tokio::test]
 async fn a_transfer_is_made_once_and_its_answer_repeated_byte_for_byte() {
@@ -158,13 +158,11 @@ async fn refusals_have_their_codes_and_are_stored_only_by_a_switch() {
 #[tokio::test]
 async fn a_running_request_holds_its_key() {
     let rail = Rail::start(&[]);
-    rail.set_faults(json!({"latency_ms": 400})).await;
-    let (first, second) = tokio::join!(rail.transfer("k"), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        rail.transfer("k").await
-    });
-    assert!(first.is(200));
-    assert_eq!((second.status.as_u16(), second.at("/error/code")), (409, "idempotency_key_in_use"));
+    rail.set_faults(json!({"latency_ms": 2_000})).await;
+    let (first, second) = tokio::join!(rail.transfer("k"), rail.transfer("k"));
+    let (paid, held) = if first.is(200) { (first, second) } else { (second, first) };
+    assert!(paid.is(200));
+    assert_eq!((held.status.as_u16(), held.at("/error/code")), (409, "idempotency_key_in_use"));
     rail.set_faults(json!({"latency_ms": 0, "stripe": {"key_in_use": 1, "lock_timeout": 0}, "max": 1})).await;
     assert_eq!(rail.transfer("l").await.at("/error/code"), "idempotency_key_in_use");
     rail.set_faults(json!({"stripe": {"key_in_use": 0, "lock_timeout": 1}, "max": 1})).await;
@@ -272,61 +270,6 @@ async fn a_transfer_comes_back_in_parts_and_not_more_than_it_was() {
     rail.do_post("/faults/return", json!({"key": "l", "shape": "stripe", "amount_minor": 250})).await;
     let transfer = rail.stripe_get(&format!("/v1/transfers/{other}")).await;
     assert_eq!(transfer.body["amount_reversed"], 250);
-}
-
-async fn statement(rail: &Rail, query: &str) -> Told {
-    let answer = rail.stripe_get(&format!("/v1/balance_transactions?limit=100&expand[]=data.source{query}")).await;
-    assert!(answer.is(200), "{}", answer.text);
-    answer
-}
-
-#[tokio::test]
-async fn the_statement_has_transfers_and_reversals_with_their_sources() {
-    let rail = Rail::start(&[]);
-    let first = rail.transfer("k").await;
-    let created = first.body["created"].as_i64().unwrap();
-    rail.transfer("l").await;
-    rail.do_post("/faults/return", json!({"key": "k", "shape": "stripe"})).await;
-    let all = statement(&rail, "").await;
-    let data = all.body["data"].as_array().unwrap();
-    assert_eq!(column(data, "type"), ["transfer_refund", "transfer", "transfer"]);
-    assert_eq!((&data[0]["amount"], &data[2]["amount"], &data[2]["net"]), (&json!(1000), &json!(-1000), &json!(-1000)));
-    assert_eq!(
-        (&data[2]["source"]["transfer_group"], &data[2]["source"]["amount_reversed"]),
-        (&json!("k"), &json!(1000))
-    );
-    assert_eq!(data[2]["id"], first.body["balance_transaction"]);
-    assert_eq!(data[0]["source"]["transfer"], first.body["id"]);
-    let one = rail.stripe_get(&format!("/v1/balance_transactions/{}", first.at("/balance_transaction"))).await;
-    assert_eq!(one.body["source"], first.body["id"], "not expanded");
-    assert_eq!(statement(&rail, &format!("&created[gte]={}", created + 3600)).await.body["data"], json!([]));
-    assert_eq!(statement(&rail, &format!("&created[lt]={created}")).await.body["data"], json!([]));
-    let window =
-        statement(&rail, &format!("&created[gte]={created}&created[lt]={}&type=transfer", created + 3600)).await;
-    assert_eq!(window.body["data"].as_array().unwrap().len(), 2);
-    rail.set_faults(json!({"statement_lag_ms": {"stripe": 60_000}})).await;
-    assert_eq!(statement(&rail, "").await.body["data"], json!([]));
-    let pages = rail.stripe_get("/v1/balance_transactions?limit=1").await;
-    assert_eq!(pages.body["has_more"], false);
-}
-
-#[tokio::test]
-async fn lies_are_told_on_the_statement_and_the_journal_is_true() {
-    let rail = Rail::start(&[]);
-    for (key, kind) in [("a", "amount"), ("b", "omit_statement"), ("c", "duplicate_payment")] {
-        rail.transfer(key).await;
-        rail.do_post("/faults/plant", json!({"kind": kind, "key": key, "shape": "stripe"})).await;
-    }
-    rail.do_post("/faults/plant", json!({"kind": "phantom_statement", "shape": "stripe", "account": "acme"})).await;
-    let rail = rail.restart(&[]);
-    let all = statement(&rail, "").await;
-    let data = all.body["data"].as_array().unwrap();
-    let groups: Vec<_> = data.iter().map(|line| line["source"]["transfer_group"].as_str().unwrap()).collect();
-    assert!(groups[0].starts_with("phantom-"), "{groups:?}");
-    assert_eq!(groups[1..], ["c", "c", "a"]);
-    assert_ne!(data[3]["amount"], -1000);
-    assert_eq!(rail.counts("stripe").await, [4, 3, 1]);
-    assert_eq!(rail.stripe_get("/v1/transfers?transfer_group=c").await.body["data"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::rail::{Rail, column};
 use crate::vendors::told;
 use crate::wise::{AT_ONCE, BY_THE_HOUR, HOUR, ahead, fund, prepare, statement, status, uuid_of, window};
+use crate::wise::{quote, recipient, transfer_body};
 
 #[tokio::test]
 async fn authentication_is_asked_for_before_money_moves() {
@@ -159,6 +160,19 @@ async fn statements_lag_lie_and_have_bounds() {
     assert_eq!(statement(&rail).await.body["transactions"], json!([]));
     let long = window(400, 70);
     assert!(rail.wise_get(&format!("/v1/profiles/7/balance-statements/1/statement.json?{long}")).await.is(400));
+}
+
+#[tokio::test]
+async fn answers_of_what_only_prepares_are_lost_by_a_switch() {
+    let rail = Rail::start(&AT_ONCE);
+    let account = recipient(&rail, "EUR").await;
+    let quoted = quote(&rail, &account, "EUR").await;
+    let body = transfer_body(&account, quoted.at("/id"), "k");
+    rail.set_faults(json!({"lose_answer": 1, "strike_preparing": true, "max": 1})).await;
+    assert!(rail.wise(Method::POST, "/v1/transfers").json(&body).send().await.is_err());
+    let made = rail.wise_get("/v1/transfers?profile=7").await;
+    let again = rail.wise_post("/v1/transfers", &body).await;
+    assert_eq!((made.body.as_array().unwrap().len(), &made.body[0]["id"]), (1, &again.body["id"]));
 }
 
 #[tokio::test]
