@@ -83,8 +83,8 @@ pub struct FaultConfig {
     pub list_latency_ms: u64,
     /// ...and are cut off in the middle of their body with this probability.
     pub garble_list: f64,
-    /// What strikes after paying strikes those calls of the dialects too that pay nothing and make something: recipients,
-    /// quotes, transfers and groups of Wise, and what cancels. None of them is executed late.
+    /// What strikes after paying strikes those calls of the dialects too that pay nothing and make something:
+    /// recipients, quotes, transfers and groups of Wise, and what cancels. None of them is executed late.
     pub strike_preparing: bool,
     /// What a dialect lets through, 429 above it: of `paypal` POSTs a minute, of the others requests a second. What the
     /// vendors say of themselves is 400, 25 to 100, and 100.

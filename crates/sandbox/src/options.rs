@@ -46,20 +46,22 @@ Faults by hand; a payment is named by key (shape, account), or by its reference 
 GET /journal[?shape=&account=&from_line=] is the truth, GET /stats counts. What is planned survives a restart.
 
 Dialects, as the vendors' own contracts have them, and each in the journal as a shape of its own, by our key and in the
-smallest units of ISO 4217. They live by the rail's clock: clock_ahead_ms lets a month pass.
+smallest units of ISO 4217. They live by the rail's clock: clock_ahead_ms lets a month pass, and is not
+to be set back.
   /paypal  OAuth token (the client id is the account), payouts, items, cancel, Transaction Search, balances;
            key: sender_item_id
   /stripe  transfers, reversals, balance transactions, balance; sk_test_ACCOUNT is the account;
            key: transfer_group, else metadata[payout], else the Idempotency-Key
-  /wise    recipients, quotes, transfers, funding, batch groups, statement, simulation; the profile is the account;
-           key: customerTransactionId
+  /wise    OAuth token, recipients, quotes, transfers, funding, batch groups, statement, simulation;
+           the profile is the account; key: customerTransactionId
 Their faults (PUT /faults), beside those above; a share of 1 with `max` strikes exactly so often:
   list_latency_ms garble_list strike_preparing      limit {paypal: POSTs a minute, stripe, wise: a second}
   paypal {script {ITEM or RECEIVER: STATE} unclaimed onhold onhold_ms onhold_becomes blocked blocked_takes_money
           denied duplicate_without_link created_without_id not_found_ms token_life_ms without_custom_field
           forbidden not_held}
   stripe {stored_500_paid stored_500_unpaid key_in_use lock_timeout refusals_stored list_lag_ms}
-  wise   {sca sca_statement step_ms bounce cancel roll_back stuck reject forget_uuid_ms}
+  wise   {sca sca_statement step_ms bounce cancel roll_back stuck reject forget_uuid_ms any_recipient
+          token_life_ms}
   webhook {lose twice late late_ms forge tamper stale_ms}
 By hand:
   POST /faults/balance {shape, account, currency, amount_minor}      what an account has there from now on

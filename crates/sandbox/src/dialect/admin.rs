@@ -76,7 +76,12 @@ pub async fn revoke(State(engine): State<Arc<Engine>>, Payload(body): Payload) -
 
 /// `POST /faults/revoke-tokens`: every token that was given out is refused from now on; new ones can be had.
 pub async fn revoke_tokens(State(engine): State<Arc<Engine>>) -> Result<Reply, Problem> {
-    engine.execute(|core| core.dialects.paypal.tokens.clear()).await?;
+    engine
+        .execute(|core| {
+            core.dialects.paypal.tokens.clear();
+            core.dialects.wise.tokens.clear();
+        })
+        .await?;
     Ok(Reply::json(StatusCode::OK, &json!({"revoked": true})))
 }
 

@@ -113,6 +113,11 @@ pub struct WiseFaults {
     pub stuck: f64,
     /// Funding is answered with REJECTED, whatever the balance.
     pub reject: f64,
+    /// Any number is a recipient, of whatever currency is asked for, though nobody made it: for files of payees that
+    /// were written before there was a sandbox.
+    pub any_recipient: bool,
+    /// How long a token of `/oauth/token` lives; 0 is 12 hours.
+    pub token_life_ms: u64,
     /// A transfer that nobody asked for a second time under its UUID is forgotten after so long; 0 is never (how long
     /// is not published).
     pub forget_uuid_ms: u64,

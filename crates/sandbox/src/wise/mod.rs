@@ -1,6 +1,7 @@
 //! The dialect of Wise. RAILS.md, section 3.
 //!
-//! The profile in path or body names the account; any bearer token is taken. Money moves in funding alone.
+//! The profile in path or body names the account; any bearer token is taken, and those of
+//! `/oauth/token` while they live. Money moves in funding alone.
 
 mod cancel;
 pub mod errors;
@@ -14,6 +15,7 @@ mod simulate;
 pub mod state;
 mod statement;
 mod timeline;
+mod token;
 mod transfers;
 
 use std::future::Future;
@@ -41,6 +43,7 @@ pub fn router() -> Router<Arc<Engine>> {
 /// The same, for where others answer what is not there.
 pub fn routes() -> Router<Arc<Engine>> {
     Router::new()
+        .route("/oauth/token", post(token::token))
         .route("/v1/accounts", post(prepare::recipient))
         .route("/v1/accounts/{id}", get(prepare::find_recipient))
         .route("/v2/accounts/{id}", get(prepare::find_recipient))
@@ -70,8 +73,12 @@ pub fn decimals(currency: &str) -> u32 {
 /// Whether the caller bears a token that is taken.
 fn authorized(engine: &Engine, headers: &HeaderMap) -> Result<(), Answer> {
     let token = bearer(headers).ok_or_else(errors::invalid_token)?;
-    let is_revoked = engine.with_core(|core| core.dialects.revoked.contains(token));
-    if is_revoked { Err(errors::invalid_token()) } else { Ok(()) }
+    let is_taken = engine.with_core(|core| {
+        let is_known = || core.dialects.wise.tokens.get(token).is_some_and(|until| *until > core.rail_now());
+        // A personal token does not end by itself.
+        !core.dialects.revoked.contains(token) && (!token.starts_with(token::PREFIX) || is_known())
+    });
+    if is_taken { Ok(()) } else { Err(errors::invalid_token()) }
 }
 
 /// Runs a call of this account.

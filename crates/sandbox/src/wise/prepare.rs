@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::state::{Quote, Recipient, WiseRecord};
 use super::{ask, decimals, errors, render};
+use crate::core::Core;
 use crate::dialect::money::{is_currency, parse_number};
 use crate::dialect::{Answer, Kind, Record};
 use crate::engine::Engine;
@@ -105,6 +106,18 @@ struct NewQuote<'b> {
     target_account: Option<u64>,
 }
 
+/// Whether this profile can pay this recipient in this currency.
+pub fn check_recipient(core: &Core, id: u64, profile: &str, currency: &str) -> Result<(), Answer> {
+    match core.dialects.wise.recipient(id) {
+        Some(known) if known.profile == profile && known.currency == currency => Ok(()),
+        Some(known) if known.profile == profile => {
+            Err(errors::invalid("Recipient is of another currency", "targetAccount"))
+        }
+        None if core.faults.config().wise.any_recipient => Ok(()),
+        _ => Err(errors::invalid("Recipient does not exist", "targetAccount")),
+    }
+}
+
 /// `POST /v3/profiles/{profile}/quotes`
 pub async fn quote(
     State(engine): State<Arc<Engine>>,
@@ -122,11 +135,7 @@ pub async fn quote(
         let source = currency(&new.source_currency, "sourceCurrency")?;
         let target = currency(&new.target_currency, "targetCurrency")?;
         if let Some(id) = new.target_account {
-            let known = core.dialects.wise.recipient(id).filter(|recipient| recipient.profile == profile);
-            let known = known.ok_or_else(|| errors::invalid("Recipient does not exist", "targetAccount"))?;
-            if known.currency != target {
-                return Err(errors::invalid("Recipient is of another currency", "targetAccount"));
-            }
+            check_recipient(core, id, &profile, &target)?;
         }
         let amount = |raw: &RawValue, currency: &str, path: &str| {
             let amount = parse_number(raw.get(), decimals(currency)).filter(|amount| *amount > 0);

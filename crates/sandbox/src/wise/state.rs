@@ -205,6 +205,8 @@ pub struct Wise {
     by_profile: HashMap<String, Vec<usize>>,
     groups: HashMap<String, Group>,
     booked: HashMap<String, Vec<Booked>>,
+    /// Tokens that were given out, and until when they are taken.
+    pub tokens: HashMap<String, At>,
     /// Who signs approvals, by profile.
     pub keys: HashMap<String, String>,
     /// Approvals that were asked for, and whether a person gave them.

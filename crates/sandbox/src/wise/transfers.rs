@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::prepare::{body, bytes};
+use super::prepare::{body, bytes, check_recipient};
 use super::state::{QUOTE_LIFE, Quote, Transfer, WiseRecord};
 use super::{ask, errors, notices, render};
 use crate::core::Core;
@@ -81,9 +81,8 @@ pub fn make(core: &mut Core, bytes: &[u8], group: Option<&str>) -> Result<u64, A
         // One quote, one transfer; in which words is unverified.
         return Err(errors::invalid("Quote is already used", "quoteUuid"));
     }
-    let recipient = wise.recipient(target_account).filter(|recipient| recipient.profile == quote.profile);
-    let recipient = recipient.ok_or_else(|| errors::invalid("Recipient does not exist", "targetAccount"))?;
-    if recipient.currency != quote.target || quote.target_account.is_some_and(|quoted| quoted != target_account) {
+    check_recipient(core, target_account, &quote.profile, &quote.target)?;
+    if quote.target_account.is_some_and(|quoted| quoted != target_account) {
         return Err(errors::invalid("Recipient is not that of the quote", "targetAccount"));
     }
     let line = core.ledger.take_line();

@@ -4,6 +4,7 @@
 mod adapters;
 mod faults;
 mod groups;
+mod honest;
 mod later;
 mod lies;
 mod lookup;

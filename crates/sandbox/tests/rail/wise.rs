@@ -1,6 +1,6 @@
 //! The dialect of Wise: what its documentation promises, and each fault. RAILS.md, section 3.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::rail::{Rail, column};
@@ -49,8 +49,12 @@ pub async fn prepare(rail: &Rail, key: &str) -> u64 {
     made.body["id"].as_u64().unwrap()
 }
 
+pub fn fund_request(rail: &Rail, id: u64) -> RequestBuilder {
+    rail.wise(Method::POST, &format!("/v3/profiles/7/transfers/{id}/payments")).json(&json!({"type": "BALANCE"}))
+}
+
 pub async fn fund(rail: &Rail, id: u64) -> Told {
-    rail.wise_post(&format!("/v3/profiles/7/transfers/{id}/payments"), &json!({"type": "BALANCE"})).await
+    told(fund_request(rail, id)).await
 }
 
 pub async fn status(rail: &Rail, id: u64) -> String {
@@ -303,9 +307,7 @@ async fn groups_are_closed_and_then_funded_together_and_once() {
 async fn a_lost_answer_of_funding_has_paid_and_a_lost_request_has_not() {
     let rail = Rail::start(&AT_ONCE);
     let (paid, unpaid) = (prepare(&rail, "k").await, prepare(&rail, "l").await);
-    let request = |id: u64| {
-        rail.wise(Method::POST, &format!("/v3/profiles/7/transfers/{id}/payments")).json(&json!({"type": "BALANCE"}))
-    };
+    let request = |id: u64| fund_request(&rail, id);
     rail.set_faults(json!({"lose_answer": 1, "max": 1})).await;
     assert!(request(paid).send().await.is_err());
     rail.set_faults(json!({"lose_answer": 0, "lose_request": 1, "max": 1})).await;

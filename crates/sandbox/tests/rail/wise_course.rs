@@ -176,6 +176,40 @@ async fn answers_of_what_only_prepares_are_lost_by_a_switch() {
 }
 
 #[tokio::test]
+async fn tokens_that_are_given_out_end_and_personal_ones_do_not() {
+    let rail = Rail::start(&AT_ONCE);
+    let issue = |grant: &str| {
+        let request = rail.request(Method::POST, "/wise/oauth/token").basic_auth("client", Some("secret"));
+        request.header("content-type", "application/x-www-form-urlencoded").body(format!("grant_type={grant}"))
+    };
+    let issued = told(issue("client_credentials")).await;
+    assert_eq!((issued.at("/token_type"), &issued.body["expires_in"]), ("bearer", &json!(43_200)));
+    assert_eq!(told(issue("password")).await.at("/error"), "unsupported_grant_type");
+    let with = |token: &str| rail.request(Method::GET, "/wise/v1/transfers?profile=7").bearer_auth(token.to_owned());
+    assert!(told(with(issued.at("/access_token"))).await.is(200));
+    ahead(&rail, 12 * HOUR + 1_000).await;
+    assert!(told(with(issued.at("/access_token"))).await.is(401) && told(with("personal")).await.is(200));
+    let renewed = told(issue("refresh_token")).await;
+    assert!(told(with(renewed.at("/access_token"))).await.is(200));
+    rail.do_post("/faults/revoke-tokens", json!({})).await;
+    assert!(told(with(renewed.at("/access_token"))).await.is(401));
+}
+
+#[tokio::test]
+async fn recipients_need_not_exist_by_a_switch() {
+    let rail = Rail::start(&AT_ONCE);
+    let payee = json!(8_692_237);
+    assert!(quote(&rail, &payee, "EUR").await.is(422));
+    rail.set_faults(json!({"wise": {"any_recipient": true}})).await;
+    let quoted = quote(&rail, &payee, "EUR").await;
+    let made = rail.wise_post("/v1/transfers", &transfer_body(&payee, quoted.at("/id"), "k")).await;
+    fund(&rail, made.body["id"].as_u64().unwrap()).await;
+    assert_eq!(rail.journal().await[0]["destination"], "8692237");
+    let theirs = recipient(&rail, "GBP").await;
+    assert!(quote(&rail, &theirs, "EUR").await.is(422), "one that exists has its currency");
+}
+
+#[tokio::test]
 async fn states_are_put_as_in_the_vendors_own_sandbox() {
     let rail = Rail::start(&BY_THE_HOUR);
     let id = prepare(&rail, "k").await;
