@@ -50,7 +50,8 @@ smallest units of ISO 4217. They live by the rail's clock: clock_ahead_ms lets a
 to be set back.
   /paypal  OAuth token (the client id is the account), payouts, items, cancel, Transaction Search, balances;
            key: sender_item_id
-  /stripe  transfers, reversals, balance transactions, balance; sk_test_ACCOUNT is the account;
+  /stripe  transfers, reversals, payouts (in no journal: that money is the payee's), balance transactions,
+           balance; sk_test_ACCOUNT is the account;
            key: transfer_group, else metadata[payout], else the Idempotency-Key
   /wise    OAuth token, recipients, quotes, transfers, funding, batch groups, statement, simulation;
            the profile is the account; key: customerTransactionId
@@ -59,7 +60,8 @@ Their faults (PUT /faults), beside those above; a share of 1 with `max` strikes 
   paypal {script {ITEM or RECEIVER: STATE} unclaimed onhold onhold_ms onhold_becomes blocked blocked_takes_money
           denied duplicate_without_link created_without_id not_found_ms token_life_ms without_custom_field
           forbidden not_held}
-  stripe {stored_500_paid stored_500_unpaid key_in_use lock_timeout refusals_stored list_lag_ms}
+  stripe {stored_500_paid stored_500_unpaid key_in_use lock_timeout refusals_stored list_lag_ms
+          payout_fail payout_fail_after_ms payout_failure_code}
   wise   {sca sca_statement step_ms bounce cancel roll_back stuck reject forget_uuid_ms any_recipient
           token_life_ms}
   webhook {lose twice late late_ms forge tamper stale_ms}

@@ -79,12 +79,19 @@ pub struct StripeFaults {
     pub refusals_stored: bool,
     /// Lists do not see what is younger.
     pub list_lag_ms: u64,
+    /// A payout fails so much after it was paid...
+    pub payout_fail_after_ms: u64,
+    /// ...with this probability...
+    pub payout_fail: f64,
+    /// ...for this reason; `account_closed` where none is named.
+    pub payout_failure_code: Option<String>,
 }
 
 impl StripeFaults {
     /// What must be 0 to 1.
-    pub fn shares(&self) -> [(&'static str, f64); 4] {
+    pub fn shares(&self) -> [(&'static str, f64); 5] {
         [
+            ("stripe.payout_fail", self.payout_fail),
             ("stripe.stored_500_paid", self.stored_500_paid),
             ("stripe.stored_500_unpaid", self.stored_500_unpaid),
             ("stripe.key_in_use", self.key_in_use),

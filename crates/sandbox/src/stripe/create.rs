@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::state::{Stored, StoredAnswer, StripeRecord, Transfer};
-use super::{account, decimals, errors, finished, multiple, render, reverse};
+use super::{account, decimals, errors, finished, multiple, payouts, render, reverse};
 use crate::core::Core;
 use crate::dialect::book::Booking;
 use crate::dialect::money::{is_currency, iso_decimals, rescaled};
@@ -119,6 +119,7 @@ impl Drop for Running {
 pub async fn execute_late(engine: &Arc<Engine>, account: &str, path: &str, key: Option<&str>, body: &str) -> Answer {
     let form = form(body);
     let horizon = engine.settings().key_horizon;
+    let step = engine.settings().batch_settle_after;
     let done = engine.execute(|core| {
         let request = core.request_name();
         let now = core.rail_now();
@@ -139,7 +140,10 @@ pub async fn execute_late(engine: &Arc<Engine>, account: &str, path: &str, key: 
         } else {
             match path.strip_prefix("/v1/transfers/").and_then(|rest| rest.strip_suffix("/reversals")) {
                 Some(id) => reverse::run(core, account, id, &form),
-                None => run(core, account, key, &form),
+                None => match path.strip_prefix("/v1/payouts") {
+                    Some(rest) => payouts::run(core, account, rest, &form, step),
+                    None => run(core, account, key, &form),
+                },
             }
         };
         let p = faults.stored_500_paid;

@@ -1,10 +1,11 @@
 //! The dialect of Stripe Connect: transfers from a platform's balance to connected accounts. RAILS.md, section 2.
 //!
-//! The secret key names the account: `sk_test_ACCOUNT` or `rk_test_ACCOUNT`. Payouts (the bank leg) are not spoken.
+//! The secret key names the account: `sk_test_ACCOUNT` or `rk_test_ACCOUNT`.
 
 pub mod create;
 pub mod errors;
 mod lists;
+mod payouts;
 mod render;
 mod reverse;
 pub mod state;
@@ -35,6 +36,9 @@ pub fn routes() -> Router<Arc<Engine>> {
         .route("/v1/transfers/{id}", get(lists::transfer))
         .route("/v1/transfers/{id}/reversals", post(reverse::reverse).get(lists::reversals))
         .route("/v1/transfers/{id}/reversals/{reversal}", get(lists::reversal))
+        .route("/v1/payouts", post(payouts::create).get(payouts::list))
+        .route("/v1/payouts/{id}", get(payouts::one))
+        .route("/v1/payouts/{id}/cancel", post(payouts::cancel))
         .route("/v1/balance", get(statement::balance))
         .route("/v1/balance_transactions", get(statement::list))
         .route("/v1/balance_transactions/{id}", get(statement::one))

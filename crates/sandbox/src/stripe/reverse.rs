@@ -7,10 +7,11 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::create::{self, Outcome, amount, metadata, unknown};
+use super::state::StripeRecord;
 use super::{decimals, errors, render};
 use crate::core::Core;
 use crate::dialect::money::{iso_decimals, rescaled};
-use crate::dialect::{Answer, part};
+use crate::dialect::{Answer, Record, part};
 use crate::engine::Engine;
 use crate::lies::Return;
 use crate::movement::{Event, Movement};
@@ -88,7 +89,11 @@ fn reversed(
     let Some(returned) = core.give_back(&paid, &back, None, now) else {
         return Err(errors::internal());
     };
-    core.dialects.stripe.describe_last_reversal(index, metadata(form));
+    let metadata = metadata(form);
+    if !metadata.is_empty() {
+        let reversal = returned.reference.clone();
+        core.keep(returned.line, Record::Stripe(StripeRecord::Described { reversal, metadata }));
+    }
     let transfer = core.dialects.stripe.transfer(index);
     let body = transfer.reversals.last().map(|back| render::reversal(transfer, back));
     Ok((returned.line, body.unwrap_or_else(|| json!({}))))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::decimals;
+use super::payouts::Payout;
 use super::render::{booked_id, transaction};
 use crate::dialect::Balances;
 use crate::dialect::money::{iso_decimals, rescaled_down};
@@ -109,6 +110,15 @@ pub enum StripeRecord {
         /// What.
         stored: Stored,
     },
+    /// A reversal was asked for with this.
+    Described {
+        /// `trr_...`
+        reversal: String,
+        /// As it was asked for.
+        metadata: BTreeMap<String, String>,
+    },
+    /// A payout was made, or changed.
+    Payout(Payout),
 }
 
 /// A line of the balance.
@@ -145,6 +155,9 @@ pub struct Stripe {
     /// Where a line of a balance is, by its id.
     places: HashMap<String, usize>,
     stored: HashMap<(String, String), Stored>,
+    /// What reversals were asked for with that are still to be read.
+    described: HashMap<String, BTreeMap<String, String>>,
+    payouts: Vec<Payout>,
     /// Requests of which nobody knows yet how they end.
     pub running: HashSet<(String, String)>,
 }
@@ -157,6 +170,24 @@ impl Stripe {
             StripeRecord::Stored { account, key, stored } => {
                 self.stored.insert((account, key), stored);
             }
+            StripeRecord::Described { reversal, metadata } => {
+                let all = self.transfers.iter_mut().rev().flat_map(|transfer| &mut transfer.reversals);
+                match all.into_iter().find(|known| known.id == reversal) {
+                    Some(known) => known.metadata = metadata,
+                    // After a restart what is kept comes before the line of the journal that it is about.
+                    None => drop(self.described.insert(reversal, metadata)),
+                }
+            }
+            StripeRecord::Payout(payout) => match self.payouts.iter_mut().find(|known| known.id == payout.id) {
+                Some(known) => {
+                    balances.change(Shape::Stripe, &payout.account, &payout.currency, payout.amount);
+                    *known = payout;
+                }
+                None => {
+                    balances.change(Shape::Stripe, &payout.account, &payout.currency, -payout.amount);
+                    self.payouts.push(payout);
+                }
+            },
         }
     }
 
@@ -175,8 +206,12 @@ impl Stripe {
         let transfer = &mut self.transfers[index];
         let vendors = decimals(&transfer.currency);
         let amount = rescaled_down(movement.amount_minor, iso_decimals(&transfer.currency), vendors);
-        let reversal =
-            Reversal { id: movement.id.clone().into_owned(), amount, created: movement.at, metadata: BTreeMap::new() };
+        let reversal = Reversal {
+            id: movement.id.clone().into_owned(),
+            amount,
+            created: movement.at,
+            metadata: self.described.remove(&*movement.id).unwrap_or_default(),
+        };
         transfer.reversals.push(reversal);
         let what = What::Reversal(index, transfer.reversals.len() - 1);
         let (id, account) = (transaction(&movement.id), transfer.account.clone());
@@ -211,11 +246,9 @@ impl Stripe {
         self.transfers.push(transfer);
     }
 
-    /// Says more about the reversal that came last.
-    pub fn describe_last_reversal(&mut self, index: usize, metadata: BTreeMap<String, String>) {
-        if let Some(last) = self.transfers[index].reversals.last_mut() {
-            last.metadata = metadata;
-        }
+    /// The payouts of a connected account of this platform, oldest first.
+    pub fn payouts(&self, platform: &str, account: &str) -> impl Iterator<Item = &Payout> {
+        self.payouts.iter().filter(move |payout| payout.platform == platform && payout.account == account)
     }
 
     /// No key is known from now on.

@@ -1,5 +1,5 @@
-//! A caller that keeps its vendor's rules pays each payee once, whatever goes wrong on the way; and one that does not is
-//! seen to pay twice.
+//! A caller that keeps its vendor's rules pays each payee once, whatever goes wrong on the way; and one that does not
+//! is seen to pay twice.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};

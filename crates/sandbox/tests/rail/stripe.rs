@@ -263,6 +263,7 @@ async fn a_transfer_comes_back_in_parts_and_not_more_than_it_was() {
     let transfer = rail.stripe_get(&format!("/v1/transfers/{id}")).await;
     assert_eq!((&transfer.body["amount_reversed"], &transfer.body["reversed"]), (&json!(1000), &json!(true)));
     let listed = rail.stripe_get(&path).await;
+    assert_eq!(listed.at("/data/1/metadata/why"), "late");
     assert_eq!((&listed.body["data"][0]["amount"], &listed.body["data"][1]["amount"]), (&json!(700), &json!(300)));
     assert_eq!(column(&rail.journal().await, "event"), ["paid", "returned", "returned"]);
     // From outside, as well.

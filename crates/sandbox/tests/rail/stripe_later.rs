@@ -1,9 +1,10 @@
 //! The dialect of Stripe: what is told of transfers afterwards, and what happens to them.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::rail::{Rail, column};
-use crate::vendors::Told;
+use crate::vendors::{Told, told};
 
 async fn statement(rail: &Rail, query: &str) -> Told {
     let answer = rail.stripe_get(&format!("/v1/balance_transactions?limit=100&expand[]=data.source{query}")).await;
@@ -58,6 +59,43 @@ async fn lies_are_told_on_the_statement_and_the_journal_is_true() {
     assert_ne!(data[3]["amount"], -1000);
     assert_eq!(rail.counts("stripe").await, [4, 3, 1]);
     assert_eq!(rail.stripe_get("/v1/transfers?transfer_group=c").await.body["data"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_payout_is_paid_and_then_fails_and_only_a_pending_one_is_cancelled() {
+    fn payout(rail: &Rail, key: &str, amount: &str) -> reqwest::RequestBuilder {
+        let parts = [("amount", amount), ("currency", "usd"), ("metadata[payout]", key)];
+        rail.stripe_post("/v1/payouts", key, &parts).header("stripe-account", "acct_1")
+    }
+    let rail = Rail::start(&["--batch-settle-after", "1h"]);
+    rail.set_faults(json!({"stripe": {"payout_fail": 1, "payout_fail_after_ms": 3 * 24 * 3_600_000}, "max": 1})).await;
+    let made = told(payout(&rail, "k", "1000")).await;
+    assert_eq!((made.at("/object"), made.at("/status"), made.at("/metadata/payout")), ("payout", "pending", "k"));
+    assert_eq!(told(payout(&rail, "k", "1000")).await.header("idempotent-replayed"), "true");
+    let path = format!("/v1/payouts/{}", made.at("/id"));
+    let rail = rail.restart(&["--batch-settle-after", "1h"]);
+    let at = async |hours: i64| {
+        rail.set_faults(json!({"clock_ahead_ms": hours * 3_600_000 + 60_000})).await;
+        told(rail.stripe(Method::GET, &path).header("stripe-account", "acct_1")).await
+    };
+    for (hours, status) in [(0, "pending"), (1, "in_transit"), (2, "paid"), (75, "failed")] {
+        assert_eq!(at(hours).await.at("/status"), status);
+    }
+    assert_eq!(at(75).await.at("/failure_code"), "account_closed");
+    assert!(rail.stripe_get(&path).await.is(404), "of the connected account only");
+    let second = told(payout(&rail, "l", "500")).await;
+    let cancel = |id: &str, key: &str| {
+        let path = format!("/v1/payouts/{id}/cancel");
+        rail.stripe_post(&path, key, &[]).header("stripe-account", "acct_1")
+    };
+    assert_eq!(told(cancel(second.at("/id"), "c1")).await.at("/status"), "canceled");
+    assert!(told(cancel(made.at("/id"), "c2")).await.is(400));
+    let listed = told(rail.stripe(Method::GET, "/v1/payouts?limit=10").header("stripe-account", "acct_1")).await;
+    assert_eq!(column(listed.body["data"].as_array().unwrap(), "status"), ["canceled", "failed"]);
+    let empty = json!({"shape": "stripe", "account": "acct_1", "currency": "USD", "amount_minor": 99});
+    rail.do_post("/faults/balance", empty).await;
+    assert_eq!(told(payout(&rail, "m", "100")).await.at("/error/code"), "balance_insufficient");
+    assert_eq!(rail.journal().await.len(), 0, "the payer's money went with the transfer");
 }
 
 #[tokio::test]
