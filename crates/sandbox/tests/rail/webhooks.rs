@@ -10,7 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::{Value, json};
+use webpki::{EndEntityCert, KeyUsage};
 
 use crate::rail::Rail;
 use crate::vendors::{Told, batch, told, until};
@@ -29,6 +31,29 @@ fn is_wises(message: &[u8], signature: &str) -> bool {
     let pair = RsaKeyPair::from_pkcs8(include_bytes!("../../keys/wise-signing.pk8")).unwrap();
     let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public().as_ref());
     key.verify(message, &STANDARD.decode(signature).unwrap()).is_ok()
+}
+
+/// The certificates of a PEM, each as DER.
+fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
+    let parts = pem.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = parts.map(|part| part.split("-----END").next().unwrap().replace('\n', ""));
+    bodies.map(|body| STANDARD.decode(body).unwrap().into()).collect()
+}
+
+/// By the certificate alone, as a receiver does who does not ask the vendor: the chain to an authority that is trusted,
+/// and the signature over id, time, subscription and the CRC32 of the body.
+fn is_paypals(notice: &Notice, chain: &str, authority: &str, webhook_id: &str) -> bool {
+    let (chain, roots) = (certificates(chain), certificates(authority));
+    let leaf = EndEntityCert::try_from(&chain[0]).unwrap();
+    let anchors: Vec<_> = roots.iter().map(|root| webpki::anchor_from_trusted_cert(root).unwrap()).collect();
+    let now = UnixTime::now();
+    let usage = KeyUsage::server_auth();
+    let trusted = leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], now, usage, None, None);
+    let [id, time] = ["paypal-transmission-id", "paypal-transmission-time"].map(|name| notice.header(name));
+    let text = format!("{id}|{time}|{webhook_id}|{}", crc32fast::hash(notice.text.as_bytes()));
+    let signature = STANDARD.decode(notice.header("paypal-transmission-sig")).unwrap();
+    let algorithm = webpki::ring::RSA_PKCS1_2048_8192_SHA256;
+    trusted.is_ok() && leaf.verify_signature(algorithm, text.as_bytes(), &signature).is_ok()
 }
 
 /// `t=...,v1=...` against the secret.
@@ -176,6 +201,12 @@ async fn paypal_signs_with_a_certificate_that_can_be_had_and_asked_about() {
     assert_eq!(verify(&heard[0], "WH-1", r#"{"id":"WH-0"}"#).await, "FAILURE");
     let certificate = told(rail.request(Method::GET, "/paypal/v1/notifications/certs/CERT-sandbox")).await;
     assert_eq!(certificate.text.matches("BEGIN CERTIFICATE").count(), 2, "with who issued it");
+    let keys = rail.get("/webhooks/keys").await.body;
+    let authority = keys["paypal_authority"].as_str().unwrap();
+    assert!(heard.iter().all(|notice| is_paypals(notice, &certificate.text, authority, "WH-1")));
+    assert!(!is_paypals(&heard[0], &certificate.text, authority, "WH-2"));
+    let tampered = Notice { text: format!("{} ", heard[0].text), ..heard[0].clone() };
+    assert!(!is_paypals(&tampered, &certificate.text, authority, "WH-1"));
     // What nobody claimed comes back a month later, and that is told too.
     rail.days_ahead(31).await;
     let heard = ear.hears(6).await;
