@@ -87,8 +87,10 @@ pub async fn give_back(State(engine): State<Arc<Engine>>, Payload(body): Payload
         None => engine.execute(|core| core.faults.config().return_fee_minor).await?,
     };
     let back = Return { code, amount_minor, fee_minor };
-    if let Some(due) = at.filter(|at| *at > At::now()) {
-        return planned(&engine, paid, due, Planned::Return(back)).await;
+    if let Some(due) = at
+        && planned(&engine, paid, due, Planned::Return(back.clone())).await?
+    {
+        return Ok(Reply::json(StatusCode::OK, &json!({"planned": true, "at": due})));
     }
     let (paid, returned) = engine
         .give_back(paid, &back, None)
@@ -109,9 +111,19 @@ pub async fn give_back(State(engine): State<Arc<Engine>>, Payload(body): Payload
     Ok(Reply::json(StatusCode::OK, &json!({ "returned": returned })))
 }
 
-async fn planned(engine: &Engine, paid: Place, due: At, event: Planned) -> Result<Reply, Problem> {
-    engine.execute(|core| core.plan(Some(paid), due, event)).await?;
-    Ok(Reply::json(StatusCode::OK, &json!({"planned": true, "at": due})))
+/// Plans it, if it lies ahead: by the clock of the rail that is played.
+async fn planned(engine: &Engine, paid: Place, due: At, event: Planned) -> Result<bool, Problem> {
+    let is_dialect = engine.read_written(paid).await?.shape.is_dialect();
+    let planned = engine.execute(|core| {
+        let now = if is_dialect { core.rail_now() } else { At::now() };
+        match (due > now, is_dialect) {
+            (true, true) => core.plan_by_rail(Some(paid), due, event),
+            (true, false) => core.plan(Some(paid), due, event),
+            (false, _) => {}
+        }
+        due > now
+    });
+    Ok(planned.await?)
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -158,8 +170,10 @@ pub async fn plant(State(engine): State<Arc<Engine>>, Payload(body): Payload) ->
     }
     let found = find(&engine, &named).await?;
     let is_again = matches!(kind, Lie::DuplicatePayment | Lie::WrongAccount);
-    if let Some(due) = at.filter(|at| is_again && *at > now) {
-        return planned(&engine, found, due, Planned::Duplicate { account }).await;
+    if let Some(due) = at.filter(|_| is_again)
+        && planned(&engine, found, due, Planned::Duplicate { account: account.clone() }).await?
+    {
+        return Ok(Reply::json(StatusCode::OK, &json!({"planned": true, "at": due})));
     }
     let paid = engine.read(found)?;
     planted(&engine, |core| match is_again {

@@ -8,9 +8,10 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
+use crate::dialect::Dialects;
 use crate::faults::{Faults, ItemFate, REJECTED};
 use crate::ledger::{Ledger, Place};
-use crate::lies::{Alteration, FaultKind, FaultRecord, Lies, Phantom, Plan, Planned, Return};
+use crate::lies::{Alteration, FaultKind, FaultLine, Lies, Phantom, Plan, Planned, Return};
 use crate::limit::RateLimit;
 use crate::movement::{Event, GroupHead, Movement, write_line};
 use crate::wire::{At, Group, Instruction, Shape};
@@ -94,6 +95,10 @@ pub struct Core {
     pub limited: u64,
     /// What will happen, soonest first.
     pub planned: BinaryHeap<Reverse<Due>>,
+    /// What will happen by the rail's own clock.
+    pub planned_by_rail: BinaryHeap<Reverse<Due>>,
+    /// What the dialects remember.
+    pub dialects: Dialects,
     /// Where the next line of the journal will be.
     pub end: u64,
     /// Lines to be written, with those of `faults.jsonl`.
@@ -113,7 +118,8 @@ impl Core {
         ledger: Ledger,
         faults: Faults,
         limit: RateLimit,
-        planned: BinaryHeap<Reverse<Due>>,
+        (planned, planned_by_rail): (BinaryHeap<Reverse<Due>>, BinaryHeap<Reverse<Due>>),
+        dialects: Dialects,
         end: u64,
         lies: Arc<RwLock<Lies>>,
     ) -> Self {
@@ -123,12 +129,19 @@ impl Core {
             limit,
             limited: 0,
             planned,
+            planned_by_rail,
+            dialects,
             end,
             drafts: (Vec::new(), Vec::new()),
             lies,
             // Not from the seed: two journals must not name different payments alike.
             nonce: rand::random(),
         }
+    }
+
+    /// Now, by the rail's own clock.
+    pub fn rail_now(&self) -> At {
+        self.clock(At::now())
     }
 
     /// Executes one payment, now.
@@ -226,12 +239,15 @@ impl Core {
 
     /// Executes a payment once more that nobody asked for, on an account that may be another one.
     pub fn duplicate(&mut self, paid: Movement<'_>, account: Option<&str>, plan: Option<u64>, at: At) -> u64 {
+        let at = if paid.shape.is_dialect() { at.max(self.rail_now()) } else { at };
         let line = self.ledger.next_line();
-        let id = self.reference(paid.shape.payment_prefix(), line);
+        let id = self.payment_name(paid.shape, line);
         let at = self.ledger.at(paid.shape, at);
         let account = account.map_or_else(|| paid.account.clone(), |account| account.to_owned().into());
         let (id, extra) = (id.into(), true);
-        self.record(&Movement { line, id, account, at, idempotency_key: None, group: None, extra, plan, ..paid });
+        // A dialect has more to say about it than a line holds, and finds it with the first.
+        let of = paid.shape.is_dialect().then_some(paid.line);
+        self.record(&Movement { line, id, account, at, idempotency_key: None, group: None, of, extra, plan, ..paid });
         line
     }
 
@@ -260,7 +276,8 @@ impl Core {
             }
         };
         let line = self.ledger.next_line();
-        let reference = self.reference(Shape::RETURN_PREFIX, line);
+        let reference = self.return_name(paid.shape, line);
+        let now = if paid.shape.is_dialect() { self.clock(now) } else { now };
         let at = self.ledger.at(paid.shape, now.max(paid.at));
         self.record(&Movement {
             line,
@@ -289,20 +306,21 @@ impl Core {
             shape,
             account: account.to_owned(),
             key: format!("phantom-{:016x}", self.faults.draw_number(u64::MAX)),
-            reference: self.reference(shape.payment_prefix(), line),
+            reference: self.payment_name(shape, line),
             amount_minor: self.draw_amount(),
             currency: currency.to_owned(),
             destination: format!("phantom-{:08x}", self.faults.draw_number(1 << 32)),
             at: self.ledger.at(shape, at),
         };
-        self.note(line, FaultKind::Phantom(phantom.clone()));
+        self.note(line, &FaultKind::Phantom(phantom.clone()));
+        self.dialects.invent(line, &phantom);
         self.lies().invent(line, phantom);
         line
     }
 
     /// Tells something else of a payment from now on.
     pub fn alter(&mut self, line: u64, alteration: Alteration) {
-        self.note(line, FaultKind::Alter(alteration.clone()));
+        self.note(line, &FaultKind::Alter(alteration.clone()));
         self.lies().alter(line, alteration);
     }
 
@@ -333,22 +351,52 @@ impl Core {
     pub fn forget_keys(&mut self) {
         let line = self.ledger.next_line();
         self.ledger.forget_keys_before(line);
-        self.note(line, FaultKind::ForgetKeys);
+        self.dialects.forget_keys();
+        self.note(line, &FaultKind::ForgetKeys);
     }
 
     /// Something will happen, to this payment if there is one.
     pub fn plan(&mut self, place: Option<Place>, due: At, event: Planned) {
-        let plan = Plan { plan: self.ledger.take_line(), due, event };
-        self.note(place.map_or(plan.plan, |place| place.line), FaultKind::Plan(plan.clone()));
-        self.planned.push(Reverse(Due { plan, place }));
+        let due = self.noted_plan(place, due, false, event);
+        self.planned.push(Reverse(due));
+    }
+
+    /// Something will happen by the rail's own clock.
+    pub fn plan_by_rail(&mut self, place: Option<Place>, due: At, event: Planned) {
+        let due = self.noted_plan(place, due, true, event);
+        self.planned_by_rail.push(Reverse(due));
+    }
+
+    fn noted_plan(&mut self, place: Option<Place>, due: At, by_rail: bool, event: Planned) -> Due {
+        let plan = Plan { plan: self.ledger.take_line(), due, by_rail, event };
+        self.note(place.map_or(plan.plan, |place| place.line), &FaultKind::Plan(plan.clone()));
+        Due { plan, place }
+    }
+
+    /// The next thing that is due, and how long until the one after it.
+    pub fn next_due(&mut self, now: At) -> (Option<Due>, Option<i64>) {
+        let rail = self.clock(now);
+        let mut wait = None;
+        for (heap, now) in [(&mut self.planned, now), (&mut self.planned_by_rail, rail)] {
+            match heap.peek() {
+                Some(Reverse(due)) if due.plan.due <= now => return (heap.pop().map(|Reverse(due)| due), None),
+                Some(Reverse(due)) => {
+                    let millis = due.plan.due.0.saturating_sub(now.0);
+                    wait = Some(wait.map_or(millis, |other: i64| other.min(millis)));
+                }
+                None => {}
+            }
+        }
+        (None, wait)
     }
 
     /// A plan came to nothing, or to what no movement tells.
     pub fn give_up(&mut self, plan: u64) {
-        self.note(plan, FaultKind::Done);
+        self.note(plan, &FaultKind::Done);
     }
 
-    fn record(&mut self, movement: &Movement<'_>) -> Range<u64> {
+    /// Takes in a movement, and queues its line.
+    pub fn record(&mut self, movement: &Movement<'_>) -> Range<u64> {
         let before = self.drafts.0.len();
         movement.write_to(&mut self.drafts.0);
         let start = self.end;
@@ -357,11 +405,22 @@ impl Core {
         self.ledger
             .apply(movement, span.clone())
             .expect("numbers come from the ledger, and each caller has checked what it asks for");
+        if movement.shape.is_dialect() && movement.of.is_some() {
+            self.dialects.follow(movement);
+            crate::dialect::told_later(self, movement);
+        }
         span
     }
 
-    fn note(&mut self, line: u64, kind: FaultKind) {
-        write_line(&FaultRecord { line, kind }, &mut self.drafts.1);
+    /// Queues a line of `faults.jsonl`.
+    pub fn note(&mut self, line: u64, kind: &FaultKind) {
+        write_line(&FaultLine { line, kind }, &mut self.drafts.1);
+    }
+
+    /// What is told differently of this line.
+    pub fn told(&self, line: u64) -> Option<Alteration> {
+        // As below.
+        self.lies.read().unwrap_or_else(PoisonError::into_inner).of(line).cloned()
     }
 
     fn lies(&self) -> RwLockWriteGuard<'_, Lies> {
@@ -375,12 +434,16 @@ impl Core {
     }
 
     /// A reference that looks random; different numbers never get the same one.
-    fn reference(&self, prefix: &str, number: u64) -> String {
+    pub fn reference(&self, prefix: &str, number: u64) -> String {
+        format!("{prefix}{:016x}", self.mixed(number))
+    }
+
+    /// A number that looks random, and that no other number gets.
+    pub fn mixed(&self, number: u64) -> u64 {
         // The finalizer of SplitMix64, a bijection.
         let mut z = number ^ self.nonce;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        format!("{prefix}{z:016x}")
+        z ^ (z >> 31)
     }
 }

@@ -11,10 +11,11 @@ use payfleet_runtime::shutdown::Shutdown;
 use tokio::sync::Notify;
 
 use crate::core::{Core, Due, Returned};
+use crate::dialect::{self, Dialects, Record};
 use crate::faults::{CallFate, FaultConfig, Faults};
 use crate::journal::{Journal, JournalError, Lines, Lost, Opened};
 use crate::ledger::{Ledger, Place};
-use crate::lies::{FaultKind, FaultRecord, Lies, Plan, Planned, Return};
+use crate::lies::{FaultKind, FaultRecord, Lies, Phantom, Plan, Planned, Return};
 use crate::limit::RateLimit;
 use crate::movement::Movement;
 use crate::shapes;
@@ -30,11 +31,13 @@ pub struct Settings {
     /// How long after its acceptance a file is on the statement.
     pub statement_after: Duration,
     /// How long after the instant that it bears a line is on the statement, by shape.
-    pub statement_lag: [Duration; 4],
+    pub statement_lag: [Duration; Shape::COUNT],
     /// How long idempotency keys are remembered.
     pub key_horizon: Duration,
     /// Requests a second and account; 0 is no limit.
     pub rate_limit: u32,
+    /// The dialect that is spoken at the root as well.
+    pub at_root: Option<Shape>,
     /// The faults to begin with.
     pub faults: FaultConfig,
     /// Whether written means on disk.
@@ -48,6 +51,7 @@ pub struct Engine {
     journal: Journal,
     settings: Settings,
     planned_changed: Notify,
+    notices_changed: Notify,
     shutdown: Shutdown,
 }
 
@@ -62,13 +66,14 @@ impl Engine {
     /// Opens the journal and rebuilds everything from it.
     pub fn open(settings: Settings, shutdown: Shutdown) -> Result<Self, JournalError> {
         let opened = Opened::open(&settings.data_dir)?;
-        let Replayed { ledger, lies, planned, end } = replay(&opened)?;
+        let Replayed { ledger, lies, planned, dialects, end } = replay(&opened)?;
         let lies = Arc::new(RwLock::new(lies));
         let core = Core::new(
             ledger,
             Faults::new(settings.faults.clone()),
             RateLimit::new(settings.rate_limit),
             planned,
+            dialects,
             end,
             Arc::clone(&lies),
         );
@@ -78,6 +83,7 @@ impl Engine {
             journal: opened.start(settings.fsync)?,
             settings,
             planned_changed: Notify::new(),
+            notices_changed: Notify::new(),
             shutdown,
         })
     }
@@ -110,16 +116,33 @@ impl Engine {
     pub async fn execute<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Result<T, Lost> {
         let (result, ticket) = {
             let core = &mut *self.core();
-            let planned = core.planned.len();
+            let planned =
+                |core: &Core| (core.planned.len(), core.planned_by_rail.len(), core.faults.config().clock_ahead_ms);
+            let before = planned(core);
+            let notices = |core: &Core| (core.dialects.notices.count(), core.faults.config().clock_ahead_ms);
+            let told = notices(core);
             let result = work(core);
-            if core.planned.len() != planned {
+            if planned(core) != before {
                 self.planned_changed.notify_one();
+            }
+            if notices(core) != told {
+                self.notices_changed.notify_one();
             }
             let (journal, faults) = &mut core.drafts;
             (result, self.journal.append(journal, faults))
         };
         self.journal.written(ticket).await?;
         Ok(result)
+    }
+
+    /// Does this under the lock; nothing of it may be written to the journal.
+    pub fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> T {
+        work(&mut self.core())
+    }
+
+    /// Returns when there may be another notice to send.
+    pub async fn notices_changed(&self) {
+        self.notices_changed.notified().await;
     }
 
     /// Counts a call and draws its fate; a problem if the account has made too many.
@@ -179,23 +202,16 @@ impl Engine {
     /// Carries out what is planned, for ever. To be run beside the server.
     pub async fn run_planned(self: &Arc<Self>) {
         loop {
-            let now = At::now();
-            let (due, next) = {
-                let core = &mut *self.core();
-                let is_due = core.planned.peek().is_some_and(|Reverse(due)| due.plan.due <= now);
-                let due = if is_due { core.planned.pop() } else { None };
-                (due, core.planned.peek().map(|Reverse(due)| due.plan.due))
-            };
-            match (due, next) {
-                (Some(Reverse(due)), _) => {
+            let (due, millis) = self.core().next_due(At::now());
+            match due {
+                Some(due) => {
                     let plan = due.plan.plan;
                     if let Err(problem) = self.carry_out(due).await {
                         tracing::error!(plan, ?problem, "cannot do what was planned");
                     }
                 }
-                (None, next) => {
-                    let millis = next.map_or(3_600_000, |next| next.0 - now.0);
-                    let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+                None => {
+                    let wait = Duration::from_millis(u64::try_from(millis.unwrap_or(3_600_000)).unwrap_or(0));
                     // Either way it is looked up again.
                     let _ = tokio::time::timeout(wait, self.planned_changed.notified()).await;
                 }
@@ -205,7 +221,10 @@ impl Engine {
 
     /// Carries out everything that is planned, now and in its order; returns how much that was.
     pub async fn hurry(self: &Arc<Self>) -> Result<usize, Problem> {
-        let mut due: Vec<Due> = self.core().planned.drain().map(|Reverse(due)| due).collect();
+        let mut due: Vec<Due> = {
+            let core = &mut *self.core();
+            core.planned.drain().chain(core.planned_by_rail.drain()).map(|Reverse(due)| due).collect()
+        };
         due.sort_unstable();
         let count = due.len();
         for due in due {
@@ -229,6 +248,11 @@ impl Engine {
             (Planned::Denial, Some(place)) => {
                 let taken = self.read_written(place).await?;
                 self.execute(|core| core.deny(taken, Some(plan), At::now())).await?;
+            }
+            (Planned::Late(request), None) if request.shape.is_dialect() => {
+                let answer = dialect::execute_late(self, &request).await;
+                tracing::info!(plan, status = ?answer.status(), "a request was executed late");
+                self.execute(|core| core.give_up(plan)).await?;
             }
             (Planned::Late(request), None) => {
                 // Refused, expired, or known by its key: nobody is there to be told.
@@ -257,7 +281,9 @@ pub fn unreadable(error: impl std::fmt::Display) -> Problem {
 struct Replayed {
     ledger: Ledger,
     lies: Lies,
-    planned: BinaryHeap<Reverse<Due>>,
+    /// By the machine's clock, and by the rail's.
+    planned: (BinaryHeap<Reverse<Due>>, BinaryHeap<Reverse<Due>>),
+    dialects: Dialects,
     end: u64,
 }
 
@@ -275,18 +301,31 @@ fn replay(opened: &Opened) -> Result<Replayed, JournalError> {
     }
 }
 
+/// What concerns dialects, in the order in which it was kept.
+enum Kept {
+    Record(Record),
+    Phantom(Phantom),
+    Forgotten,
+}
+
 fn replay_once(opened: &Opened) -> Result<Replayed, JournalError> {
     let mut ledger = Ledger::default();
     let mut lies = Lies::default();
     let mut planned: BTreeMap<u64, (u64, Plan)> = BTreeMap::new();
     let mut last_fault = 0;
     let mut forgotten = 0;
+    let mut records = Vec::new();
     opened.each_fault(|line| {
         let FaultRecord { line, kind } = serde_json::from_slice(line).map_err(|error| error.to_string())?;
         last_fault = last_fault.max(line);
         match kind {
             FaultKind::Alter(alteration) => lies.alter(line, alteration),
-            FaultKind::Phantom(phantom) => lies.invent(line, phantom),
+            FaultKind::Phantom(phantom) => {
+                if phantom.shape.is_dialect() {
+                    records.push((line, Kept::Phantom(phantom.clone())));
+                }
+                lies.invent(line, phantom);
+            }
             FaultKind::Plan(plan) => {
                 last_fault = last_fault.max(plan.plan);
                 planned.insert(plan.plan, (line, plan));
@@ -294,11 +333,18 @@ fn replay_once(opened: &Opened) -> Result<Replayed, JournalError> {
             FaultKind::Done => {
                 planned.remove(&line);
             }
-            FaultKind::ForgetKeys => forgotten = forgotten.max(line),
+            FaultKind::ForgetKeys => {
+                forgotten = forgotten.max(line);
+                records.push((line, Kept::Forgotten));
+            }
+            FaultKind::Dialect { record } => records.push((line, Kept::Record(*record))),
         }
         Ok(())
     })?;
-    let mut places: HashMap<u64, Option<Place>> = planned.values().map(|(line, _)| (*line, None)).collect();
+    let of_dialects = records.iter().map(|(line, _)| line);
+    let mut places: HashMap<u64, Option<Place>> =
+        planned.values().map(|(line, _)| line).chain(of_dialects).map(|line| (*line, None)).collect();
+    let mut follow = Vec::new();
     let mut offset_after = 0;
     let end = opened.each_movement(|offset, line| {
         offset_after = offset + line.len() as u64 + 1;
@@ -309,16 +355,39 @@ fn replay_once(opened: &Opened) -> Result<Replayed, JournalError> {
         if let Some(done) = movement.plan {
             planned.remove(&done);
         }
-        ledger.apply(&movement, offset..offset_after)
+        ledger.apply(&movement, offset..offset_after)?;
+        if movement.shape.is_dialect() && movement.of.is_some() {
+            follow.push(movement.into_owned());
+        }
+        Ok(())
     })?;
     // Numbers that a lie was told of are not used again, even if the payment itself was never written.
     ledger.skip_line(last_fault);
     ledger.forget_keys_before(forgotten);
     // What was planned for a payment that was never written is not there either.
+    let mut dialects = Dialects::default();
+    let (mut records, mut follow) = (records.into_iter().peekable(), follow.into_iter().peekable());
+    while let Some((line, record)) = records.next() {
+        match record {
+            Kept::Record(record) if line == 0 || places.get(&line).is_some_and(Option::is_some) => {
+                dialects.apply(line, record);
+            }
+            // Of a payment that was never written.
+            Kept::Record(_) => {}
+            Kept::Phantom(phantom) => dialects.invent(line, &phantom),
+            Kept::Forgotten => dialects.forget_keys(),
+        }
+        // What came later to a payment is followed as soon as everything is there that was kept before it.
+        let next = records.peek().map_or(u64::MAX, |(next, _)| *next);
+        while let Some(movement) = follow.next_if(|movement| movement.line < next) {
+            dialects.follow(&movement);
+        }
+    }
     let planned = planned.into_values().filter_map(|(line, plan)| {
         let place = places.get(&line).copied().flatten();
         let is_late = matches!(plan.event, Planned::Late(_));
         (is_late || place.is_some()).then_some(Reverse(Due { plan, place }))
     });
-    Ok(Replayed { ledger, lies, planned: planned.collect(), end })
+    let planned = planned.partition(|Reverse(due)| !due.plan.by_rail);
+    Ok(Replayed { ledger, lies, planned, dialects, end })
 }

@@ -217,7 +217,7 @@ impl Faults {
         if fate.bounce.is_some() || self.strikes("return", self.config.return_rate) {
             fate.returns_after = Some(Duration::from_millis(self.config.return_after_ms));
         }
-        let is_final = matches!(shape, Shape::Payout | Shape::Lookup);
+        let is_final = !matches!(shape, Shape::Batch | Shape::File);
         if !is_final && fate.bounce.is_none() && self.strikes("reject_after", self.config.reject_after) {
             let after = Duration::from_millis(self.config.reject_after_ms);
             if shape == Shape::Batch {
@@ -234,7 +234,8 @@ impl Faults {
         fate.currency = self.strikes("lie_currency", lie.currency);
         fate.destination = self.strikes("lie_destination", lie.destination);
         fate.omit = self.strikes("lie_omit_statement", lie.omit_statement);
-        fate.reference = self.strikes("lie_reference", lie.reference);
+        // A dialect's answers are looked up by the reference that they tell.
+        fate.reference = !shape.is_dialect() && self.strikes("lie_reference", lie.reference);
         fate.phantom = self.strikes("lie_phantom_statement", lie.phantom_statement);
         fate
     }
@@ -242,6 +243,17 @@ impl Faults {
     /// A number for the content of a lie.
     pub fn draw_number(&mut self, below: u64) -> u64 {
         self.rng.random_range(0..below.max(1))
+    }
+
+    /// Draws whether a call that lists is answered with a part of its body.
+    pub fn draw_garbled_list(&mut self, shape: Shape) -> bool {
+        let p = self.config.garble_list;
+        self.strikes_dialect(shape, "garble_list", p)
+    }
+
+    /// Draws whether a fault of one dialect strikes.
+    pub fn strikes_dialect(&mut self, shape: Shape, name: &'static str, p: f64) -> bool {
+        !self.spares(shape) && self.strikes(name, p)
     }
 
     fn draw_refusal(&mut self) -> Option<Arc<str>> {

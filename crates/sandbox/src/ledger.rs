@@ -95,10 +95,10 @@ pub struct Ledger {
     accounts: Vec<Box<str>>,
     returned: HashMap<u64, Back>,
     /// By shape.
-    pub tallies: [Tally; 4],
-    last_at: [At; 4],
+    pub tallies: [Tally; Shape::COUNT],
+    last_at: [At; Shape::COUNT],
     /// How far statements said to reach, by shape.
-    told: [At; 4],
+    told: [At; Shape::COUNT],
     last_line: u64,
     forgotten_before: u64,
     /// The batch or file of which lines are still to come.
@@ -114,7 +114,7 @@ struct Mark {
     /// The number of the line that is there.
     line: u64,
     /// The last instant before it, by shape.
-    last_at: [At; 4],
+    last_at: [At; Shape::COUNT],
 }
 
 struct Open {

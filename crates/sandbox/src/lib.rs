@@ -6,6 +6,7 @@
 
 mod admin;
 mod core;
+mod dialect;
 pub mod engine;
 pub mod faults;
 pub mod journal;
@@ -14,7 +15,10 @@ mod lies;
 mod limit;
 mod movement;
 pub mod options;
+mod paypal;
 pub mod server;
 mod shapes;
 mod statement;
+mod stripe;
 mod wire;
+mod wise;

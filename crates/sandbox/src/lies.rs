@@ -1,11 +1,12 @@
 //! What the statement says that is not so, by the line of the journal it concerns. Kept until the process ends, and in
-//! `faults.jsonl` beyond; the journal itself never lies.
+//! `faults.jsonl` beyond, beside what dialects remember; the journal itself never lies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::Record;
 use crate::wire::{At, Shape};
 
 /// What is told differently of one payment.
@@ -70,7 +71,7 @@ pub struct Phantom {
 }
 
 /// A line of `faults.jsonl`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct FaultRecord {
     /// The line of the journal it concerns; for a phantom, the line it pretends to be.
     pub line: u64,
@@ -79,8 +80,18 @@ pub struct FaultRecord {
     pub kind: FaultKind,
 }
 
+/// The same, to be written.
+#[derive(Debug, Serialize)]
+pub struct FaultLine<'a> {
+    /// As above.
+    pub line: u64,
+    /// As above.
+    #[serde(flatten)]
+    pub kind: &'a FaultKind,
+}
+
 /// What a line of `faults.jsonl` is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FaultKind {
     /// Of a payment something else is told.
@@ -93,6 +104,11 @@ pub enum FaultKind {
     Done,
     /// Keys before this line are forgotten.
     ForgetKeys,
+    /// A dialect remembers something that moves no money by itself.
+    Dialect {
+        /// What.
+        record: Box<Record>,
+    },
 }
 
 /// What will happen by itself. It is done once a movement of the journal names its number.
@@ -102,6 +118,9 @@ pub struct Plan {
     pub plan: u64,
     /// When.
     pub due: At,
+    /// Whether by the rail's own clock, as all that dialects plan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_rail: bool,
     /// What.
     #[serde(flatten)]
     pub event: Planned,
@@ -149,6 +168,9 @@ pub struct LateRequest {
     /// The reference that it was answered with, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Arc<str>>,
+    /// The path below that of the dialect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Arc<str>>,
 }
 
 /// All lies told.

@@ -43,7 +43,33 @@ Faults by hand; a payment is named by key (shape, account), or by its reference 
   POST /faults/hurry       everything that is planned happens now; answers when it has
   POST /faults/prune-keys
 
-GET /journal[?shape=&account=&from_line=] is the truth, GET /stats counts. What is planned survives a restart."#;
+GET /journal[?shape=&account=&from_line=] is the truth, GET /stats counts. What is planned survives a restart.
+
+Dialects, as the vendors' own contracts have them, and each in the journal as a shape of its own, by our key and in the
+smallest units of ISO 4217. They live by the rail's clock: clock_ahead_ms lets a month pass, and is not
+to be set back.
+  /paypal  OAuth token (the client id is the account), payouts, items, cancel, Transaction Search, balances;
+           key: sender_item_id
+  /stripe  transfers, reversals, payouts (in no journal: that money is the payee's), balance transactions,
+           balance; sk_test_ACCOUNT is the account;
+           key: transfer_group, else metadata[payout], else the Idempotency-Key
+  /wise    OAuth token, recipients, quotes, transfers, funding, batch groups, statement, simulation;
+           the profile is the account; key: customerTransactionId
+Their faults (PUT /faults), beside those above; a share of 1 with `max` strikes exactly so often:
+  list_latency_ms garble_list strike_preparing      limit {paypal: POSTs a minute, stripe, wise: a second}
+  paypal {script {ITEM or RECEIVER: STATE} unclaimed onhold onhold_ms onhold_becomes blocked blocked_takes_money
+          denied duplicate_without_link created_without_id not_found_ms token_life_ms without_custom_field
+          forbidden not_held}
+  stripe {stored_500_paid stored_500_unpaid key_in_use lock_timeout refusals_stored list_lag_ms
+          payout_fail payout_fail_after_ms payout_failure_code}
+  wise   {sca sca_statement step_ms bounce cancel roll_back stuck reject forget_uuid_ms any_recipient
+          token_life_ms}
+  webhook {lose twice late late_ms forge tamper stale_ms}
+By hand:
+  POST /faults/balance {shape, account, currency, amount_minor}      what an account has there from now on
+  POST /faults/revoke {credential, revoked?}   POST /faults/revoke-tokens   POST /faults/approve {approval}
+  PUT /faults/sca-key {profile, public_key}
+  PUT /webhooks/DIALECT {url, secret|webhook_id, cert_url?, tries?, retry_ms?}, DELETE; GET /webhooks, /webhooks/keys"#;
 
 /// The sandbox rail: pays nobody, keeps a journal of what it would have paid, and misbehaves on demand.
 ///
@@ -85,6 +111,9 @@ pub struct Options {
     /// Requests a second and account, 429 above it; 0 is no limit
     #[arg(long, env = "PAYFLEET_SANDBOX_RATE_LIMIT", default_value = "0", value_name = "N")]
     pub rate_limit: u32,
+    /// A dialect that is spoken at the root as well: for clients that know no path in front of the vendor's own
+    #[arg(long, env = "PAYFLEET_SANDBOX_AT_ROOT", value_name = "DIALECT", value_parser = parse_dialect)]
+    pub at_root: Option<Shape>,
     /// The faults to begin with, for example {"lose_answer":0.1,"refuse":{"account_closed":0.01}}
     #[arg(long, env = "PAYFLEET_SANDBOX_FAULTS", default_value = "{}", hide_default_value = true,
         value_name = "JSON", value_parser = FaultConfig::from_json)]
@@ -98,14 +127,25 @@ pub struct Options {
 }
 
 fn parse_lag(text: &str) -> Result<(Option<Shape>, Duration), String> {
-    let (shape, duration) = match text.split_once('=') {
-        Some((name, duration)) => {
-            let named = Shape::ALL.into_iter().find(|shape| shape.name() == name);
-            (Some(named.ok_or_else(|| format!("`{name}` is none of payout, batch, lookup, file"))?), duration)
-        }
-        None => (None, text),
-    };
+    let (shape, duration) =
+        match text.split_once('=') {
+            Some((name, duration)) => {
+                let named = Shape::ALL.into_iter().find(|shape| shape.name() == name);
+                (
+                    Some(named.ok_or_else(|| {
+                        format!("`{name}` is none of payout, batch, lookup, file, paypal, stripe, wise")
+                    })?),
+                    duration,
+                )
+            }
+            None => (None, text),
+        };
     Ok((shape, humantime::parse_duration(duration).map_err(|error| error.to_string())?))
+}
+
+fn parse_dialect(name: &str) -> Result<Shape, String> {
+    let named = Shape::ALL.into_iter().find(|shape| shape.is_dialect() && shape.name() == name);
+    named.ok_or_else(|| format!("`{name}` is none of paypal, stripe, wise"))
 }
 
 impl Options {
@@ -119,11 +159,11 @@ impl From<Options> for Settings {
     fn from(options: Options) -> Self {
         let mut faults = options.faults;
         faults.seed = options.seed.unwrap_or(faults.seed);
-        let mut statement_lag = [Duration::ZERO; 4];
+        let mut statement_lag = [Duration::ZERO; Shape::COUNT];
         for (shape, lag) in options.statement_lag {
             match shape {
                 Some(shape) => statement_lag[shape as usize] = lag,
-                None => statement_lag = [lag; 4],
+                None => statement_lag = [lag; Shape::COUNT],
             }
         }
         Self {
@@ -133,6 +173,7 @@ impl From<Options> for Settings {
             statement_lag,
             key_horizon: options.key_horizon,
             rate_limit: options.rate_limit,
+            at_root: options.at_root,
             faults,
             fsync: options.fsync,
         }

@@ -10,7 +10,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use payfleet_runtime::secret::Secret;
@@ -21,8 +21,8 @@ use tower::ServiceExt;
 use crate::engine::Engine;
 use crate::journal::Lost;
 use crate::shapes::{batch, file, lookup, payout};
-use crate::wire::{DropConnection, Problem};
-use crate::{admin, statement};
+use crate::wire::{DropConnection, Problem, Shape};
+use crate::{admin, dialect, paypal, statement, stripe, wise};
 
 /// The largest request: some hundred thousand items of a file.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
@@ -56,6 +56,7 @@ impl Server {
         tokio::select! {
             () = self.serve_connections() => Ok(()),
             () = engine.run_planned() => Ok(()),
+            () = dialect::hooks::send_all(&engine) => Ok(()),
             lost = engine.lost() => Err(lost),
         }
     }
@@ -138,6 +139,14 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
         .route("/faults/return", post(admin::give_back))
         .route("/faults/plant", post(admin::plant))
         .route("/faults/hurry", post(admin::hurry))
+        .route("/faults/balance", post(dialect::admin::balance))
+        .route("/faults/revoke", post(dialect::admin::revoke))
+        .route("/faults/revoke-tokens", post(dialect::admin::revoke_tokens))
+        .route("/faults/approve", post(wise::approve))
+        .route("/faults/sca-key", put(wise::put_key))
+        .route("/webhooks", get(dialect::hooks::show))
+        .route("/webhooks/keys", get(dialect::admin::keys))
+        .route("/webhooks/{shape}", put(dialect::admin::put_hook).delete(dialect::admin::delete_hook))
         .route("/journal", get(admin::journal))
         .route("/stats", get(admin::stats))
         // Not `not_found`, which a lookup takes as proof that nothing was paid.
@@ -151,8 +160,6 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
         })
         .layer(DefaultBodyLimit::max(MOST_BYTES))
         .with_state(Arc::clone(&engine));
-    let dated = engine;
-    let router = router.layer(middleware::from_fn_with_state(dated, date));
     let router = match token {
         None => router,
         Some(token) => {
@@ -160,8 +167,22 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
             router.layer(middleware::from_fn_with_state(bearer, authorize))
         }
     };
+    // Vendors have ways of their own to tell who calls.
+    let dialects = Router::new()
+        .nest("/paypal", paypal::router())
+        .nest("/stripe", stripe::router())
+        .nest("/wise", wise::router())
+        .merge(match engine.settings().at_root {
+            Some(Shape::Paypal) => paypal::routes(),
+            Some(Shape::Stripe) => stripe::routes(),
+            Some(Shape::Wise) => wise::routes(),
+            Some(Shape::Payout | Shape::Batch | Shape::Lookup | Shape::File) | None => Router::new(),
+        })
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .with_state(Arc::clone(&engine));
     // Outside of the authorization, for probes.
-    router.route("/healthz", get(async || "alive\n"))
+    let router = router.merge(dialects).route("/healthz", get(async || "alive\n"));
+    router.layer(middleware::from_fn_with_state(engine, date))
 }
 
 /// Dates the answer by a clock that differs, if it does; else the server does it.

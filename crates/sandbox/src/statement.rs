@@ -92,7 +92,7 @@ async fn respond(
     }
     let delay = match wanted.shape {
         Shape::File => engine.settings().statement_after,
-        Shape::Payout | Shape::Batch | Shape::Lookup => Duration::ZERO,
+        _ => Duration::ZERO,
     };
     let (lines, (reach, claimed, now, phantoms)) = engine
         .snapshot(|core| {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Which kind of rail is played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
     /// One payment a call, with an idempotency key.
@@ -21,11 +21,25 @@ pub enum Shape {
     Lookup,
     /// Many payments a call, neither key nor lookup.
     File,
+    /// The dialect of PayPal Payouts.
+    Paypal,
+    /// The dialect of Stripe Connect's transfers.
+    Stripe,
+    /// The dialect of Wise.
+    Wise,
 }
 
 impl Shape {
+    /// How many there are.
+    pub const COUNT: usize = 7;
     /// All of them, in the order of `self as usize`.
-    pub const ALL: [Self; 4] = [Self::Payout, Self::Batch, Self::Lookup, Self::File];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Payout, Self::Batch, Self::Lookup, Self::File, Self::Paypal, Self::Stripe, Self::Wise];
+
+    /// Whether it is the dialect of a vendor, which lives by the rail's own clock.
+    pub const fn is_dialect(self) -> bool {
+        matches!(self, Self::Paypal | Self::Stripe | Self::Wise)
+    }
 
     /// As it is written in JSON and in queries.
     pub const fn name(self) -> &'static str {
@@ -34,6 +48,9 @@ impl Shape {
             Self::Batch => "batch",
             Self::Lookup => "lookup",
             Self::File => "file",
+            Self::Paypal => "paypal",
+            Self::Stripe => "stripe",
+            Self::Wise => "wise",
         }
     }
 
@@ -44,6 +61,9 @@ impl Shape {
             Self::Batch => "it_",
             Self::Lookup => "tr_",
             Self::File => "bk_",
+            Self::Stripe => "tr_",
+            // These two name payments as the vendor does, without a prefix.
+            Self::Paypal | Self::Wise => "",
         }
     }
 
@@ -56,7 +76,7 @@ impl Shape {
     pub const fn group_prefix(self) -> &'static str {
         match self {
             Self::File => "fi_",
-            Self::Payout | Self::Batch | Self::Lookup => "ba_",
+            _ => "ba_",
         }
     }
 }
@@ -80,6 +100,12 @@ impl At {
     /// Earlier by so much; never overflows.
     pub fn before(self, duration: std::time::Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// As RFC 3339 without a fraction, as most vendors write it.
+    pub fn seconds(self) -> String {
+        let text = self.to_string();
+        text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
     }
 
     /// Reads RFC 3339.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dialect::faults::{PaypalFaults, StripeFaults, WebhookFaults, WiseFaults};
 use crate::wire::Shape;
 
 /// What can go wrong, and how often. Probabilities are 0 to 1.
@@ -66,6 +67,24 @@ pub struct FaultConfig {
     pub clock_ahead_ms: i64,
     /// Says on the statement what is not so.
     pub lie: LieConfig,
+    /// Lists and statements of the dialects take so much longer...
+    pub list_latency_ms: u64,
+    /// ...and are cut off in the middle of their body with this probability.
+    pub garble_list: f64,
+    /// What strikes after paying strikes those calls of the dialects too that pay nothing and make something:
+    /// recipients, quotes, transfers and groups of Wise, and what cancels. None of them is executed late.
+    pub strike_preparing: bool,
+    /// What a dialect lets through, 429 above it: of `paypal` POSTs a minute, of the others requests a second. What the
+    /// vendors say of themselves is 400, 25 to 100, and 100.
+    pub limit: BTreeMap<Shape, u32>,
+    /// Of the dialect `paypal` alone.
+    pub paypal: PaypalFaults,
+    /// Of the dialect `stripe` alone.
+    pub stripe: StripeFaults,
+    /// Of the dialect `wise` alone.
+    pub wise: WiseFaults,
+    /// Of the notices that dialects send.
+    pub webhook: WebhookFaults,
     /// Only calls of this shape.
     pub only_shape: Option<Shape>,
     /// No more than so many faults, counted from when this was set; latency does not count.
@@ -127,10 +146,12 @@ impl FaultConfig {
             ("lie.duplicate_payment", lie.duplicate_payment),
             ("lie.currency", lie.currency),
             ("lie.destination", lie.destination),
+            ("garble_list", self.garble_list),
             ("the sum of refuse", self.refuse.values().sum()),
         ];
         let codes = self.refuse.iter().map(|(code, p)| (&**code, *p));
-        for (name, p) in fixed.into_iter().chain(codes) {
+        let dialects = self.paypal.shares().into_iter().chain(self.stripe.shares()).chain(self.wise.shares());
+        for (name, p) in fixed.into_iter().chain(codes).chain(dialects).chain(self.webhook.shares()) {
             if !(0.0..=1.0).contains(&p) {
                 return Err(format!("{name} must be 0 to 1, not {p}"));
             }
@@ -138,6 +159,9 @@ impl FaultConfig {
         if self.return_fee_minor < 0 {
             return Err("return_fee_minor must not be below 0".to_owned());
         }
-        Ok(())
+        if let Some(shape) = self.limit.keys().find(|shape| !shape.is_dialect()) {
+            return Err(format!("limit is of dialects, and {} is none; see --rate-limit", shape.name()));
+        }
+        self.paypal.check()
     }
 }

@@ -63,7 +63,7 @@ enum Kind<'a> {
 async fn pay(engine: Arc<Engine>, shape: Shape, account: Arc<str>, key: Option<Arc<str>>, body: Bytes) -> Reply {
     // What is not text is no JSON either, and is told so when it is executed.
     let body = String::from_utf8_lossy(&body).into();
-    let request = Arc::new(LateRequest { shape, account, idempotency_key: key, body, receipt: None });
+    let request = Arc::new(LateRequest { shape, account, idempotency_key: key, body, receipt: None, path: None });
     let work = {
         let (engine, request) = (Arc::clone(&engine), Arc::clone(&request));
         async move { execute(&engine, &request, None).await }
@@ -73,13 +73,16 @@ async fn pay(engine: Arc<Engine>, shape: Shape, account: Arc<str>, key: Option<A
 
 /// Executes a request that pays, now; also if it came long ago.
 pub async fn execute(engine: &Arc<Engine>, request: &LateRequest, plan: Option<u64>) -> Result<Reply, Problem> {
-    let LateRequest { shape, account, idempotency_key, body, receipt } = request;
+    let LateRequest { shape, account, idempotency_key, body, receipt, .. } = request;
     let late = Late { plan, receipt: receipt.as_deref() };
     match shape {
         Shape::Payout => payout::execute(engine, account, idempotency_key.as_deref(), body, late).await,
         Shape::Batch => batch::execute(engine, account, body, late).await,
         Shape::Lookup => lookup::execute(engine, account, body, late).await,
         Shape::File => file::execute(engine, account, body, late).await,
+        Shape::Paypal | Shape::Stripe | Shape::Wise => {
+            Err(Problem::not_found("a dialect executes its requests itself"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, RailsConfig, Registry, StatementItem};
+use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, Payee, RailsConfig, Registry, StatementItem};
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -40,6 +40,7 @@ impl Payer {
                 key: format!("{}-0123456789abcdef", 1_i64 << 32).parse().unwrap(),
                 amount,
                 destination: "ann@example.org".to_owned(),
+                payee: Payee::default(),
                 reference: None,
             }],
             expires_at: OffsetDateTime::now_utc() + time::Duration::HOUR,
