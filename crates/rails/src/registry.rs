@@ -1,5 +1,6 @@
 //! Which adapters this process has. Which of them a tenant uses, and under which account, is a row; not said here.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,10 +144,14 @@ impl Registry {
         self.wise.clone()
     }
 
-    /// Calls a second that this account allows, where its settings say otherwise than the rail's declaration.
-    pub fn calls_per_sec(&self, rail: &str, account: &str) -> Option<u32> {
-        let here = |one: &&FundingAccount| one.rail() == rail && one.name() == account;
-        self.accounts.iter().find(here).and_then(|one| one.limits().calls_per_sec)
+    /// Calls a second that accounts allow, by rail and account, where their settings say otherwise than the rail's
+    /// declaration.
+    pub fn account_rates(&self) -> HashMap<(&'static str, String), u32> {
+        let rate = |one: &FundingAccount| {
+            let per_sec = one.limits().calls_per_sec.filter(|per_sec| *per_sec > 0)?;
+            Some(((one.rail(), one.name().to_owned()), per_sec))
+        };
+        self.accounts.iter().filter_map(rate).collect()
     }
 
     /// The adapter of the rail with this name.
@@ -202,8 +207,7 @@ mod tests {
         }
         assert_eq!(registry.names().len(), payfleet_domain::RAILS.len());
         assert!(registry.paypal().is_some() && registry.stripe().is_some() && registry.wise().is_some());
-        assert_eq!(registry.calls_per_sec("stripe", "platform"), Some(25));
-        assert_eq!(registry.calls_per_sec("stripe", "other"), None);
+        assert_eq!(registry.account_rates(), HashMap::from([(("stripe", "platform".to_owned()), 25)]));
         let twice = format!("{ACCOUNTS}{ACCOUNTS}");
         let real = RealRails { accounts: Accounts::from_toml(&twice).expect("a file in order"), live: false };
         assert!(Registry::with_real(&config, &real).is_err(), "two accounts of one name");

@@ -92,13 +92,14 @@ impl Worker {
         shutdown: Shutdown,
     ) -> Worker {
         let now = clock.now();
+        let paces = Paces::new(&options.rate_limit, registry.account_rates());
         Worker {
             record,
             hints,
             registry,
             clock,
             leases: Arc::default(),
-            paces: Paces::new(&options.rate_limit),
+            paces,
             calls: Semaphore::new(options.calls.into()),
             hinted: Notify::new(),
             last_hint_at: Mutex::new(now),

@@ -26,6 +26,8 @@ type Granted = Arc<tokio::sync::Mutex<u32>>;
 #[derive(Debug)]
 pub(crate) struct Paces {
     limits: Vec<RateLimit>,
+    /// What single accounts allow, where it is another rate than their rail's.
+    accounts: HashMap<(&'static str, String), u32>,
     granted: Mutex<HashMap<(&'static str, String), Granted>>,
     /// How many workers there are, as far as is known.
     workers: AtomicU32,
@@ -36,9 +38,10 @@ pub(crate) struct Paces {
 }
 
 impl Paces {
-    pub(crate) fn new(limits: &[RateLimit]) -> Self {
+    pub(crate) fn new(limits: &[RateLimit], accounts: HashMap<(&'static str, String), u32>) -> Self {
         Paces {
             limits: limits.to_vec(),
+            accounts,
             granted: Mutex::default(),
             workers: AtomicU32::new(WORKERS),
             alone_until: Mutex::default(),
@@ -75,9 +78,11 @@ impl Paces {
         until.is_some_and(|until| now < until)
     }
 
-    fn calls_per_sec(&self, rail: &Rail) -> Option<u32> {
+    /// The account's own rate stands for its rail's; what the command line says bounds both.
+    fn calls_per_sec(&self, rail: &'static Rail, account: &str) -> Option<u32> {
         let set = self.limits.iter().filter(|limit| limit.rail == rail.name).map(|limit| limit.calls_per_sec);
-        set.chain(rail.calls_per_sec).min()
+        let account = self.accounts.get(&(rail.name, account.to_owned())).copied();
+        set.chain(account.or(rail.calls_per_sec)).min()
     }
 
     /// Waits until one call may be made. Asks for a twentieth of a second's calls at a time, so that Redis is not asked
@@ -85,7 +90,7 @@ impl Paces {
     ///
     /// A courtesy, not a guard of money: while Redis cannot be asked, this process goes on with its share of the rate.
     pub(crate) async fn permit(&self, hints: &dyn Hints, clock: &dyn Clock, rail: &'static Rail, account: &str) {
-        let Some(per_sec) = self.calls_per_sec(rail) else { return };
+        let Some(per_sec) = self.calls_per_sec(rail, account) else { return };
         let granted = {
             let mut all = self.granted.lock().unwrap_or_else(PoisonError::into_inner); // one operation, always whole
             all.entry((rail.name, account.to_owned())).or_default().clone()
@@ -110,5 +115,21 @@ impl Paces {
             }
         }
         *granted -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accounts_own_rate_stands_for_its_rails_and_the_command_line_bounds_both() {
+        let stripe = Rail::named("stripe").expect("a rail of this build");
+        let own = HashMap::from([((stripe.name, "platform".to_owned()), 80)]);
+        let paces = Paces::new(&[], own.clone());
+        assert_eq!(paces.calls_per_sec(stripe, "platform"), Some(80));
+        assert_eq!(paces.calls_per_sec(stripe, "other"), stripe.calls_per_sec);
+        let bound = [RateLimit { rail: stripe.name, calls_per_sec: 5 }];
+        assert_eq!(Paces::new(&bound, own).calls_per_sec(stripe, "platform"), Some(5));
     }
 }

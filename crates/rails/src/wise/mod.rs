@@ -173,9 +173,13 @@ impl Wise {
             let whole = at.replace_nanosecond(0).unwrap_or(at);
             whole.format(&Rfc3339).map_err(|_| Cause::Unfit("an instant without a form"))
         };
-        // From the year of Unix on there is always a day before.
-        let since = call.expires_at.checked_sub(LOOKS_BACK).unwrap_or(call.expires_at);
-        let until = call.expires_at.max(OffsetDateTime::now_utc()) + time::Duration::DAY;
+        let now = OffsetDateTime::now_utc();
+        let since = match call.expires_at > OffsetDateTime::UNIX_EPOCH {
+            true => call.expires_at - LOOKS_BACK,
+            // When the requests were made is not said: what is not among these is not known to be nowhere.
+            false => now - time::Duration::days(400),
+        };
+        let until = call.expires_at.max(now) + time::Duration::DAY;
         let (since, until) = (format(since)?, format(until)?);
         let (limit, mut first_at) = (PAGE.to_string(), None);
         for page in 0..PAGES_MAX {

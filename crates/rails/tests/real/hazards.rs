@@ -10,8 +10,11 @@ use crate::server::{Act, Server, reply};
 use crate::wise::{FUND, MAKE, QUOTE, made, quoted};
 use crate::world::{NOT_EXECUTED, Order, UNKNOWN, registry};
 
-/// Each rail with the request that pays, a success of it, and what comes before.
-fn rails() -> Vec<(&'static str, &'static str, Vec<(&'static str, Vec<Act>)>)> {
+/// A request, and how such ones are answered.
+type Answered = (&'static str, Vec<Act>);
+
+/// Each rail with the request that pays, and what comes before it.
+fn rails() -> Vec<(&'static str, &'static str, Vec<Answered>)> {
     vec![
         ("paypal", "POST /v1/payments/payouts", vec![(TOKEN, vec![token("t", 32_400)])]),
         ("stripe", "POST /v1/transfers", vec![]),

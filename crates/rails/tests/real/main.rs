@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod hazards;
+mod logs;
 mod paypal_create;
 mod paypal_follow;
 mod paypal_statement;

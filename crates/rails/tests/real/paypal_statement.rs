@@ -134,7 +134,7 @@ async fn what_cannot_be_read_ends_it_and_what_is_denied_is_said() {
     let lost = statement(recently(), vec![Act::Lost]).await.1;
     assert!(matches!(lost, Err(StatementError::Unreachable { .. })), "{lost:?}");
     for then in [reply(500, ""), Act::Lost, reply(200, "{")] {
-        let broken = statement(recently(), vec![page(&[good.clone()], 2, None), then]).await.1;
+        let broken = statement(recently(), vec![page(std::slice::from_ref(&good), 2, None), then]).await.1;
         assert!(matches!(broken, Err(StatementError::BrokeOff { lines: 1, .. })), "{broken:?}");
     }
     for odd in [

@@ -87,7 +87,7 @@ async fn what_cannot_be_read_ends_it_and_what_is_denied_is_said() {
     let lost = statement(&[(PAGE, vec![Act::Lost])]).await.1;
     assert!(matches!(lost, Err(StatementError::Unreachable { .. })), "{lost:?}");
     let good = transaction("txn_1", "transfer", -1001, transfer("tr_1", 0));
-    let broken = statement(&[(PAGE, vec![page(&[good.clone()], true), reply(500, "")])]).await.1;
+    let broken = statement(&[(PAGE, vec![page(std::slice::from_ref(&good), true), reply(500, "")])]).await.1;
     assert!(matches!(broken, Err(StatementError::BrokeOff { lines: 1, .. })), "{broken:?}");
     for odd in [
         transaction("txn_2", "transfer", 1001, transfer("tr_1", 0)),

@@ -187,7 +187,7 @@ async fn what_cannot_be_read_ends_the_statement() {
     let good = line("2026-01-01T03:01:00Z", "-10.89", "0.88", "TRANSFER-1", "");
     let denied = statement(vec![sca()]).await.1;
     assert!(matches!(denied, Err(StatementError::Denied { status: 403, .. })), "{denied:?}");
-    let broken = statement(vec![page(&[good.clone()]), Act::Lost]).await.1;
+    let broken = statement(vec![page(std::slice::from_ref(&good)), Act::Lost]).await.1;
     assert!(matches!(broken, Err(StatementError::BrokeOff { lines: 1, .. })), "{broken:?}");
     for odd in [
         line("2026-01-01T03:01:00Z", "-10.891", "0.88", "TRANSFER-2", ""),
