@@ -3,8 +3,6 @@
 //! All draws come from one seeded generator. A probability of 0 draws nothing, so that adding a fault to a
 //! configuration does not move the others more than it must.
 
-mod config;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +10,8 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+pub use crate::fault_config::FaultConfig;
 use crate::wire::Shape;
-
-pub use config::FaultConfig;
 
 /// The code of a payment in a batch that nobody has taken yet; it goes out, and comes back.
 pub const UNCLAIMED: &str = "unclaimed";
@@ -329,6 +326,10 @@ mod tests {
         assert_eq!((config.hang, config.lie.amount), (0.0, 1.0));
         assert!(faults.merge(&json!({"hangs":1})).unwrap_err().contains("hangs"));
         assert!(faults.merge(&json!({"hang":1.5})).is_err());
+        assert!(faults.merge(&json!({"clock_ahead_ms":i64::MAX})).is_err());
+        assert!(faults.merge(&json!({"limit":{"payout":1}})).is_err());
+        assert!(faults.merge(&json!({"wise":{"sca":2}})).is_err());
+        assert!(faults.merge(&json!({"paypal":{"onhold_becomes":"PAID"}})).is_err());
         assert!(faults.merge(&json!({"refuse":{"b":0.95}})).is_err());
         assert_eq!(faults.config().hang, 0.0);
         faults.clear();

@@ -8,6 +8,7 @@ mod admin;
 mod core;
 mod dialect;
 pub mod engine;
+mod fault_config;
 pub mod faults;
 pub mod journal;
 mod ledger;

@@ -24,8 +24,9 @@ pub async fn cancel(State(engine): State<Arc<Engine>>, Path(id): Path<String>, h
             Some("RETURNED") => return Err(refused("ITEM_ALREADY_CANCELLED")),
             _ => return Err(refused("ITEM_INCORRECT_STATUS")),
         }
-        let back: i64 = item.back.iter().map(|back| back.amount + back.fee).sum();
-        let left = rescaled(item.amount - back, super::decimals(&batch.currency), iso_decimals(&batch.currency));
+        let back = item.back.iter().fold(0_i64, |back, one| back.saturating_add(one.amount).saturating_add(one.fee));
+        let left =
+            rescaled(item.amount.saturating_sub(back), super::decimals(&batch.currency), iso_decimals(&batch.currency));
         let returned = Return { code: Some("RETURNED".into()), amount_minor: left, fee_minor: 0 };
         let paid = Movement {
             line: item.journal,

@@ -49,10 +49,10 @@ pub async fn transactions(State(engine): State<Arc<Engine>>, RawQuery(query): Ra
         if end < start {
             return Err(invalid("Start date is after end date"));
         }
-        if end.0 - start.0 > 31 * DAY_MS {
+        if end.0.saturating_sub(start.0) > 31 * DAY_MS {
             return Err(invalid("Date range is greater than 31 days"));
         }
-        if start.0 < now.0 - 3 * 366 * DAY_MS {
+        if start.0 < now.0.saturating_sub(3 * 366 * DAY_MS) {
             return Err(invalid("Data for the given start date is not available"));
         }
         let size = number(&query, "page_size", 500, 100)?;

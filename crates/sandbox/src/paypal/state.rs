@@ -121,7 +121,7 @@ pub struct Batch {
 impl Batch {
     /// When it begins to be processed.
     pub fn begins(&self) -> At {
-        At(self.created.0 + (self.settles.0 - self.created.0) / 2)
+        At(self.created.0.saturating_add(self.settles.0.saturating_sub(self.created.0) / 2))
     }
 
     /// `batch_status`
@@ -149,7 +149,7 @@ impl Item {
             fate => fate,
         };
         let told: Vec<_> = self.back.iter().filter(|back| back.at <= now).collect();
-        let gone: i64 = told.iter().map(|back| back.amount + back.fee).sum();
+        let gone = told.iter().fold(0_i64, |gone, back| gone.saturating_add(back.amount).saturating_add(back.fee));
         if let Some(last) = told.last().filter(|_| gone >= self.amount) {
             return (Some(last.status), (*fate == Fate::Unclaimed).then_some("RECEIVER_UNREGISTERED"));
         }

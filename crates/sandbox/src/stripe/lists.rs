@@ -38,8 +38,10 @@ impl Page {
                 .ok_or_else(|| errors::integer(&limit.to_string(), "limit"))?,
         };
         let exact = number("created")?;
-        let at_least = number("created[gte]")?.or(number("created[gt]")?.map(|at| at + 1)).or(exact);
-        let below = number("created[lt]")?.or(number("created[lte]")?.map(|at| at + 1)).or(exact.map(|at| at + 1));
+        let at_least = number("created[gte]")?.or(number("created[gt]")?.map(|at| at.saturating_add(1))).or(exact);
+        let below = number("created[lt]")?
+            .or(number("created[lte]")?.map(|at| at.saturating_add(1)))
+            .or(exact.map(|at| at.saturating_add(1)));
         let text = |name: &str| part(query, name).map(str::to_owned);
         let created = [at_least, below];
         Ok(Self { limit, after: text("starting_after"), before: text("ending_before"), created })

@@ -30,7 +30,7 @@ pub fn transfer_at_first(transfer: &Transfer) -> Value {
 }
 
 fn transfer_with(transfer: &Transfer, back: &[Reversal]) -> Value {
-    let amount_reversed: i64 = back.iter().map(|reversal| reversal.amount).sum();
+    let amount_reversed = back.iter().fold(0_i64, |sum, reversal| sum.saturating_add(reversal.amount));
     // Newest first, as every list.
     let data: Vec<_> = back.iter().rev().map(|back| reversal(transfer, back)).collect();
     json!({

@@ -48,7 +48,7 @@ fn reversed(
     if let Some(name) = unknown(form, &["amount", "description", "refund_application_fee"]) {
         return Err(errors::unknown(name));
     }
-    let left = transfer.amount - transfer.reversed();
+    let left = transfer.amount.saturating_sub(transfer.reversed());
     let amount = match part(form, "amount") {
         Some(text) => amount(text)?,
         None => left,

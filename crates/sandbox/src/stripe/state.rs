@@ -50,7 +50,7 @@ pub struct Transfer {
 impl Transfer {
     /// How much came back.
     pub fn reversed(&self) -> i64 {
-        self.reversals.iter().map(|reversal| reversal.amount).sum()
+        self.reversals.iter().fold(0, |sum, reversal| sum.saturating_add(reversal.amount))
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn statement(
         let currency = part(&query, "currency").filter(|code| is_currency(code)).ok_or_else(|| wrong("currency"))?;
         let instant = |name: &str| part(&query, name).and_then(At::parse).ok_or_else(|| wrong(name));
         let (start, end) = (instant("intervalStart")?, instant("intervalEnd")?);
-        if end < start || end.0 - start.0 > MOST_DAYS * 24 * 3_600_000 {
+        if end < start || end.0.saturating_sub(start.0) > MOST_DAYS * 24 * 3_600_000 {
             return Err(wrong("intervalEnd"));
         }
         let seen = seen(core, lag);
@@ -57,7 +57,7 @@ pub async fn statement(
         let mut told = Vec::new();
         for line in core.dialects.wise.booked(&profile).iter().rev().filter(|line| line.currency == currency) {
             if line.at > end {
-                running -= line.change;
+                running = running.saturating_sub(line.change);
                 at_end = running;
                 continue;
             }
@@ -66,7 +66,7 @@ pub async fn statement(
             if is_told {
                 told.push(row(line, lie.as_ref(), running));
             }
-            running -= line.change;
+            running = running.saturating_sub(line.change);
         }
         let query = object(&[
             ("intervalStart", raw(start.seconds())),

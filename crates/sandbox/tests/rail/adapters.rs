@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, Payee, RailsConfig, Registry, StatementItem};
+use payfleet_rails::{
+    Account, Adapter, Answer, Call, Finding, Instruction, Payee, RailsConfig, Registry, StatementItem,
+};
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;

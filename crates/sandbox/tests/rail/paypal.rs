@@ -399,16 +399,6 @@ async fn tokens_end_are_revoked_and_belong_to_a_client() {
 }
 
 #[tokio::test]
-async fn a_dialect_is_spoken_at_the_root_for_clients_that_know_no_other() {
-    let rail = Rail::start(&["--at-root", "paypal", "--token", "admin"]);
-    let id = send(&rail, "b", &["k"]).await;
-    let path = format!("/v1/payments/payouts/{id}");
-    let asked = rail.request(Method::GET, &path).bearer_auth(rail.paypal_token().await);
-    assert_eq!(told(asked).await.at("/batch_header/payout_batch_id"), id);
-    assert!(told(rail.request(Method::GET, "/faults")).await.is(401), "what is the sandbox's own stays closed");
-}
-
-#[tokio::test]
 async fn posts_are_counted_by_the_minute() {
     let rail = Rail::start(&["--faults", r#"{"limit":{"paypal":3}}"#]);
     let token = rail.paypal_token().await;

@@ -187,3 +187,16 @@ async fn without_the_token_nothing_is_executed() {
     let wrong = rail.request(Method::GET, "/stats").bearer_auth("token");
     assert_eq!(rail.send(wrong).await.status, 401);
 }
+
+#[tokio::test]
+async fn a_dialect_is_spoken_at_the_root_for_clients_that_know_no_other() {
+    let rail = Rail::start(&["--at-root", "paypal", "--token", "admin"]);
+    let id = crate::paypal::send(&rail, "b", &["k"]).await;
+    let path = format!("/v1/payments/payouts/{id}");
+    let asked = rail.request(Method::GET, &path).bearer_auth(rail.paypal_token().await);
+    assert_eq!(crate::vendors::told(asked).await.at("/batch_header/payout_batch_id"), id);
+    assert!(
+        crate::vendors::told(rail.request(Method::GET, "/faults")).await.is(401),
+        "what is the sandbox's own stays closed"
+    );
+}

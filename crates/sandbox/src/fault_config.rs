@@ -1,4 +1,4 @@
-//! What can go wrong, and how often, as whoever tests sets it.
+//! Which faults can be configured, and within which bounds. What they do is elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,7 +123,8 @@ impl FaultConfig {
         Ok(config)
     }
 
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// What must be so.
+    pub fn check(&self) -> Result<(), String> {
         let lie = &self.lie;
         let fixed = [
             ("lose_answer", self.lose_answer),
@@ -158,6 +159,10 @@ impl FaultConfig {
         }
         if self.return_fee_minor < 0 {
             return Err("return_fee_minor must not be below 0".to_owned());
+        }
+        // A century either way: an answer can be dated to year 9999 at most.
+        if self.clock_ahead_ms.unsigned_abs() > 100 * 366 * 24 * 3_600_000 {
+            return Err("clock_ahead_ms must be within a hundred years".to_owned());
         }
         if let Some(shape) = self.limit.keys().find(|shape| !shape.is_dialect()) {
             return Err(format!("limit is of dialects, and {} is none; see --rate-limit", shape.name()));
