@@ -167,7 +167,8 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
          SELECT p.id, s.id IS NOT NULL AS is_stopped, a.on_hold,
                 coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason,
                   'payout ' || k.payout_id || ' was proven paid late',
-                  'planned before the recovery, which found its payee paid by what no run knows') AS note,
+                  CASE WHEN NOT a.on_hold
+                    THEN 'planned before the recovery, which found its payee paid by what no run knows' END) AS note,
                 p.state, w.reference AS known
            FROM payout p JOIN run r ON r.id = p.run_id
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id

@@ -134,7 +134,7 @@ fn every_seed_in_memory_ends_well_and_every_cell_of_the_fault_matrix_is_hit() {
 #[test]
 fn the_same_seeds_over_postgres_end_as_in_memory() {
     let matrix = Arc::new(Matrix::default());
-    let count = number("PAYFLEET_SIM_POSTGRES_SEEDS", 60);
+    let count = number("PAYFLEET_SIM_POSTGRES_SEEDS", 40);
     play("over Postgres", first_seed(), count, Database::create, |database, seed| {
         let scenario = scenario(seed);
         let backend: Box<dyn Backend> = Box::new(database.load(seed, &scenario));

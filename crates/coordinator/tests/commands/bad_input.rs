@@ -58,7 +58,7 @@ fn rows_of_commissions_that_are_wrong() {
         (
             "c1,a1,o1,10.00,EUR,2011-11-01,sale\n",
             "earned_at: `2011-11-01` is not an instant of RFC 3339; write date, time and offset, such as \
-             2011-11-30T08:26:00Z",
+             2011-11-30T08:26:00Z, or say how they are written by `dates` and `time_zone` in a mapping file (--map)",
         ),
         (
             "c1,a1,o1,10.00,EUR,0211-11-01T00:00:00Z,sale\n",
@@ -116,7 +116,8 @@ fn rows_of_commissions_that_are_wrong() {
                    f.csv:3:affiliate_id: `<U+0430>lice ` has space around it; remove it\n\
                    f.csv:3:amount: `1,5` has a decimal comma; say --decimal ,\n\
                    f.csv:3:earned_at: `2011-11-01` is not an instant of RFC 3339; \
-                   write date, time and offset, such as 2011-11-30T08:26:00Z\n\
+                   write date, time and offset, such as 2011-11-30T08:26:00Z, or say how they are written by \
+                   `dates` and `time_zone` in a mapping file (--map)\n\
                    f.csv:3:kind: `sell` is not a kind; write `sale` or `clawback`\n\
                    nothing was imported: 5 errors";
     each_is_refused(&place, "commissions", &[(content.as_bytes(), message)]);

@@ -369,7 +369,9 @@ fn what_a_spreadsheet_has_taken_zeros_from_is_seen() {
              \n  line 3: `y1` and `x1`, on line 2\
              \n  line 9: `w1` and `x1`, on line 2\n\
              look: 3 commissions' ids look like another one's\n  line 4: `X01` and `x1`, on line 2\n  \
-             line 6: `z1` and `z 1`, on line 5\n  line 8: `a9` and `\u{410}9`, on line 7\n"
+             line 6: `z1` and `z 1`, on line 5\n  line 8: `a9` and `\u{410}9`, on line 7\n\
+             look: 1 row says what another one says, under the same id, and counts once\n  \
+             line 10: `w1` and `w1`, on line 9\n"
         ),
         "{answer}"
     );
@@ -424,7 +426,7 @@ fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
         commissions(&place, &format!("{id},a1,O1,10.00,EUR,2026-01-05T10:00:00Z,sale\n"), &["--dry-run"]).ok();
     }
     let on_hold = |word: &str| {
-        let file = format!("affiliate_id,currency,on_hold\na1,EUR,{word}\n");
+        let file = format!("{},on_hold\na1,,,,EUR,,,{word}\n", AFFILIATES.trim_end());
         import(&place, "affiliates", &file, &[]).ok();
         place.texts("SELECT on_hold FROM affiliate WHERE external_id = 'a1'")
     };
@@ -443,7 +445,8 @@ fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
     assert_eq!(place.texts("SELECT amount_minor FROM commission WHERE external_id = 'm1'"), ["150000"]);
     // The hold period decides when everybody is paid.
     let said = |days: &str, more: &[&str]| {
-        import(&place, "affiliates", "affiliate_id,currency\na1,EUR\n", &[&["--hold-days", days], more].concat()).ok()
+        let file = format!("{AFFILIATES}a1,,,,EUR,,\n");
+        import(&place, "affiliates", &file, &[&["--hold-days", days], more].concat()).ok()
     };
     for more in [&["--dry-run"][..], &[]] {
         let answer = said("45", more);

@@ -15,8 +15,11 @@ fn the_same_file_twice_is_a_no_op() {
                 c2,a1,\"o,2\",-3,EUR,2011-11-02T00:00:00Z,clawback\r\n\
                 \r\n\
                 c1,a1,o1,10.00,EUR,2011-11-01T00:00:00Z,sale\r\n";
-    assert_eq!(place.commissions(rows).ok(), "commissions: 3 rows, 2 new, 0 updated, 1 unchanged\n");
-    assert_eq!(place.commissions(rows).ok(), "commissions: 3 rows, 0 new, 0 updated, 3 unchanged\n");
+    let look = "look: 1 row says what another one says, under the same id, and counts once\n  \
+                line 5: `c1` and `c1`, on line 2\n";
+    for counts in ["2 new, 0 updated, 1 unchanged", "0 new, 0 updated, 3 unchanged"] {
+        assert_eq!(place.commissions(rows).ok(), format!("commissions: 3 rows, {counts}\n{look}"));
+    }
     assert_eq!(
         place.texts("SELECT external_id, order_ref, amount_minor, kind FROM commission ORDER BY 1"),
         ["(c1,o1,1000,sale)", "(c2,\"o,2\",-300,clawback)"]
