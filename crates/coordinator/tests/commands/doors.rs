@@ -430,7 +430,7 @@ fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
         import(&place, "affiliates", &file, &[]).ok();
         place.texts("SELECT on_hold FROM affiliate WHERE external_id = 'a1'")
     };
-    for (word, is) in [("TRUE", "t"), ("FALSE", "f"), ("WAHR", "t"), ("falsch", "f")] {
+    for (word, is) in [("TRUE", "(t)"), ("FALSE", "(f)"), ("WAHR", "(t)"), ("falsch", "(f)")] {
         assert_eq!(on_hold(word), [is], "{word}");
     }
     // The advice about points between thousands, word for word.
@@ -442,7 +442,7 @@ fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
     let columns: String = columns.iter().map(|name| format!("{name} = \"{name}\"\n")).collect();
     place.file("g.toml", &format!("grouping = \".\"\n[commissions.columns]\n{columns}"));
     commissions(&place, german, &["--map", "g.toml", "--decimal", ","]).ok();
-    assert_eq!(place.texts("SELECT amount_minor FROM commission WHERE external_id = 'm1'"), ["150000"]);
+    assert_eq!(place.texts("SELECT amount_minor FROM commission WHERE external_id = 'm1'"), ["(150000)"]);
     // The hold period decides when everybody is paid.
     let said = |days: &str, more: &[&str]| {
         let file = format!("{AFFILIATES}a1,,,,EUR,,\n");
