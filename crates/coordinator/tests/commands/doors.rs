@@ -437,10 +437,9 @@ fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
     let german = "m1,a1,O1,\"1.500,00\",EUR,2026-01-05T10:00:00Z,sale\n";
     let refused = commissions(&place, german, &[]);
     assert!(refused.err.contains("say --decimal , and write `grouping = \".\"` in a mapping file"), "{}", refused.err);
-    place.file("g.toml", "grouping = \".\"\n[commissions]\n");
     let columns = ["commission_id", "affiliate_id", "order_ref", "amount", "currency", "earned_at", "kind"];
     let columns: String = columns.iter().map(|name| format!("{name} = \"{name}\"\n")).collect();
-    place.file("g.toml", &format!("grouping = \".\"\n[commissions.columns]\n{columns}"));
+    place.file("g.toml", format!("grouping = \".\"\n[commissions.columns]\n{columns}"));
     commissions(&place, german, &["--map", "g.toml", "--decimal", ","]).ok();
     assert_eq!(place.texts("SELECT amount_minor FROM commission WHERE external_id = 'm1'"), ["(150000)"]);
     // The hold period decides when everybody is paid.
