@@ -61,6 +61,7 @@ impl Data {
     pub async fn reset(&self, site: &Site) {
         site.execute(&self.database, include_str!("sql/reset.sql")).await;
         site.redis.flush_all().await;
+        site.forget();
     }
 
     /// Gives its space back.

@@ -74,6 +74,15 @@ impl Site {
         command
     }
 
+    /// What programs remember of a database outside of it: one that was emptied would be taken for one that lost what it
+    /// had confirmed.
+    pub fn forget(&self) {
+        let state = self.folder().join("state");
+        if state.exists() {
+            std::fs::remove_dir_all(state).expect("nobody works");
+        }
+    }
+
     /// Runs a command of the coordinator, which must end well.
     pub async fn coordinator(&self, database: &str, arguments: &[&str]) -> String {
         let mut command = self.program("payfleet-coordinator", database);

@@ -1,5 +1,7 @@
 //! Comparing a run of 1,000,000 payouts with a statement of as many lines.
 
+use std::time::Duration;
+
 use crate::bench::Bench;
 use crate::bench::data::Data;
 use crate::bench::report::{Goal, Unit};
@@ -55,6 +57,8 @@ pub(super) async fn reconcile(site: &Site, data: &Data, run: i64) -> Watched {
     site.psql(&data.database, OVER_A_RAIL, &variables).await;
     site.psql(&data.database, STATEMENT, &variables).await;
     site.execute(&data.database, "CHECKPOINT").await;
+    // A file is believed up to a minute before it is read, since clocks differ.
+    tokio::time::sleep(Duration::from_secs(65)).await;
     let mut command = site.program("payfleet-reconciler", &data.database);
     command.args(["run", &run.to_string(), "--statement", "statement.csv"]);
     let watched = watch(site, "payfleet-reconciler", command).await;

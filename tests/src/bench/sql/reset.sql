@@ -5,8 +5,8 @@ DO $$
 DECLARE
   emptied text[] := ARRAY(
     SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename <> ALL (ARRAY[
-      '_sqlx_migrations', 'tenant', 'tenant_rail', 'affiliate', 'payout_method', 'commission', 'account',
-      'transfer_kind']));
+      '_sqlx_migrations', 'schema_serves', 'generation', 'tenant', 'tenant_rail', 'tenant_method', 'tenant_volume',
+      'affiliate', 'payout_method', 'payout_limit', 'commission', 'account', 'transfer_kind']));
 BEGIN
   EXECUTE 'TRUNCATE ' || array_to_string(emptied, ', ');
   DELETE FROM pg_statistic WHERE starelid = ANY (emptied::regclass[]);
