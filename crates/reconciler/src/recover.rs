@@ -30,10 +30,12 @@ pub(crate) async fn recover(
     files_take(store, args, shutdown).await?;
     loop {
         let mut code = ExitCode::Done;
-        for RecoveryAccount { account, is_read, .. } in store.recovery_accounts().await? {
+        for RecoveryAccount { account, is_read, by_file, .. } in store.recovery_accounts().await? {
             let is_brought =
                 args.statements.iter().any(|file| file.account.as_ref().is_some_and(|of| is_of(of, &account)));
-            if is_read || is_brought && !Rail::named(&account.rail).is_ok_and(Rail::lists_itself) {
+            let lists_itself = Rail::named(&account.rail).is_ok_and(Rail::lists_itself);
+            // Who answers is asked, whatever a file says.
+            if is_read && (by_file.is_none() || !lists_itself) || is_brought && !lists_itself {
                 continue;
             }
             match account_fetch(store, rails, &account, shutdown).await {

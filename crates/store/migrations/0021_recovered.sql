@@ -12,16 +12,39 @@ CREATE TABLE stray_booked (
 );
 CREATE TRIGGER stray_booked_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON stray_booked
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
--- Those that were booked before, as far as letters tell: by the instant at which they had been read.
-INSERT INTO stray_booked (line_id, affiliate_id, tenant_id, control_id)
-SELECT l.id, c.affiliate_id, c.tenant_id, max(c.id)
-  FROM control c
-  JOIN payout_method m ON m.tenant_id = c.tenant_id AND m.affiliate_id = c.affiliate_id
-  JOIN statement_line l ON lower(replace(l.destination, ' ', '')) = lower(replace(m.destination, ' ', ''))
-                       AND l.payout_id IS NULL AND l.kind = 'paid' AND l.read_at <= c.lifted_at
- WHERE c.reason LIKE '%recovered: %'
- GROUP BY l.id, c.affiliate_id, c.tenant_id;
 
 -- Whether the part goes on from where the rail's own statement was read last: one that leaves a gap proves nothing to be
 -- missing.
 ALTER TABLE statement_part ADD COLUMN goes_on boolean NOT NULL DEFAULT false;
+
+-- From which accounts a tenant is paid, and was: `rails set` names another one, and a payment that is lost went out from
+-- where it was paid then.
+CREATE TABLE tenant_account (
+  tenant_id  int NOT NULL, -- of a tenant that there is, as `tenant_rail` says
+  rail       text NOT NULL,
+  account    text NOT NULL,
+  credential text,
+  -- Since when no method of the tenant is paid from it.
+  left_at    timestamptz,
+  PRIMARY KEY (tenant_id, rail, account)
+);
+INSERT INTO tenant_account (tenant_id, rail, account, credential)
+SELECT DISTINCT ON (tenant_id, rail, account) tenant_id, rail, account, credential FROM tenant_rail
+ ORDER BY tenant_id, rail, account, credential IS NULL;
+CREATE FUNCTION tenant_rail_note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP <> 'DELETE' THEN
+    INSERT INTO tenant_account (tenant_id, rail, account, credential)
+    VALUES (NEW.tenant_id, NEW.rail, NEW.account, NEW.credential)
+        ON CONFLICT (tenant_id, rail, account) DO UPDATE SET credential = excluded.credential, left_at = NULL;
+  END IF;
+  IF TG_OP <> 'INSERT' THEN
+    UPDATE tenant_account t SET left_at = clock_timestamp()
+     WHERE t.tenant_id = OLD.tenant_id AND t.rail = OLD.rail AND t.account = OLD.account AND t.left_at IS NULL
+       AND NOT EXISTS (SELECT FROM tenant_rail r
+                        WHERE r.tenant_id = OLD.tenant_id AND r.rail = OLD.rail AND r.account = OLD.account);
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER tenant_rail_noted AFTER INSERT OR UPDATE OR DELETE ON tenant_rail
+  FOR EACH ROW EXECUTE FUNCTION tenant_rail_note();

@@ -133,7 +133,9 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
                     SELECT FROM transfer t JOIN run r ON r.id = b.run_id WHERE t.payout_id = k.payout_id
                       AND t.kind = ANY($2) AND t.due_in > r.ordinal)))
                     THEN true
-                  WHEN EXISTS (SELECT FROM recovery v JOIN run r ON r.created_at < v.closed_at WHERE r.id = b.run_id)
+                  WHEN EXISTS (SELECT FROM recovery) AND EXISTS (
+                    SELECT FROM control f JOIN run r ON r.id = b.run_id AND r.created_at < f.lifted_at
+                     WHERE f.tenant_id = b.tenant_id AND f.affiliate_id IS NOT NULL AND f.reason LIKE '%' || $3 || '%')
                     THEN true
                   WHEN b.state = 'ready' AND (b.attempt > 0 OR b.parent_id IS NOT NULL) THEN true
                   WHEN EXISTS (SELECT FROM movement w
@@ -151,6 +153,7 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
     )
     .bind(batch.0)
     .bind(LATES.as_slice())
+    .bind(RECOVERED)
     .fetch_one(tx)
     .await
     .step("controls_any")
@@ -158,8 +161,8 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
 
 /// The payouts of a range without an answer that are under control, in order. Also those of which a payment is known
 /// all the same, under another name or account or with another amount: to send them again could be the second one. And
-/// those that were planned before their account had late proof, or before a recovery that found it paid by what no run
-/// knows: that has used up their money, whether or not people have looked since.
+/// those that were planned before their account had late proof, or before it was booked what it got by what no run knows:
+/// that has used up their money, whether or not people have looked since.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
     let read = "controls_in";
     let rows = sqlx::query(
@@ -168,7 +171,7 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
                 coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason,
                   'payout ' || k.payout_id || ' was proven paid late',
                   CASE WHEN NOT a.on_hold
-                    THEN 'planned before the recovery, which found its payee paid by what no run knows' END) AS note,
+                    THEN 'planned before it was booked what its payee got by what no run knows' END) AS note,
                 p.state, w.reference AS known
            FROM payout p JOIN run r ON r.id = p.run_id
            JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
@@ -189,9 +192,9 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
              WHERE m.payout_id = p.id) AS w ON true
           WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
             AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL
-                 OR EXISTS (SELECT FROM recovery v JOIN control f ON f.lifted_at >= v.opened_at
-                             WHERE r.created_at < v.closed_at AND f.affiliate_id = p.affiliate_id
-                               AND f.reason LIKE '%' || $4 || '%'))
+                 OR EXISTS (SELECT FROM control f
+                             WHERE f.affiliate_id = p.affiliate_id AND f.reason LIKE '%' || $4 || '%'
+                               AND f.lifted_at > r.created_at))
           ORDER BY p.id",
     )
     .bind(first.0)
@@ -427,16 +430,15 @@ pub(crate) async fn control_let_go(
     Ok(Some(ControlLifted { go_on: 0, cancelled }))
 }
 
-/// Whether a payee of this batch is on hold by a recovery, or was: it got what no run knows any more. What was
-/// planned for it before is no more what is due. A control that is older than the recovery may have become its own, so
-/// its end tells, and not its beginning.
+/// Whether a payee of this batch is on hold by a recovery, or was when it had been planned: it got what no run knows. What
+/// was planned before that was booked is no more what is due.
 async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "-- batch_recovered
          SELECT EXISTS (
            SELECT FROM payout p JOIN run r ON r.id = p.run_id
              JOIN control c ON c.affiliate_id = p.affiliate_id AND c.reason LIKE '%' || $3 || '%'
-             JOIN recovery v ON r.created_at < v.closed_at AND (c.lifted_at IS NULL OR c.lifted_at >= v.opened_at)
+                                AND (c.lifted_at IS NULL OR c.lifted_at > r.created_at)
             WHERE p.id BETWEEN $1 AND $2)",
     )
     .bind(batch.first.0)

@@ -232,20 +232,24 @@ async fn recovery_find(tx: &mut PgConnection) -> Result<Option<Recovery>, StoreE
     }))
 }
 
-/// Up to when an account's statement is known: by the rail itself, or, where `$may_be_file`, by what a person has handed
-/// in under their name, without a gap.
+/// Up to when an account's statement is known: by the rail itself, or, where `$may_be_file`, by what approvers of all
+/// tenants have handed in under their names, without a gap: so many of them besides one.
 macro_rules! reaches {
-    ($of:literal, $may_be_file:literal) => {
+    ($of:literal, $may_be_file:literal, $besides_one:literal) => {
         concat!(
             "SELECT greatest(o.reaches_ours, f.reaches) AS reaches,
                     CASE WHEN f.reaches > o.reaches_ours THEN f.name END AS by_file
                FROM rail_account o
                LEFT JOIN LATERAL (
-                 SELECT p.until_at - interval '1 minute' AS reaches, p.name || ' of ' || w.name AS name
+                 SELECT max(p.until_at) - interval '1 minute' AS reaches,
+                        (array_agg(p.name ORDER BY p.until_at DESC))[1] || ' of ' || w.name AS name
                    FROM statement_part p JOIN person w ON w.id = p.person_id
-                  WHERE p.account_id = o.id AND p.source = 'file' AND p.goes_on AND ",
+                  WHERE p.account_id = o.id AND p.source = 'file' AND p.goes_on AND w.role = 'approver'
+                    AND w.tenant_id IS NULL AND w.revoked_at IS NULL AND ",
             $may_be_file,
-            " ORDER BY p.until_at DESC LIMIT 1) AS f ON true
+            " GROUP BY w.id, w.name ORDER BY 1 DESC OFFSET ",
+            $besides_one,
+            " LIMIT 1) AS f ON true
               WHERE o.rail = ",
             $of,
             ".rail AND o.account = ",
@@ -273,12 +277,14 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
                 coalesce(o.doubted_at, o.opened_at) + known.waited AS wanted,
                 coalesce(a.reaches >= coalesce(o.doubted_at, o.opened_at) + known.waited, false) AS is_read
            FROM recovery o,
-                (SELECT rail, account, credential, id FROM batch UNION ALL SELECT rail, account, credential, NULL
-                  FROM tenant_rail
+                (SELECT rail, account, credential, id FROM batch
+                  -- As they are named, and as they were named when the recovery began.
+                  UNION ALL SELECT rail, account, credential, NULL FROM tenant_account
+                   WHERE left_at IS NULL OR left_at >= (SELECT opened_at FROM recovery WHERE closed_at IS NULL)
                   UNION ALL SELECT rail, account, NULL, NULL FROM rail_account) AS u
            JOIN unnest($1::text[], $2::interval[]) AS known (rail, waited) ON known.rail = u.rail
            LEFT JOIN LATERAL (",
-        reaches!("u", "true"),
+        reaches!("u", "true", "0"),
         ") AS a ON true
           WHERE o.closed_at IS NULL
           ORDER BY u.rail, u.account, u.credential IS NULL, u.id DESC NULLS LAST"
@@ -340,8 +346,8 @@ async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
 }
 
 /// The first of the tenant's accounts whose statement is not read so far. Those that were known at the recovery are,
-/// but for banks; one that this database had forgotten, and was named again since, has never been read. Of banks alone a
-/// file counts here: nobody decides about it any more.
+/// but for banks; one that this database had forgotten, and was named again since, has never been read. Of banks alone
+/// files count here, of two approvers: nobody decides about it any more.
 async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option<RecoveryAccount>, StoreError> {
     let read = "recovery_accounts_wait";
     let listed = || RAILS.iter().filter(|rail| rail.has_statement);
@@ -349,11 +355,12 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
         "-- recovery_accounts_wait
          SELECT t.rail, t.account, t.credential, nullif(a.reaches, '-infinity') AS reaches, a.by_file,
            o.doubted_at + known.dead_after AS wanted
-           FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
+           FROM (SELECT opened_at, doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o
+           JOIN tenant_account t ON t.left_at IS NULL OR t.left_at >= o.opened_at
            JOIN unnest($2::text[], $3::interval[], $4::bool[]) AS known (rail, dead_after, is_asked)
              ON known.rail = t.rail
            LEFT JOIN LATERAL (",
-        reaches!("t", "NOT known.is_asked"),
+        reaches!("t", "NOT known.is_asked", "1"),
         ") AS a ON true
           WHERE t.tenant_id = $1 AND (a.reaches >= o.doubted_at + known.dead_after) IS NOT TRUE
             ORDER BY t.rail, t.account LIMIT 1"

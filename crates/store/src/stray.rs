@@ -21,7 +21,7 @@ macro_rules! stray_lines {
 /// From which accounts a tenant is, or was, paid.
 macro_rules! paid_from {
     () => {
-        "(SELECT tenant_id, rail, account FROM tenant_rail UNION SELECT tenant_id, rail, account FROM batch) AS t"
+        "(SELECT tenant_id, rail, account FROM tenant_account UNION SELECT tenant_id, rail, account FROM batch) AS t"
     };
 }
 

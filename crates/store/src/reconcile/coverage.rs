@@ -52,7 +52,8 @@ impl Store {
             let listed = RAILS.iter().filter(|rail| rail.has_statement);
             let (rails, windows): (Vec<&str>, Vec<_>) =
                 listed.clone().map(|rail| (rail.name, interval(news_window(rail)))).unzip();
-            let dead_after: Vec<_> = listed.map(|rail| interval(rail.dead_after())).collect();
+            let dead_after: Vec<_> = listed.clone().map(|rail| interval(rail.dead_after())).collect();
+            let is_asked: Vec<bool> = listed.map(Rail::lists_itself).collect();
             let rows = sqlx::query(
                 "-- accounts_to_read
                  SELECT DISTINCT ON (rail, account) rail, account, credential FROM (
@@ -67,16 +68,20 @@ impl Store {
                     UNION ALL
                    -- And what a plan waits for after a recovery (see `recovery_plan_guard`).
                    SELECT t.rail, t.account, t.credential, NULL
-                     FROM (SELECT doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o, tenant_rail t
-                     JOIN unnest($1::text[], $3::interval[]) AS known (rail, dead_after) ON known.rail = t.rail
+                     FROM (SELECT opened_at, doubted_at FROM recovery ORDER BY id DESC LIMIT 1) AS o
+                     JOIN tenant_account t ON t.left_at IS NULL OR t.left_at >= o.opened_at
+                     JOIN unnest($1::text[], $3::interval[], $4::bool[]) AS known (rail, dead_after, is_asked)
+                       ON known.rail = t.rail
                      LEFT JOIN rail_account a ON a.rail = t.rail AND a.account = t.account
-                    WHERE (greatest(a.reaches_ours,
-                      a.file_reaches) >= o.doubted_at + known.dead_after) IS NOT TRUE) AS wanted
+                    WHERE (CASE WHEN known.is_asked THEN a.reaches_ours
+                                ELSE greatest(a.reaches_ours, a.file_reaches) END
+                           >= o.doubted_at + known.dead_after) IS NOT TRUE) AS wanted
                   ORDER BY rail, account, credential IS NULL, id DESC NULLS LAST",
             )
             .bind(rails)
             .bind(windows)
             .bind(dead_after)
+            .bind(is_asked)
             .fetch_all(&pool)
             .await
             .step("accounts_to_read")?;

@@ -734,6 +734,7 @@ pub const RULES: &[(&str, &[&str])] = &[
         "statement_part_append_only",
         &["UPDATE statement_part SET lines = 2", "DELETE FROM statement_part", "TRUNCATE statement_part"],
     ),
+    ("tenant_account_pkey", &["INSERT INTO tenant_account VALUES (1, 'null', 'a')"]),
     ("stray_booked_append_only", &["DELETE FROM stray_booked", "UPDATE stray_booked SET control_id = 2 WHERE line_id = 1"]),
     ("stray_booked_control_id_fkey", &["INSERT INTO stray_booked VALUES (1, 2, 1, 99)"]),
     ("stray_booked_line_id_fkey", &["INSERT INTO stray_booked VALUES (99, 1, 1, 1)"]),
@@ -858,12 +859,13 @@ pub const IMPLIED: &[(&str, &str)] = &[
     ("run_tenant_id_ordinal_cutoff_key", "the ordinal alone is unique; this is what the chain of windows refers to"),
     ("payout_method_check", "no limit is written into that table any more (payout_method_limits_moved)"),
     ("payout_method_min_minor_check", "as the one before"),
+    ("tenant_rail_noted", "refuses nothing: it writes down from where a tenant was paid"),
     ("run_ordinal_check", "a run before the first would need one before itself to open where that ended (foreign key)"),
 ];
 
 /// Everything else is NOT NULL.
 pub const MAY_BE_NULL: &str = "
-  affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in
+  tenant_account.credential tenant_account.left_at affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in
   batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency
   discrepancy.expected discrepancy.found discrepancy.payout_id evidence.attempt evidence.batch_id hold.approved_by

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Db, rail};
 use futures_util::future::BoxFuture;
-use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, StatementEnd, TokenHash};
+use payfleet_domain::{AttemptNo, BatchState, Effect, Epoch, Outcome, RefusalCode, Role, StatementEnd, TokenHash};
 use payfleet_store::{
     ControlError, ControlLifted, IntentRefused, LeasedBatch, Mark, Memory, RecoveryError, Report, StatementAccount,
     StatementSource, Store, StoreError, TenantRail,
@@ -377,6 +377,47 @@ async fn what_two_have_booked_is_what_they_have_seen_and_frees_nothing_that_was_
     db.drop().await;
 }
 
+/// `rails set` again, as it was since the backup, takes nothing away of what must be read, nor of whose it is.
+#[tokio::test]
+async fn an_account_that_is_left_in_a_recovery_is_read_all_the_same() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 1).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    let other = TenantRail {
+        method: "paypal".into(),
+        rail: "sandbox-lookup".into(),
+        account: "other".into(),
+        credential: None,
+    };
+    db.store.tenant_rail_set(tenant, other).await.unwrap();
+    let accounts = db.store.recovery_accounts().await.unwrap();
+    let names: Vec<&str> = accounts.iter().map(|one| one.account.account.as_str()).collect();
+    assert_eq!(names, ["other", "t"]);
+    let lost = payfleet_domain::StatementLine {
+        key: format!("{}-0123456789abcdef", 71_i64 << 32),
+        reference: "lost".into(),
+        amount_minor: 1_000,
+        fee_minor: 0,
+        currency: "EUR".into(),
+        destination: "a1@example.com".into(),
+        movement: payfleet_domain::Movement::Paid,
+        at: None,
+        of: None,
+    };
+    db.line_read("sandbox-lookup", lost).await;
+    db.change("INSERT INTO rail_account (rail, account) SELECT 'sandbox-lookup', 'other' WHERE $1 > 0", 1).await;
+    recover(&db, [ann, bob]).await;
+    assert_eq!(db.scalar::<i64>("SELECT count(*) FROM affiliate WHERE on_hold").await, 1);
+    // And a plan waits for both: neither is read past what may still be executed.
+    db.change("UPDATE rail_account SET reaches_ours = '-infinity' WHERE account = 't' AND $1 > 0", 1).await;
+    let waits = db.store.recovery_plan_guard(tenant).await.unwrap().expect("of the one that was left too");
+    assert_eq!(waits.account.account, "t");
+    let wanted = db.store.accounts_to_read().await.unwrap();
+    assert!(wanted.iter().any(|account| account.account == "t"), "what is waited for is read: {wanted:?}");
+    db.drop().await;
+}
+
 /// By what a file leaves out money would go out again: it counts for as much as whoever hands it in, and is named.
 #[tokio::test]
 async fn a_file_without_a_person_makes_no_account_read() {
@@ -388,8 +429,10 @@ async fn a_file_without_a_person_makes_no_account_read() {
     assert!(db.store.recovery_doubt().await.unwrap());
     sqlx::query("UPDATE recovery SET doubted_at = doubted_at - interval '1 day'").execute(&db.sql).await.unwrap();
     let account = StatementAccount { rail: "sandbox-lookup".into(), account: "t".into(), credential: None };
-    let person = db.store.person_find(ann).await.unwrap().unwrap();
-    for (person, is_read) in [(None, false), (Some(person), true)] {
+    let viewer = db.person("vic", Role::Viewer, None).await;
+    let (ann, vic) = (db.store.person_find(ann).await, db.store.person_find(viewer).await);
+    for (person, is_read) in [(None, false), (Some(vic.unwrap().unwrap()), false), (Some(ann.unwrap().unwrap()), true)]
+    {
         let source = StatementSource::File { name: "cut.csv".into(), person };
         let reading = db.store.account_open(&account, source).await.unwrap().unwrap();
         let (from, now) = (reading.from().expect("somebody is to be paid"), time::OffsetDateTime::now_utc());
