@@ -84,6 +84,8 @@ pub struct Rail {
     /// A line may appear on a statement so long after the instant that it bears, although a statement claimed before to
     /// reach that far.
     pub statement_lag: Duration,
+    /// Whether a line of it says to whom a payment went; else key, amount and account tell the payment alone.
+    pub statement_names_payee: bool,
 }
 
 const fn days(count: u64) -> Duration {
@@ -111,6 +113,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(5),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        statement_names_payee: true,
     },
     Rail {
         name: "sandbox-batch",
@@ -128,6 +131,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(30),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        statement_names_payee: true,
     },
     Rail {
         name: "sandbox-lookup",
@@ -145,6 +149,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(5),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        statement_names_payee: true,
     },
     Rail {
         name: "sandbox-file",
@@ -162,6 +167,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(56),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        statement_names_payee: true,
     },
     Rail {
         name: "null",
@@ -179,6 +185,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(0),
         has_statement: false,
         statement_lag: Duration::ZERO,
+        statement_names_payee: true,
     },
     // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
     // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
@@ -205,6 +212,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         // Transaction Search: "up to three hours".
         statement_lag: Duration::from_secs(3 * 60 * 60),
+        statement_names_payee: false,
     },
     // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a
     // day only ("Idempotent requests"), so a refusal that is seen while an older request is under way is no proof; on
@@ -225,6 +233,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(10),
         has_statement: true,
         statement_lag: Duration::from_secs(5 * 60),
+        statement_names_payee: true,
     },
     // Wise. Class L and not K+L, for the reason of `stripe`: how long a `customerTransactionId` is remembered is not
     // published, and that funding was refused does not stop a request for it that is under way.
@@ -244,6 +253,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(30),
         has_statement: true,
         statement_lag: Duration::from_secs(60 * 60),
+        statement_names_payee: false,
     },
 ];
 

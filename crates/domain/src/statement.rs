@@ -32,7 +32,7 @@ pub struct StatementLine {
     pub fee_minor: i64,
     /// Three letters, as the rail wrote them.
     pub currency: String,
-    /// Where the money went; empty where the statement does not say (PayPal's, Wise's).
+    /// Where the money went; empty where the rail's statement does not say (`Rail::statement_names_payee`).
     pub destination: String,
     /// Out, back, or neither.
     pub movement: Movement,
@@ -122,8 +122,7 @@ impl StatementLine {
         LineDiffers {
             amount: self.amount_minor != planned.minor,
             currency: !self.currency.eq_ignore_ascii_case(planned.currency.code()),
-            // What is not said cannot differ; key, amount and account must still be right.
-            destination: !self.destination.is_empty() && !kind.is_same(&self.destination, destination),
+            destination: !kind.is_same(&self.destination, destination),
         }
     }
 }
@@ -212,7 +211,7 @@ mod tests {
             assert_eq!(differs(&wrong), what);
             assert!(differs(&wrong).in_something());
         }
-        assert!(!differs(&StatementLine { destination: String::new(), ..line.clone() }).in_something());
+        assert!(differs(&StatementLine { destination: String::new(), ..line.clone() }).destination);
         // Another kind counts the same letters otherwise.
         assert!(line.differs(planned, "DE0012345ABC", DestinationKind::Opaque).destination);
     }

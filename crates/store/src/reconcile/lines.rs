@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use payfleet_domain::{
-    Currency, DestinationKind, LineDiffers, Money, Movement, PayoutId, PayoutKey, RunId, StatementLine,
+    Currency, DestinationKind, LineDiffers, Money, Movement, PayoutId, PayoutKey, Rail, RunId, StatementLine,
 };
 use sqlx::{PgConnection, Row};
 use time::{Duration, OffsetDateTime};
@@ -99,6 +99,7 @@ pub(super) async fn piece_match(
         (planned.destination.as_ref() != Some(&line.destination)).then_some(planned.method)
     });
     let kinds = kinds_of(&mut connection, &written_otherwise.collect::<Vec<_>>()).await?;
+    let names_payee = Rail::named(&account.rail).is_ok_and(|rail| rail.statement_names_payee);
     let mut matched = Matched::default();
     // By payout: under which names, and when.
     let mut paid = HashMap::<PayoutId, Vec<(String, Option<OffsetDateTime>)>>::new();
@@ -124,6 +125,9 @@ pub(super) async fn piece_match(
         let differs_account = way.is_none_or(|way| !way.is_ours);
         let kind = kinds.get(&planned.method).copied().unwrap_or(DestinationKind::Opaque);
         let mut differs = line.differs(planned.amount, planned.destination.as_deref().unwrap_or_default(), kind);
+        // What the rail never says cannot differ. In another rail's statement, or a file that somebody made, a line that
+        // names nobody proves nothing.
+        differs.destination &= names_payee || !line.destination.is_empty();
         differs.destination |= planned.destination.is_none();
         match line.movement {
             Movement::Paid if !differs.in_something() && !differs_account => {

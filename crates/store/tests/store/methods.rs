@@ -155,6 +155,27 @@ fn policy() -> Outcome {
     Outcome::Refused(RefusalCode::new("sanctions"))
 }
 
+/// To whom a payment went is a part of the proof wherever the rail says it: a file may have lost the column. Of a rail
+/// that never says, key, amount and account tell the payment.
+#[tokio::test]
+async fn a_line_that_names_nobody_proves_nothing_but_of_a_rail_that_never_says() {
+    for (of, proves) in [(RAIL, false), ("wise", true)] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", of, 1).await;
+        let run = db.run(tenant, "2026-01", 1).await;
+        let leased = db.lease(db.batches(run).await[0]).await;
+        let intent = db.intent(&leased).await;
+        db.record(&leased, &intent, |_| Outcome::Unknown).await;
+        let payout = db.payouts(run).await[0];
+        let nobody = StatementLine { destination: String::new(), ..db.line(payout, "po").await };
+        db.line_read(of, nobody).await;
+        assert_eq!(db.states(run).await, if proves { "paid 1" } else { "unknown 1" }, "{of}");
+        db.line_read(of, db.line(payout, "po").await).await;
+        assert_eq!(db.states(run).await, "paid 1", "{of}");
+        db.drop().await;
+    }
+}
+
 #[tokio::test]
 async fn statements_are_compared_as_the_kind_of_the_method_says() {
     let db = Db::new().await;
