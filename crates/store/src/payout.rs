@@ -177,9 +177,47 @@ pub(crate) async fn payouts_return(
     .fetch_all(&mut *tx)
     .await
     .step("returns_told")?;
+    if parts.iter().any(Option::is_some) {
+        foreign_parts_keep(tx, news, parts, source).await?;
+    }
     moved += accounts_weigh(tx, &returned).await?;
     holds_close(tx, &news.ids).await?;
     Ok(moved)
+}
+
+/// What came back in another currency than it was paid in: it cannot be set against the payout, so people have to see
+/// it. It is kept as the rail told it, in minor units of that currency.
+async fn foreign_parts_keep(
+    tx: &mut PgConnection,
+    news: &News,
+    parts: &[Option<Money>],
+    source: Source,
+) -> Result<(), StoreError> {
+    let foreign: Vec<i64> = sqlx::query_scalar(
+        "-- foreign_parts_keep
+         INSERT INTO evidence (tenant_id, payout_id, source, says, reference, code)
+         SELECT p.tenant_id, p.id, $3, 'returned', news.reference, news.part || ' ' || news.currency
+           FROM payout p JOIN unnest($1::bigint[], $2::text[], $4::bigint[], $5::text[])
+                  AS news (id, reference, part, currency) ON p.id = news.id AND p.currency <> news.currency
+          ORDER BY p.id
+             ON CONFLICT DO NOTHING
+      RETURNING payout_id",
+    )
+    .bind(&news.ids)
+    .bind(&news.words)
+    .bind(source.as_str())
+    .bind(parts.iter().map(|part| part.map(|part| part.minor)).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.map(|part| part.currency.code().to_owned())).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await
+    .step("foreign_parts_keep")?;
+    for payout in foreign {
+        tracing::error!(
+            payout,
+            "money of this payout came back in another currency; it frees nothing by itself: see `payout show`"
+        );
+    }
+    Ok(())
 }
 
 /// Payments that came back already: settled where that is news, but not weighed before their return is known too.

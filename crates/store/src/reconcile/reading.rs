@@ -246,8 +246,25 @@ impl AccountReading {
             .transaction("statement_end", move |tx| {
                 let (name, asked_in, digest) = (name.clone(), asked_in.clone(), digest.clone());
                 Box::pin(async move {
+                    // A bank's files go on from each other where no rail is read; each person's from their own.
+                    let filed: Option<OffsetDateTime> = match is_rail {
+                        true => None,
+                        false => sqlx::query_scalar(
+                            "-- filed_until
+                             SELECT max(until_at) FROM statement_part
+                              WHERE account_id = $1 AND source = 'file' AND goes_on
+                                AND person_id IS NOT DISTINCT FROM $2",
+                        )
+                        .bind(id)
+                        .bind(person)
+                        .fetch_one(&mut *tx)
+                        .await
+                        .step("filed_until")?,
+                    };
                     // Only if it goes on from where the last part ended: a gap proves nothing to be missing.
-                    let goes_on = end.filter(|end| wanted.is_none_or(|wanted| end.from <= wanted));
+                    let goes_on = end.filter(|end| {
+                        wanted.is_none_or(|wanted| end.from <= filed.map_or(wanted, |at| at.max(wanted)))
+                    });
                     // That a file has nothing is somebody's word too.
                     if lines > 0 || person.is_some() {
                         sqlx::query(

@@ -452,12 +452,12 @@ pub const RULES: &[(&str, &[&str])] = &[
     ("movement_kind_check", &[movement!("('x', 'r', NULL, 1, 0, 'answer', true, 1)")]),
     ("movement_line_id_fkey", &[movement!("('paid', 'r', NULL, 1, 0, 'answer', true, 99)")]),
     (
-        "movement_once",
+        "movement_each",
         &[
             "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
-             VALUES (1, 4294967296, 'paid', 'r2', 1, 'EUR', 'lookup')",
+             VALUES (1, 4294967296, 'paid', 'r2', 100, 'EUR', 'lookup')",
             "INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, line_id)
-             VALUES (1, 4294967296, 'returned', 'r3', 1, 'EUR', 'file', 2)",
+             VALUES (1, 4294967296, 'returned', 'r3', 100, 'EUR', 'file', 2)",
         ],
     ),
     (

@@ -446,6 +446,31 @@ async fn a_file_without_a_person_makes_no_account_read() {
     db.drop().await;
 }
 
+/// A bank's statements come as one file after the other: each person's go on from their own, and from nobody else's.
+#[tokio::test]
+async fn a_second_file_goes_on_from_the_first_of_the_same_person() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 1).await;
+    db.run(tenant, "2026-01", 1).await;
+    let (ann, bob) = (db.approver("ann").await, db.approver("bob").await);
+    assert!(db.store.recovery_open("test", "restored").await.unwrap());
+    assert!(db.store.recovery_doubt().await.unwrap());
+    sqlx::query("UPDATE recovery SET doubted_at = doubted_at - interval '1 day'").execute(&db.sql).await.unwrap();
+    let account = StatementAccount { rail: "sandbox-lookup".into(), account: "t".into(), credential: None };
+    let (now, mut begins) = (time::OffsetDateTime::now_utc(), None);
+    let minute = time::Duration::MINUTE;
+    for (who, is_first, is_read) in [(ann, true, false), (bob, false, false), (ann, false, true)] {
+        let person = Some(db.store.person_find(who).await.unwrap().unwrap());
+        let source = StatementSource::File { name: "part.csv".into(), person };
+        let reading = db.store.account_open(&account, source).await.unwrap().unwrap();
+        let first = *begins.get_or_insert(reading.from().expect("somebody is to be paid"));
+        let (from, until) = if is_first { (first, first + minute) } else { (first + minute, now) };
+        reading.end(Some(StatementEnd { from, until, now, lines: 0 })).await.unwrap();
+        assert_eq!(db.store.recovery_accounts().await.unwrap()[0].is_read, is_read, "{from} to {until}");
+    }
+    db.drop().await;
+}
+
 /// Of a kind whose letter case counts a rail may write another one all the same, and who got the money is not
 /// changed by it.
 #[tokio::test]

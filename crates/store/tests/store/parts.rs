@@ -35,6 +35,28 @@ async fn a_part_that_came_back_is_counted_with_its_amount_and_frees_nothing() {
         )
         .await;
     assert_eq!(told, "400 EUR, 1000 EUR", "another currency is no part of this money");
+    let kept: String = db.scalar("SELECT string_agg(payout_id || ': ' || code, ', ') FROM evidence").await;
+    assert_eq!(kept, format!("{}: 1000 USD", payouts[1]), "but it is told");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+/// A rail that tells every part under the payment's own reference tells the sum, as Stripe's `amount_reversed` is.
+#[tokio::test]
+async fn more_that_came_back_under_the_same_reference_counts_and_all_of_it_is_due_again() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-batch", 1).await;
+    let run = db.run(tenant, "2026-01", 1).await;
+    let batch = db.batches(run).await[0];
+    db.pay(batch, paid).await;
+    let payout = db.payouts(run).await[0];
+    let reference = Reference(format!("ref-{payout}"));
+    let ordered: i64 = db.scalar("SELECT amount_minor FROM payout").await;
+    for (minor, stands) in [(ordered - 100, "paid 1"), (ordered - 1, "paid 1"), (ordered, "returned 1")] {
+        let part = Outcome::ReturnedPart(reference.clone(), Money { minor, currency: "EUR".parse().unwrap() });
+        db.store.outcomes_record(looked_up(batch, Epoch(1), vec![(payout, part)])).await.unwrap();
+        assert_eq!(db.states(run).await, stands, "after {minor} of {ordered}");
+    }
     db.assert_ledger().await;
     db.drop().await;
 }
