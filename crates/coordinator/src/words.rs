@@ -67,8 +67,12 @@ pub fn next(state: PayoutState, code: Option<&str>, not_paid: Option<NotPaid>, i
 fn next_of_held(reason: Option<HoldReason>, not_paid: Option<NotPaid>) -> String {
     let decide = "find out at the rail; two approvers say `holds decide PAYOUT --paid REFERENCE`";
     match (reason, not_paid) {
-        (Some(HoldReason::OnHold), _) => "`affiliate release` lets it go on; one person is enough".to_owned(),
-        (Some(HoldReason::Stopped), _) => "`payout release` lets it go on; one person is enough".to_owned(),
+        (Some(HoldReason::OnHold), _) => "`affiliate release` ends it, by one person, or by two where a recovery has placed the hold: then it goes on, or, \
+             if its run is over, is cancelled and due in the next one"
+                .to_owned(),
+        (Some(HoldReason::Stopped), _) => "`payout release` ends it, by one person: then it goes on, or, if its run is over, is cancelled and due in the next \
+             one"
+                .to_owned(),
         (Some(HoldReason::Contested), _) => "two approvers look: `contests list`, `contests clear`".to_owned(),
         (_, Some(NotPaid::MayBeSaid)) => format!("{decide}, or, by now, `--not-paid`"),
         (_, Some(NotPaid::NotBefore(until))) => {

@@ -342,3 +342,18 @@ fn servers_that_are_not_there_or_not_ours() {
     let nonsense = place.command(&["status"]).env("PAYFLEET_DATABASE_URL", "nonsense").output().unwrap();
     assert_eq!(nonsense.status.code(), Some(64));
 }
+
+/// A spreadsheet took the zeros off.
+#[test]
+fn an_unknown_affiliate_is_told_with_the_one_that_looks_like_it() {
+    let place = Place::new();
+    place.file("a.csv", format!("{AFFILIATES}00123,Name,,,EUR,,\n"));
+    place.run(&["import", "affiliates", "--tenant", "acme", "a.csv"]).ok();
+    place.file("c.csv", format!("{COMMISSIONS}c1,123,,1.00,EUR,2011-11-05T08:00:00Z,sale\n"));
+    let refused = place.run(&["import", "commissions", "--tenant", "acme", "c.csv"]);
+    assert!(
+        refused.code == 65 && refused.err.contains("there is no affiliate `123`, perhaps `00123`; import it first"),
+        "{}",
+        refused.err
+    );
+}

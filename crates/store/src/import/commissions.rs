@@ -1,5 +1,7 @@
 //! Commissions: new ones are inserted, known ones must be what they were.
 
+use std::collections::HashMap;
+
 use payfleet_domain::{MAX_BALANCE_MINOR, Money, TenantId, look, look_key};
 use rust_decimal::Decimal;
 use sqlx::Row;
@@ -392,6 +394,7 @@ async fn balances_bound(tx: &mut PgConnection, tenant: i32, inserted: &[Inserted
     problems.check()
 }
 
+/// With the ids that look like theirs, if there are any.
 async fn unknown_affiliates(tx: &mut PgConnection, tenant: i32, problems: &mut Problems) -> Result<(), StoreError> {
     let step = "import_unknown_affiliates";
     let rows = sqlx::query(
@@ -402,19 +405,32 @@ async fn unknown_affiliates(tx: &mut PgConnection, tenant: i32, problems: &mut P
     )
     .bind(tenant)
     .bind(PROBLEMS_SHOWN as i64)
-    .fetch_all(tx)
+    .fetch_all(&mut *tx)
     .await
     .step(step)?;
-    let found = rows
+    let named = rows
         .iter()
-        .map(|row| {
-            Ok(RowProblem {
-                line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(),
-                field: "affiliate_id",
-                fault: Fault::UnknownAffiliate(row.try_get("affiliate").step(step)?),
-            })
+        .map(|row| Ok((row.try_get::<i64, _>("line").step(step)?, row.try_get::<String, _>("affiliate").step(step)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    let alike: HashMap<i64, String> = sqlx::query_as(
+        "-- import_affiliates_alike
+         SELECT id_key, min(external_id) FROM affiliate WHERE tenant_id = $1 AND id_key = ANY($2) GROUP BY id_key",
+    )
+    .bind(tenant)
+    .bind(named.iter().map(|(_, id)| look_key(id)).collect::<Vec<_>>())
+    .fetch_all(tx)
+    .await
+    .step("import_affiliates_alike")?
+    .into_iter()
+    .collect();
+    let found = named
+        .into_iter()
+        .map(|(line, id)| RowProblem {
+            line: line.unsigned_abs(),
+            field: "affiliate_id",
+            fault: Fault::UnknownAffiliate { alike: alike.get(&look_key(&id)).cloned(), id },
         })
-        .collect::<Result<_, StoreError>>()?;
+        .collect();
     problems.add(found, total(&rows)?);
     Ok(())
 }

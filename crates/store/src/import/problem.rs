@@ -18,8 +18,13 @@ pub struct RowProblem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The tenant has no such affiliate.
-    #[error("there is no affiliate `{0}`; import it first, or correct the id")]
-    UnknownAffiliate(String),
+    #[error("there is no affiliate `{id}`{}; import it first, or correct the id", perhaps(alike.as_deref()))]
+    UnknownAffiliate {
+        /// Who.
+        id: String,
+        /// One whose id looks like it, as when a spreadsheet has taken the zeros off.
+        alike: Option<String>,
+    },
     /// The same id was said before in this file, with another value of the field.
     #[error("`{id}` is on line {line} too, with {other} there and {given} here; keep the line that is right")]
     DiffersFromLine {
@@ -107,6 +112,10 @@ pub enum Fault {
         /// The most.
         max: String,
     },
+}
+
+fn perhaps(alike: Option<&str>) -> String {
+    alike.map(|alike| format!(", perhaps `{alike}`")).unwrap_or_default()
 }
 
 /// Why nothing was imported.
