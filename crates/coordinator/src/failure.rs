@@ -204,9 +204,10 @@ impl From<RecoveryError> for Failure {
         match error {
             RecoveryError::Store(error) => error.into(),
             RecoveryError::NotRead(_) => Failure::busy(error.to_string()),
-            RecoveryError::NotOpen | RecoveryError::Who(_) | RecoveryError::SamePerson(_) => {
-                Failure::usage(error.to_string())
-            }
+            RecoveryError::NotOpen
+            | RecoveryError::Pending(_)
+            | RecoveryError::Who(_)
+            | RecoveryError::SamePerson(_) => Failure::usage(error.to_string()),
         }
     }
 }

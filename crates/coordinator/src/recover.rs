@@ -115,7 +115,7 @@ fn tell(recovery: &Recovery, accounts: &[RecoveryAccount], strays: &[Stray]) {
 }
 
 async fn decide(store: &Store, args: &RecoverArgs) -> Result<ExitCode, Failure> {
-    let said = store.recovery_decide(who(&args.who)?).await?;
+    let said = store.recovery_decide(who(&args.who)?, args.pending_on_hold).await?;
     show::print(&match said.effect {
         Effect::Agrees => {
             "the database is recovered: the fleet goes on, and asks the rails for what is not known yet\n".to_owned()

@@ -33,6 +33,13 @@ impl AttemptResult {
         matches!(result, None | Some(AttemptResult::Unknown))
     }
 
+    /// Whether a request of an attempt with this result may still reach the rail. One that was superseded has had its
+    /// answer by another request: that says nothing of when it arrives itself, and where a rail sets a refused key free
+    /// (PayPal, after DENIED), it would be executed then. Rule `refusal_proof`.
+    pub fn may_arrive(result: Option<AttemptResult>) -> bool {
+        Self::is_alive(result) || result == Some(AttemptResult::Superseded)
+    }
+
     /// The schema's word.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -25,7 +25,8 @@ pub struct BatchFacts {
     pub attempt: AttemptNo,
     /// When the first attempt was written down that may have been executed.
     pub first_sent_at: Option<OffsetDateTime>,
-    /// Until when a request of an earlier attempt can still be executed by the rail.
+    /// Until when a request of an earlier attempt can still reach the rail, whether or not its answer is known by
+    /// another one. See [`AttemptResult::may_arrive`](crate::AttemptResult::may_arrive).
     pub may_arrive_until: Option<OffsetDateTime>,
     /// Leases since there was last news of it.
     pub stalled_leases: i32,

@@ -84,6 +84,9 @@ pub struct Rail {
     /// A line may appear on a statement so long after the instant that it bears, although a statement claimed before to
     /// reach that far.
     pub statement_lag: Duration,
+    /// It may accept a payment and list it only later, when it is executed or claimed: until then its statement proves
+    /// nothing of what nobody here knows to be accepted.
+    pub lists_late: bool,
     /// Whether a line of it says to whom a payment went; else key, amount and account tell the payment alone.
     pub statement_names_payee: bool,
 }
@@ -113,6 +116,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(5),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        lists_late: false,
         statement_names_payee: true,
     },
     Rail {
@@ -131,6 +135,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(30),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        lists_late: true,
         statement_names_payee: true,
     },
     Rail {
@@ -149,6 +154,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(5),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        lists_late: false,
         statement_names_payee: true,
     },
     Rail {
@@ -167,6 +173,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(56),
         has_statement: true,
         statement_lag: Duration::ZERO,
+        lists_late: true,
         statement_names_payee: true,
     },
     Rail {
@@ -185,6 +192,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(0),
         has_statement: false,
         statement_lag: Duration::ZERO,
+        lists_late: false,
         statement_names_payee: true,
     },
     // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
@@ -212,6 +220,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         // Transaction Search: "up to three hours".
         statement_lag: Duration::from_secs(3 * 60 * 60),
+        lists_late: true,
         statement_names_payee: false,
     },
     // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a
@@ -233,6 +242,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(10),
         has_statement: true,
         statement_lag: Duration::from_secs(5 * 60),
+        lists_late: false,
         statement_names_payee: true,
     },
     // Wise. Class L and not K+L, for the reason of `stripe`: how long a `customerTransactionId` is remembered is not
@@ -253,6 +263,7 @@ pub const RAILS: &[Rail] = &[
         return_window: days(30),
         has_statement: true,
         statement_lag: Duration::from_secs(60 * 60),
+        lists_late: false,
         statement_names_payee: false,
     },
 ];

@@ -1,11 +1,12 @@
 //! Statements that come page by page, as a stream: the next page is asked for when the one before has been taken.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream;
-use payfleet_domain::{StatementEnd, StatementLine};
+use payfleet_domain::{Rail, StatementEnd, StatementLine};
 use time::OffsetDateTime;
 
 use crate::cause::Cause;
@@ -25,6 +26,21 @@ pub(crate) struct Reach {
     pub(crate) from: OffsetDateTime,
     pub(crate) until: OffsetDateTime,
     pub(crate) now: OffsetDateTime,
+}
+
+impl Reach {
+    /// Of a rail that does not say how far its books are: as far as a line may be late by its declaration
+    /// (`Rail::statement_lag`). To claim more would prove payments to be missing that are listed a moment later, behind
+    /// the mark, where nobody reads any more.
+    pub(crate) fn less_the_lag(
+        rail: &'static str,
+        from: OffsetDateTime,
+        until: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Reach {
+        let lag = Rail::named(rail).map_or(Duration::ZERO, |rail| rail.statement_lag);
+        Reach { from, until: until.min(now - lag), now }
+    }
 }
 
 /// Why a page did not come, or cannot be read.

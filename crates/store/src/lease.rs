@@ -87,7 +87,7 @@ impl Store {
                             b.failures, r.state = 'cancelled' AS cancelled, clock_timestamp() AS now,
                             (SELECT max(a.may_arrive_until) FROM attempt a
                               WHERE a.batch_id = b.id AND (a.result IS NULL
-                                OR a.result = 'unknown')) AS may_arrive_until",
+                                OR a.result IN ('unknown', 'superseded'))) AS may_arrive_until",
                 )
                 .bind(batch.0)
                 .bind(&worker)

@@ -157,6 +157,7 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
     let mut lost_track = lost_track.ids;
     let mut refused = 0;
     let mut split = false;
+    let mut is_unproven = false;
     if !refusals.is_empty() {
         let codes = refusals.words.iter().map(String::as_str);
         let may_spoil = one_may_spoil(batch.state, batch.payouts, codes);
@@ -169,7 +170,10 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
                     methods_close(tx, &refusals).await?;
                 }
             }
-            RefusalVerdict::StillUnknown => lost_track.extend(&refusals.ids),
+            RefusalVerdict::StillUnknown => {
+                is_unproven = true;
+                lost_track.extend(&refusals.ids);
+            }
         }
     }
     let lost = !lost_track.is_empty();
@@ -196,7 +200,7 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
         split_refused(tx, &batch).await?;
         BatchState::Split
     } else {
-        batch_advance(tx, &batch, report, lost, &refusals).await?
+        batch_advance(tx, &batch, report, lost, is_unproven, &refusals).await?
     };
     Ok(Recorded { paid: moved.paid, refused, late: moved.late, alarms: moved.alarms, state })
 }
@@ -233,8 +237,8 @@ async fn refusal_is_final(
     Ok(refusal_verdict(rail, newest, alive_attempts(tx, batch.id, Some(attempt)).await?))
 }
 
-/// Whether an attempt other than `than` has no definite answer and could still arrive when `than` was opened (or can
-/// now).
+/// Whether an attempt other than `than` has no definite answer of its own and could still arrive when `than` was opened
+/// (or can now). See [`AttemptResult::may_arrive`].
 async fn alive_attempts(
     tx: &mut PgConnection,
     batch: BatchId,
@@ -244,7 +248,8 @@ async fn alive_attempts(
         "-- attempts_alive
          SELECT EXISTS (
            SELECT FROM attempt a
-            WHERE a.batch_id = $1 AND a.n IS DISTINCT FROM $2 AND (a.result IS NULL OR a.result = 'unknown')
+            WHERE a.batch_id = $1 AND a.n IS DISTINCT FROM $2
+              AND (a.result IS NULL OR a.result IN ('unknown', 'superseded'))
               AND a.may_arrive_until > coalesce((SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2),
                 clock_timestamp()))",
     )
@@ -286,6 +291,7 @@ async fn batch_advance(
     batch: &LockedBatch,
     report: &Report,
     lost_track: bool,
+    is_unproven: bool,
     refusals: &News,
 ) -> Result<BatchState, StoreError> {
     let standing = batch_standing(tx, batch).await?;
@@ -305,13 +311,21 @@ async fn batch_advance(
         .await
         .step("attempts_resolve")?;
     }
-    let progressed = report.outcomes.iter().any(|(_, outcome)| outcome.is_news());
+    // A refusal that is not believed is a failure, and the same request right after it would have no better answer: only
+    // when every older one is dead does the next refusal prove anything.
+    let progressed = report
+        .outcomes
+        .iter()
+        .any(|(_, outcome)| outcome.is_news() && !(is_unproven && matches!(outcome, Outcome::Refused(_))));
     let is_unsent = report.attempt.is_some() && report.outcomes.is_empty();
     let nothing_executed =
         !progressed && (is_unsent || report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted));
     let code = refusals.words.first().map(String::as_str);
     sqlx::query(
         "-- batch_advance
+         WITH wait AS (
+           SELECT CASE WHEN $10 THEN greatest($8, max(may_arrive_until) - clock_timestamp()) ELSE $8 END AS length
+             FROM attempt WHERE batch_id = $1 AND $10 AND (result IS NULL OR result IN ('unknown', 'superseded')))
          UPDATE batch
             SET state = $2,
                 closed_at = CASE WHEN $2 IN ('done', 'held', 'split', 'cancelled') THEN coalesce(closed_at,
@@ -322,10 +336,11 @@ async fn batch_advance(
                 unknown_attempts = unknown_attempts + $4::int,
                 failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,
                 last_code = coalesce($6, CASE WHEN $4 THEN 'unknown' WHEN $9 THEN 'not_executed' ELSE last_code END),
-                available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + $8 ELSE available_at END,
-                available_in = CASE WHEN $3 AND $7 THEN $8 ELSE available_in END,
+                available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + wait.length ELSE available_at END,
+                available_in = CASE WHEN $3 AND $7 THEN wait.length ELSE available_in END,
                 lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
                 lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END
+           FROM wait
           WHERE id = $1",
     )
     .bind(batch.id.0)
@@ -337,6 +352,7 @@ async fn batch_advance(
     .bind(report.release)
     .bind(interval(report.available_in))
     .bind(nothing_executed)
+    .bind(is_unproven)
     .execute(tx)
     .await
     .step("batch_advance")?;

@@ -100,6 +100,14 @@ pub enum RecoveryError {
             .join(", ")
     )]
     NotRead(Vec<RecoveryAccount>),
+    /// What a rail has accepted and does not list yet is on no statement.
+    #[error(
+        "these rails list a payment only when it is executed or claimed: {}. What they have accepted of a time that is \
+         lost is on no statement: look there for what is pending, put whoever it goes to on hold (`affiliate hold`), \
+         and say `recover --decide --pending-on-hold`",
+        .0.join(", ")
+    )]
+    Pending(Vec<String>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -197,8 +205,9 @@ impl Store {
         .await
     }
 
-    /// Says that the fleet may go on; it does when a second person says the same.
-    pub async fn recovery_decide(&self, by: TokenHash) -> Result<RecoverySaid, RecoveryError> {
+    /// Says that the fleet may go on; it does when a second person says the same. `pending_on_hold` says that whoever is
+    /// to get what a rail has accepted and does not list yet is on hold: only people can find that out, at the rail.
+    pub async fn recovery_decide(&self, by: TokenHash, pending_on_hold: bool) -> Result<RecoverySaid, RecoveryError> {
         // Also of generations that are gone with what was lost: whoever remembers them would find this database behind
         // for ever.
         let seen = match &self.memory {
@@ -208,7 +217,7 @@ impl Store {
         let generations: Vec<Uuid> = seen.into_iter().map(|mark| mark.generation).collect();
         self.transaction("recovery_decide", move |tx| {
             let generations = generations.clone();
-            Box::pin(async move { decide(tx, by, &generations).await })
+            Box::pin(async move { decide(tx, by, pending_on_hold, &generations).await })
         })
         .await?
     }
@@ -311,26 +320,27 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
         .collect()
 }
 
-/// What travels under a batch key is paid whole. If a part was, the batch was lost as it had been split, and under
-/// which keys the rest went nobody knows.
-async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
+/// What travels under a batch key was perhaps cut before it was sent, by a control or a split that is lost with the
+/// rest: then it went under keys that nobody here knows, and the rail would take the whole for something new. So it is
+/// neither sent nor asked for again. What the statements list of it is paid; of the rest they tell later, or two people
+/// do. A single payout cannot be cut.
+async fn batches_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     let whole: Vec<&str> = RAILS.iter().filter(|rail| rail.key_unit == KeyUnit::Batch).map(|rail| rail.name).collect();
     let held: Vec<i64> = sqlx::query_scalar(
-        "-- recovery_mixed_hold
-         WITH mixed AS (
+        "-- recovery_batches_hold
+         WITH doubted AS (
            SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
-            WHERE b.state = 'sending' AND b.rail = ANY($1)
-              AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
-              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                AND p.state NOT IN ('planned', 'unknown'))),
+            WHERE b.state = 'sending' AND b.rail = ANY($1) AND b.payouts > 1
+              AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)),
          moved AS (
-           UPDATE payout p SET state = 'held', code = $3 FROM mixed m
+           UPDATE payout p SET state = 'held', code = $3 FROM doubted m
             WHERE p.id BETWEEN m.first_payout_id AND m.last_payout_id AND p.state = ANY($4)
               RETURNING p.id, p.tenant_id, p.run_id),
          opened AS (
            INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $3, 'a part of its batch was paid before the recovery' FROM moved ORDER BY id)
-         SELECT id FROM mixed ORDER BY id",
+           SELECT tenant_id, run_id, id, $3, 'before the recovery it was perhaps sent apart from its batch'
+             FROM moved ORDER BY id)
+         SELECT id FROM doubted ORDER BY id",
     )
     .bind(whole)
     .bind(LOST)
@@ -338,7 +348,7 @@ async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     .bind(PayoutState::sources(PayoutEvent::Hold))
     .fetch_all(&mut *tx)
     .await
-    .step("recovery_mixed_hold")?;
+    .step("recovery_batches_hold")?;
     for batch in held {
         batch_settle_held(tx, batch).await?;
     }
@@ -389,6 +399,7 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
 async fn decide(
     tx: &mut PgConnection,
     by: TokenHash,
+    pending_on_hold: bool,
     generations: &[Uuid],
 ) -> Result<Result<RecoverySaid, RecoveryError>, StoreError> {
     let person = match person_decides(tx, by, None).await? {
@@ -400,9 +411,15 @@ async fn decide(
         return Ok(Err(WhoError::from(not).into()));
     }
     let Some(recovery) = recovery_find(tx).await? else { return Ok(Err(RecoveryError::NotOpen)) };
-    let unread: Vec<RecoveryAccount> = accounts(tx).await?.into_iter().filter(|account| !account.is_read).collect();
+    let (read, unread): (Vec<_>, Vec<_>) = accounts(tx).await?.into_iter().partition(|account| account.is_read);
     if !unread.is_empty() {
         return Ok(Err(RecoveryError::NotRead(unread)));
+    }
+    let lists_late = |one: &&RecoveryAccount| Rail::named(&one.account.rail).is_ok_and(|rail| rail.lists_late);
+    let late: Vec<String> =
+        read.iter().filter(lists_late).map(|one| format!("{}/{}", one.account.rail, one.account.account)).collect();
+    if !late.is_empty() && !pending_on_hold {
+        return Ok(Err(RecoveryError::Pending(late)));
     }
     let (effect, word) = match word_say(tx, &person, None, Subject::Recovery(recovery.id), "recover", "").await? {
         Ok(said) => said,
@@ -410,7 +427,7 @@ async fn decide(
     };
     if effect == Effect::Agrees {
         strays_hold(tx).await?;
-        mixed_hold(tx).await?;
+        batches_hold(tx).await?;
         generations_lost(tx, generations).await?;
         sqlx::query(
             "-- recovery_close

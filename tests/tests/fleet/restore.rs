@@ -40,7 +40,7 @@ fn recovered(fleet: &Fleet) {
     let read = fleet.recover(&["--wait"]);
     assert_eq!(read.code, 0, "{}\n{}", read.stdout, read.stderr);
     for token in fleet.approvers() {
-        let said = fleet.coordinator_as(&token, &["recover", "--decide"]);
+        let said = fleet.coordinator_as(&token, &["recover", "--decide", "--pending-on-hold"]);
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     }
 }

@@ -484,7 +484,7 @@ fn what_is_declined_later_is_taken_back() {
     ] {
         let export = EXPORTS.iter().find(|export| export.preset == preset).unwrap();
         let rows = ["P1", "P2"].map(|id| format!("{id},Name,,,EUR,,\n"));
-        place.file("a.csv", &format!("{AFFILIATES}{}", rows.concat()));
+        place.file("a.csv", format!("{AFFILIATES}{}", rows.concat()));
         place.run(&["import", "affiliates", "--tenant", preset, "a.csv"]).ok();
         let import = |content: &str| {
             place.file("f.csv", content);

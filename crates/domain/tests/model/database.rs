@@ -113,6 +113,13 @@ impl Database {
             .filter(|(_, row)| row.is_alive())
     }
 
+    /// Whose requests may still reach the rail, as far as answers tell.
+    fn arriving(&self) -> impl Iterator<Item = (usize, &Attempt)> {
+        let superseded = |row: &&Attempt| row.ended == Ended::Superseded;
+        let rows = self.attempts.iter().enumerate().filter_map(|(n, row)| row.as_ref().map(|row| (n, row)));
+        rows.filter(move |(_, row)| row.is_alive() || superseded(row))
+    }
+
     /// Whether the lease is the newest and has not ended.
     fn is_lessee(&self, who: Who) -> bool {
         self.newest == Some(who) && self.leased
@@ -140,7 +147,7 @@ impl Database {
             payouts: 1,
             attempt: AttemptNo(self.opened() as i32),
             first_sent_at: self.first_sent.map(ago),
-            may_arrive_until: self.alive().map(|(_, row)| ago(row.age) + rail.dead_after()).max(),
+            may_arrive_until: self.arriving().map(|(_, row)| ago(row.age) + rail.dead_after()).max(),
             stalled_leases: if self.stalled > STALLED_MAX { STALLED_LEASES_MAX + 1 } else { self.stalled.into() },
             unknown_attempts: if self.unknown >= UNKNOWN_MAX { UNKNOWN_ATTEMPTS_MAX } else { self.unknown.into() },
             run_cancelled: self.stopped == Some(Stop::Cancelled),
@@ -321,11 +328,11 @@ impl Database {
     /// G3, `refusal_is_final`.
     fn refusal_is_final(&self, who: Who, rail: &Rail, attempt: Option<usize>) -> bool {
         let Some(n) = attempt else {
-            let older = self.alive().any(|(_, row)| row.age < DEAD_AGE);
+            let older = self.arriving().any(|(_, row)| row.age < DEAD_AGE);
             return self.newest == Some(who) && (rail.pins_refusals || !older);
         };
         let overlaps = self.attempts[n].map_or(0, |row| row.overlaps);
-        let older = match self.alive().any(|(older, _)| overlaps & 1 << older != 0) {
+        let older = match self.arriving().any(|(older, _)| overlaps & 1 << older != 0) {
             true => OlderAttempts::MayStillArrive,
             false => OlderAttempts::AllDead,
         };

@@ -75,6 +75,7 @@ pub(super) async fn open(
         window: from,
         page: 1,
         end: now.replace_nanosecond(0).unwrap_or(now),
+        pending: None,
     };
     pages::open(RAIL, &account.name, reading).await
 }
@@ -89,6 +90,8 @@ struct Reading {
     page: u32,
     /// Where the last one ends.
     end: OffsetDateTime,
+    /// Since when the oldest payment is pending: held for review, or unclaimed.
+    pending: Option<OffsetDateTime>,
 }
 
 #[async_trait]
@@ -114,7 +117,11 @@ impl Pages for Reading {
         let found: Found = read(&reply.body)?;
         let mut lines = Vec::new();
         for (at, details) in found.transaction_details.into_iter().enumerate() {
-            lines.extend(line(details.transaction_info).map_err(|why| NoPage::Line(at, why))?);
+            let info = details.transaction_info;
+            if let Some(since) = pending_since(&info).map_err(|why| NoPage::Line(at, why))? {
+                self.pending = Some(self.pending.map_or(since, |oldest| oldest.min(since)));
+            }
+            lines.extend(line(info).map_err(|why| NoPage::Line(at, why))?);
         }
         if self.page < found.total_pages.unwrap_or(1) {
             self.page += 1;
@@ -127,9 +134,30 @@ impl Pages for Reading {
         // How far PayPal has come with its own books; where it does not say, as far as it may be behind.
         let now = reply.at.unwrap_or(self.end);
         let refreshed = found.last_refreshed_datetime.and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
-        let until = until.min(refreshed.unwrap_or(now - BEHIND)).max(self.from);
+        let until = until.min(refreshed.unwrap_or(now - BEHIND));
+        if let Some(since) = self.pending.filter(|since| *since < until) {
+            let (account, since) = (self.account.name.as_str(), since.to_string());
+            tracing::info!(
+                rail = RAIL,
+                account,
+                since,
+                "payments are pending; the statement counts as read up to the oldest of them"
+            );
+        }
+        // What is pending keeps its date when it is paid: further on it would never be read.
+        let until = self.pending.map_or(until, |since| until.min(since)).max(self.from);
         Ok(Page::Last(lines, Reach { from: self.from, until, now }))
     }
+}
+
+/// When a payout was made that is pending still: it may be paid, or come back.
+fn pending_since(info: &Info) -> Result<Option<OffsetDateTime>, &'static str> {
+    let is_pending = info.transaction_status.as_deref() == Some("P");
+    if !is_pending || info.transaction_event_code.as_deref() != Some("T0001") {
+        return Ok(None);
+    }
+    let at = info.transaction_initiation_date.as_deref().ok_or("a pending payment without an instant")?;
+    OffsetDateTime::parse(at, &Rfc3339).map(Some).map_err(|_| "an instant that cannot be read")
 }
 
 /// The line, if it is a payment or one that came back. (PayPal, "Transaction event codes".)

@@ -117,7 +117,7 @@ impl Pages for Reading {
             false => {
                 // To the second: of the one that had begun, more may come.
                 let until = OffsetDateTime::from_unix_timestamp(self.until.unix_timestamp()).unwrap_or(self.until);
-                Page::Last(lines, Reach { from: self.from, until, now })
+                Page::Last(lines, Reach::less_the_lag(RAIL, self.from, until, now))
             }
         })
     }

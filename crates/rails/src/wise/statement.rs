@@ -123,7 +123,7 @@ impl Pages for Reading {
         (self.at_balance, self.window) = (self.at_balance + 1, self.from);
         Ok(match self.at_balance < self.balances.len() {
             true => Page::Lines(lines),
-            false => Page::Last(lines, Reach { from: self.from, until: self.end, now }),
+            false => Page::Last(lines, Reach::less_the_lag(RAIL, self.from, self.end, now)),
         })
     }
 }

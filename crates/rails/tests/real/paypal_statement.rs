@@ -73,8 +73,9 @@ async fn payments_and_what_came_back_are_its_lines_and_holds_are_not() {
         transaction("T2", "T0001", "V", "-5.00", None, None),
     ];
     let refreshed = now() - time::Duration::hours(5);
-    let (_, read) =
-        statement(recently(), vec![page(&transactions, 1, Some(&refreshed.format(&Rfc3339).unwrap()))]).await;
+    let refreshed_at = refreshed.format(&Rfc3339).unwrap();
+    let from = recently();
+    let (_, read) = statement(from, vec![page(&transactions, 1, Some(&refreshed_at))]).await;
     let items = read.unwrap();
     let line = |key: &str, id: &str, minor, movement, of: Option<&str>| {
         StatementItem::Line(StatementLine {
@@ -98,8 +99,12 @@ async fn payments_and_what_came_back_are_its_lines_and_holds_are_not() {
     assert_eq!(items[..4], expected);
     let StatementItem::End(end) = &items[4] else { panic!("no end") };
     assert_eq!((end.lines, items.len()), (4, 5));
-    assert_eq!(end.until, refreshed, "as far as PayPal's own books have come");
+    assert_eq!(end.until, from, "when it is paid, what is pending keeps its date: further on it would never be read");
     assert!(end.now > refreshed);
+    let (_, read) = statement(from, vec![page(&transactions[..6], 1, Some(&refreshed_at))]).await;
+    let items = read.unwrap();
+    let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
+    assert_eq!(end.until, refreshed, "as far as PayPal's own books have come");
 }
 
 #[tokio::test]

@@ -201,6 +201,72 @@ async fn g3_a_rail_that_does_not_pin_refusals_must_have_no_older_request_under_w
     db.drop().await;
 }
 
+/// PayPal sets the id of a batch free that ends DENIED: an older request under it, whose answer is known by the newer
+/// one, makes another batch when it arrives.
+#[tokio::test]
+async fn g3_what_was_accepted_is_refused_only_when_no_older_request_can_arrive() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "paypal", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    db.intent(&old).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    let second = db.intent(&new).await;
+    assert_eq!(db.record(&new, &second, accepted).await.state, BatchState::Accepted);
+    for is_dead in [false, true] {
+        if is_dead {
+            db.age(batch, 600).await;
+        }
+        db.expire_lease(batch).await;
+        let leased = db.lease(batch).await;
+        let arrives = leased.facts.may_arrive_until.expect("the first request has no answer of its own");
+        assert_eq!(arrives <= leased.facts.now, is_dead, "who asks the rail is told so");
+        let news = db.payouts(run).await.into_iter().map(|payout| (payout, refused(payout))).collect();
+        let recorded = db.store.outcomes_record(looked_up(batch, leased.lease.epoch, news)).await.unwrap();
+        let (counted, state) = if is_dead { (2, BatchState::Done) } else { (0, BatchState::Accepted) };
+        assert_eq!((recorded.refused, recorded.state), (counted, state));
+    }
+    assert_eq!(db.states(run).await, "refused 2");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
+/// The same request right after a refusal that is not believed would have no better answer, for days: the next one
+/// waits until its refusal would be proof.
+#[tokio::test]
+async fn g3_after_a_refusal_that_proves_nothing_the_next_request_waits_until_one_does() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "paypal", 2).await;
+    let run = db.run(tenant, "2026-01", 10).await;
+    let batch = db.batches(run).await[0];
+    let old = db.lease(batch).await;
+    let first = db.intent(&old).await;
+    db.record(&old, &first, unknown).await;
+    db.expire_lease(batch).await;
+    let new = db.lease(batch).await;
+    let second = db.intent(&new).await;
+    let whole = |leased, intent| Report { refused_whole: true, ..report(leased, intent, refused) };
+    let recorded = db.store.outcomes_record(whole(&new, &second)).await.unwrap();
+    assert_eq!((recorded.refused, recorded.state), (0, BatchState::Sending));
+    let waits: bool = db
+        .scalar(
+            "SELECT b.available_at >= (SELECT max(may_arrive_until) FROM attempt WHERE batch_id = b.id)
+               AND b.available_in > interval '1 minute' FROM batch b",
+        )
+        .await;
+    assert!(waits, "a request of it may arrive until then");
+    assert_eq!(db.scalar::<i32>("SELECT failures FROM batch").await, 2, "two in a row");
+    db.age(batch, 600).await;
+    db.expire_lease(batch).await;
+    let third = db.lease(batch).await;
+    let intent = db.intent(&third).await;
+    assert_eq!(db.record(&third, &intent, refused).await.refused, 2, "nothing else can arrive");
+    db.assert_ledger().await;
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn g4_a_late_workers_proof_counts_and_recording_twice_is_once() {
     let db = Db::new().await;

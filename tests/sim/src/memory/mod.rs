@@ -131,6 +131,10 @@ impl Attempt {
     fn is_alive(&self) -> bool {
         AttemptResult::is_alive(self.result)
     }
+
+    fn may_arrive(&self) -> bool {
+        AttemptResult::may_arrive(self.result)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -297,7 +301,7 @@ impl Memory {
         batch.epoch = Epoch(batch.epoch.0 + 1);
         batch.lease_until = Some(now + ttl);
         batch.stalled_leases += 1;
-        let alive = batch.attempts.values().filter(|attempt| attempt.is_alive());
+        let arriving = batch.attempts.values().filter(|attempt| attempt.may_arrive());
         Ok(Some(LeasedBatch {
             lease: Lease { batch: id, epoch: batch.epoch },
             tenant: TenantId(1),
@@ -313,7 +317,7 @@ impl Memory {
                 payouts: batch.payouts(),
                 attempt: AttemptNo(batch.attempt),
                 first_sent_at: batch.first_sent_at,
-                may_arrive_until: alive.map(|attempt| attempt.may_arrive_until).max(),
+                may_arrive_until: arriving.map(|attempt| attempt.may_arrive_until).max(),
                 stalled_leases: batch.stalled_leases,
                 unknown_attempts: batch.unknown_attempts,
                 run_cancelled: run.row.state == RunState::Cancelled,

@@ -93,7 +93,7 @@ impl Memory {
     fn older(&self, batch: &Batch, than: Option<AttemptNo>) -> OlderAttempts {
         let opened = than.and_then(|n| batch.attempts.get(&n.0)).map_or(self.now, |attempt| attempt.opened_at);
         let others = batch.attempts.iter().filter(|(n, _)| than.is_none_or(|than| than.0 != **n));
-        match others.into_iter().any(|(_, attempt)| attempt.is_alive() && attempt.may_arrive_until > opened) {
+        match others.into_iter().any(|(_, attempt)| attempt.may_arrive() && attempt.may_arrive_until > opened) {
             true => OlderAttempts::MayStillArrive,
             false => OlderAttempts::AllDead,
         }
@@ -134,7 +134,7 @@ impl Memory {
         let mut lost: Vec<PayoutId> =
             report.outcomes.iter().filter(|(_, outcome)| *outcome == Outcome::Unknown).map(|(id, _)| *id).collect();
         let refused_ids: Vec<PayoutId> = refusals.iter().map(|(id, _)| *id).collect();
-        let (mut refused, mut split) = (0, false);
+        let (mut refused, mut split, mut is_unproven) = (0, false, false);
         if !refusals.is_empty() {
             let verdict = match report.attempt {
                 None => {
@@ -156,7 +156,10 @@ impl Memory {
                         refused_ids.iter().copied().filter(|id| report.attempt.is_none() || !is_accepted(id)).collect();
                     refused = self.set_free(&refused_ids, PayoutState::Refused, PayoutEvent::Refuse);
                 }
-                RefusalVerdict::StillUnknown => lost.extend(&refused_ids),
+                RefusalVerdict::StillUnknown => {
+                    is_unproven = true;
+                    lost.extend(&refused_ids);
+                }
             }
         }
         let has_lost = !lost.is_empty();
@@ -192,7 +195,7 @@ impl Memory {
             self.halve(report.batch, BatchState::Ready)?;
             BatchState::Split
         } else {
-            self.advance(report, has_lost)?
+            self.advance(report, has_lost, is_unproven)?
         };
         Ok(Recorded { paid: moved.paid, refused, late: moved.late, alarms: moved.alarms, state })
     }
@@ -231,7 +234,7 @@ impl Memory {
         }
     }
 
-    fn advance(&mut self, report: &Report, lost_track: bool) -> Result<BatchState, StoreError> {
+    fn advance(&mut self, report: &Report, lost_track: bool, is_unproven: bool) -> Result<BatchState, StoreError> {
         let now = self.now;
         let batch = self.batch(report.batch)?.clone();
         let is_lessee = report.epoch == batch.epoch;
@@ -239,7 +242,10 @@ impl Memory {
         if next != batch.state {
             batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
         }
-        let progressed = report.outcomes.iter().any(|(_, outcome)| outcome.is_news());
+        let progressed = report
+            .outcomes
+            .iter()
+            .any(|(_, outcome)| outcome.is_news() && !(is_unproven && matches!(outcome, Outcome::Refused(_))));
         let batch = self.batch(report.batch)?;
         if matches!(next, BatchState::Done | BatchState::Accepted) {
             batch
@@ -259,7 +265,10 @@ impl Memory {
             batch.stalled_leases = 0;
             batch.failures = if progressed { 0 } else { batch.failures + 1 };
             if report.release {
-                batch.available_at = Some(now + report.available_in);
+                // When every older request is dead, the next refusal proves something.
+                let arriving = batch.attempts.values().filter(|attempt| is_unproven && attempt.may_arrive());
+                let dead_at = arriving.map(|attempt| attempt.may_arrive_until).max();
+                batch.available_at = Some(now + report.available_in).max(dead_at);
                 batch.lease_until = None;
             }
         }
