@@ -15,6 +15,8 @@ use crate::{Call, Instruction};
 
 /// PayPal, Payouts API, `note`: 1,000 characters if some are not ASCII.
 const NOTE_CHARS: usize = 1_000;
+/// PayPal, Payouts API, `receiver`: at most 127 characters. A longer one would have the whole batch refused.
+const RECEIVER_CHARS: usize = 127;
 
 #[derive(Serialize)]
 struct Create<'a> {
@@ -118,7 +120,11 @@ pub(super) fn body(call: &Call<'_>, settings: &PaypalAccount) -> Result<String, 
     let limits = &settings.limits;
     let decimals = rail_decimals(RAIL, currency);
     let amounts = limits.amounts(RAIL, call)?;
-    let receivers = limits.fitting(call, |one| kind_of(&one.destination).ok_or("invalid_item"))?;
+    let receiver = |one: &Instruction| {
+        let kind = kind_of(&one.destination).filter(|_| one.destination.chars().count() <= RECEIVER_CHARS);
+        kind.ok_or("invalid_item")
+    };
+    let receivers = limits.fitting(call, receiver)?;
     let items = call.instructions.iter().zip(amounts).zip(receivers).map(|((one, amount), (_, recipient_type))| Item {
         recipient_type,
         amount: Amount { value: decimal_text(amount, decimals), currency: currency.code() },
