@@ -30,6 +30,8 @@ struct Found {
     #[serde(default)]
     total_pages: Option<u32>,
     #[serde(default)]
+    total_items: Option<u64>,
+    #[serde(default)]
     last_refreshed_datetime: Option<String>,
 }
 
@@ -74,6 +76,7 @@ pub(super) async fn open(
         from,
         window: from,
         page: 1,
+        rows: 0,
         end: now.replace_nanosecond(0).unwrap_or(now),
     };
     pages::open(RAIL, &account.name, reading).await
@@ -87,6 +90,8 @@ struct Reading {
     window: OffsetDateTime,
     /// and its next page.
     page: u32,
+    /// and so many rows that were on the pages before.
+    rows: u64,
     /// Where the last one ends.
     end: OffsetDateTime,
 }
@@ -112,6 +117,7 @@ impl Pages for Reading {
             return Err(NoPage::Status(reply.status));
         }
         let found: Found = read(&reply.body)?;
+        self.rows += found.transaction_details.len() as u64;
         let mut lines = Vec::new();
         for (at, details) in found.transaction_details.into_iter().enumerate() {
             lines.extend(line(details.transaction_info).map_err(|why| NoPage::Line(at, why))?);
@@ -120,8 +126,12 @@ impl Pages for Reading {
             self.page += 1;
             return Ok(Page::Lines(lines));
         }
+        // All of the window, or those from this page on: by the contract it may mean either.
+        if found.total_items.is_some_and(|items| items > self.rows) {
+            return Err(Cause::Contradictory("the rail counts more transactions than it lists").into());
+        }
         if until < self.end {
-            (self.window, self.page) = (until, 1);
+            (self.window, self.page, self.rows) = (until, 1, 0);
             return Ok(Page::Lines(lines));
         }
         // How far PayPal has come with its own books; where it does not say, as far as it may be behind.
