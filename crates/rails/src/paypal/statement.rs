@@ -118,10 +118,7 @@ impl Pages for Reading {
         }
         let found: Found = read(&reply.body)?;
         self.rows += found.transaction_details.len() as u64;
-        let mut lines = Vec::new();
-        for (at, details) in found.transaction_details.into_iter().enumerate() {
-            lines.extend(line(details.transaction_info).map_err(|why| NoPage::Line(at, why))?);
-        }
+        let lines = lines(found.transaction_details)?;
         if self.page < found.total_pages.unwrap_or(1) {
             self.page += 1;
             return Ok(Page::Lines(lines));
@@ -140,6 +137,17 @@ impl Pages for Reading {
         let until = until.min(refreshed.unwrap_or(now - BEHIND)).max(self.from);
         Ok(Page::Last(lines, Reach { from: self.from, until, now }))
     }
+}
+
+/// A page's lines.
+pub(crate) fn page(body: &[u8]) -> Result<Vec<StatementLine>, NoPage> {
+    lines(read::<Found>(body)?.transaction_details)
+}
+
+fn lines(all: Vec<Details>) -> Result<Vec<StatementLine>, NoPage> {
+    let lines = all.into_iter().enumerate();
+    let lines = lines.map(|(at, one)| line(one.transaction_info).map_err(|why| NoPage::Line(at, why)));
+    lines.filter_map(Result::transpose).collect()
 }
 
 /// The line, if it is a payment or one that came back. (PayPal, "Transaction event codes".)

@@ -139,6 +139,11 @@ impl Reading {
     }
 }
 
+/// A page's lines; of a reversal without the key.
+pub(crate) fn page(body: &[u8]) -> Result<Vec<StatementLine>, NoPage> {
+    lines(&read(body)?)
+}
+
 fn lines(list: &List) -> Result<Vec<StatementLine>, NoPage> {
     let lines = list.data.iter().enumerate().map(|(at, one)| line(one).map_err(|why| NoPage::Line(at, why)));
     lines.filter_map(Result::transpose).collect()

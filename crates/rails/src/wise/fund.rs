@@ -22,7 +22,7 @@ struct Funded {
 }
 
 /// What the answer to a funding says.
-pub(super) enum Funding {
+pub(crate) enum Funding {
     /// Money moves, or has moved.
     Completed,
     /// Nothing was executed before a person has authenticated.
@@ -33,7 +33,7 @@ pub(super) enum Funding {
 }
 
 impl Funding {
-    pub(super) fn of(reply: &Reply) -> Result<Funding, Cause> {
+    pub(crate) fn of(reply: &Reply) -> Result<Funding, Cause> {
         if reply.status == 403 && asks_for_a_person(reply) {
             return Ok(Funding::WaitsForAPerson);
         }
@@ -72,7 +72,7 @@ pub(super) async fn fund(site: &Site, call: &Call<'_>, transfer: &Transfer, budg
 }
 
 /// What a rejected funding is, once it was tried to cancel its transfer.
-pub(super) fn rejected(code: RefusalCode, transfer: &Transfer, cancelled: &Transfer) -> Cause {
+pub(crate) fn rejected(code: RefusalCode, transfer: &Transfer, cancelled: &Transfer) -> Cause {
     match cancelled.is_cancelled() && cancelled.id() == transfer.id() {
         true => Cause::Refused(code),
         false => Cause::Contradictory("funding was rejected, and the transfer is not cancelled"),
@@ -111,7 +111,7 @@ pub(super) async fn cancel(
 }
 
 /// What the answer to a cancelling says.
-pub(super) fn cancelled(reply: &Reply) -> Result<Transfer, Cause> {
+pub(crate) fn cancelled(reply: &Reply) -> Result<Transfer, Cause> {
     match reply.status {
         200 => read(&reply.body),
         // `transfer.cancellation.not.allowed`: too late.
