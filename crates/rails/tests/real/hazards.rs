@@ -30,8 +30,8 @@ fn unanswered(rail: &Dialect) -> Vec<Finding> {
     vec![Finding::Unanswered; rail.order().instructions.len()]
 }
 
-/// Several submissions of one order, each answered by its act. Whatever is answered, one call asks for payment once, and
-/// always under the same key.
+/// Several submissions of one order, each answered by its act. Whatever is answered, one call asks for payment once,
+/// and always under the same key.
 async fn submit(rail: &Dialect, acts: Vec<Act>) -> Vec<Answer> {
     let server = Server::start(&rail.script(rail.pays, acts.clone())).await;
     let (registry, order) = (registry(&server.url, ""), rail.order());
