@@ -27,8 +27,8 @@ pub(crate) enum Funding {
     Completed,
     /// Nothing was executed before a person has authenticated.
     WaitsForAPerson,
-    /// A refusal with HTTP 200, and its code. The transfer could still be funded by hand, or by a request of before: it is
-    /// refused when it is cancelled, and not earlier.
+    /// A refusal with HTTP 200, and its code. The transfer could still be funded by hand, or by a request of before: it
+    /// is refused when it is cancelled, and not earlier.
     Rejected(RefusalCode),
 }
 
