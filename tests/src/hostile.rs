@@ -2,6 +2,8 @@
 //! where something does not hold. The fuzz targets of `tests/fuzz` call them, and the test `corpus` calls them with
 //! what is kept there.
 
+mod vendors;
+
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -17,12 +19,22 @@ use payfleet_reconciler::{CsvStatement, FileItem, ReconcileError};
 use time::macros::datetime;
 use uuid::Uuid;
 
+pub use vendors::{paypal_answer, stripe_answer, wise_answer};
+
 /// What is thrown at one reader.
 pub type Target = fn(&[u8]);
 
 /// The fuzz targets by name.
-pub const TARGETS: &[(&str, Target)] =
-    &[("hint", hint), ("csv", csv), ("statement", statement), ("rail_answer", rail_answer), ("words", words)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("hint", hint),
+    ("csv", csv),
+    ("statement", statement),
+    ("rail_answer", rail_answer),
+    ("paypal_answer", paypal_answer),
+    ("stripe_answer", stripe_answer),
+    ("wise_answer", wise_answer),
+    ("words", words),
+];
 
 /// A stream entry. What is read as a hint is written with the same meaning.
 pub fn hint(bytes: &[u8]) {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a harness that cannot go on should stop there and say where
 
+pub mod adapters;
 pub mod bench;
 pub mod chaos;
 mod disk;

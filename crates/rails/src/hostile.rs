@@ -1,6 +1,8 @@
 //! What the adapters conclude from bytes, without a connection: so that hostile answers can be tried by the million.
 //! Not for the fleet.
 
+mod vendors;
+
 use futures_util::{StreamExt, stream};
 
 use time::{Duration, OffsetDateTime};
@@ -8,6 +10,11 @@ use time::{Duration, OffsetDateTime};
 use reqwest::header::HeaderMap;
 
 use crate::transport::Reply;
+pub use vendors::{
+    Said, WiseSteps, paypal_created, paypal_followed, paypal_is_what_was_sent, statement_page, stripe_found,
+    stripe_paid, wise_found, wise_submitted,
+};
+
 use crate::{Answer, Call, Finding, StatementStream, sandbox};
 
 /// What the sandbox rail's adapter concludes from this answer to a submission.

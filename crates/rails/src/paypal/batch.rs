@@ -72,7 +72,7 @@ struct ItemError {
 }
 
 /// Pages as they come.
-pub(super) struct Pages<'a> {
+pub(crate) struct Pages<'a> {
     id: &'a Reference,
     read: u32,
     total: Option<u32>,
@@ -83,19 +83,19 @@ pub(super) struct Pages<'a> {
 }
 
 /// All of a batch.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     header: Header,
     at: Option<OffsetDateTime>,
     items: Vec<Item>,
 }
 
 impl<'a> Pages<'a> {
-    pub(super) fn of(id: &'a Reference) -> Pages<'a> {
+    pub(crate) fn of(id: &'a Reference) -> Pages<'a> {
         Pages { id, read: 0, total: None, header: None, at: None, items: Vec::new() }
     }
 
     /// The number of the next page, if there is one.
-    pub(super) fn wanted(&self) -> Option<u32> {
+    pub(crate) fn wanted(&self) -> Option<u32> {
         match self.total {
             None => Some(1),
             Some(total) => (self.read < total).then_some(self.read + 1),
@@ -103,7 +103,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Takes the page that was wanted.
-    pub(super) fn take(&mut self, reply: &Reply) -> Result<(), Cause> {
+    pub(crate) fn take(&mut self, reply: &Reply) -> Result<(), Cause> {
         if reply.status != 200 {
             // That there is no such batch may be told for a moment after it was made.
             return Err(match reply.status {
@@ -135,7 +135,7 @@ impl<'a> Pages<'a> {
         Ok(())
     }
 
-    pub(super) fn whole(self) -> Result<Batch, Cause> {
+    pub(crate) fn whole(self) -> Result<Batch, Cause> {
         let header = self.header.ok_or(Cause::Contradictory("a batch without a page"))?;
         Ok(Batch { header, at: self.at, items: self.items })
     }
@@ -168,7 +168,7 @@ impl Batch {
 
     /// Holds a batch that an earlier request made against the one that was meant: the id proves nothing about what is
     /// under it. The call holds all of the batch.
-    pub(super) fn is_what_was_sent(&self, call: &Call<'_>) -> Result<(), Cause> {
+    pub(crate) fn is_what_was_sent(&self, call: &Call<'_>) -> Result<(), Cause> {
         let items = self.by_key(call).map_err(|_| Cause::KeyReused)?;
         let is_whole = items.len() == call.instructions.len();
         let mut sum: i64 = 0;
@@ -193,7 +193,7 @@ impl Batch {
     }
 
     /// What it says of the instructions that were accepted under this name; `None` of the others.
-    pub(super) fn findings(&self, call: &Call<'_>, id: &Reference) -> Result<Vec<Option<Finding>>, Cause> {
+    pub(crate) fn findings(&self, call: &Call<'_>, id: &Reference) -> Result<Vec<Option<Finding>>, Cause> {
         let items = self.by_key(call)?;
         // A batch that ends DENIED frees its id: a request of before that is still under way makes another one. So a
         // refusal is believed only if it was told when all of them were dead, by PayPal's own clock.

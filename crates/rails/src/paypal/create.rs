@@ -9,12 +9,13 @@ use crate::accounts::PaypalAccount;
 use crate::cause::Cause;
 use crate::checks::{currency_of, read, reference};
 use crate::decimal::decimal_text;
-use crate::oauth::Token;
 use crate::transport::{Reply, json};
 use crate::{Call, Instruction};
 
 /// PayPal, Payouts API, `note`: 1,000 characters if some are not ASCII.
 const NOTE_CHARS: usize = 1_000;
+/// PayPal, Payouts API, `receiver`: at most 127 characters. A longer one would have the whole batch refused.
+const RECEIVER_CHARS: usize = 127;
 
 #[derive(Serialize)]
 struct Create<'a> {
@@ -95,7 +96,7 @@ struct Link {
 }
 
 /// A batch that exists.
-pub(super) enum Created {
+pub(crate) enum Created {
     /// By this request.
     Now(Reference),
     /// By an earlier one under the same id.
@@ -118,7 +119,11 @@ pub(super) fn body(call: &Call<'_>, settings: &PaypalAccount) -> Result<String, 
     let limits = &settings.limits;
     let decimals = rail_decimals(RAIL, currency);
     let amounts = limits.amounts(RAIL, call)?;
-    let receivers = limits.fitting(call, |one| kind_of(&one.destination).ok_or("invalid_item"))?;
+    let receiver = |one: &Instruction| {
+        let kind = kind_of(&one.destination).filter(|_| one.destination.chars().count() <= RECEIVER_CHARS);
+        kind.ok_or("invalid_item")
+    };
+    let receivers = limits.fitting(call, receiver)?;
     let items = call.instructions.iter().zip(amounts).zip(receivers).map(|((one, amount), (_, recipient_type))| Item {
         recipient_type,
         amount: Amount { value: decimal_text(amount, decimals), currency: currency.code() },
@@ -144,11 +149,11 @@ fn note(instruction: &Instruction, settings: &PaypalAccount) -> Option<String> {
 }
 
 /// What the answer to a submission says.
-pub(super) fn created(call: &Call<'_>, reply: &Reply, token: &Token) -> Result<Created, Cause> {
+pub(crate) fn created(call: &Call<'_>, reply: &Reply, is_new_token: bool) -> Result<Created, Cause> {
     if reply.status != 201 {
         return match adopted(reply)? {
             Some(id) => Ok(Created::Before(id)),
-            None => Err(cause_of(reply, call, token)),
+            None => Err(cause_of(reply, call, is_new_token)),
         };
     }
     let receipt: Receipt = read(&reply.body)?;
@@ -196,7 +201,7 @@ fn adopted(reply: &Reply) -> Result<Option<Reference>, Cause> {
 }
 
 /// What an answer other than success proves. PayPal, Payouts API, "Error messages".
-pub(super) fn cause_of(reply: &Reply, call: &Call<'_>, token: &Token) -> Cause {
+pub(super) fn cause_of(reply: &Reply, call: &Call<'_>, is_new_token: bool) -> Cause {
     let status = reply.status;
     if (500..=599).contains(&status) {
         return Cause::ServerError(status);
@@ -212,7 +217,7 @@ pub(super) fn cause_of(reply: &Reply, call: &Call<'_>, token: &Token) -> Cause {
         // The payer's, of a batch that was not made.
         (400, Some("NON_HOLDING_CURRENCY")) => refused("non_holding_currency"),
         (422, Some("INSUFFICIENT_FUNDS")) => refused("insufficient_funds"),
-        (401, Some(_)) if token.is_new => Cause::Unauthorised,
+        (401, Some(_)) if is_new_token => Cause::Unauthorised,
         (401, Some(_)) => Cause::TokenExpired,
         (
             403,

@@ -1,9 +1,9 @@
 //! PayPal Payouts: a batch is one request under its `sender_batch_id`, paid item by item later. It can be followed by
 //! PayPal's own `payout_batch_id` only; the same request again brings that id, as an answer of its own kind.
 
-mod batch;
-mod create;
-mod statement;
+pub(crate) mod batch;
+pub(crate) mod create;
+pub(crate) mod statement;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Paypal {
         let request = request.bearer_auth(token.expose()).header("Content-Type", "application/json").body(body);
         let reply = site.transport.send(request, call).await?;
         site.judge(call.account, &token, &reply).await;
-        let id = match create::created(call, &reply, &token)? {
+        let id = match create::created(call, &reply, token.is_new)? {
             Created::Now(id) => id,
             Created::Before(id) => {
                 // PayPal looks at the id alone: whether that batch is the one that was meant, nobody has asked.
@@ -181,7 +181,7 @@ impl Paypal {
         if reply.status == 200 {
             return batch::item_of(&reply, instruction, item, id).map(Finding::Known);
         }
-        create::cause_of(&reply, call, &token).report(RAIL, call);
+        create::cause_of(&reply, call, token.is_new).report(RAIL, call);
         // Too late, or done before: what it is now is asked again.
         let batch = self.batch(site, call, id, site.transport.budget()).await?;
         Ok(batch.findings(call, id)?.into_iter().next().flatten().unwrap_or(Finding::Unanswered))

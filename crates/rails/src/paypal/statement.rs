@@ -30,6 +30,8 @@ struct Found {
     #[serde(default)]
     total_pages: Option<u32>,
     #[serde(default)]
+    total_items: Option<u64>,
+    #[serde(default)]
     last_refreshed_datetime: Option<String>,
 }
 
@@ -74,6 +76,7 @@ pub(super) async fn open(
         from,
         window: from,
         page: 1,
+        rows: 0,
         end: now.replace_nanosecond(0).unwrap_or(now),
         pending: None,
     };
@@ -88,6 +91,8 @@ struct Reading {
     window: OffsetDateTime,
     /// and its next page.
     page: u32,
+    /// and so many rows that were on the pages before.
+    rows: u64,
     /// Where the last one ends.
     end: OffsetDateTime,
     /// Since when the oldest payment is pending: held for review, or unclaimed.
@@ -115,20 +120,22 @@ impl Pages for Reading {
             return Err(NoPage::Status(reply.status));
         }
         let found: Found = read(&reply.body)?;
-        let mut lines = Vec::new();
-        for (at, details) in found.transaction_details.into_iter().enumerate() {
-            let info = details.transaction_info;
-            if let Some(since) = pending_since(&info).map_err(|why| NoPage::Line(at, why))? {
-                self.pending = Some(self.pending.map_or(since, |oldest| oldest.min(since)));
-            }
-            lines.extend(line(info).map_err(|why| NoPage::Line(at, why))?);
+        self.rows += found.transaction_details.len() as u64;
+        for (at, details) in found.transaction_details.iter().enumerate() {
+            let since = pending_since(&details.transaction_info).map_err(|why| NoPage::Line(at, why))?;
+            self.pending = [self.pending, since].into_iter().flatten().min();
         }
+        let lines = lines(found.transaction_details)?;
         if self.page < found.total_pages.unwrap_or(1) {
             self.page += 1;
             return Ok(Page::Lines(lines));
         }
+        // All of the window, or those from this page on: by the contract it may mean either.
+        if found.total_items.is_some_and(|items| items > self.rows) {
+            return Err(Cause::Contradictory("the rail counts more transactions than it lists").into());
+        }
         if until < self.end {
-            (self.window, self.page) = (until, 1);
+            (self.window, self.page, self.rows) = (until, 1, 0);
             return Ok(Page::Lines(lines));
         }
         // How far PayPal has come with its own books; where it does not say, as far as it may be behind.
@@ -158,6 +165,17 @@ fn pending_since(info: &Info) -> Result<Option<OffsetDateTime>, &'static str> {
     }
     let at = info.transaction_initiation_date.as_deref().ok_or("a pending payment without an instant")?;
     OffsetDateTime::parse(at, &Rfc3339).map(Some).map_err(|_| "an instant that cannot be read")
+}
+
+/// A page's lines.
+pub(crate) fn page(body: &[u8]) -> Result<Vec<StatementLine>, NoPage> {
+    lines(read::<Found>(body)?.transaction_details)
+}
+
+fn lines(all: Vec<Details>) -> Result<Vec<StatementLine>, NoPage> {
+    let lines = all.into_iter().enumerate();
+    let lines = lines.map(|(at, one)| line(one.transaction_info).map_err(|why| NoPage::Line(at, why)));
+    lines.filter_map(Result::transpose).collect()
 }
 
 /// The line, if it is a payment or one that came back. (PayPal, "Transaction event codes".)

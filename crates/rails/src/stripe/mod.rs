@@ -3,8 +3,8 @@
 //! affair ([`Stripe::bank_payouts`] shows it).
 
 mod bank;
-mod statement;
-mod transfer;
+pub(crate) mod statement;
+pub(crate) mod transfer;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -101,17 +101,17 @@ impl Pages for Reading {
         }
         let now = *self.now.get_or_insert(reply.at.unwrap_or(self.until));
         let list: List = read(&reply.body)?;
-        if list.object != "list" || (list.has_more && list.data.is_empty()) {
-            return Err(Cause::Contradictory("a page that is no list").into());
+        let last = list.data.last().map(|last| last.id.clone());
+        // More of the same would never end.
+        if list.object != "list" || (list.has_more && (last.is_none() || last == self.after)) {
+            return Err(Cause::Contradictory("a page that is no list, or the one before").into());
         }
-        let mut lines = Vec::new();
-        for (at, transaction) in list.data.iter().enumerate() {
-            lines.extend(self.line(transaction).await.map_err(|no| match no {
-                NoPage::Line(_, why) => NoPage::Line(at, why),
-                no => no,
-            })?);
+        let mut lines = lines(&list)?;
+        for line in lines.iter_mut().filter(|line| line.movement == Movement::Returned) {
+            // A reversal does not say whose transfer it gives back.
+            line.key = self.key_of(line.of.as_deref().unwrap_or_default()).await?.unwrap_or_default();
         }
-        self.after = list.data.last().map(|last| last.id.clone());
+        self.after = last;
         Ok(match list.has_more {
             true => Page::Lines(lines),
             false => {
@@ -124,49 +124,6 @@ impl Pages for Reading {
 }
 
 impl Reading {
-    async fn line(&self, transaction: &Transaction) -> Result<Option<StatementLine>, NoPage> {
-        let unreadable = |why| NoPage::Line(0, why);
-        let (movement, minor) = match (transaction.kind.as_str(), transaction.amount) {
-            ("transfer", ..0) => (Movement::Paid, transaction.amount.checked_neg()),
-            ("transfer_refund" | "transfer_reversal", 1..) => (Movement::Returned, Some(transaction.amount)),
-            ("transfer" | "transfer_refund" | "transfer_reversal", _) => {
-                return Err(unreadable("a transfer that moves money the wrong way"));
-            }
-            _ => return Ok(None),
-        };
-        let code = transaction.currency.to_ascii_uppercase();
-        let currency: Currency = code.parse().map_err(|_| unreadable("a currency that there is not"))?;
-        let minor = minor.and_then(|minor| from_rail_minor(RAIL, currency, minor));
-        let amount_minor = minor.ok_or(unreadable("an amount that the currency does not have"))?;
-        let at = OffsetDateTime::from_unix_timestamp(transaction.created).ok();
-        let line = |key: Option<String>, reference: String, destination: String, of: Option<String>| StatementLine {
-            key: key.unwrap_or_default(),
-            reference,
-            amount_minor,
-            fee_minor: 0,
-            currency: code.clone(),
-            destination,
-            movement,
-            at,
-            of,
-        };
-        let source = transaction.source.clone();
-        let no_source = unreadable("a transfer without what it is of");
-        Ok(Some(match movement {
-            Movement::Returned => {
-                let Ok(ReversalSource { id, transfer }) = serde_json::from_value(source) else { return Err(no_source) };
-                // A reversal does not say whose transfer it gives back.
-                let key = self.key_of(transfer.id()).await?;
-                line(key, id, String::new(), Some(transfer.id().to_owned()))
-            }
-            _ => {
-                let Ok(source) = serde_json::from_value(source) else { return Err(no_source) };
-                let TransferSource { id, transfer_group, destination } = source;
-                line(transfer_group, id, destination.id().to_owned(), None)
-            }
-        }))
-    }
-
     /// The key under which a transfer was made.
     async fn key_of(&self, transfer: &str) -> Result<Option<String>, NoPage> {
         let request = self.site.asked(self.site.transport.get(&["v1", "transfers", transfer]), &self.account)?;
@@ -180,4 +137,53 @@ impl Reading {
         }
         Ok(found.transfer_group)
     }
+}
+
+/// A page's lines; of a reversal without the key.
+pub(crate) fn page(body: &[u8]) -> Result<Vec<StatementLine>, NoPage> {
+    lines(&read(body)?)
+}
+
+fn lines(list: &List) -> Result<Vec<StatementLine>, NoPage> {
+    let lines = list.data.iter().enumerate().map(|(at, one)| line(one).map_err(|why| NoPage::Line(at, why)));
+    lines.filter_map(Result::transpose).collect()
+}
+
+fn line(transaction: &Transaction) -> Result<Option<StatementLine>, &'static str> {
+    let (movement, minor) = match (transaction.kind.as_str(), transaction.amount) {
+        ("transfer", ..0) => (Movement::Paid, transaction.amount.checked_neg()),
+        ("transfer_refund" | "transfer_reversal", 1..) => (Movement::Returned, Some(transaction.amount)),
+        ("transfer" | "transfer_refund" | "transfer_reversal", _) => {
+            return Err("a transfer that moves money the wrong way");
+        }
+        _ => return Ok(None),
+    };
+    let code = transaction.currency.to_ascii_uppercase();
+    let currency: Currency = code.parse().map_err(|_| "a currency that there is not")?;
+    let minor = minor.and_then(|minor| from_rail_minor(RAIL, currency, minor));
+    let amount_minor = minor.ok_or("an amount that the currency does not have")?;
+    let line = |key: Option<String>, reference: String, destination: String, of: Option<String>| StatementLine {
+        key: key.unwrap_or_default(),
+        reference,
+        amount_minor,
+        fee_minor: 0,
+        currency: code.clone(),
+        destination,
+        movement,
+        at: OffsetDateTime::from_unix_timestamp(transaction.created).ok(),
+        of,
+    };
+    let source = transaction.source.clone();
+    let no_source = "a transfer without what it is of";
+    Ok(Some(match movement {
+        Movement::Returned => {
+            let ReversalSource { id, transfer } = serde_json::from_value(source).map_err(|_| no_source)?;
+            line(None, id, String::new(), Some(transfer.id().to_owned()))
+        }
+        _ => {
+            let TransferSource { id, transfer_group, destination } =
+                serde_json::from_value(source).map_err(|_| no_source)?;
+            line(transfer_group, id, destination.id().to_owned(), None)
+        }
+    }))
 }

@@ -68,7 +68,7 @@ struct Detail {
 }
 
 /// What the answer to a submission says.
-pub(super) fn paid(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) -> Result<Outcome, Cause> {
+pub(crate) fn paid(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) -> Result<Outcome, Cause> {
     if reply.header("idempotent-replayed").is_some_and(|said| said == "true") {
         tracing::debug!(rail = RAIL, status = reply.status, "the answer is the stored one of an earlier request");
     }
@@ -80,7 +80,7 @@ pub(super) fn paid(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) -> 
 
 /// What the answer to a question says. That nothing is listed proves something only after the request's lifetime, by
 /// Stripe's own clock: nothing promises that a list shows at once what was written.
-pub(super) fn found(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) -> Result<Finding, Cause> {
+pub(crate) fn found(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) -> Result<Finding, Cause> {
     let instruction = single(call)?;
     if reply.status != 200 {
         return Err(cause_of(reply, false));

@@ -21,6 +21,37 @@ struct Funded {
     errors: Option<IgnoredAny>,
 }
 
+/// What the answer to a funding says.
+pub(crate) enum Funding {
+    /// Money moves, or has moved.
+    Completed,
+    /// Nothing was executed before a person has authenticated.
+    WaitsForAPerson,
+    /// A refusal with HTTP 200, and its code. The transfer could still be funded by hand, or by a request of before: it
+    /// is refused when it is cancelled, and not earlier.
+    Rejected(RefusalCode),
+}
+
+impl Funding {
+    pub(crate) fn of(reply: &Reply) -> Result<Funding, Cause> {
+        if reply.status == 403 && asks_for_a_person(reply) {
+            return Ok(Funding::WaitsForAPerson);
+        }
+        if reply.status != 200 {
+            return Err(cause_of(reply));
+        }
+        let funded: Funded = read(&reply.body)?;
+        if funded.errors.is_some() {
+            return Err(Cause::Contradictory("a funding and an error in one answer"));
+        }
+        match (funded.status.as_str(), funded.error_code.as_deref()) {
+            ("COMPLETED", None | Some("")) => Ok(Funding::Completed),
+            ("REJECTED", Some(code)) if !code.is_empty() => Ok(Funding::Rejected(RefusalCode::new(code))),
+            _ => Err(Cause::Contradictory("a funding that is neither completed nor rejected")),
+        }
+    }
+}
+
 /// Funds a transfer that waits for it.
 pub(super) async fn fund(site: &Site, call: &Call<'_>, transfer: &Transfer, budget: Budget) -> Result<Outcome, Cause> {
     let id = transfer.id();
@@ -31,30 +62,20 @@ pub(super) async fn fund(site: &Site, call: &Call<'_>, transfer: &Transfer, budg
         .map_err(|_| Cause::NotBegun("the steps before the funding took the time of the call"))?;
     let request = site.asked(request, call.account)?.header("Content-Type", "application/json");
     let reply = site.transport.send(request.body(r#"{"type":"BALANCE"}"#), call).await?;
-    if reply.status == 403 && asks_for_a_person(&reply) {
-        waits_for_a_person(call, transfer);
-        return Ok(Outcome::Accepted(Reference(id)));
-    }
-    if reply.status != 200 {
-        return Err(cause_of(&reply));
-    }
-    let funded: Funded = read(&reply.body)?;
-    if funded.errors.is_some() {
-        return Err(Cause::Contradictory("a funding and an error in one answer"));
-    }
-    match (funded.status.as_str(), funded.error_code.as_deref()) {
+    match Funding::of(&reply)? {
         // Not paid yet: it is followed until it is sent.
-        ("COMPLETED", None | Some("")) => Ok(Outcome::Accepted(Reference(id))),
-        // A refusal with HTTP 200. The transfer could still be funded by hand, or by a request of before: it is refused
-        // when it is cancelled, and not earlier.
-        ("REJECTED", Some(code)) if !code.is_empty() => {
-            let cancelled = cancel(site, call, transfer, budget).await?;
-            match cancelled.is_cancelled() && cancelled.id() == id {
-                true => Err(Cause::Refused(RefusalCode::new(code))),
-                false => Err(Cause::Contradictory("funding was rejected, and the transfer is not cancelled")),
-            }
-        }
-        _ => Err(Cause::Contradictory("a funding that is neither completed nor rejected")),
+        Funding::Completed => {}
+        Funding::WaitsForAPerson => waits_for_a_person(call, transfer),
+        Funding::Rejected(code) => return Err(rejected(code, transfer, &cancel(site, call, transfer, budget).await?)),
+    }
+    Ok(Outcome::Accepted(Reference(id)))
+}
+
+/// What a rejected funding is, once it was tried to cancel its transfer.
+pub(crate) fn rejected(code: RefusalCode, transfer: &Transfer, cancelled: &Transfer) -> Cause {
+    match cancelled.is_cancelled() && cancelled.id() == transfer.id() {
+        true => Cause::Refused(code),
+        false => Cause::Contradictory("funding was rejected, and the transfer is not cancelled"),
     }
 }
 
@@ -86,7 +107,11 @@ pub(super) async fn cancel(
     let id = transfer.id();
     let request = budget.left(site.transport.change(Method::PUT, &["v1", "transfers", &id, "cancel"]))?;
     let request = site.asked(request, call.account)?.header("Content-Type", "application/json");
-    let reply = site.transport.send(request, call).await?;
+    cancelled(&site.transport.send(request, call).await?)
+}
+
+/// What the answer to a cancelling says.
+pub(crate) fn cancelled(reply: &Reply) -> Result<Transfer, Cause> {
     match reply.status {
         200 => read(&reply.body),
         // `transfer.cancellation.not.allowed`: too late.

@@ -5,11 +5,11 @@
 //! Recipients are made beforehand ([`Wise::recipient_make`]); their numbers are destinations like any other and are
 //! kept with the affiliate, not here. Each payout is paid from the balance of its own currency.
 
-mod fund;
+pub(crate) mod fund;
 mod group;
 mod recipient;
-mod statement;
-mod transfer;
+pub(crate) mod statement;
+pub(crate) mod transfer;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -128,14 +128,8 @@ impl Wise {
         };
         transfer.check(instruction, recipient)?;
         match transfer.state() {
-            // It waits for its funding, which has not come; whether it can still come is said by the rail's clock.
-            State::Waiting if !is_follow => Err(Cause::NotFound { at }.by_the_rails_clock(call)),
-            State::Waiting => {
-                fund::waits_for_a_person(call, &transfer);
-                transfer.outcome().map(Finding::Known)
-            }
             State::Refunded => statement::refund(site, call, &transfer).await.map(Finding::Known),
-            _ => transfer.outcome().map(Finding::Known),
+            _ => told(call, &transfer, at, is_follow),
         }
     }
 
@@ -151,14 +145,7 @@ impl Wise {
         }
         let request = budget.left(site.transport.get(&["v1", "transfers", &id.0]))?;
         let reply = site.transport.send(site.asked(request, call.account)?, call).await?;
-        if reply.status != 200 {
-            return Err(no_answer(&reply));
-        }
-        let transfer: Transfer = read(&reply.body)?;
-        match transfer.id() == id.0 {
-            true => Ok((transfer, reply.at)),
-            false => Err(Cause::Contradictory("the answer is about another transfer")),
-        }
+        Ok((numbered(&reply, id)?, reply.at))
     }
 
     /// Nothing can be asked by our UUID: all transfers that may be it are gone through. (Wise, "List transfers":
@@ -193,14 +180,10 @@ impl Wise {
             ];
             let request = site.transport.get_query(&["v1", "transfers"], &query);
             let reply = site.transport.exchange(site.asked(request, call.account)?, PAGE).await?;
-            if reply.status != 200 {
-                return Err(no_answer(&reply));
-            }
+            let (found, is_last) = listed(&reply, asked)?;
             let at = *first_at.get_or_insert(reply.at);
-            let mut transfers: Vec<Transfer> = read(&reply.body)?;
-            let is_last = transfers.len() < PAGE;
-            if let Some(at_index) = transfers.iter().position(|transfer| transfer.is_of(asked)) {
-                return Ok((Some((transfers.swap_remove(at_index), at)), at));
+            if let Some(transfer) = found {
+                return Ok((Some((transfer, at)), at));
             }
             if is_last {
                 return Ok((None, at));
@@ -251,8 +234,68 @@ impl Wise {
     }
 }
 
+/// The quote that was made.
+pub(crate) fn quoted(reply: &Reply) -> Result<String, Cause> {
+    match reply.status {
+        200 => Ok(read::<Quote>(&reply.body)?.id.to_string()),
+        _ => Err(before_funding(reply)),
+    }
+}
+
+/// The transfer that was made of it, or before under the same UUID.
+pub(crate) fn made(reply: &Reply, asked: &Instruction, recipient: u64) -> Result<Transfer, Cause> {
+    // The digest of a third party has 201 too.
+    if !matches!(reply.status, 200 | 201) {
+        return Err(before_funding(reply));
+    }
+    let transfer: Transfer = read(&reply.body)?;
+    // Another one under the UUID: whoever made it may have paid it.
+    transfer.check(asked, recipient).map_err(|_| Cause::KeyReused)?;
+    Ok(transfer)
+}
+
+/// The transfer of this number.
+pub(crate) fn numbered(reply: &Reply, id: &Reference) -> Result<Transfer, Cause> {
+    if reply.status != 200 {
+        return Err(no_answer(reply));
+    }
+    let transfer: Transfer = read(&reply.body)?;
+    match transfer.id() == id.0 {
+        true => Ok(transfer),
+        false => Err(Cause::Contradictory("the answer is about another transfer")),
+    }
+}
+
+/// What a transfer that is the one that was ordered says, unless it was refunded: how much came back is told elsewhere.
+pub(crate) fn told(
+    call: &Call<'_>,
+    transfer: &Transfer,
+    at: Option<OffsetDateTime>,
+    is_follow: bool,
+) -> Result<Finding, Cause> {
+    if transfer.state() == State::Waiting {
+        // It waits for its funding, which has not come; whether it can still come is said by the rail's clock.
+        if !is_follow {
+            return Err(Cause::NotFound { at }.by_the_rails_clock(call));
+        }
+        fund::waits_for_a_person(call, transfer);
+    }
+    transfer.outcome().map(Finding::Known)
+}
+
+/// The transfer on a page of all of them, and whether the page is the last one.
+pub(crate) fn listed(reply: &Reply, asked: &Instruction) -> Result<(Option<Transfer>, bool), Cause> {
+    if reply.status != 200 {
+        return Err(no_answer(reply));
+    }
+    let mut transfers: Vec<Transfer> = read(&reply.body)?;
+    let is_last = transfers.len() < PAGE;
+    let found = transfers.iter().position(|transfer| transfer.is_of(asked));
+    Ok((found.map(|at| transfers.swap_remove(at)), is_last))
+}
+
 /// What failed before the step that moves money: whatever it is, this request did not pay.
-fn not_begun(cause: Cause) -> Cause {
+pub(crate) fn not_begun(cause: Cause) -> Cause {
     match cause {
         Cause::Refused(_) | Cause::KeyReused | Cause::Unauthorised | Cause::RateLimited | Cause::Unfit(_) => cause,
         cause => Cause::NotBegun(cause.reason()),
@@ -260,7 +303,7 @@ fn not_begun(cause: Cause) -> Cause {
 }
 
 /// The number of a recipient. One that is a UUID is not taken by transfers.
-fn recipient_of(instruction: &Instruction) -> Result<u64, Cause> {
+pub(crate) fn recipient_of(instruction: &Instruction) -> Result<u64, Cause> {
     let number = instruction.destination.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| Cause::Refused(RefusalCode::new("target_account_not_valid")))
 }
@@ -337,20 +380,8 @@ impl Site {
         let quote = format!(r#"{{{currencies},"targetAmount":{amount},"targetAccount":{recipient}}}"#);
         let path = [self.settings.api_version.as_str(), "profiles", &self.profile, "quotes"];
         let reply = self.post(call.account, &path, quote, budget).await?;
-        if reply.status != 200 {
-            return Err(before_funding(&reply));
-        }
-        let quote: Quote = read(&reply.body)?;
-        let body = self.transfer_body(instruction, recipient, &quote.id.to_string());
-        let reply = self.post(call.account, transfers, body, budget).await?;
-        // The digest of a third party has 201 too.
-        if !matches!(reply.status, 200 | 201) {
-            return Err(before_funding(&reply));
-        }
-        let transfer: Transfer = read(&reply.body)?;
-        // Another one under the UUID: whoever made it may have paid it.
-        transfer.check(instruction, recipient).map_err(|_| Cause::KeyReused)?;
-        Ok(transfer)
+        let body = self.transfer_body(instruction, recipient, &quoted(&reply)?);
+        made(&self.post(call.account, transfers, body, budget).await?, instruction, recipient)
     }
 
     fn transfer_body(&self, instruction: &Instruction, recipient: u64, quote: &str) -> String {

@@ -76,7 +76,7 @@ impl Wise {
     /// Asks for a recipient by its number, so that one that is inactive or in another currency is found before a run.
     pub async fn recipient_read(&self, account: &Account, number: u64) -> Result<RecipientMade, StatementError> {
         let site = self.site(account).map_err(|cause| error(account, &cause))?;
-        let reply = site.read_one(account, &["v1", "accounts", &number.to_string()]).await?;
+        let reply = site.read_one(account, &["v2", "accounts", &number.to_string()]).await?;
         read::<Made>(&reply).map(RecipientMade::from).map_err(|cause| error(account, &cause))
     }
 

@@ -112,10 +112,7 @@ impl Pages for Reading {
         }
         let now = *self.now.get_or_insert(reply.at.unwrap_or(self.end));
         let statement: Statement = read(&reply.body)?;
-        let mut lines = Vec::new();
-        for (at, transaction) in statement.transactions.iter().enumerate() {
-            lines.extend(line(transaction, code).map_err(|why| NoPage::Line(at, why))?);
-        }
+        let lines = lines(&statement, code)?;
         if until < self.end {
             self.window = until;
             return Ok(Page::Lines(lines));
@@ -148,6 +145,17 @@ async fn ask(
     };
     // A transaction takes about 500 bytes.
     site.transport.exchange(site.asked(request, account)?, TRANSACTIONS_MAX / 8).await
+}
+
+/// The lines of a balance in this currency.
+pub(crate) fn page(body: &[u8], code: &str) -> Result<Vec<StatementLine>, NoPage> {
+    lines(&read(body)?, code)
+}
+
+fn lines(statement: &Statement, code: &str) -> Result<Vec<StatementLine>, NoPage> {
+    let lines = statement.transactions.iter().enumerate();
+    let lines = lines.map(|(at, one)| line(one, code).map_err(|why| NoPage::Line(at, why)));
+    lines.filter_map(Result::transpose).collect()
 }
 
 /// The line, if it is of a transfer.

@@ -13,7 +13,7 @@ use crate::decimal::minor_of;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Transfer {
+pub(crate) struct Transfer {
     id: u64,
     target_account: u64,
     status: String,
@@ -27,7 +27,7 @@ pub(super) struct Transfer {
 
 /// Where a transfer stands: a closed list (Wise, "Track transfers").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Made, and not paid for.
     Waiting,
     /// On its way, or coming back: Wise has it.
@@ -42,7 +42,7 @@ pub(super) enum State {
 
 impl Transfer {
     /// Its number.
-    pub(super) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.id.to_string()
     }
 
@@ -52,7 +52,7 @@ impl Transfer {
     }
 
     /// Whether it is the payment that was ordered.
-    pub(super) fn check(&self, asked: &Instruction, recipient: u64) -> Result<(), Cause> {
+    pub(crate) fn check(&self, asked: &Instruction, recipient: u64) -> Result<(), Cause> {
         if self.errors.is_some() {
             return Err(Cause::Contradictory("a transfer and an error in one answer"));
         }
@@ -72,7 +72,7 @@ impl Transfer {
         }
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         match self.status.as_str() {
             "incoming_payment_waiting" => State::Waiting,
             // Of a cancelled one it is not told whether money was in it: as long as none has come back, it is waited
@@ -94,7 +94,7 @@ impl Transfer {
     }
 
     /// What that says of the payment, where no amount is needed for it.
-    pub(super) fn outcome(&self) -> Result<Outcome, Cause> {
+    pub(crate) fn outcome(&self) -> Result<Outcome, Cause> {
         let id = Reference(self.id());
         match self.state() {
             State::Waiting | State::UnderWay | State::Refunded => {

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod dialects;
 mod hazards;
 mod logs;
 mod paypal_create;

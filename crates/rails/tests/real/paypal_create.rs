@@ -265,12 +265,19 @@ async fn what_paypal_cannot_be_told_is_not_sent() {
         order
     };
     let uneven = |order: &mut Order| order.instructions[0].amount.minor = 123_450;
+    // An address may have 254 bytes, and a receiver at PayPal 127.
+    let long = |order: &mut Order| {
+        let domain = "d.".repeat(32) + "com";
+        order.instructions[0].destination = format!("{}@{domain}", "a".repeat(127 - domain.len()));
+        assert!(DestinationKind::Email.check(&order.instructions[0].destination).is_ok());
+    };
     for (order, expected) in [
         (with(1, "HUF", uneven), refused("amount_uneven")),
         // Of several, so that parts of the batch find out which.
         (with(3, "HUF", uneven), refused("invalid_item")),
         (with(1, "USD", |order| order.instructions[0].amount.minor = 2_001), refused("amount_above_limit")),
         (with(2, "USD", |order| order.instructions[1].destination = "acct_1".to_owned()), refused("invalid_item")),
+        (with(1, "USD", long), refused("invalid_item")),
         (with(0, "USD", |_| ()), NOT_EXECUTED),
         (with(2, "USD", |order| order.instructions[1].amount.currency = "EUR".parse().unwrap()), NOT_EXECUTED),
         (with(2, "USD", |order| order.instructions[1] = order.instructions[0].clone()), NOT_EXECUTED),

@@ -153,3 +153,31 @@ async fn what_cannot_be_read_ends_it_and_what_is_denied_is_said() {
         assert!(matches!(read, Err(StatementError::Unreadable { line: 2, .. })), "{odd}: {read:?}");
     }
 }
+
+#[tokio::test]
+async fn what_paypal_counts_and_does_not_list_is_missed() {
+    let one = |id| transaction(id, "T0001", "S", "-1.00", None, None);
+    let counted = |transactions: &[Value], pages: u32, items: u32| {
+        let Act::Reply(status, headers, body) = page(transactions, pages, None) else { unreachable!() };
+        Act::Reply(status, headers, body.replacen('{', &format!(r#"{{"total_items":{items},"#), 1))
+    };
+    let two = [one("A"), one("B")];
+    for (case, acts) in [
+        ("all of it", vec![counted(&two, 1, 2)]),
+        ("on two pages", vec![counted(&two, 2, 3), counted(&two[..1], 2, 3)]),
+        // By the contract perhaps only those from this page on.
+        ("from this page on", vec![counted(&two, 2, 3), counted(&two[..1], 2, 1)]),
+        ("fewer than there are", vec![counted(&two, 1, 1)]),
+    ] {
+        assert!(statement(recently(), acts).await.1.is_ok(), "{case}");
+    }
+    for (case, acts) in [
+        ("one is not there", vec![counted(&two, 1, 3)]),
+        ("nor on the second page", vec![counted(&two, 2, 4), counted(&two[..1], 2, 4)]),
+        ("none is there", vec![counted(&[], 1, 1)]),
+    ] {
+        let read = statement(recently(), acts).await.1;
+        let is_said = matches!(read, Err(StatementError::BrokeOff { .. } | StatementError::Unreachable { .. }));
+        assert!(is_said, "{case}: a payment that is left out would count as not made: {read:?}");
+    }
+}

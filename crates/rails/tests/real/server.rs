@@ -1,7 +1,9 @@
 //! A server that knows its answers by method and path, and remembers what it was asked. An answer is given as often as
 //! it stands there, the last of its kind for ever.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +20,10 @@ pub enum Act {
     Hang,
     /// These bytes are the answer, as they are, and then the end.
     Raw(Vec<u8>),
+    /// These bytes, then the others again and again for ever, at this pace.
+    Endless(Vec<u8>, Vec<u8>, Duration),
+    /// It is answered once the other side has given up.
+    TooLate(u16, String),
 }
 
 /// A rail's clock: long after the expiry of the calls of these tests.
@@ -48,6 +54,8 @@ type Script = Vec<(String, Vec<Act>)>;
 pub struct Server {
     pub url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Bytes of endless answers that somebody has taken, or that fill the buffers of the connection.
+    poured: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -57,17 +65,22 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let poured = Arc::new(AtomicUsize::new(0));
         let script: Script = script.iter().map(|(line, acts)| ((*line).to_owned(), acts.clone())).collect();
         let script = Arc::new(Mutex::new(script));
         let task = tokio::spawn({
-            let seen = Arc::clone(&seen);
+            let (seen, poured) = (Arc::clone(&seen), Arc::clone(&poured));
             async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&seen)));
+                    tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&seen), Arc::clone(&poured)));
                 }
             }
         });
-        Server { url, seen, task }
+        Server { url, seen, poured, task }
+    }
+
+    pub fn poured(&self) -> usize {
+        self.poured.load(Ordering::Relaxed)
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -99,7 +112,12 @@ fn act_for(script: &Mutex<Script>, line: &str) -> Act {
     if acts.len() > 1 { acts.remove(0) } else { acts[0].clone() }
 }
 
-async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(
+    mut stream: TcpStream,
+    script: Arc<Mutex<Script>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    poured: Arc<AtomicUsize>,
+) {
     while let Some(request) = read_request(&mut stream).await {
         let act = act_for(&script, &request.line);
         seen.lock().unwrap().push(request);
@@ -109,6 +127,20 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>, seen: Arc<Mute
             Act::Raw(bytes) => {
                 let _ = stream.write_all(&bytes).await;
                 let _ = stream.shutdown().await;
+                return;
+            }
+            Act::Endless(head, tail, pace) => {
+                let _ = stream.write_all(&head).await;
+                let mut pace = tokio::time::interval(pace.max(Duration::from_micros(1)));
+                while stream.write_all(&tail).await.is_ok() {
+                    poured.fetch_add(tail.len(), Ordering::Relaxed);
+                    pace.tick().await;
+                }
+                return;
+            }
+            Act::TooLate(status, body) => {
+                while stream.read_u8().await.is_ok() {}
+                let _ = stream.write_all(format!("HTTP/1.1 {status} X\r\n\r\n{body}").as_bytes()).await;
                 return;
             }
             Act::Reply(status, headers, body) => {

@@ -105,6 +105,8 @@ async fn what_cannot_be_read_ends_it_and_what_is_denied_is_said() {
     }
     let endless = statement(&[(PAGE, vec![page(&[], true)])]).await.1;
     assert!(endless.is_err(), "more without anything");
+    let again = statement(&[(PAGE, vec![page(std::slice::from_ref(&good), true)])]).await.1;
+    assert!(matches!(again, Err(StatementError::BrokeOff { lines: 1, .. })), "the same page for ever: {again:?}");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub const FUND: &str = "POST /v3/profiles/12345678/transfers/16521632/payments";
 pub const CANCEL: &str = "PUT /v1/transfers/16521632/cancel";
 pub const ONE: &str = "GET /v1/transfers/16521632";
 const LIST: &str = "GET /v1/transfers?";
-const STATEMENT: &str = "GET /v1/profiles/12345678/balance-statements/200001/statement.json?";
+pub const STATEMENT: &str = "GET /v1/profiles/12345678/balance-statements/200001/statement.json?";
 
 pub fn order() -> Order {
     Order::new("wise", 1, "EUR")

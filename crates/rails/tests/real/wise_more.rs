@@ -19,7 +19,7 @@ async fn a_recipient_is_made_once_and_known_by_its_number() {
     let made = reply(200, r#"{"id":8692237,"currency":"EUR","active":true,"details":{"x":1}}"#);
     let read = reply(200, r#"{"id":8692237,"currency":"EUR","active":false}"#);
     let server =
-        Server::start(&[(ACCOUNTS, vec![made, reply(422, "{}")]), ("GET /v1/accounts/8692237", vec![read])]).await;
+        Server::start(&[(ACCOUNTS, vec![made, reply(422, "{}")]), ("GET /v2/accounts/8692237", vec![read])]).await;
     let wise = registry(&server.url, "").wise().unwrap();
     let account = order().account;
     let details = json!({"legalType": "PRIVATE", "IBAN": "DE89370400440532013000"}).as_object().unwrap().clone();
