@@ -1,5 +1,6 @@
 //! A whole installation for one test: servers, the sandbox rail, and as many workers as the test wants.
 
+mod gateway;
 mod sandbox;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use payfleet_domain::invariant::ledger_sums_to_zero;
 use rustix::process::Signal;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
+
+pub use gateway::Gateway;
 
 use crate::oracle::{self, Verdict};
 use crate::process::{Process, free_port};
