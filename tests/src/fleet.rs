@@ -275,7 +275,11 @@ impl Fleet {
         let admin = free_port();
         let mut command = self.program("payfleet-worker");
         // Short waits, so that tests of failures take seconds. Leases and their renewal are as shipped.
-        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]);
+        for (option, wait) in [("--backoff-first", "100ms"), ("--backoff-longest", "2s")] {
+            if !arguments.contains(&option) {
+                command.args([option, wait]);
+            }
+        }
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).args(arguments);
         (command, admin)
     }

@@ -421,6 +421,7 @@ fn accounts_say_how_their_notices_are_verified() {
         let told = told(&file(rail, webhooks));
         assert!(told.contains(why) && !told.contains("hunter2"), "{rail} {webhooks}: {told}");
     }
+    assert_eq!(accounts_from_toml(include_str!("../../../deploy/rails.toml")).unwrap().len(), 3, "all of it is heard");
     let twice = format!("{}\n{}", good[0], good[0]);
     assert!(told(&twice).contains("twice"));
     assert!(told(&good[0].replace("main", "a/b")).contains("address"));

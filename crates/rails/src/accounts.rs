@@ -352,5 +352,7 @@ mod tests {
         assert!(told.contains("secret") && !told.contains("hunter2"), "{told}");
         assert!(Accounts::from_toml(&text.replace("profile", "profil")).is_err());
         assert!(Accounts::from_toml(&text.replace("\"stripe\"", "\"stripes\"")).is_err());
+        let shipped = Accounts::from_toml(include_str!("../../../deploy/rails.toml"));
+        assert_eq!(shipped.expect("a file that operators copy").accounts.len(), 3);
     }
 }

@@ -78,7 +78,7 @@ impl Keeper {
 }
 
 async fn commit(store: &Store, waker: &Waker, group: Vec<Waiting>) {
-    metrics::histogram!("payfleet_notices_together").record(group.len() as f64);
+    metrics::counter!("payfleet_notices_commits_total").increment(1);
     let (mut notices, mut waiting) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
     for Waiting { notice, about, told } in group {
         notices.push(notice);

@@ -17,8 +17,12 @@ use tokio::time::Instant;
 const MOST: usize = 20_000;
 /// Looked up in one go.
 const TOGETHER: usize = 1_000;
-/// Between two looks, while there is something.
+/// Between two looks, while there is something: so many times what the last one took, and never less than the first nor
+/// more than the second of these. A rail's name is looked for among all that its account has accepted, which takes a
+/// third of a second of 100,000 payouts.
+const SHARE: u32 = 10;
 const PACE: Duration = Duration::from_millis(200);
+const SLOWEST: Duration = Duration::from_secs(10);
 /// Until a batch is woken again, first and at most. At most it is what workers wait for news themselves.
 const FIRST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -71,16 +75,18 @@ impl Waker {
     pub(super) async fn run(self: Arc<Self>, store: Store) {
         let mut batches = HashMap::new();
         loop {
+            let began = Instant::now();
             if let Err(error) = self.look(&store, &mut batches).await {
                 tracing::warn!(%error, "no batch can be woken now; workers look at them by themselves");
                 tokio::time::sleep(FIRST).await;
             }
+            let rest = (began.elapsed() * SHARE).clamp(PACE, SLOWEST);
             let next = self.next(&batches);
             tokio::select! {
                 () = self.begin.notified() => {}
                 () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(rest).await;
         }
     }
 
@@ -181,8 +187,8 @@ fn settle(said: &mut Said, is_woken: Option<bool>, now: Instant) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_more_is_said_of_a_batch_the_less_often_it_is_woken_and_what_is_said_last_always_wakes_it() {
+    #[test]
+    fn the_more_is_said_of_a_batch_the_less_often_it_is_woken_and_what_is_said_last_always_wakes_it() {
         let (mut batches, mut now, mut woken) = (HashMap::new(), Instant::now(), Vec::new());
         let begun = now;
         for second in 0..300_u64 {
@@ -199,8 +205,8 @@ mod tests {
         assert_eq!(woken, [0, 2, 6, 14, 30, 62, 122, 182, 242], "and nothing is said after 200");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_that_is_worked_on_is_woken_afterwards_and_one_that_is_done_is_not() {
+    #[test]
+    fn a_batch_that_is_worked_on_is_woken_afterwards_and_one_that_is_done_is_not() {
         let (mut batches, now) = (HashMap::new(), Instant::now());
         say(&mut batches, BatchId(1), now);
         let said = batches.get_mut(&BatchId(1)).expect("it was said");

@@ -69,7 +69,7 @@ pub async fn measure(bench: &mut Bench) {
     assert_eq!(kept, (events + 6).to_string(), "what was answered 200 is there");
     let metrics = site.http.get(format!("http://127.0.0.1:{admin}/metrics")).send().await.expect("it answers");
     let metrics = metrics.text().await.expect("metrics");
-    let commits = metrics.lines().find_map(|line| line.strip_prefix("payfleet_notices_together_count ")?.parse().ok());
+    let commits = metrics.lines().find_map(|line| line.strip_prefix("payfleet_notices_commits_total ")?.parse().ok());
 
     bench.report.judged(CASE, "events a second", events as f64 / whole, Unit::PerSecond, Goal::AtLeast(4_900.0));
     bench.report.shown(CASE, "answered, half of them within", at(0.5), Unit::Millis);
