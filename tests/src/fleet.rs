@@ -1,5 +1,6 @@
 //! A whole installation for one test: servers, the sandbox rail, and as many workers as the test wants.
 
+mod gateway;
 mod sandbox;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use payfleet_domain::invariant::ledger_sums_to_zero;
 use rustix::process::Signal;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
+
+pub use gateway::Gateway;
 
 use crate::oracle::{self, Verdict};
 use crate::process::{Process, free_port};
@@ -272,7 +275,11 @@ impl Fleet {
         let admin = free_port();
         let mut command = self.program("payfleet-worker");
         // Short waits, so that tests of failures take seconds. Leases and their renewal are as shipped.
-        command.args(["--backoff-first", "100ms", "--backoff-longest", "2s"]);
+        for (option, wait) in [("--backoff-first", "100ms"), ("--backoff-longest", "2s")] {
+            if !arguments.contains(&option) {
+                command.args([option, wait]);
+            }
+        }
         command.args(["--admin-listen", &format!("127.0.0.1:{admin}")]).args(arguments);
         (command, admin)
     }

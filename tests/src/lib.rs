@@ -17,7 +17,7 @@ pub mod proxy;
 mod servers;
 
 pub use disk::Disk;
-pub use fleet::{Fleet, FleetOptions, RunReport, Worker};
+pub use fleet::{Fleet, FleetOptions, Gateway, RunReport, Worker};
 pub use process::{Process, free_port, wait_for};
 pub use servers::{Postgres, Redis};
 

@@ -82,6 +82,18 @@ impl BatchKey {
         BatchKey(format!("{}-{}-{digest:016x}", first.0, last.0 & 0xffff_ffff))
     }
 
+    /// The first payout of the batch that a text claims to be the key of. Whether it really is must be checked by
+    /// deriving the key again.
+    pub fn first_payout(text: &str) -> Result<PayoutId, KeyError> {
+        let (range, hash) = text.rsplit_once('-').ok_or(KeyError)?;
+        let (first, last) = range.split_once('-').ok_or(KeyError)?;
+        let is_number = |text: &str| !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+        // The last one is told by its place alone, and the first place is 0.
+        let canonical = is_number(first) && (last == "0" || is_number(last)) && hash.len() == 16;
+        let is_hash = hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        first.parse().ok().filter(|_| canonical && is_hash && !last.is_empty()).map(PayoutId).ok_or(KeyError)
+    }
+
     /// As the rail sees it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -130,6 +142,11 @@ mod tests {
         let key = BatchKey::derive(run, first, last);
         assert_eq!(key.as_str(), "12884901929-42-e797d6cb5b15b7a9", "a key must never change between versions");
         assert_eq!(key.to_string(), key.as_str());
+        assert_eq!(BatchKey::first_payout(key.as_str()), Ok(first));
+        for wrong in ["", "1", "1-2", "1-2-3", "01-2-e797d6cb5b15b7a9", "-1-2-e797d6cb5b15b7a9", "1--e797d6cb5b15b7a9"]
+        {
+            assert!(BatchKey::first_payout(wrong).is_err(), "{wrong}");
+        }
         assert_ne!(key, BatchKey::derive(run, first, first));
         assert_ne!(key, BatchKey::derive(Uuid::from_u128(8), first, last));
     }

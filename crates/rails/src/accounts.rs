@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use payfleet_domain::{Money, RefusalCode, to_rail_minor};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::cause::Cause;
 use crate::registry::RegistryError;
@@ -54,6 +55,9 @@ pub struct PaypalAccount {
     /// What the account may do at most.
     #[serde(default)]
     pub limits: Limits,
+    /// How its notices are verified: for the gateway alone, which reads it itself (`payfleet-notices`).
+    #[serde(default)]
+    pub webhooks: IgnoredAny,
 }
 
 /// A platform account at Stripe. Its credential is a secret or restricted key.
@@ -76,6 +80,9 @@ pub struct StripeAccount {
     /// What the account may do at most.
     #[serde(default)]
     pub limits: Limits,
+    /// How its notices are verified: for the gateway alone, which reads it itself (`payfleet-notices`).
+    #[serde(default)]
+    pub webhooks: IgnoredAny,
 }
 
 fn stripe_version() -> String {
@@ -111,6 +118,9 @@ pub struct WiseAccount {
     /// What the account may do at most.
     #[serde(default)]
     pub limits: Limits,
+    /// How its notices are verified: for the gateway alone, which reads it itself (`payfleet-notices`).
+    #[serde(default)]
+    pub webhooks: IgnoredAny,
 }
 
 fn wise_version() -> String {
@@ -321,6 +331,7 @@ mod tests {
             name = "main"
             base_url = "https://api-m.sandbox.paypal.com"
             limits = { largest_minor = { USD = 2000000 } }
+            webhooks = { id = "for whoever hears them" }
             [[account]]
             rail = "stripe"
             name = "platform"
@@ -341,5 +352,7 @@ mod tests {
         assert!(told.contains("secret") && !told.contains("hunter2"), "{told}");
         assert!(Accounts::from_toml(&text.replace("profile", "profil")).is_err());
         assert!(Accounts::from_toml(&text.replace("\"stripe\"", "\"stripes\"")).is_err());
+        let shipped = Accounts::from_toml(include_str!("../../../deploy/rails.toml"));
+        assert_eq!(shipped.expect("a file that operators copy").accounts.len(), 3);
     }
 }

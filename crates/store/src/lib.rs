@@ -26,6 +26,7 @@ mod lease;
 mod locks;
 mod method;
 mod movement;
+mod notice;
 mod obstacle;
 mod order;
 mod payout;
@@ -68,6 +69,7 @@ pub use intent::{Intent, IntentRefused};
 pub use late::{CancelledRun, DueSince, MonthCount};
 pub use lease::{Lease, LeasedBatch};
 pub use method::{KindSaid, MethodUse};
+pub use notice::{NamedPayment, NewNotice, PaymentName};
 pub use order::Order;
 pub use plan::{PlanLine, PlanProgress, Planned};
 

@@ -27,3 +27,4 @@ mod silence;
 mod statements;
 mod stops;
 mod waits;
+mod webhooks;

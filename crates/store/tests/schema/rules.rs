@@ -62,6 +62,8 @@ pub const ROWS: &str = "
   INSERT INTO recovery (found_by, words, doubted_at) VALUES ('p', 'w', now());
   INSERT INTO generation_lost (key, recovery_id) VALUES (md5('8')::uuid, 1);
   INSERT INTO stray_booked VALUES (1, 1, 1, 1);
+  INSERT INTO notice (rail, account, event, kind, signed, body)
+    VALUES ('paypal', 'a', 'e1', 'k', sha256('1'), 'x'), ('paypal', 'a', 'e2', 'k', sha256('2'), 'x');
   INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced)
     VALUES ('w1', '1', now(), false, '{}', '{}', '{}'),
          ('w2', '1', now(), false, '{}', '{}', '{}');";
@@ -105,6 +107,12 @@ macro_rules! movement {
             $values,
             ") AS v"
         )
+    };
+}
+
+macro_rules! notice {
+    ($values:literal) => {
+        concat!("INSERT INTO notice (rail, account, event, kind, signed, body) VALUES ", $values)
     };
 }
 
@@ -496,6 +504,19 @@ pub const RULES: &[(&str, &[&str])] = &[
             "UPDATE payout SET carried_minor = 1 WHERE id = 4294967297",
         ],
     ),
+    ("notice_account_check", &[notice!("('paypal', '', 'e3', 'k', sha256('3'), 'x')")]),
+    ("notice_append_only", &["UPDATE notice SET body = 'y' WHERE event = 'e1'"]),
+    (
+        "notice_body_check",
+        &["INSERT INTO notice (rail, account, event, kind, signed, body)
+           VALUES ('paypal', 'a', 'e3', 'k', sha256('3'), repeat('x', 1048577)::bytea)"],
+    ),
+    ("notice_event_check", &[notice!("('paypal', 'a', '', 'k', sha256('3'), 'x')")]),
+    ("notice_kind_check", &[notice!("('paypal', 'a', 'e3', '', sha256('3'), 'x')")]),
+    ("notice_pkey", &[notice!("('paypal', 'a', 'e1', 'k', sha256('3'), 'x')")]),
+    ("notice_rail_check", &[notice!("('', 'a', 'e3', 'k', sha256('3'), 'x')")]),
+    ("notice_signed_check", &[notice!("('paypal', 'a', 'e3', 'k', 'short', 'x')")]),
+    ("notice_signed_once", &[notice!("('paypal', 'a', 'e3', 'k', sha256('1'), 'x')")]),
     ("payout_limit_check", &["UPDATE payout_limit SET min_minor = 2, max_minor = 1"]),
     ("payout_limit_check1", &["UPDATE payout_limit SET max_minor = NULL"]),
     ("payout_limit_currency_check", &["UPDATE payout_limit SET currency = 'eur'"]),

@@ -26,5 +26,6 @@ mod stops;
 mod support;
 mod upgrade;
 mod views;
+mod webhooks;
 #[path = "../support/wire.rs"]
 mod wire;

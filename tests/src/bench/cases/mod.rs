@@ -13,6 +13,7 @@ mod profile;
 mod reconcile;
 mod scale;
 mod ten;
+mod webhooks;
 mod workers;
 
 /// A case.
@@ -42,6 +43,8 @@ pub enum Case {
     Idle,
     /// Statements per payout
     Profile,
+    /// 5,000 webhooks a second
+    Webhooks,
 }
 
 impl Case {
@@ -60,6 +63,7 @@ impl Case {
             Case::Beside => "beside: runs of 100 beside one of 1,000,000, 2 workers",
             Case::Idle => "idle: 10 workers, 30 s",
             Case::Profile => "profile: the statements of a run of 100,000, 2 workers",
+            Case::Webhooks => "webhooks: 5,000 events a second at the gateway, 20 s",
         }
     }
 }
@@ -79,5 +83,6 @@ pub(crate) async fn measure(bench: &mut Bench, case: Case) {
         Case::Beside => beside::measure(bench).await,
         Case::Idle => idle::measure(bench).await,
         Case::Profile => profile::measure(bench).await,
+        Case::Webhooks => webhooks::measure(bench).await,
     }
 }
