@@ -15,6 +15,7 @@ use crate::doubt::{Known, doubt_tell, known_hold};
 use crate::hold::batch_settle_held;
 use crate::intent::IntentRefused;
 use crate::movement::LATES;
+use crate::outcomes::batches_count;
 use crate::payout::payouts_cancel;
 use crate::people::WhoError;
 use crate::split::{Part, split_into};
@@ -418,16 +419,16 @@ pub(crate) async fn control_let_go(
         .await
         .step("run_share")?;
     let state: RunState = state.parse().map_err(StoreError::Broken)?;
-    if state.is_open() && !was_paid {
-        return Ok(Some(ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }));
-    }
-    let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
-    sqlx::query("-- batch_cancel\nUPDATE batch SET state = 'cancelled', closed_at = clock_timestamp() WHERE id = $1")
-        .bind(batch.id.0)
-        .execute(tx)
-        .await
-        .step("batch_cancel")?;
-    Ok(Some(ControlLifted { go_on: 0, cancelled }))
+    let lifted = if state.is_open() && !was_paid {
+        ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }
+    } else {
+        let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
+        let sql = "-- batch_cancel\nUPDATE batch SET state = 'cancelled', closed_at = clock_timestamp() WHERE id = $1";
+        sqlx::query(sql).bind(batch.id.0).execute(&mut *tx).await.step("batch_cancel")?;
+        ControlLifted { go_on: 0, cancelled }
+    };
+    batches_count(tx, &[batch.id.0]).await?;
+    Ok(Some(lifted))
 }
 
 /// Whether a payee of this batch is on hold by a recovery, or was when it had been planned: it got what no run knows. What

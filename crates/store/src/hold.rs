@@ -14,6 +14,7 @@ use crate::batch::{batch_lock, batch_standing, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{WordRow, words_about};
 use crate::lease::Lease;
+use crate::outcomes::batch_keep;
 use crate::stop::part_cancel;
 use sent::{known_read, sent_read};
 
@@ -200,11 +201,11 @@ pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<
     Ok(held.rows_affected())
 }
 
-/// Moves a batch with nothing unanswered to where its payouts say. The caller has its lock.
+/// Moves a batch with nothing unanswered to where its payouts say, and counts them. The caller has its lock.
 pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Result<(), StoreError> {
     let locked = batch_lock(tx, BatchId(batch)).await?;
-    let standing = batch_standing(tx, &locked).await?;
-    let Some(next) = locked.state.settled(&standing) else { return Ok(()) };
+    let (standing, counted) = batch_standing(tx, &locked).await?;
+    let Some(next) = locked.state.settled(&standing) else { return batch_keep(tx, locked.id, &counted).await };
     sqlx::query(
         "-- batch_settle_held
          UPDATE batch
@@ -213,11 +214,14 @@ pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Resu
                 first_sent_at = CASE $2 WHEN 'accepted' THEN coalesce(first_sent_at, clock_timestamp())
                   ELSE first_sent_at END,
                 attempt = CASE $2 WHEN 'accepted' THEN greatest(attempt, 1) ELSE attempt END,
-                closed_at = CASE $2 WHEN 'accepted' THEN NULL ELSE coalesce(closed_at, clock_timestamp()) END
+                closed_at = CASE $2 WHEN 'accepted' THEN NULL ELSE coalesce(closed_at, clock_timestamp()) END,
+                outcomes = $3::jsonb, counted_after = $4::xid8
           WHERE id = $1",
     )
     .bind(batch)
     .bind(next.as_str())
+    .bind(&counted.outcomes)
+    .bind(&counted.after)
     .execute(tx)
     .await
     .step("batch_settle_held")?;

@@ -28,6 +28,7 @@ mod method;
 mod movement;
 mod obstacle;
 mod order;
+mod outcomes;
 mod payout;
 mod people;
 mod places;

@@ -148,8 +148,10 @@ async fn plan_chunk(
              SELECT id, 0, $1, amount_minor, currency FROM numbered),
            batched AS (
              INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id,
-               last_payout_id, payouts, amount_minor)
-             SELECT $1, $10, rail, account, credential, currency, first, last, payouts, amount_minor
+               last_payout_id, payouts, amount_minor, outcomes, counted_after)
+             SELECT $1, $10, rail, account, credential, currency, first, last, payouts, amount_minor,
+                    jsonb_build_array(jsonb_build_object('state', 'planned', 'payouts', payouts,
+                      'minor', amount_minor)), pg_snapshot_xmin(pg_current_snapshot())
                FROM (SELECT lane, currency, min(id) AS first, max(id) AS last, count(*) AS payouts,
                  sum(amount_minor) AS amount_minor
                        FROM numbered GROUP BY lane, currency, part) AS b

@@ -288,7 +288,7 @@ async fn batch_advance(
     lost_track: bool,
     refusals: &News,
 ) -> Result<BatchState, StoreError> {
-    let standing = batch_standing(tx, batch).await?;
+    let (standing, counted) = batch_standing(tx, batch).await?;
     let next = batch.state.after_news(&standing, report.epoch == batch.epoch);
     if next != batch.state {
         batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
@@ -325,7 +325,8 @@ async fn batch_advance(
                 available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + $8 ELSE available_at END,
                 available_in = CASE WHEN $3 AND $7 THEN $8 ELSE available_in END,
                 lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
-                lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END
+                lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END,
+                outcomes = $10::jsonb, counted_after = $11::xid8
           WHERE id = $1",
     )
     .bind(batch.id.0)
@@ -337,6 +338,8 @@ async fn batch_advance(
     .bind(report.release)
     .bind(interval(report.available_in))
     .bind(nothing_executed)
+    .bind(&counted.outcomes)
+    .bind(&counted.after)
     .execute(tx)
     .await
     .step("batch_advance")?;

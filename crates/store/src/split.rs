@@ -103,7 +103,8 @@ pub(crate) async fn split_into(tx: &mut PgConnection, batch: &LockedBatch, parts
     .step("attempts_inherit")?;
     sqlx::query(
         "-- batch_split
-         UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
+         UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL,
+           outcomes = NULL, counted_after = NULL
            WHERE id = $1",
     )
     .bind(batch.id.0)

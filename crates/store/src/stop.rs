@@ -15,6 +15,7 @@ use crate::doubt::known_hold;
 use crate::hold::batch_settle_held;
 use crate::intent::attempts_supersede;
 use crate::lease::Lease;
+use crate::outcomes::batches_count;
 use crate::payout::payouts_cancel;
 
 /// What the database says of a lease's run.
@@ -75,11 +76,10 @@ macro_rules! left_sql {
                                  WHEN EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL) THEN 0
                                  ELSE p.planned END AS unsent, p.planned + p.unknown AS open,
                             b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no AS is_answering
-                       FROM (SELECT count(*) FILTER (WHERE state = 'planned') AS planned,
-                                    count(*) FILTER (WHERE state = 'unknown') AS unknown
-                               FROM payout
-                              WHERE b.state IN ('ready', 'sending')
-                                AND id BETWEEN b.first_payout_id AND b.last_payout_id) AS p) AS n"
+                       FROM (SELECT coalesce(sum(o.payouts) FILTER (WHERE o.state = 'planned'), 0)::bigint AS planned,
+                                    coalesce(sum(o.payouts) FILTER (WHERE o.state = 'unknown'), 0)::bigint AS unknown
+                               FROM batch_outcome o
+                              WHERE b.state IN ('ready', 'sending') AND o.batch_id = b.id) AS p) AS n"
     };
 }
 
@@ -205,18 +205,16 @@ impl Store {
     /// calls under way have ended. Of one moment, so that none is in both.
     pub async fn cancel_counts(&self, run: RunId) -> Result<(i64, i64), StoreError> {
         let pool = self.pool.clone();
-        let (first, last) = run.payouts();
         detached(async move {
             sqlx::query_as(concat!(
                 "-- cancel_counts
-                 SELECT (SELECT count(*) FROM payout WHERE id BETWEEN $2 AND $3 AND state = 'cancelled'),
+                 SELECT (SELECT coalesce(sum(payouts), 0)::bigint FROM batch_outcome
+                          WHERE run_id = $1 AND state = 'cancelled'),
                         coalesce((SELECT sum(n.unsent) FROM run r JOIN batch b ON b.run_id = r.id ",
                 left_sql!(),
                 " WHERE r.id = $1 AND b.state IN ('ready', 'sending')), 0)::bigint"
             ))
             .bind(run.0)
-            .bind(first.0)
-            .bind(last.0)
             .fetch_one(&pool)
             .await
             .step("cancel_counts")
@@ -318,7 +316,9 @@ impl Store {
                 .await
                 .step("batch_cancel_ready")?
                 .rows_affected();
-                if cancelled == 0 {
+                if cancelled > 0 {
+                    batches_count(tx, &[batch]).await?;
+                } else {
                     batch_settle_held(tx, batch).await?;
                     // Or the next one would be this one again, for ever.
                     if batch_lock(tx, BatchId(batch)).await?.state == BatchState::Ready {

@@ -40,6 +40,12 @@ const LOOKED_LATE: Duration = FOLLOWER;
 /// How often the sweeper counts what somebody should hear of.
 const COUNTED: Duration = Duration::from_secs(15);
 
+/// How often the sweeper looks for batches whose outcomes nobody has counted, and how often while there are more; so
+/// many at once, which takes some tenths of a second.
+const UNCOUNTED: Duration = Duration::from_secs(15);
+const UNCOUNTED_MORE: Duration = Duration::from_secs(1);
+const UNCOUNTED_AT_ONCE: i64 = 200;
+
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
 pub(crate) async fn sweep(process: Arc<Process>) {
     let worker = &process.worker;
@@ -47,6 +53,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut windows = Windows::new();
     let (mut counted, mut shortened, mut looked_late) = (Turn::default(), Turn::default(), Turn::default());
     let (mut checked, mut swept) = (Turn::default(), false);
+    let (mut outcomes_counted, mut outcomes_every) = (Turn::default(), UNCOUNTED);
     // Whether something was open at the last sweep.
     let mut is_busy = true;
     while !worker.shutdown.is_requested() {
@@ -89,6 +96,15 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             match process.store.watched_read().await {
                 Ok(watched) => told_of(watched),
                 Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
+            }
+        }
+        if lock.is_some() && servers_answer && outcomes_counted.take(outcomes_every) {
+            match process.store.outcomes_count(UNCOUNTED_AT_ONCE).await {
+                Ok(batches) => {
+                    let is_more = batches >= UNCOUNTED_AT_ONCE.unsigned_abs();
+                    outcomes_every = if is_more { UNCOUNTED_MORE } else { UNCOUNTED };
+                }
+                Err(error) => tracing::debug!(%error, "outcomes that nobody has counted are read from payouts"),
             }
         }
         let may_wait = lock.is_some() && servers_answer && is_busy;

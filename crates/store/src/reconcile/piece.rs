@@ -22,6 +22,7 @@ use crate::doubt::doubt_hold;
 use crate::hold::{batch_settle_held, payouts_doubt};
 use crate::locks::PIECES_LOCK;
 use crate::movement::{accounts_weigh, runs_have_news};
+use crate::outcomes::{batches_of_lock, payouts_count};
 use crate::payout::{Moved, Source, evidence_insert, payouts_refuse, payouts_settle};
 
 /// Places in one row of `listed`.
@@ -180,10 +181,13 @@ async fn record(
     listed_add(tx, source, listed).await?;
     let mut changed = odd_record(tx, account, source, &odd).await?;
     changed.extend(beside);
+    // Their batches count them, and are locked before.
+    batches_of_lock(tx, &changed).await?;
     moved += accounts_weigh(tx, &changed).await?;
     for batch in &batches {
         batch_settle_held(tx, *batch).await?;
     }
+    payouts_count(tx, &changed).await?;
     if let StatementSource::File { person: Some(person), .. } = source {
         let told: Vec<Uuid> = odd.iter().map(|odd| content_id(&odd.line)).collect();
         returns_propose(tx, person, account.id, &told).await?;

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::LOST;
 use crate::connect::{Step, StoreError};
 use crate::doubt::dead_after;
+use crate::outcomes::batches_count;
 
 /// Seconds since 2025 began: numbers go on from there after a recovery. A database that was restored gives numbers out
 /// again that the one before it had given, or another one that was restored from the same backup: answers that come
@@ -113,8 +114,8 @@ pub(super) async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreErro
     )
     .bind(&open)
     .bind(HoldReason::StoppedInDoubt.code())
-    .execute(tx)
+    .execute(&mut *tx)
     .await
     .step("recovery_holds")?;
-    Ok(())
+    batches_count(tx, &open).await
 }

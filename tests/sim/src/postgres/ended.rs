@@ -12,6 +12,13 @@ use crate::backend::{Ended, ExclusionEnd, PayoutEnd, RunEnd};
 impl Postgres {
     pub(super) fn end(&self) -> Ended {
         let (sql, tenant) = (&self.database.sql, self.tenant.0);
+        let miscounted: Vec<(i64, String, String)> = self.wait(async {
+            sqlx::query_as(include_str!("../../../../crates/store/tests/support/miscounted.sql"))
+                .fetch_all(sql)
+                .await
+                .unwrap()
+        });
+        assert!(miscounted.is_empty(), "batches that keep what is not so: {miscounted:?}");
         let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
             let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
             (
