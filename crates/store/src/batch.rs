@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 
 use crate::connect::{Step, StoreError};
 use crate::outcomes::{Counted, outcomes_sql};
+use crate::sql::{alive, unanswered};
 
 /// A batch whose row is locked by the running transaction.
 #[derive(Debug, Clone)]
@@ -67,9 +68,13 @@ pub(crate) async fn batch_standing(
     let read = "batch_standing";
     let row = sqlx::query(concat!(
         "-- batch_standing
-         SELECT coalesce(bool_or(state IN ('planned', 'unknown')), false) AS is_unanswered,
+         SELECT coalesce(bool_or(state IN ",
+        unanswered!(),
+        "), false) AS is_unanswered,
                 coalesce(bool_or(state = 'unknown'), false) OR EXISTS (
-                  SELECT FROM attempt WHERE batch_id = $3 AND (result IS NULL OR result = 'unknown')) AS is_under_way,
+                  SELECT FROM attempt WHERE batch_id = $3 AND ",
+        alive!("attempt"),
+        ") AS is_under_way,
                 coalesce(bool_or(state = 'accepted'), false) AS has_accepted,
                 coalesce(bool_or(state = 'held'), false) AS has_held,
                 ",
@@ -90,8 +95,7 @@ pub(crate) async fn batch_standing(
         has_accepted: row.try_get("has_accepted").step(read)?,
         has_held: row.try_get("has_held").step(read)?,
     };
-    let counted =
-        Counted { outcomes: row.try_get("outcomes").step(read)?, after: row.try_get("after").step(read)? };
+    let counted = Counted { outcomes: row.try_get("outcomes").step(read)?, after: row.try_get("after").step(read)? };
     Ok((standing, counted))
 }
 

@@ -10,6 +10,7 @@ use sqlx::postgres::PgRow;
 use crate::alarm::run_raise;
 use crate::connect::{Step, Store, StoreError};
 use crate::outcomes::run_count;
+use crate::sql::open_states;
 
 /// What trying to close a run found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +62,12 @@ impl Store {
                 .await
                 .step("run_close_lock")?;
                 // A second statement, so that it sees what was committed while we waited for the lock.
-                let open: bool = sqlx::query_scalar(
+                let open: bool = sqlx::query_scalar(concat!(
                     "-- run_open_batches
-                     SELECT EXISTS (SELECT FROM batch WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted'))",
-                )
+                     SELECT EXISTS (SELECT FROM batch WHERE run_id = $1 AND state IN ",
+                    open_states!(),
+                    ")"
+                ))
                 .bind(run.0)
                 .fetch_one(&mut *tx)
                 .await

@@ -2,6 +2,7 @@
 //! agrees.
 
 mod decide;
+mod open;
 mod sent;
 
 use payfleet_domain::{
@@ -19,6 +20,7 @@ use crate::stop::part_cancel;
 use sent::{known_read, sent_read};
 
 pub use decide::{Decision, HoldError, HoldSaid};
+pub(crate) use open::{Held, holds_doubt, payouts_hold};
 
 /// An open hold.
 #[derive(Debug, Clone)]
@@ -86,25 +88,10 @@ impl Store {
                 if is_cancelled && batch.state == BatchState::Sending {
                     part_cancel(tx, batch.id, batch.first.0, batch.last.0).await?;
                 }
-                let held: i64 = sqlx::query_scalar(
-                    "-- payouts_hold
-                     WITH moved AS (
-                       UPDATE payout SET state = 'held', code = $3 WHERE id BETWEEN $1 AND $2 AND state = ANY($4)
-                    RETURNING id, tenant_id, run_id),
-                     opened AS (
-                       INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $3
-                         FROM moved ORDER BY id RETURNING 1)
-                     SELECT count(*) FROM opened",
-                )
-                .bind(batch.first.0)
-                .bind(batch.last.0)
-                .bind(reason.code())
-                .bind(PayoutState::sources(reason.event()))
-                .fetch_one(&mut *tx)
-                .await
-                .step("payouts_hold")?;
+                let all = Held::all(batch.first.0..=batch.last.0, reason, None);
+                let held = payouts_hold(tx, &all).await?;
                 batch_settle_held(tx, lease.batch.0).await?;
-                Ok(Some(held.unsigned_abs()))
+                Ok(Some(held.len() as u64))
             })
         })
         .await
@@ -177,28 +164,6 @@ pub(crate) async fn held_facts(
     let known = known_read(connection, &[payout.0]).await?;
     let sent = sent.first().ok_or_else(|| StoreError::Broken(format!("payout {payout} is held, and in no batch")))?;
     Ok(sent.facts(known.contains_key(&payout.0)))
-}
-
-/// Holds accepted payouts that a file says were refused. Returns how many.
-pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<u64, StoreError> {
-    if ids.is_empty() {
-        return Ok(0);
-    }
-    let held = sqlx::query(
-        "-- payouts_doubt
-         WITH moved AS (
-           UPDATE payout SET state = 'held', code = $2 WHERE id = ANY($1) AND state = ANY($3)
-             RETURNING id, tenant_id, run_id)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason)
-         SELECT tenant_id, run_id, id, $2 FROM moved ORDER BY id",
-    )
-    .bind(ids)
-    .bind(HoldReason::RejectedByFile.code())
-    .bind(PayoutState::sources(HoldReason::RejectedByFile.event()))
-    .execute(tx)
-    .await
-    .step("payouts_doubt")?;
-    Ok(held.rows_affected())
 }
 
 /// Moves a batch with nothing unanswered to where its payouts say, and counts them. The caller has its lock.

@@ -43,6 +43,7 @@ mod run_errors;
 mod schema;
 mod session;
 mod split;
+mod sql;
 mod status;
 mod stop;
 mod stray;

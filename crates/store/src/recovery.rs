@@ -17,10 +17,11 @@ use uuid::Uuid;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::generation::generations_lost;
-use crate::hold::batch_settle_held;
+use crate::hold::{Held, batch_settle_held, payouts_hold};
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
 use crate::reconcile::StatementAccount;
+use crate::sql::unanswered;
 use crate::stray::{strays, strays_hold};
 use doubted::{batches_doubt, numbers_go_on};
 
@@ -315,31 +316,26 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
 /// which keys the rest went nobody knows.
 async fn mixed_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     let whole: Vec<&str> = RAILS.iter().filter(|rail| rail.key_unit == KeyUnit::Batch).map(|rail| rail.name).collect();
-    let held: Vec<i64> = sqlx::query_scalar(
-        "-- recovery_mixed_hold
-         WITH mixed AS (
-           SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
-            WHERE b.state = 'sending' AND b.rail = ANY($1)
-              AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
-              AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                AND p.state NOT IN ('planned', 'unknown'))),
-         moved AS (
-           UPDATE payout p SET state = 'held', code = $3 FROM mixed m
-            WHERE p.id BETWEEN m.first_payout_id AND m.last_payout_id AND p.state = ANY($4)
-              RETURNING p.id, p.tenant_id, p.run_id),
-         opened AS (
-           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $3, 'a part of its batch was paid before the recovery' FROM moved ORDER BY id)
-         SELECT id FROM mixed ORDER BY id",
-    )
+    let mixed: Vec<(i64, i64, i64)> = sqlx::query_as(concat!(
+        "-- recovery_mixed
+         SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
+          WHERE b.state = 'sending' AND b.rail = ANY($1)
+            AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
+            AND EXISTS (SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+              AND p.state NOT IN ",
+        unanswered!(),
+        ")
+          ORDER BY b.id"
+    ))
     .bind(whole)
     .bind(LOST)
-    .bind(HoldReason::StoppedInDoubt.code())
-    .bind(PayoutState::sources(PayoutEvent::Hold))
     .fetch_all(&mut *tx)
     .await
-    .step("recovery_mixed_hold")?;
-    for batch in held {
+    .step("recovery_mixed")?;
+    let payouts = mixed.iter().flat_map(|(_, first, last)| *first..=*last);
+    let why = "a part of its batch was paid before the recovery";
+    payouts_hold(tx, &Held::all(payouts, HoldReason::StoppedInDoubt, Some(why))).await?;
+    for (batch, ..) in mixed {
         batch_settle_held(tx, batch).await?;
     }
     Ok(())

@@ -24,7 +24,7 @@ impl Store {
         self.transaction("batch_split", move |tx| {
             Box::pin(async move {
                 let batch = batch_lock(tx, lease.batch).await?;
-                if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+                if batch.epoch != lease.epoch || !batch.state.may_lack_answers() {
                     return Ok(Err(SplitRefused::LeaseLost));
                 }
                 split(tx, &batch, batch.state).await?;

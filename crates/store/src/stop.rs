@@ -17,6 +17,7 @@ use crate::intent::attempts_supersede;
 use crate::lease::Lease;
 use crate::outcomes::batches_count;
 use crate::payout::payouts_cancel;
+use crate::sql::{alive, unanswered_batches};
 
 /// What the database says of a lease's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub struct StopCounts {
 /// What is left of the payouts of a batch `b` of a run `r` that was stopped, as `n`.
 macro_rules! left_sql {
     () => {
-        "CROSS JOIN LATERAL (
+        concat!("CROSS JOIN LATERAL (
                      SELECT CASE WHEN b.state = 'ready' THEN p.planned
                                  WHEN b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no
                                    THEN least(b.stop_unsent, p.planned)
@@ -79,7 +80,7 @@ macro_rules! left_sql {
                        FROM (SELECT coalesce(sum(o.payouts) FILTER (WHERE o.state = 'planned'), 0)::bigint AS planned,
                                     coalesce(sum(o.payouts) FILTER (WHERE o.state = 'unknown'), 0)::bigint AS unknown
                                FROM batch_outcome o
-                              WHERE b.state IN ('ready', 'sending') AND o.batch_id = b.id) AS p) AS n"
+                              WHERE b.state IN ", unanswered_batches!(), " AND o.batch_id = b.id) AS p) AS n")
     };
 }
 
@@ -179,7 +180,9 @@ impl Store {
                         coalesce(sum(n.open - n.unsent) FILTER (WHERE NOT n.is_answering), 0)::bigint AS in_doubt
                    FROM run r JOIN batch b ON b.run_id = r.id ",
                 left_sql!(),
-                " WHERE r.id = $1 AND (b.state IN ('ready', 'sending') OR b.stop_seen = r.stop_no) GROUP BY b.rail"
+                " WHERE r.id = $1 AND (b.state IN ",
+                unanswered_batches!(),
+                " OR b.stop_seen = r.stop_no) GROUP BY b.rail"
             ))
             .bind(run.0)
             .fetch_all(&pool)
@@ -212,7 +215,9 @@ impl Store {
                           WHERE run_id = $1 AND state = 'cancelled'),
                         coalesce((SELECT sum(n.unsent) FROM run r JOIN batch b ON b.run_id = r.id ",
                 left_sql!(),
-                " WHERE r.id = $1 AND b.state IN ('ready', 'sending')), 0)::bigint"
+                " WHERE r.id = $1 AND b.state IN ",
+                unanswered_batches!(),
+                "), 0)::bigint"
             ))
             .bind(run.0)
             .fetch_one(&pool)
@@ -233,7 +238,7 @@ impl Store {
                     return Ok(None);
                 }
                 attempts_supersede(tx, lease.batch).await?;
-                let cleared = sqlx::query(
+                let cleared = sqlx::query(concat!(
                     "-- batch_clear
                      UPDATE batch b
                         SET state = 'ready', first_sent_at = NULL, stalled_leases = 0, lease_until = '-infinity',
@@ -241,8 +246,10 @@ impl Store {
                             available_at = clock_timestamp(), available_in = NULL
                       WHERE b.id = $1 AND NOT EXISTS (
                               SELECT FROM attempt a WHERE a.batch_id = b.id
-                                AND (a.result IS NULL OR a.result = 'unknown'))",
-                )
+                                AND ",
+                    alive!("a"),
+                    ")"
+                ))
                 .bind(lease.batch.0)
                 .execute(&mut *tx)
                 .await

@@ -217,7 +217,7 @@ impl Worker {
     /// its class; nothing, if people have stopped it.
     async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
-        let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
+        let orders = self.record.orders_read(batch, &PayoutState::UNANSWERED).await?;
         let asked = orders.len();
         let findings = line.look_up(orders).await;
         let (mut known, mut unanswered) = (Vec::new(), 0_usize);

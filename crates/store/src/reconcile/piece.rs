@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use payfleet_domain::{AlarmKind, BatchState, LineDiffers, PayoutId, RunId, StatementLine};
+use payfleet_domain::{AlarmKind, BatchState, HoldReason, LineDiffers, PayoutId, RunId, StatementLine};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::alarm::{Raised, alarms_raise};
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
 use crate::doubt::doubt_hold;
-use crate::hold::{batch_settle_held, payouts_doubt};
+use crate::hold::{Held, batch_settle_held, payouts_hold};
 use crate::locks::PIECES_LOCK;
 use crate::movement::{accounts_weigh, runs_have_news};
 use crate::outcomes::{batches_of_lock, payouts_count};
@@ -148,7 +148,10 @@ async fn record(
             evidence_insert(tx, &rejected_otherwise, "refused", Source::Statement, None, None).await?;
             payouts_refuse(tx, &rejected, Source::Statement, None).await?
         }
-        StatementSource::File { .. } => payouts_doubt(tx, &rejected.ids).await?,
+        StatementSource::File { .. } => {
+            let doubted = Held::all(rejected.ids.iter().copied(), HoldReason::RejectedByFile, None);
+            payouts_hold(tx, &doubted).await?.len() as u64
+        }
     };
     runs_have_news(tx, rejected.ids.iter().map(|id| PayoutId(*id).run())).await?;
     let stood = before.states();

@@ -13,6 +13,7 @@ use crate::connect::{Step, StoreError};
 use crate::lease::interval;
 use crate::outcomes::run_count;
 use crate::run::RunRow;
+use crate::sql::open_states;
 use crate::views::outcomes_read;
 
 /// How many, and how much.
@@ -127,13 +128,15 @@ impl Reconciliation {
     /// The batches that keep the run open.
     pub async fn batches_open(&mut self) -> Result<Vec<OpenBatches>, StoreError> {
         let read = "batches_open";
-        let rows = sqlx::query(
+        let rows = sqlx::query(concat!(
             "-- batches_open
              SELECT rail, state, count(*) AS batches, sum(payouts)::bigint AS payouts FROM batch
-              WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted')
+              WHERE run_id = $1 AND state IN ",
+            open_states!(),
+            "
               GROUP BY rail, state
-              ORDER BY rail, state",
-        )
+              ORDER BY rail, state"
+        ))
         .bind(self.run.id.0)
         .fetch_all(&mut *self.connection)
         .await

@@ -7,6 +7,7 @@ use sqlx::postgres::PgRow;
 use crate::batch::{currency, word};
 use crate::close::total;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::{unanswered, unanswered_batches};
 
 /// Payouts of one state and currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl Store {
         let pool = self.pool.clone();
         let (first, last) = run.payouts();
         detached(async move {
-            let codes: Vec<(String, String, i64)> = sqlx::query_as(
+            let codes: Vec<(String, String, i64)> = sqlx::query_as(concat!(
                 "-- run_codes
                  SELECT code, rail, sum(payouts)::bigint FROM (
                    SELECT p.code, b.rail, count(*) AS payouts
@@ -61,10 +62,14 @@ impl Store {
                    -- Of a batch that is tried again: those without an answer, not those that have one meanwhile.
                    SELECT b.last_code, b.rail, o.payouts
                      FROM batch b JOIN batch_outcome o ON o.batch_id = b.id
-                    WHERE b.run_id = $3 AND b.state IN ('ready', 'sending') AND b.last_code IS NOT NULL
-                      AND o.state IN ('planned', 'unknown')) AS c
-                  GROUP BY code, rail ORDER BY 3 DESC, 1, 2",
-            )
+                    WHERE b.run_id = $3 AND b.state IN ",
+                unanswered_batches!(),
+                " AND b.last_code IS NOT NULL
+                      AND o.state IN ",
+                unanswered!(),
+                ") AS c
+                  GROUP BY code, rail ORDER BY 3 DESC, 1, 2"
+            ))
             .bind(first.0)
             .bind(last.0)
             .bind(run.0)

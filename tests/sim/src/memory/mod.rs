@@ -401,7 +401,7 @@ impl Memory {
         batch.attempts.insert(batch.attempt, opened);
         let (first, last) = (batch.first, batch.last);
         let states: &[PayoutState] = match rail.key_unit {
-            payfleet_domain::KeyUnit::Payout => &[PayoutState::Planned, PayoutState::Unknown],
+            payfleet_domain::KeyUnit::Payout => &PayoutState::UNANSWERED,
             payfleet_domain::KeyUnit::Batch => &PayoutState::ALL,
         };
         let orders = self.orders_in(first, last, states);

@@ -268,7 +268,7 @@ impl Memory {
 
     pub(super) fn split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
         let batch = self.batch(lease.batch)?.clone();
-        if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+        if batch.epoch != lease.epoch || !batch.state.may_lack_answers() {
             return Ok(Err(SplitRefused::LeaseLost));
         }
         self.halve(lease.batch, batch.state)?;

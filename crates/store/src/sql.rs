@@ -1,0 +1,67 @@
+//! Rules of `domain` that statements must have word for word: by a bound list Postgres would not see that the index
+//! over what is open is meant. Each is written here and nowhere else, and a test holds it against `domain`.
+
+/// The states of a batch that has work left for the fleet: `BatchState::is_open`.
+macro_rules! open_states {
+    () => {
+        "('ready', 'sending', 'accepted')"
+    };
+}
+pub(crate) use open_states;
+
+/// The states of a run that may still pay: `RunState::is_open`.
+macro_rules! open_runs {
+    () => {
+        "('planning', 'planned', 'paying')"
+    };
+}
+pub(crate) use open_runs;
+
+/// The states of a batch of which payouts may have no answer: `BatchState::may_lack_answers`.
+macro_rules! unanswered_batches {
+    () => {
+        "('ready', 'sending')"
+    };
+}
+pub(crate) use unanswered_batches;
+
+/// The states of a payout without an answer: `PayoutState::is_unanswered`.
+macro_rules! unanswered {
+    () => {
+        "('planned', 'unknown')"
+    };
+}
+pub(crate) use unanswered;
+
+/// Whether a request of this attempt may still be executed, as far as answers tell: `AttemptResult::is_alive`.
+macro_rules! alive {
+    ($attempt:literal) => {
+        concat!("(", $attempt, ".result IS NULL OR ", $attempt, ".result = 'unknown')")
+    };
+}
+pub(crate) use alive;
+
+#[cfg(test)]
+mod tests {
+    use payfleet_domain::{AttemptResult, BatchState, PayoutState, RunState};
+
+    fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
+        format!("('{}')", words.collect::<Vec<_>>().join("', '"))
+    }
+
+    #[test]
+    fn statements_say_what_domain_says() {
+        let batches = |of: fn(BatchState) -> bool| {
+            list(BatchState::ALL.iter().filter(|state| of(**state)).map(BatchState::as_str))
+        };
+        assert_eq!(open_states!(), batches(BatchState::is_open));
+        assert_eq!(unanswered_batches!(), batches(BatchState::may_lack_answers));
+        assert_eq!(open_runs!(), list(RunState::ALL.iter().filter(|state| state.is_open()).map(RunState::as_str)));
+        let payouts = PayoutState::ALL.iter().filter(|state| state.is_unanswered());
+        assert_eq!(unanswered!(), list(payouts.map(PayoutState::as_str)));
+        let alive = AttemptResult::ALL.into_iter().filter(|result| AttemptResult::is_alive(Some(*result)));
+        assert!(AttemptResult::is_alive(None), "an attempt without a result is alive");
+        let words: Vec<String> = alive.map(|result| format!("a.result = '{result}'")).collect();
+        assert_eq!(alive!("a"), format!("(a.result IS NULL OR {})", words.join(" OR ")));
+    }
+}
