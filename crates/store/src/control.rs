@@ -6,7 +6,9 @@
 
 mod people;
 
-use payfleet_domain::{BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunState};
+use payfleet_domain::{
+    BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunState, TransferKind,
+};
 use sqlx::{PgConnection, Row};
 
 use crate::batch::{LockedBatch, batch_lock, word};
@@ -14,7 +16,7 @@ use crate::connect::{Step, StoreError};
 use crate::doubt::{Known, doubt_tell, known_hold};
 use crate::hold::{Held, batch_settle_held, payouts_hold};
 use crate::intent::IntentRefused;
-use crate::movement::LATES;
+use crate::movement::numbers;
 use crate::outcomes::batches_count;
 use crate::payout::payouts_cancel;
 use crate::people::WhoError;
@@ -154,7 +156,7 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
            FROM batch b WHERE b.id = $1",
     )
     .bind(batch.0)
-    .bind(LATES.as_slice())
+    .bind(numbers(TransferKind::LATES))
     .bind(RECOVERED)
     .fetch_one(tx)
     .await
@@ -205,7 +207,7 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
     ))
     .bind(first.0)
     .bind(last.0)
-    .bind(LATES.as_slice())
+    .bind(numbers(TransferKind::LATES))
     .bind(RECOVERED)
     .fetch_all(tx)
     .await

@@ -1,7 +1,7 @@
 //! What waits for a run: months that none has counted yet, and what became due of months that one has. Nothing here
 //! moves money; it is what imports and commands say, so that nothing slips in silence.
 
-use payfleet_domain::{RunId, TenantId};
+use payfleet_domain::{RunId, TenantId, TransferKind};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -66,12 +66,13 @@ impl Store {
                 "-- due_since_cancelled
                  SELECT r.id, r.period
                    FROM (SELECT DISTINCT payout_id >> 32 AS run_id FROM transfer
-                          WHERE tenant_id = $1 AND due_in = $2 + 1 AND kind = 3) AS t
+                          WHERE tenant_id = $1 AND due_in = $2 + 1 AND kind = $3) AS t
                    JOIN run r ON r.id = t.run_id
                   WHERE r.tenant_id = $1 AND r.state = 'cancelled' ORDER BY r.id",
             )
             .bind(tenant.0)
             .bind(newest)
+            .bind(TransferKind::Release.number())
             .fetch_all(&mut *connection)
             .await
             .step("due_since_cancelled")?;

@@ -1,7 +1,7 @@
 //! What can happen to payouts, in bulk: each move is one statement that changes their state and posts its transfers
 //! with it, from the states that `domain` allows it from. When a move is justified is decided by the callers.
 
-use payfleet_domain::{AttemptNo, BatchId, Money, Outcome, PayoutEvent, PayoutId, PayoutState};
+use payfleet_domain::{AttemptNo, BatchId, Money, Outcome, PayoutEvent, PayoutId, PayoutState, TransferKind};
 use sqlx::PgConnection;
 
 use crate::connect::{Step, StoreError};
@@ -98,7 +98,7 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         RETURNING p.id, p.tenant_id, p.amount_minor, p.currency),
          posted AS (
            INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, 2, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
+           SELECT id, $6, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
          SELECT (SELECT count(*) FROM posted),
                 ARRAY (SELECT DISTINCT m.payout_id FROM movement m
                         WHERE m.payout_id BETWEEN $4 AND $5 AND m.counts AND m.payout_id IN (SELECT id FROM moved))",
@@ -108,6 +108,7 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
     .bind(PayoutState::sources(PayoutEvent::Pay))
     .bind(first)
     .bind(last)
+    .bind(TransferKind::Settle.number())
     .persistent(false)
     .fetch_one(&mut *tx)
     .await
@@ -344,7 +345,7 @@ async fn payouts_release(
         RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
          posted AS (
            INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
-           SELECT id, 3, tenant_id, amount_minor, currency,
+           SELECT id, $5, tenant_id, amount_minor, currency,
              (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
              FROM moved ORDER BY id RETURNING 1),
          due_again AS (
@@ -357,6 +358,7 @@ async fn payouts_release(
     .bind(codes)
     .bind(to.as_str())
     .bind(from)
+    .bind(TransferKind::Release.number())
     .fetch_one(&mut *tx)
     .await
     .step("payouts_release")?;

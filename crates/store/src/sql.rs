@@ -41,9 +41,41 @@ macro_rules! alive {
 }
 pub(crate) use alive;
 
+/// What a transfer adds to its payee's balance, outside of a plan: `TransferKind::takes_back`.
+macro_rules! added_minor {
+    ($transfer:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $transfer,
+            ".kind IN (6, 10) THEN -",
+            $transfer,
+            ".amount_minor ELSE ",
+            $transfer,
+            ".amount_minor END"
+        )
+    };
+}
+pub(crate) use added_minor;
+
+/// The kinds of transfers that say that the payee was paid: `TransferKind::pays`.
+macro_rules! payments {
+    () => {
+        "(2, 6, 10)"
+    };
+}
+pub(crate) use payments;
+
+/// The kinds of transfers that move no balance but by a plan: those that no run counts.
+macro_rules! planned_kinds {
+    () => {
+        "(0, 2)"
+    };
+}
+pub(crate) use planned_kinds;
+
 #[cfg(test)]
 mod tests {
-    use payfleet_domain::{AttemptResult, BatchState, PayoutState, RunState};
+    use payfleet_domain::{AttemptResult, BatchState, PayoutState, RunState, TransferKind};
 
     fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
         format!("('{}')", words.collect::<Vec<_>>().join("', '"))
@@ -57,6 +89,13 @@ mod tests {
         assert_eq!(open_states!(), batches(BatchState::is_open));
         assert_eq!(unanswered_batches!(), batches(BatchState::may_lack_answers));
         assert_eq!(open_runs!(), list(RunState::ALL.iter().filter(|state| state.is_open()).map(RunState::as_str)));
+        let kinds = |of: fn(TransferKind) -> bool| {
+            let numbers = TransferKind::ALL.into_iter().filter(|kind| of(*kind)).map(|kind| kind.number().to_string());
+            format!("({})", numbers.collect::<Vec<_>>().join(", "))
+        };
+        assert!(added_minor!("t").contains(&format!(".kind IN {} THEN -t.", kinds(TransferKind::takes_back))));
+        assert_eq!(payments!(), kinds(TransferKind::pays));
+        assert_eq!(planned_kinds!(), kinds(|kind| !kind.takes_back() && !kind.frees()));
         let payouts = PayoutState::ALL.iter().filter(|state| state.is_unanswered());
         assert_eq!(unanswered!(), list(payouts.map(PayoutState::as_str)));
         let alive = AttemptResult::ALL.into_iter().filter(|result| AttemptResult::is_alive(Some(*result)));

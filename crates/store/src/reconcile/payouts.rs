@@ -10,6 +10,7 @@ use sqlx::Row;
 use super::Reconciliation;
 use crate::connect::{Step, StoreError};
 use crate::movement::{Weighed, accounts_read};
+use crate::sql::payments;
 
 /// What is left out here, nobody judges: payouts paid once and exactly as planned, and those unsettled of which no
 /// statement says anything. A test asserts that no invariant could say anything about them.
@@ -38,7 +39,8 @@ SELECT p.id
 /// that a file lists only on the rail's own. Whether it was recorded before is told by the transaction that recorded it
 /// as well as by clocks: one that was put back in between made payments of that moment look missing. (The simulator
 /// found it.) A row knows the lower half of its transaction's number, which lies below the next one.
-const DETAILS: &str = "-- compare_details
+const DETAILS: &str = concat!(
+    "-- compare_details
 SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
        EXISTS (SELECT FROM movement_known w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
@@ -64,7 +66,9 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
         reaches, asked_in)
      WHERE p.settled_at <= seen.reaches AND (seen.asked_in IS NULL OR NOT EXISTS (
            SELECT FROM transfer t, pg_snapshot_xmax(pg_current_snapshot()) AS next
-            WHERE t.payout_id = p.id AND t.kind IN (2, 6, 10) AND NOT pg_visible_in_snapshot(
+            WHERE t.payout_id = p.id AND t.kind IN ",
+    payments!(),
+    " AND NOT pg_visible_in_snapshot(
                   (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8,
                     seen.asked_in)))) AS c ON true,
   LATERAL (
@@ -76,7 +80,8 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
              AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
            OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid'
              AND w.source = 'file') AS is_filed) AS k
- WHERE p.id = ANY($1)";
+ WHERE p.id = ANY($1)"
+);
 
 /// Payouts that are looked at in one go.
 const CHUNK: usize = 5_000;

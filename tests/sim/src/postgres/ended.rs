@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use payfleet_domain::{PayoutId, RunId};
+use payfleet_domain::{PayoutId, RunId, TransferKind};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -54,11 +54,11 @@ impl Postgres {
                     .unwrap(),
             )
         });
-        let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, Option<i32>)>>::new();
+        let mut by_payout = BTreeMap::<i64, Vec<(TransferKind, i64, Option<i32>)>>::new();
         for row in &transfers {
             let kind: i16 = row.get("kind");
             by_payout.entry(row.get("payout_id")).or_default().push((
-                kind as u8,
+                TransferKind::of_number(kind).expect("a kind of transfer"),
                 row.get("amount_minor"),
                 row.get("due_in"),
             ));
