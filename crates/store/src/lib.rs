@@ -55,7 +55,7 @@ mod watched;
 pub use alarm::{AlarmError, AlarmRow};
 pub use close::{CloseVerdict, NotBalanced};
 pub use confirm::{ConfirmError, Contest, Heard, WaitingReturn};
-pub use connect::{Store, StoreError};
+pub use connect::{Store, StoreError, chain};
 pub use control::{ControlError, ControlLifted, ControlSet, RunControls};
 pub use decision::WordRow;
 pub use generation::{Mark, Memory, NoMark};

@@ -10,7 +10,7 @@ use payfleet_domain::{
     Rail, next_step, silence_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
-use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError};
+use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError, chain};
 use time::OffsetDateTime;
 
 use crate::Worker;
@@ -69,7 +69,7 @@ impl Worker {
         let credential = match self.credential(&leased) {
             Ok(credential) => credential,
             Err(error) => {
-                tracing::error!(%batch, rail = rail.name, "{error}");
+                tracing::error!(%batch, rail = rail.name, "{}", chain(&error));
                 return self.postpone(&leased, self.options.backoff_longest).await;
             }
         };
@@ -184,7 +184,7 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(
-                    batch = %lease.batch, %error,
+                    batch = %lease.batch, error = chain(&error),
                     "an intent without an answer cannot be taken back: it counts as perhaps sent"
                 );
             }
@@ -204,7 +204,7 @@ impl Worker {
             match attempt().await {
                 Err(error) if error.may_pass() => {
                     failures += 1;
-                    tracing::warn!(%batch, %error, "{not_yet}; trying again");
+                    tracing::warn!(%batch, error = chain(&error), "{not_yet}; trying again");
                     let wait = self.backoff.wait(failures, self.clock.jitter());
                     self.clock.sleep(wait.min(INSISTS)).await;
                 }
@@ -334,7 +334,7 @@ impl Worker {
         let recorded = match self.insist(report.batch, "what the rail answered cannot be recorded yet", record).await {
             Ok(recorded) => recorded,
             Err(error) => {
-                tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
+                tracing::error!(batch = %report.batch, error = chain(&error), "what the rail answered cannot be recorded; it is kept");
                 // On disk it is out of hand; if not, it is kept with the rest when the process ends.
                 if self.keep_answers(Some(page)) {
                     self.in_hand.recorded(page);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use payfleet_domain::{BatchId, Epoch};
-use payfleet_store::{Lease, StopConfirmed, StopSeen};
+use payfleet_store::{Lease, StopConfirmed, StopSeen, chain};
 
 use crate::Worker;
 use crate::ports::Moment;
@@ -186,7 +186,7 @@ pub async fn renew(worker: Arc<Worker>) {
                     tracing::debug!(held = held.len(), renewed = renewed.len(), "not every lease was renewed");
                 }
             }
-            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            Err(error) => tracing::warn!(error = chain(&error), "leases could not be renewed"),
         }
     }
 }
@@ -211,10 +211,13 @@ pub async fn watch_stops(worker: Arc<Worker>) {
                 tracing::info!(batches = confirmed.len(), "stopped by people; nothing more of them is sent");
                 // Not confirmed, it is seen again as unconfirmed.
                 if let Err(error) = worker.record.stops_confirm(confirmed).await {
-                    tracing::warn!(%error, "a stop could not be confirmed");
+                    tracing::warn!(error = chain(&error), "a stop could not be confirmed");
                 }
             }
-            Err(error) => tracing::warn!(%error, "whether people have stopped anything cannot be asked; sending waits"),
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "whether people have stopped anything cannot be asked; sending waits"
+            ),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use payfleet_domain::{AttemptNo, BatchId, Currency, Epoch, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_store::Report;
+use payfleet_store::{Report, chain};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -294,7 +294,7 @@ async fn take_over_all(process: &Process, spool: &Spool) {
         Ok(files) => files,
         Err(error) => {
             tracing::error!(
-                folder = %spool.dir.display(), %error,
+                folder = %spool.dir.display(), error = chain(&error),
                 "whether earlier workers have left answers cannot be seen"
             );
             return;
