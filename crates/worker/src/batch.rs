@@ -334,7 +334,10 @@ impl Worker {
         let recorded = match self.insist(report.batch, "what the rail answered cannot be recorded yet", record).await {
             Ok(recorded) => recorded,
             Err(error) => {
-                tracing::error!(batch = %report.batch, error = chain(&error), "what the rail answered cannot be recorded; it is kept");
+                tracing::error!(
+                    batch = %report.batch, error = chain(&error),
+                    "what the rail answered cannot be recorded; it is kept"
+                );
                 // On disk it is out of hand; if not, it is kept with the rest when the process ends.
                 if self.keep_answers(Some(page)) {
                     self.in_hand.recorded(page);
