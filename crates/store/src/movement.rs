@@ -11,16 +11,27 @@ use crate::batch::word;
 use crate::connect::{Step, StoreError};
 use crate::payout::Moved;
 use crate::run::{release_lock, runs_lock_against_intents};
+use crate::sql::{bit_of, block_of};
 
 macro_rules! accounts_sql {
     () => {
-        "
+        concat!(
+            "
          SELECT p.id, p.state, p.reference, p.amount_minor,
-                coalesce(get_bit(l.bits, (p.id & 8191)::int) = 1, false) AS is_listed,
-                coalesce(get_bit(f.bits, (p.id & 8191)::int) = 1, false) AS is_filed
-           FROM payout p LEFT JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
-           LEFT JOIN listed_by_file f ON f.run_id = p.run_id AND f.block = ((p.id & 4294967295) >> 13)::int
+                coalesce(",
+            bit_of!("l", "p.id"),
+            " = 1, false) AS is_listed,
+                coalesce(",
+            bit_of!("f", "p.id"),
+            " = 1, false) AS is_filed
+           FROM payout p LEFT JOIN listed l ON l.run_id = p.run_id AND l.block = ",
+            block_of!("p.id"),
+            "
+           LEFT JOIN listed_by_file f ON f.run_id = p.run_id AND f.block = ",
+            block_of!("p.id"),
+            "
           WHERE p.id = ANY($1) ORDER BY p.id"
+        )
     };
 }
 

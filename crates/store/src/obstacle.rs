@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use time::OffsetDateTime;
 
 use crate::connect::StoreError;
-use crate::sql::added_minor;
+use crate::sql::{added_minor, month_of};
 
 /// What the query needs to know of rails and currencies, which are rules of `domain` and not rows.
 pub(crate) struct Rules {
@@ -106,11 +106,13 @@ pub(crate) const DUE: &str = concat!(
     "
   months AS MATERIALIZED (
     SELECT ARRAY(SELECT generate_series(
-      coalesce((extract(year FROM $7::timestamptz AT TIME ZONE 'UTC') * 12
-                + extract(month FROM $7::timestamptz AT TIME ZONE 'UTC') - 1)::int,
+      coalesce(",
+    month_of!("$7::timestamptz"),
+    ",
                (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL)),
-      (extract(year FROM $8::timestamptz AT TIME ZONE 'UTC') * 12
-       + extract(month FROM $8::timestamptz AT TIME ZONE 'UTC') - 1)::int)) AS list),
+      ",
+    month_of!("$8::timestamptz"),
+    ")) AS list),
   earned AS (
     -- More than a balance may be is all the same. So many of the largest commission fit, so that most sums need not be
     -- asked how large they are.

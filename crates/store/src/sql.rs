@@ -73,6 +73,44 @@ macro_rules! planned_kinds {
 }
 pub(crate) use planned_kinds;
 
+/// The month of an instant, in UTC, as columns `due_month` count them: since year 0.
+macro_rules! month_of {
+    ($at:literal) => {
+        concat!(
+            "(extract(year FROM ",
+            $at,
+            " AT TIME ZONE 'UTC') * 12 + extract(month FROM ",
+            $at,
+            " AT TIME ZONE 'UTC') - 1)::int"
+        )
+    };
+}
+pub(crate) use month_of;
+
+/// A month that is counted so, as it is written: `2011-11`.
+macro_rules! month_name {
+    ($month:literal) => {
+        concat!("to_char(", $month, " / 12, 'FM0000') || '-' || to_char(", $month, " % 12 + 1, 'FM00')")
+    };
+}
+pub(crate) use month_name;
+
+/// In which row of `listed` and `listed_by_file` a payout has its bit: its place in the plan, by 8,192.
+macro_rules! block_of {
+    ($payout:literal) => {
+        concat!("((", $payout, " & 4294967295) >> 13)::int")
+    };
+}
+pub(crate) use block_of;
+
+/// The bit of a payout in its row.
+macro_rules! bit_of {
+    ($row:literal, $payout:literal) => {
+        concat!("get_bit(", $row, ".bits, (", $payout, " & 8191)::int)")
+    };
+}
+pub(crate) use bit_of;
+
 #[cfg(test)]
 mod tests {
     use payfleet_domain::{AttemptResult, BatchState, PayoutState, RunState, TransferKind};

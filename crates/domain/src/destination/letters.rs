@@ -12,7 +12,7 @@ use super::DestinationKind;
 use super::error::DestinationError;
 
 /// Whether people see nothing of it, or nothing but that something is missing.
-fn is_invisible(letter: char) -> bool {
+pub(crate) fn is_invisible(letter: char) -> bool {
     if letter.is_ascii() {
         return letter.is_ascii_control();
     }

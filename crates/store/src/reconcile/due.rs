@@ -12,7 +12,7 @@ use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::run::RunRow;
 use crate::session::{Connection, Sessions};
-use crate::sql::{added_minor, planned_kinds};
+use crate::sql::{added_minor, month_of, planned_kinds};
 
 /// `total` is `sum` with a state of eight bytes: a third of the memory and time where there is one group for each
 /// account, and an error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
@@ -40,10 +40,12 @@ const ACCOUNTS: &str = concat!(
 WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, residual) AS (
   SELECT affiliate_id, currency, 0::bigint, amount_minor, 0::bigint, 0::bigint, 0::bigint, 0::bigint FROM commission
    WHERE tenant_id = $1 AND late_for IS NULL AND due_at <= $5 AND ($4::timestamptz IS NULL OR due_at > $4)
-     AND due_month <= (extract(year FROM $5::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $5 AT TIME ZONE
-       'UTC') - 1)::int
-     AND ($4 IS NULL OR due_month >= (extract(year FROM $4 AT TIME ZONE 'UTC') * 12 + extract(month FROM $4 AT TIME ZONE
-       'UTC') - 1)::int)
+     AND due_month <= ",
+    month_of!("$5::timestamptz"),
+    "
+     AND ($4 IS NULL OR due_month >= ",
+    month_of!("$4::timestamptz"),
+    ")
   UNION ALL
   SELECT affiliate_id, currency, 0, amount_minor, 0, 0, 0, 0 FROM commission WHERE tenant_id = $1 AND late_for = $3
   UNION ALL

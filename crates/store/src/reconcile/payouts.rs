@@ -10,30 +10,38 @@ use sqlx::Row;
 use super::Reconciliation;
 use crate::connect::{Step, StoreError};
 use crate::movement::{Weighed, accounts_read};
-use crate::sql::payments;
+use crate::sql::{bit_of, block_of, payments};
 
 /// What is left out here, nobody judges: payouts paid once and exactly as planned, and those unsettled of which no
 /// statement says anything. A test asserts that no invariant could say anything about them.
 ///
 /// Block by block of `listed`, so that each is a range of payouts. $4 are payouts whose payments stand on no statement.
-const ODD: &str = "-- compare_odd
+const ODD: &str = concat!(
+    "-- compare_odd
 SELECT p.id
-  FROM generate_series(0, (SELECT ((max(id) & 4294967295) >> 13)::int FROM payout WHERE id BETWEEN $1 AND $2)) AS block
+  FROM generate_series(0, (SELECT ",
+    block_of!("max(id)"),
+    " FROM payout WHERE id BETWEEN $1 AND $2)) AS block
   LEFT JOIN listed l ON l.run_id = $3 AND l.block = block.block
   LEFT JOIN listed_by_file f ON f.run_id = $3 AND f.block = block.block,
        LATERAL (SELECT o.id FROM payout o
                  WHERE o.id BETWEEN $1 + block.block * 8192::bigint AND $1 + block.block * 8192::bigint + 8191
                    AND o.state IN ('paid', 'returned')
-                   AND coalesce(get_bit(l.bits, (o.id & 8191)::int), 0) = 0 AND NOT o.id <@ $4::int8multirange
+                   AND coalesce(",
+    bit_of!("l", "o.id"),
+    ", 0) = 0 AND NOT o.id <@ $4::int8multirange
                    -- A file will do as long as the rail itself could not have listed it.
-                   AND (coalesce(get_bit(f.bits, (o.id & 8191)::int), 0) = 0
+                   AND (coalesce(",
+    bit_of!("f", "o.id"),
+    ", 0) = 0
                         OR o.settled_at <= (SELECT max(a.reaches_ours) FROM rail_account a
                                              WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = $3 AND b.rail = a.rail
                                                AND b.account = a.account)))) AS p
  UNION SELECT payout_id FROM movement WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM statement_line WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM contest WHERE payout_id BETWEEN $1 AND $2 AND closed_at IS NULL
- ORDER BY 1";
+ ORDER BY 1"
+);
 
 /// A payment is missed only on a statement that was asked for after it was recorded: the rail's own, or a file; one
 /// that a file lists only on the rail's own. Whether it was recorded before is told by the transaction that recorded it
@@ -72,12 +80,20 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
                   (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8,
                     seen.asked_in)))) AS c ON true,
   LATERAL (
-    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int
-      AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ",
+    block_of!("p.id"),
+    "
+      AND ",
+    bit_of!("k", "p.id"),
+    " = 1)
            OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'statement'
              AND w.line_id IS NOT NULL) AS is_listed,
            EXISTS (SELECT FROM listed_by_file k WHERE k.run_id = p.run_id
-             AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+             AND k.block = ",
+    block_of!("p.id"),
+    " AND ",
+    bit_of!("k", "p.id"),
+    " = 1)
            OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid'
              AND w.source = 'file') AS is_filed) AS k
  WHERE p.id = ANY($1)"

@@ -24,6 +24,7 @@ use crate::locks::PIECES_LOCK;
 use crate::movement::{accounts_weigh, runs_have_news};
 use crate::outcomes::{batches_of_lock, payouts_count};
 use crate::payout::{Moved, Source, evidence_insert, payouts_refuse, payouts_settle};
+use crate::sql::{bit_of, block_of};
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -294,9 +295,13 @@ async fn listed_beside(
                  SELECT DISTINCT m.payout_id FROM movement m
                    LEFT JOIN ",
                 $table,
-                " l ON l.run_id = m.payout_id >> 32 AND l.block = ((m.payout_id & 4294967295) >> 13)::int
+                " l ON l.run_id = m.payout_id >> 32 AND l.block = ",
+                block_of!("m.payout_id"),
+                "
                   WHERE m.payout_id BETWEEN $2 AND $3 AND m.payout_id = ANY($1)
-                    AND coalesce(get_bit(l.bits, (m.payout_id & 8191)::int), 0) = 0"
+                    AND coalesce(",
+                bit_of!("l", "m.payout_id"),
+                ", 0) = 0"
             ))
         };
     }
