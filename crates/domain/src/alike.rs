@@ -3,11 +3,10 @@
 
 use std::sync::LazyLock;
 
+use payfleet_letters::is_invisible;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::skeleton;
-
-use crate::destination::is_invisible;
 
 /// What an id looks like: ids that differ only by letter case, space, letters that nobody sees, zeros before a number,
 /// or letters that are easily taken for one another (UTS #39) have the same look.

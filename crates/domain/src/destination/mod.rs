@@ -13,7 +13,6 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use error::DestinationError;
-pub(crate) use letters::is_invisible;
 pub use letters::visible;
 use unicode_normalization::UnicodeNormalization;
 
