@@ -5,9 +5,7 @@ mod decide;
 mod open;
 mod sent;
 
-use payfleet_domain::{
-    BatchId, BatchState, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, RunId,
-};
+use payfleet_domain::{BatchId, BatchState, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, RunId};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 

@@ -11,13 +11,15 @@ use crate::batch::word;
 use crate::connect::{Step, StoreError};
 use crate::payout::Moved;
 use crate::run::{release_lock, runs_lock_against_intents};
-use crate::sql::{bit_of, block_of};
+use crate::sql::{bit_of, block_of, pays_minor};
 
 macro_rules! accounts_sql {
     () => {
         concat!(
             "
-         SELECT p.id, p.state, p.reference, p.amount_minor,
+         SELECT p.id, p.state, p.reference, p.amount_minor AS due_minor, ",
+            pays_minor!("p"),
+            " AS pays_minor,
                 coalesce(",
             bit_of!("l", "p.id"),
             " = 1, false) AS is_listed,
@@ -42,7 +44,10 @@ pub(crate) struct Weighed {
     pub state: PayoutState,
     /// The payment that the payout itself keeps.
     pub reference: Option<String>,
-    pub amount_minor: i64,
+    /// What the ledger moves.
+    pub due_minor: i64,
+    /// What the rail was told, as its account is.
+    pub pays_minor: i64,
     pub account: PaymentAccount,
 }
 
@@ -67,7 +72,7 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
                 PaymentStep::Keep
             }
         };
-        if payout.account.is_paid_twice(payout.amount_minor) {
+        if payout.account.is_paid_twice(payout.pays_minor) {
             alarms.push((payout.id, AlarmKind::DoublePayment, payout.account.named()));
         }
         if step == PaymentStep::Keep {
@@ -82,9 +87,10 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
         let steps = if step == PaymentStep::Return { &mut returns } else { &mut lates };
         steps.ids.push(payout.id);
         steps.kinds.push(kind.number());
-        // What was kept of an earlier return is booked.
+        // What was kept of an earlier return is booked. What rails keep is of what they paid, and the ledger's fees are
+        // of what is due: the same, as long as nothing is converted.
         let booked = kinds.get(&payout.id).map_or(0, |had| had.fees);
-        steps.fees.push((payout.account.fees() - booked).clamp(0, payout.amount_minor));
+        steps.fees.push((payout.account.fees() - booked).clamp(0, payout.due_minor));
         let known = payout.reference.clone();
         steps.references.push(known.or_else(|| payout.account.outstanding().map(str::to_owned)));
     }
@@ -236,21 +242,22 @@ pub(crate) async fn accounts_read(
     for row in &rows {
         let state: PayoutState = word(row, "state")?;
         let reference: Option<String> = row.try_get("reference").step(read)?;
-        let amount_minor = row.try_get("amount_minor").step(read)?;
+        let pays_minor = row.try_get("pays_minor").step(read)?;
         let mut account = PaymentAccount::default();
         // What the rail accepted is not paid yet.
         let paid = reference.as_deref().filter(|_| matches!(state, PayoutState::Paid | PayoutState::Returned));
         if let Some(paid) = paid {
-            account.pay(paid, Witness::Told, amount_minor);
+            account.pay(paid, Witness::Told, pays_minor);
             for (column, witness) in [("is_listed", Witness::Listed), ("is_filed", Witness::Filed)] {
                 if row.try_get(column).step(read)? {
-                    account.pay(paid, witness, amount_minor);
+                    account.pay(paid, witness, pays_minor);
                 }
             }
         }
         let id = row.try_get("id").step(read)?;
         places.insert(id, weighed.len());
-        weighed.push(Weighed { id, state, reference, amount_minor, account });
+        let due_minor = row.try_get("due_minor").step(read)?;
+        weighed.push(Weighed { id, state, reference, due_minor, pays_minor, account });
     }
     let movements = sqlx::query(
         "-- movements_read

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use crate::connect::{Step, StoreError};
 use crate::movement::{accounts_weigh, runs_have_news, runs_settle_anew};
 use crate::run::release_lock;
+use crate::sql::{pays_currency, pays_minor};
 
 /// Where news came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,16 +128,20 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
 
 /// Keeps payments other than the one that a payout knows of. Returns the payouts of those that are new.
 async fn payments_told(tx: &mut PgConnection, news: &News, source: Source) -> Result<Vec<i64>, StoreError> {
-    sqlx::query_scalar(
+    sqlx::query_scalar(concat!(
         "-- payments_told
          INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
-         SELECT p.tenant_id, p.id, 'paid', news.reference, p.amount_minor, p.currency, $3
+         SELECT p.tenant_id, p.id, 'paid', news.reference, ",
+        pays_minor!("p"),
+        ", ",
+        pays_currency!("p"),
+        ", $3
            FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
           WHERE p.reference IS DISTINCT FROM news.reference
           ORDER BY p.id
              ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
+      RETURNING payout_id"
+    ))
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
@@ -157,19 +162,27 @@ pub(crate) async fn payouts_return(
         return Ok(Moved::default());
     }
     let mut moved = payouts_settle_quietly(tx, news, source).await?;
-    let returned: Vec<i64> = sqlx::query_scalar(
+    let returned: Vec<i64> = sqlx::query_scalar(concat!(
         "-- returns_told
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, currency, source)
          SELECT p.tenant_id, p.id, 'returned', news.reference, news.reference,
-                coalesce(news.part, p.amount_minor), p.currency, $3
+                coalesce(news.part, ",
+        pays_minor!("p"),
+        "), ",
+        pays_currency!("p"),
+        ", $3
            FROM payout p JOIN unnest($1::bigint[], $2::text[], $4::bigint[], $5::text[])
                   AS news (id, reference, part, currency) ON p.id = news.id
             -- What came back in another currency is no part of this money, and frees none of it.
-          WHERE coalesce(news.currency, p.currency) = p.currency
+          WHERE coalesce(news.currency, ",
+        pays_currency!("p"),
+        ") = ",
+        pays_currency!("p"),
+        "
           ORDER BY p.id
              ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
+      RETURNING payout_id"
+    ))
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
@@ -194,16 +207,18 @@ async fn foreign_parts_keep(
     parts: &[Option<Money>],
     source: Source,
 ) -> Result<(), StoreError> {
-    let foreign: Vec<i64> = sqlx::query_scalar(
+    let foreign: Vec<i64> = sqlx::query_scalar(concat!(
         "-- foreign_parts_keep
          INSERT INTO evidence (tenant_id, payout_id, source, says, reference, code)
          SELECT p.tenant_id, p.id, $3, 'returned', news.reference, news.part || ' ' || news.currency
            FROM payout p JOIN unnest($1::bigint[], $2::text[], $4::bigint[], $5::text[])
-                  AS news (id, reference, part, currency) ON p.id = news.id AND p.currency <> news.currency
+                  AS news (id, reference, part, currency) ON p.id = news.id AND ",
+        pays_currency!("p"),
+        " <> news.currency
           ORDER BY p.id
              ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
+      RETURNING payout_id"
+    ))
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())

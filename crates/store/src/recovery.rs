@@ -7,9 +7,7 @@
 
 mod doubted;
 
-use payfleet_domain::{
-    Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
-};
+use payfleet_domain::{Act, Effect, HoldReason, KeyUnit, RAILS, Rail, RailClass, TenantId, TokenHash};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;

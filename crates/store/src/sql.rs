@@ -41,6 +41,23 @@ macro_rules! alive {
 }
 pub(crate) use alive;
 
+/// What the rail is told to pay, in minor units of [`pays_currency`]. Answers, statements and movements speak of it;
+/// the ledger, balances and the plan of `amount_minor`, which is due. The same, where nothing is converted.
+macro_rules! pays_minor {
+    ($payout:literal) => {
+        concat!("coalesce(", $payout, ".pays_minor, ", $payout, ".amount_minor)")
+    };
+}
+pub(crate) use pays_minor;
+
+/// In which currency the rail is told to pay.
+macro_rules! pays_currency {
+    ($payout:literal) => {
+        concat!("coalesce(", $payout, ".pays_currency, ", $payout, ".currency)")
+    };
+}
+pub(crate) use pays_currency;
+
 /// What a transfer adds to its payee's balance, outside of a plan: `TransferKind::takes_back`.
 macro_rules! added_minor {
     ($transfer:literal) => {

@@ -54,7 +54,7 @@ impl Route<'_> {
     /// Rule `fixed_key`: the key is computed again for each request.
     fn instruction(&self, order: Order) -> Instruction {
         Instruction {
-            key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),
+            key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.due_currency),
             amount: order.amount,
             destination: order.destination,
             payee: Payee {

@@ -10,7 +10,7 @@ use sqlx::Row;
 use super::Reconciliation;
 use crate::connect::{Step, StoreError};
 use crate::movement::{Weighed, accounts_read};
-use crate::sql::{bit_of, block_of, payments};
+use crate::sql::{bit_of, block_of, payments, pays_currency};
 
 /// What is left out here, nobody judges: payouts paid once and exactly as planned, and those unsettled of which no
 /// statement says anything. A test asserts that no invariant could say anything about them.
@@ -49,7 +49,9 @@ SELECT p.id
 /// found it.) A row knows the lower half of its transaction's number, which lies below the next one.
 const DETAILS: &str = concat!(
     "-- compare_details
-SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
+SELECT p.id, p.affiliate_id, p.currency::text AS currency, ",
+    pays_currency!("p"),
+    "::text AS pays_currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
        EXISTS (SELECT FROM movement_known w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
        l.amount, l.line_currency, l.line_destination, l.account, l.return_differs,
@@ -152,6 +154,7 @@ impl Reconciliation {
             Ok(Detail {
                 affiliate: row.try_get("affiliate_id").step(read)?,
                 currency: row.try_get("currency").step(read)?,
+                pays_currency: row.try_get("pays_currency").step(read)?,
                 destination: row.try_get("destination").step(read)?,
                 is_silent: row.try_get("is_silent").step(read)?,
                 return_waits: row.try_get("return_waits").step(read)?,
@@ -197,7 +200,9 @@ impl Reconciliation {
 /// What is known of a payout beside its account. What a line says otherwise is there only where it differs.
 struct Detail {
     affiliate: i64,
+    /// In which it is due.
     currency: String,
+    pays_currency: String,
     destination: Option<String>,
     is_silent: bool,
     return_waits: bool,
@@ -227,7 +232,7 @@ impl Detail {
             destination_differs: self.line_destination.is_some(),
             account_differs: self.account.is_some(),
             is_listed: payout.account.is_listed() && !self.is_missed_by_rail,
-            ..PayoutFacts::of(payout.state, payout.amount_minor, &payout.account)
+            ..PayoutFacts::of(payout.state, payout.pays_minor, &payout.account)
         }
     }
 
@@ -241,8 +246,8 @@ impl Detail {
             K::PaidTwice => (own(), references()),
             K::PaidUnrecorded | K::PaidLate => (state(), references()),
             K::NotOnStatement => (own(), None),
-            K::AmountDiffers => (Some(payout.amount_minor.to_string()), self.amount.map(|minor| minor.to_string())),
-            K::CurrencyDiffers => (Some(self.currency.clone()), self.line_currency.clone()),
+            K::AmountDiffers => (Some(payout.pays_minor.to_string()), self.amount.map(|minor| minor.to_string())),
+            K::CurrencyDiffers => (Some(self.pays_currency.clone()), self.line_currency.clone()),
             K::DestinationDiffers => (self.destination.clone(), self.line_destination.clone()),
             K::AccountDiffers => (None, self.account.clone()),
             K::ReferenceDiffers => {

@@ -499,6 +499,17 @@ pub const RULES: &[(&str, &[&str])] = &[
             "UPDATE payout SET currency = 'USD' WHERE id = 4294967297",
             "UPDATE payout SET amount_minor = 101 WHERE id = 4294967297",
             "UPDATE payout SET carried_minor = 1 WHERE id = 4294967297",
+            "UPDATE payout SET pays_minor = 1, pays_currency = 'USD' WHERE id = 4294967297",
+        ],
+    ),
+    (
+        "payout_pays_check",
+        &[
+            "UPDATE payout SET pays_minor = 1 WHERE id = 4294967296",
+            "UPDATE payout SET pays_currency = 'USD' WHERE id = 4294967296",
+            "UPDATE payout SET pays_minor = 0, pays_currency = 'USD' WHERE id = 4294967296",
+            "UPDATE payout SET pays_minor = 1, pays_currency = 'usd' WHERE id = 4294967296",
+            "UPDATE payout SET pays_minor = 1, pays_currency = 'EUR' WHERE id = 4294967296",
         ],
     ),
     ("payout_limit_check", &["UPDATE payout_limit SET min_minor = 2, max_minor = 1"]),
@@ -783,7 +794,7 @@ pub const RULES: &[(&str, &[&str])] = &[
         &[transfer!("(3, 1)"), transfer!("(0, 2)"), transfer!("(2, 2)")],
     ),
     ("transfer_kind_check", &["UPDATE transfer_kind SET credit = debit WHERE kind = 0"]),
-    ("transfer_kind_known", &[transfer!("(1, NULL::int)"), transfer!("(14, NULL::int)"), transfer!("(38, NULL::int)")]),
+    ("transfer_kind_known", &[transfer!("(1, NULL::int)"), transfer!("(14, NULL::int)"), transfer!("(34, NULL::int)")]),
     ("transfer_kind_name_key", &["UPDATE transfer_kind SET name = 'settle' WHERE kind = 0"]),
     ("transfer_kind_pkey", &["UPDATE transfer_kind SET kind = 2 WHERE kind = 0"]),
     (
@@ -876,7 +887,7 @@ pub const IMPLIED: &[(&str, &str)] = &[
 /// Everything else is NOT NULL.
 pub const MAY_BE_NULL: &str = "
   tenant_account.credential tenant_account.left_at affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in
-  batch.outcomes batch.counted_after batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
+  payout.pays_minor payout.pays_currency batch.outcomes batch.counted_after batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency
   discrepancy.expected discrepancy.found discrepancy.payout_id evidence.attempt evidence.batch_id hold.approved_by
   hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at payout.code payout.reference

@@ -272,6 +272,7 @@ impl Memory {
                     payout: *id,
                     affiliate: affiliate.name.clone(),
                     amount: Money { minor: payout.amount_minor, currency: Memory::currency() },
+                    due_currency: Memory::currency(),
                     destination: affiliate.name.clone(),
                     payee_name: String::new(),
                     payee_country: String::new(),
