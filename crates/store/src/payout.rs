@@ -162,6 +162,7 @@ pub(crate) async fn payouts_return(
         return Ok(Moved::default());
     }
     let mut moved = payouts_settle_quietly(tx, news, source).await?;
+    let (minors, codes) = columns(parts);
     let returned: Vec<i64> = sqlx::query_scalar(concat!(
         "-- returns_told
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, currency, source)
@@ -186,8 +187,8 @@ pub(crate) async fn payouts_return(
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
-    .bind(parts.iter().map(|part| part.map(|part| part.minor)).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.map(|part| part.currency.code().to_owned())).collect::<Vec<_>>())
+    .bind(minors)
+    .bind(codes)
     .fetch_all(&mut *tx)
     .await
     .step("returns_told")?;
@@ -199,6 +200,11 @@ pub(crate) async fn payouts_return(
     Ok(moved)
 }
 
+/// Parts as columns: minor units, and codes of currencies.
+fn columns(parts: &[Option<Money>]) -> (Vec<Option<i64>>, Vec<Option<String>>) {
+    parts.iter().map(|part| part.map(|part| (part.minor, part.currency.code().to_owned())).unzip()).unzip()
+}
+
 /// What came back in another currency than it was paid in: it cannot be set against the payout, so people have to see
 /// it. It is kept as the rail told it, in minor units of that currency.
 async fn foreign_parts_keep(
@@ -207,6 +213,7 @@ async fn foreign_parts_keep(
     parts: &[Option<Money>],
     source: Source,
 ) -> Result<(), StoreError> {
+    let (minors, codes) = columns(parts);
     let foreign: Vec<i64> = sqlx::query_scalar(concat!(
         "-- foreign_parts_keep
          INSERT INTO evidence (tenant_id, payout_id, source, says, reference, code)
@@ -222,8 +229,8 @@ async fn foreign_parts_keep(
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
-    .bind(parts.iter().map(|part| part.map(|part| part.minor)).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.map(|part| part.currency.code().to_owned())).collect::<Vec<_>>())
+    .bind(minors)
+    .bind(codes)
     .fetch_all(tx)
     .await
     .step("foreign_parts_keep")?;

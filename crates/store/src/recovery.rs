@@ -8,6 +8,7 @@
 mod doubted;
 
 use payfleet_domain::{Act, Effect, HoldReason, KeyUnit, RAILS, Rail, RailClass, TenantId, TokenHash};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -293,21 +294,7 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
     .fetch_all(tx)
     .await
     .step(read)?;
-    rows.iter()
-        .map(|row| {
-            Ok(RecoveryAccount {
-                account: StatementAccount {
-                    rail: row.try_get("rail").step(read)?,
-                    account: row.try_get("account").step(read)?,
-                    credential: row.try_get("credential").step(read)?,
-                },
-                reaches: row.try_get("reaches").step(read)?,
-                by_file: row.try_get("by_file").step(read)?,
-                wanted: row.try_get("wanted").step(read)?,
-                is_read: row.try_get("is_read").step(read)?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| account_read(row, row.try_get("is_read").step(read)?)).collect()
 }
 
 /// What travels under a batch key is paid whole. If a part was, the batch was lost as it had been split, and under
@@ -366,8 +353,12 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
     .fetch_optional(tx)
     .await
     .step(read)?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(RecoveryAccount {
+    row.map(|row| account_read(&row, false)).transpose()
+}
+
+fn account_read(row: &PgRow, is_read: bool) -> Result<RecoveryAccount, StoreError> {
+    let read = "recovery_account";
+    Ok(RecoveryAccount {
         account: StatementAccount {
             rail: row.try_get("rail").step(read)?,
             account: row.try_get("account").step(read)?,
@@ -376,8 +367,8 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
         reaches: row.try_get("reaches").step(read)?,
         by_file: row.try_get("by_file").step(read)?,
         wanted: row.try_get("wanted").step(read)?,
-        is_read: false,
-    }))
+        is_read,
+    })
 }
 
 async fn decide(
