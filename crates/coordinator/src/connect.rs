@@ -2,10 +2,10 @@
 
 use payfleet_queue::Queue;
 use payfleet_runtime::secret::SecretError;
-use payfleet_store::Store;
+use payfleet_store::{Store, chain};
 
 use crate::cli::Cli;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 
 /// At most. Commands do one thing at a time and open one, and a second for what is asked meanwhile; only planning uses
 /// more (`--connections`).

@@ -1,6 +1,5 @@
 //! Why a command was not done, and the exit code that says so to scripts.
 
-use std::error::Error;
 use std::fmt;
 
 use payfleet_memory::MemoryError;
@@ -10,7 +9,7 @@ use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
 use payfleet_store::{
     AlarmError, ConfirmError, ControlError, HoldError, PeopleError, RecoveryError, RunChangeError, RunCreateError,
-    StoreError,
+    StoreError, chain,
 };
 
 /// What a person reads, and what a script acts on.
@@ -60,20 +59,6 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
-}
-
-/// An error with what it was caused by, where it does not say so itself.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl From<StoreError> for Failure {

@@ -3,8 +3,9 @@
 
 use payfleet_domain::Rail;
 use payfleet_queue::{Hint, LOOKED_AT, QueueError};
+use payfleet_store::chain;
 
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::ports::{Hints, SystemOfRecord};
 
 /// Hints of a rail that nobody has read, at most. The sweeper publishes the rest as these are worked off, taking turns

@@ -9,11 +9,11 @@ use payfleet_domain::RunId;
 use payfleet_memory::MemoryError;
 use payfleet_queue::{Queue, WorkerBeat};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{RunAside, RunRow, Store, Waits};
+use payfleet_store::{RunAside, RunRow, Store, Waits, chain};
 
 use crate::cli::{Cli, StatusArgs};
 use crate::connect::open_queue;
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::rails::tenant;
 use crate::report::{RunFields, other_verdict};
 use crate::{plan, show, waits};

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use payfleet_letters::is_invisible;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::skeleton;
@@ -55,13 +56,6 @@ fn without_leading_zeros(letters: impl Iterator<Item = char>) -> impl Iterator<I
             return Some(letter);
         }
     })
-}
-
-/// Letters that take no room: joiners, marks of direction, byte order marks, soft hyphens, selectors of variants.
-fn is_invisible(letter: char) -> bool {
-    matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}'
-        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

@@ -18,6 +18,10 @@ pub enum AttemptResult {
 }
 
 impl AttemptResult {
+    /// All results.
+    pub const ALL: [AttemptResult; 4] =
+        [AttemptResult::Answered, AttemptResult::NotExecuted, AttemptResult::Unknown, AttemptResult::Superseded];
+
     /// What the answers to an attempt say of it. `lost_track` says that some of them prove nothing.
     pub fn of<'a>(lost_track: bool, outcomes: impl IntoIterator<Item = &'a Outcome>) -> AttemptResult {
         match lost_track {

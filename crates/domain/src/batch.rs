@@ -95,6 +95,16 @@ impl BatchState {
         }
     }
 
+    /// Whether payouts of it may have no answer.
+    pub fn may_lack_answers(self) -> bool {
+        match self {
+            BatchState::Ready | BatchState::Sending => true,
+            BatchState::Accepted | BatchState::Done | BatchState::Held | BatchState::Split | BatchState::Cancelled => {
+                false
+            }
+        }
+    }
+
     /// The one place that says which moves are legal.
     pub fn to(self, to: BatchState) -> Result<BatchState, IllegalBatchMove> {
         use BatchState as S;

@@ -32,6 +32,7 @@ mod rail;
 mod rule;
 mod run;
 mod statement;
+mod transfer;
 mod units;
 mod wait;
 
@@ -66,5 +67,6 @@ pub use rail::{Follow, KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
+pub use transfer::TransferKind;
 pub use units::{Uneven, from_rail_minor, rail_decimals, to_rail_minor};
 pub use wait::{Turn, WaitFacts, WaitReason, WorkerOffer, wait_reason};

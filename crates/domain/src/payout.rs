@@ -103,6 +103,14 @@ impl PayoutState {
         Self::ALL.iter().filter(|state| state.after(event).is_ok()).map(PayoutState::as_str).collect()
     }
 
+    /// Those of which nobody has said yet what becomes of them.
+    pub const UNANSWERED: [PayoutState; 2] = [PayoutState::Planned, PayoutState::Unknown];
+
+    /// Whether nobody has said yet what becomes of it.
+    pub fn is_unanswered(self) -> bool {
+        Self::UNANSWERED.contains(&self)
+    }
+
     /// Whether the run may close over it: nothing more is expected to happen by itself.
     pub fn is_accounted_for(self) -> bool {
         use PayoutState as S;

@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rule {
     /// A payout keeps one key until there is proof that it did not pay, because a rail recognises a repeated request by
-    /// nothing else. Kept by `PayoutKey::derive` and `BatchKey::derive` (domain, `key.rs`), and by `Line::instruction`
+    /// nothing else. Kept by `PayoutKey::derive` and `BatchKey::derive` (domain, `key.rs`), and by `Route::instruction`
     /// (worker, `calls.rs`), which computes the key for each request and never draws one.
     FixedKey,
     /// That a request may go out is committed before it does, because whoever comes after a crash knows only what was

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use payfleet_letters::is_invisible;
+
 /// Longer values are cut; what is wrong with them stands at their beginning, or is their length.
 const LONGEST: usize = 80;
 
@@ -42,14 +44,10 @@ pub fn visible(text: &str) -> String {
     out
 }
 
-/// Whether nothing is seen of it, or only together with its neighbour: controls, marks of direction, joiners, any space
-/// but the usual one.
+/// Whether nothing is seen of it, or no more than a space: controls, marks of direction, joiners, any space but the
+/// usual one.
 pub fn is_unseen(c: char) -> bool {
-    // By their class these are seen, and they are not: a joiner, the fillers of Hangul, the empty pattern of Braille.
-    const BLANK: [char; 6] = ['\u{34f}', '\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
-    // Behind a letter, where marks that belong to it are no reason to escape anything.
-    let is_escaped = || format!("a{c}").escape_debug().count() > 2;
-    !c.is_ascii_graphic() && c != ' ' && (BLANK.contains(&c) || is_escaped())
+    c != ' ' && (is_invisible(c) || c.is_whitespace())
 }
 
 /// Whether it is of a script whose letters are taken for Latin ones. Alone it is what it is; in a word of Latin letters
@@ -81,6 +79,7 @@ mod tests {
             ("\u{feff}id \u{202e}di\u{2066}", "<U+FEFF>id <U+202E>di<U+2066>"),
             ("Jose\u{301}", "Jose<U+0301>"),
             ("a\u{3164}b", "a<U+3164>b"),
+            ("\u{430}\u{fe0f}\u{e0100}\u{fffd}", "\u{430}<U+FE0F><U+E0100><U+FFFD>"),
             ("p\u{ff41}y", "p<U+FF41>y"),
             // Names in their own letters are what they are.
             ("Jürgen \"Ø\" Ångström\\'", "Jürgen \"Ø\" Ångström\\'"),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use payfleet_queue::Queue;
 use payfleet_runtime::state::{LastLines, StateArgs, StateError, lines_kept};
-use payfleet_store::{Mark, Memory, Store, StoreError};
+use payfleet_store::{Mark, Memory, Store, StoreError, chain};
 
 /// Marks of this process that are asked for with each intent.
 const OWN: usize = 8;
@@ -77,7 +77,7 @@ async fn told(queue: Option<&Queue>, installation: &str) -> Vec<String> {
     let Some(queue) = queue else { return Vec::new() };
     let asked = tokio::time::timeout(PATIENCE, queue.seen(installation)).await;
     let told = asked.map_err(|_| format!("no answer within {PATIENCE:?}"));
-    told.and_then(|told| told.map_err(|error| error.to_string())).unwrap_or_else(|why| {
+    told.and_then(|told| told.map_err(|error| chain(&error))).unwrap_or_else(|why| {
         tracing::warn!(
             why,
             "what other workers have seen of the database is not known; it is compared with what this host has seen"
@@ -107,7 +107,7 @@ impl Remembered {
     }
 
     fn file_keep(&self, mark: &Mark) -> Result<(), String> {
-        self.file.keep(&mark.to_string()).map_err(|error| error.to_string())?;
+        self.file.keep(&mark.to_string()).map_err(|error| chain(&error))?;
         self.lock().kept.insert(*mark);
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Remembered {
             inner.waiting.drain(..).collect()
         };
         let told = match tokio::time::timeout(PATIENCE, queue.seen_add(&self.installation, &lines)).await {
-            Ok(told) => told.map_err(|error| error.to_string()),
+            Ok(told) => told.map_err(|error| chain(&error)),
             Err(_) => Err(format!("no answer within {PATIENCE:?}")),
         };
         if let Err(why) = told {
@@ -161,7 +161,7 @@ impl Memory for Remembered {
 
     fn seen(&self) -> BoxFuture<'_, Result<Vec<Mark>, String>> {
         Box::pin(async move {
-            let mut lines = self.file.all().map_err(|error| error.to_string())?;
+            let mut lines = self.file.all().map_err(|error| chain(&error))?;
             lines.extend(told(self.queue.as_ref(), &self.installation).await);
             Ok(marks(&lines))
         })

@@ -52,7 +52,7 @@ pub enum RegistryError {
         why: &'static str,
     },
     /// The file of the funding accounts cannot be read.
-    #[error("the funding accounts in {} cannot be read: {source}", path.display())]
+    #[error("the funding accounts in {} cannot be read", path.display())]
     AccountsUnreadable {
         /// Which file.
         path: PathBuf,

@@ -159,19 +159,4 @@ impl ReconcileError {
             | ReconcileError::Output(_) => ExitCode::Broken,
         }
     }
-
-    /// The message with those of its sources that it does not repeat.
-    pub fn with_sources(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            let more = error.to_string();
-            if !text.contains(&more) {
-                text.push_str(": ");
-                text.push_str(&more);
-            }
-            source = error.source();
-        }
-        text
-    }
 }

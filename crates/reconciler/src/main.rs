@@ -3,6 +3,7 @@
 use payfleet_reconciler::{Options, ReconcileError, run};
 use payfleet_runtime::exit::{ExitCode, parse_cli};
 use payfleet_runtime::telemetry::LogFormat;
+use payfleet_store::chain;
 
 fn main() -> ExitCode {
     let options: Options = parse_cli();
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
             error.exit_code()
         }
         Err(error) => {
-            tracing::error!("{}", error.with_sources());
+            tracing::error!("{}", chain(&error));
             error.exit_code()
         }
     };

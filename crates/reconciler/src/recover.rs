@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use payfleet_domain::Rail;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::{AccountRead, RecoveryAccount, StatementAccount, Store};
+use payfleet_store::{AccountRead, RecoveryAccount, StatementAccount, Store, chain};
 
 use crate::ReconcileError;
 use crate::options::RecoverArgs;
@@ -44,7 +44,7 @@ pub(crate) async fn recover(
                 Err(ReconcileError::Interrupted) => return Err(ReconcileError::Interrupted),
                 // The others are read all the same.
                 Err(error) => {
-                    tracing::error!(rail = account.rail, account = account.account, "{}", error.with_sources());
+                    tracing::error!(rail = account.rail, account = account.account, "{}", chain(&error));
                     code = error.exit_code();
                 }
             }

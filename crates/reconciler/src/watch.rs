@@ -7,7 +7,7 @@ use payfleet_domain::RunId;
 use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::health::{AdminServer, Metrics, Readiness};
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::{Store, StoreError};
+use payfleet_store::{Store, StoreError, chain};
 use time::OffsetDateTime;
 
 use crate::options::WatchArgs;
@@ -36,8 +36,8 @@ pub(crate) async fn watch(
                 code
             }
             Err(error) => {
-                tracing::warn!("{}", error.with_sources());
-                readiness.set_not_ready(error.to_string());
+                tracing::warn!("{}", chain(&error));
+                readiness.set_not_ready(chain(&error));
                 error.exit_code()
             }
         };
@@ -50,7 +50,7 @@ pub(crate) async fn watch(
                 }
                 metrics::gauge!("payfleet_looked_at_seconds").set(OffsetDateTime::now_utc().unix_timestamp() as f64);
             }
-            Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
+            Err(error) => tracing::debug!(error = chain(&error), "what somebody should hear of is not known"),
         }
         if args.once {
             return Ok(code);
@@ -71,7 +71,7 @@ async fn serve(args: &WatchArgs) -> Result<Readiness, ReconcileError> {
         tracing::info!(admin = %admin.address(), "watching");
         tokio::spawn(async move {
             if let Err(error) = admin.serve().await {
-                tracing::error!("{error}");
+                tracing::error!("{}", chain(&error));
             }
         });
     }
@@ -133,7 +133,7 @@ async fn turn(
             Err(ReconcileError::Interrupted) => return Ok(code),
             Err(error) => {
                 metrics::counter!("payfleet_statements_failed_total", "rail" => rail.to_owned()).increment(1);
-                tracing::warn!(rail, account = name, "{}", error.with_sources());
+                tracing::warn!(rail, account = name, "{}", chain(&error));
                 code = error.exit_code();
             }
         }
@@ -152,7 +152,7 @@ async fn turn(
             // Whatever else there was: this wakes somebody.
             Ok(_) => code = ExitCode::Discrepant,
             Err(error) => {
-                tracing::warn!(%run, "{}", error.with_sources());
+                tracing::warn!(%run, "{}", chain(&error));
                 if code != ExitCode::Discrepant {
                     code = error.exit_code();
                 }

@@ -28,7 +28,7 @@ pub enum StateError {
     )]
     Nowhere,
     /// It cannot be used.
-    #[error("--state-dir: cannot {doing} {}: {source}", path.display())]
+    #[error("--state-dir: cannot {doing} {}", path.display())]
     Unusable {
         /// What was tried.
         doing: &'static str,

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::people::{WhoError, person_acts};
+use crate::sql::open_runs;
 
 /// An alarm, and its answer if it has one.
 #[derive(Debug, Clone)]
@@ -56,14 +57,15 @@ pub(crate) async fn alarms_raise(tx: &mut PgConnection, raised: &[Raised]) -> Re
         return Ok(0);
     }
     let (runs, reasons): (Vec<i64>, Vec<&str>) = new.iter().map(|(run, kind)| (*run, kind.pause_reason())).unzip();
-    sqlx::query(
+    sqlx::query(concat!(
         "-- runs_alarm
          UPDATE run r SET paused_at = coalesce(paused_at, clock_timestamp()),
            pause_reason = coalesce(pause_reason, new.reason)
            FROM (SELECT run, min(reason) AS reason FROM unnest($1::bigint[], $2::text[]) AS new (run, reason)
              GROUP BY run) AS new
-          WHERE r.id = new.run AND r.state IN ('planning', 'planned', 'paying')",
-    )
+          WHERE r.id = new.run AND r.state IN ",
+        open_runs!()
+    ))
     .bind(runs)
     .bind(reasons)
     .execute(tx)

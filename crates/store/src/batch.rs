@@ -6,6 +6,8 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use crate::connect::{Step, StoreError};
+use crate::outcomes::{Counted, outcomes_sql};
+use crate::sql::{alive, unanswered};
 
 /// A batch whose row is locked by the running transaction.
 #[derive(Debug, Clone)]
@@ -58,22 +60,43 @@ pub(crate) async fn batch_lock(tx: &mut PgConnection, batch: BatchId) -> Result<
     })
 }
 
-/// What decides where a batch stands, of which the caller has the lock.
-pub(crate) async fn batch_standing(tx: &mut PgConnection, batch: &LockedBatch) -> Result<BatchStanding, StoreError> {
-    let (planned, unknown, has_accepted, has_held, is_alive): (bool, bool, bool, bool, bool) = sqlx::query_as(
+/// What decides where a batch stands, of which the caller has the lock; and its payouts in numbers, since each is read.
+pub(crate) async fn batch_standing(
+    tx: &mut PgConnection,
+    batch: &LockedBatch,
+) -> Result<(BatchStanding, Counted), StoreError> {
+    let read = "batch_standing";
+    let row = sqlx::query(concat!(
         "-- batch_standing
-         SELECT coalesce(bool_or(state = 'planned'), false), coalesce(bool_or(state = 'unknown'), false),
-                coalesce(bool_or(state = 'accepted'), false), coalesce(bool_or(state = 'held'), false),
-                EXISTS (SELECT FROM attempt WHERE batch_id = $3 AND (result IS NULL OR result = 'unknown'))
-           FROM payout WHERE id BETWEEN $1 AND $2",
-    )
+         SELECT coalesce(bool_or(state IN ",
+        unanswered!(),
+        "), false) AS is_unanswered,
+                coalesce(bool_or(state = 'unknown'), false) OR EXISTS (
+                  SELECT FROM attempt WHERE batch_id = $3 AND ",
+        alive!("attempt"),
+        ") AS is_under_way,
+                coalesce(bool_or(state = 'accepted'), false) AS has_accepted,
+                coalesce(bool_or(state = 'held'), false) AS has_held,
+                ",
+        outcomes_sql!(),
+        "::text AS outcomes, pg_snapshot_xmin(pg_current_snapshot())::text AS after
+           FROM (SELECT state, count(*) AS payouts, sum(amount_minor) AS minor FROM payout
+                  WHERE id BETWEEN $1 AND $2 GROUP BY state) AS s"
+    ))
     .bind(batch.first.0)
     .bind(batch.last.0)
     .bind(batch.id.0)
     .fetch_one(tx)
     .await
-    .step("batch_standing")?;
-    Ok(BatchStanding { is_unanswered: planned || unknown, is_under_way: unknown || is_alive, has_accepted, has_held })
+    .step(read)?;
+    let standing = BatchStanding {
+        is_unanswered: row.try_get("is_unanswered").step(read)?,
+        is_under_way: row.try_get("is_under_way").step(read)?,
+        has_accepted: row.try_get("has_accepted").step(read)?,
+        has_held: row.try_get("has_held").step(read)?,
+    };
+    let counted = Counted { outcomes: row.try_get("outcomes").step(read)?, after: row.try_get("after").step(read)? };
+    Ok((standing, counted))
 }
 
 /// What a batch was split into.

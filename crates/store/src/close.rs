@@ -9,6 +9,8 @@ use sqlx::postgres::PgRow;
 
 use crate::alarm::run_raise;
 use crate::connect::{Step, Store, StoreError};
+use crate::outcomes::run_count;
+use crate::sql::open_states;
 
 /// What trying to close a run found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,9 @@ impl Store {
     /// G5. Settles a run, or what was sent of a cancelled one, if no batch is open and, by currency, the counts and
     /// sums of paid, refused, returned, held and cancelled payouts and of exclusions add up to what was due at the
     /// cutoff.
+    ///
+    /// Reads each payout, once in a run's life: a guard does not ask what is kept for people to look at, and it is the
+    /// moment in which that is proven too.
     pub async fn run_close(&self, run: RunId) -> Result<CloseVerdict, StoreError> {
         self.transaction("run_close", move |tx| {
             Box::pin(async move {
@@ -57,10 +62,12 @@ impl Store {
                 .await
                 .step("run_close_lock")?;
                 // A second statement, so that it sees what was committed while we waited for the lock.
-                let open: bool = sqlx::query_scalar(
+                let open: bool = sqlx::query_scalar(concat!(
                     "-- run_open_batches
-                     SELECT EXISTS (SELECT FROM batch WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted'))",
-                )
+                     SELECT EXISTS (SELECT FROM batch WHERE run_id = $1 AND state IN ",
+                    open_states!(),
+                    ")"
+                ))
                 .bind(run.0)
                 .fetch_one(&mut *tx)
                 .await
@@ -79,16 +86,24 @@ impl Store {
                               sum(accounts) FILTER (WHERE verdict <> 'pay') AS exclude,
                               sum(amount_minor) FILTER (WHERE verdict <> 'pay') AS exclude_minor
                          FROM run_plan WHERE run_id = $1 GROUP BY currency),
+                     stands AS MATERIALIZED (
+                       SELECT currency, state, count(*) AS n, sum(amount_minor) AS minor FROM payout
+                        WHERE id BETWEEN $2 AND $3 GROUP BY currency, state),
+                     kept AS (
+                       SELECT currency, state, sum(payouts) AS n, sum(minor) AS minor FROM batch_outcome
+                        WHERE run_id = $1 GROUP BY currency, state),
                      paid AS (
-                       SELECT currency, count(*) AS n, sum(amount_minor) AS minor FROM payout
-                        WHERE id BETWEEN $2 AND $3 AND state = ANY($4) GROUP BY currency),
+                       SELECT currency, sum(n)::bigint AS n, sum(minor) AS minor FROM stands
+                        WHERE state = ANY($4) GROUP BY currency),
                      excluded AS (
                        SELECT currency, count(*) AS n, sum(amount_minor) AS minor FROM exclusion WHERE run_id = $1
                          GROUP BY currency)
                      SELECT currency, coalesce(pay, 0)::bigint AS pay, coalesce(pay_minor, 0)::text AS pay_minor,
                             coalesce(paid.n, 0) AS paid, coalesce(paid.minor, 0)::text AS paid_minor,
                             coalesce(exclude, 0)::bigint AS exclude, coalesce(exclude_minor, 0)::text AS exclude_minor,
-                            coalesce(excluded.n, 0) AS excluded, coalesce(excluded.minor, 0)::text AS excluded_minor
+                            coalesce(excluded.n, 0) AS excluded, coalesce(excluded.minor, 0)::text AS excluded_minor,
+                            EXISTS (SELECT FROM stands s FULL JOIN kept k USING (currency, state)
+                                     WHERE (s.n, s.minor) IS DISTINCT FROM (k.n, k.minor)) AS is_miscounted
                        FROM plan FULL JOIN paid USING (currency) FULL JOIN excluded USING (currency)
                       ORDER BY currency",
                 )
@@ -99,7 +114,9 @@ impl Store {
                 .fetch_all(&mut *tx)
                 .await
                 .step("run_balance")?;
+                let mut is_miscounted = false;
                 for row in balances {
+                    is_miscounted = row.try_get("is_miscounted").step("run_balance")?;
                     let payouts = (total(&row, "pay", "pay_minor")?, total(&row, "paid", "paid_minor")?);
                     let excluded = total(&row, "excluded", "excluded_minor")?;
                     let exclusions = (total(&row, "exclude", "exclude_minor")?, excluded);
@@ -120,9 +137,12 @@ impl Store {
                        ELSE state END, settled_at = clock_timestamp() WHERE id = $1",
                 )
                 .bind(run.0)
-                .execute(tx)
+                .execute(&mut *tx)
                 .await
                 .step("run_settle")?;
+                if is_miscounted {
+                    run_count(tx, run).await?;
+                }
                 Ok(CloseVerdict::Settled)
             })
         })

@@ -10,6 +10,7 @@ use crate::batch::{batch_lock, batch_of, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::movement::{movement_confirm, runs_have_news};
+use crate::outcomes::payouts_count;
 use crate::people::{WhoError, person_decides};
 
 /// A return that a file tells of, and that counts only when two people have confirmed it.
@@ -253,6 +254,7 @@ async fn return_confirm(
     };
     if effect == Effect::Agrees {
         movement_confirm(tx, id).await?;
+        payouts_count(tx, &[payout.0]).await?;
     }
     Ok(Ok(Heard { number: id, effect, by: person.name }))
 }

@@ -28,7 +28,7 @@ pub enum StoreError {
         why: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Postgres cannot be reached.
-    #[error("cannot reach Postgres at {place}: {source}; check that it runs and that the database URL is right")]
+    #[error("cannot reach Postgres at {place}: check that it runs and that the database URL is right")]
     Unreachable {
         /// Host and port.
         place: String,
@@ -39,7 +39,7 @@ pub enum StoreError {
     #[error("{0}")]
     Schema(crate::SchemaState),
     /// A statement failed.
-    #[error("{step} failed: {source}")]
+    #[error("{step} failed")]
     Statement {
         /// The named step.
         step: &'static str,
@@ -59,6 +59,21 @@ pub enum StoreError {
     /// Data that our own rules exclude.
     #[error("a broken invariant: {0}")]
     Broken(String),
+}
+
+/// An error with what it was caused by: what people are told and logs say. Errors of ours do not repeat their sources;
+/// those of drivers do, and are said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl StoreError {
@@ -207,7 +222,7 @@ impl Store {
             for _ in 0..DEADLOCK_RETRIES {
                 match once(&pool, step, &work).await {
                     Err(error) if error.is_conflict() => {
-                        tracing::debug!(step, %error, "trying again");
+                        tracing::debug!(step, error = chain(&error), "trying again");
                     }
                     result => return result,
                 }
@@ -236,7 +251,7 @@ where
         }
         Err(error) => {
             if let Err(why) = transaction.rollback().await {
-                tracing::debug!(step, error = %why, "the connection was gone before it could be rolled back");
+                tracing::debug!(step, error = chain(&why), "the connection was gone before it could be rolled back");
             }
             Err(error)
         }

@@ -6,18 +6,22 @@
 
 mod people;
 
-use payfleet_domain::{BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunState};
+use payfleet_domain::{
+    BatchId, BatchState, HoldReason, KeyUnit, PayoutEvent, PayoutId, PayoutState, Rail, RunState, TransferKind,
+};
 use sqlx::{PgConnection, Row};
 
 use crate::batch::{LockedBatch, batch_lock, word};
 use crate::connect::{Step, StoreError};
 use crate::doubt::{Known, doubt_tell, known_hold};
-use crate::hold::batch_settle_held;
+use crate::hold::{Held, batch_settle_held, payouts_hold};
 use crate::intent::IntentRefused;
-use crate::movement::LATES;
+use crate::movement::numbers;
+use crate::outcomes::batches_count;
 use crate::payout::payouts_cancel;
 use crate::people::WhoError;
 use crate::split::{Part, split_into};
+use crate::sql::{alive, unanswered};
 use crate::stray::RECOVERED;
 
 /// Why a control was not set or lifted.
@@ -152,7 +156,7 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
            FROM batch b WHERE b.id = $1",
     )
     .bind(batch.0)
-    .bind(LATES.as_slice())
+    .bind(numbers(TransferKind::LATES))
     .bind(RECOVERED)
     .fetch_one(tx)
     .await
@@ -161,11 +165,11 @@ async fn controls_any(tx: &mut PgConnection, batch: BatchId) -> Result<bool, Sto
 
 /// The payouts of a range without an answer that are under control, in order. Also those of which a payment is known
 /// all the same, under another name or account or with another amount: to send them again could be the second one. And
-/// those that were planned before their account had late proof, or before it was booked what it got by what no run knows:
-/// that has used up their money, whether or not people have looked since.
+/// those that were planned before their account had late proof, or before it was booked what it got by what no run
+/// knows: that has used up their money, whether or not people have looked since.
 async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> Result<Vec<Controlled>, StoreError> {
     let read = "controls_in";
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "-- controls_in
          SELECT p.id, s.id IS NOT NULL AS is_stopped, a.on_hold,
                 coalesce('payment ' || w.reference || ' of it is known', s.reason, c.reason,
@@ -185,21 +189,25 @@ async fn controls_in(tx: &mut PgConnection, first: PayoutId, last: PayoutId) -> 
                          AND t.due_in > r.ordinal))) AS k ON true
            -- A request that went to another account took all of its batch there; to ask ours proves nothing.
            CROSS JOIN (SELECT min(m.reference) AS reference FROM movement m JOIN payout q ON q.id = m.payout_id
-             AND q.state IN ('planned', 'unknown')
+             AND q.state IN ",
+        unanswered!(),
+        "
                          JOIN statement_line l ON l.id = m.line_id AND l.differs_account
                         WHERE m.payout_id BETWEEN $1 AND $2 AND m.kind = 'paid') AS e
            LEFT JOIN LATERAL (SELECT coalesce(min(m.reference), e.reference) AS reference FROM movement m
              WHERE m.payout_id = p.id) AS w ON true
-          WHERE p.id BETWEEN $1 AND $2 AND p.state IN ('planned', 'unknown')
+          WHERE p.id BETWEEN $1 AND $2 AND p.state IN ",
+        unanswered!(),
+        "
             AND (a.on_hold OR s.id IS NOT NULL OR k.payout_id IS NOT NULL OR w.reference IS NOT NULL
                  OR EXISTS (SELECT FROM control f
                              WHERE f.affiliate_id = p.affiliate_id AND f.reason LIKE '%' || $4 || '%'
                                AND f.lifted_at > r.created_at))
-          ORDER BY p.id",
-    )
+          ORDER BY p.id"
+    ))
     .bind(first.0)
     .bind(last.0)
-    .bind(LATES.as_slice())
+    .bind(numbers(TransferKind::LATES))
     .bind(RECOVERED)
     .fetch_all(tx)
     .await
@@ -251,17 +259,19 @@ pub(crate) async fn controls_apply(
         }
     }
     let controls = controls_in(tx, batch.first, batch.last).await?;
-    if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+    if controls.is_empty() || !batch.state.may_lack_answers() {
         return Ok(None);
     }
     if batch.state == BatchState::Sending && rail.key_unit == KeyUnit::Batch {
         return Ok(Some(IntentRefused::Controlled));
     }
-    let (open, alive): (i64, i64) = sqlx::query_as(
+    let (open, alive): (i64, i64) = sqlx::query_as(concat!(
         "-- attempts_count
-         SELECT count(*) FILTER (WHERE result IS NULL), count(*) FILTER (WHERE result IS NULL OR result = 'unknown')
-           FROM attempt WHERE batch_id = $1",
-    )
+         SELECT count(*) FILTER (WHERE result IS NULL), count(*) FILTER (WHERE ",
+        alive!("attempt"),
+        ")
+           FROM attempt WHERE batch_id = $1"
+    ))
     .bind(batch.id.0)
     .fetch_one(&mut *tx)
     .await
@@ -281,8 +291,12 @@ pub(crate) async fn controls_apply(
         next = PayoutId(one.payout.0 + 1);
     }
     parts_between(tx, &batch, rail, next, batch.last, &mut parts).await?;
-    let codes = controls.iter().map(|one| if unsent(one) { one.code } else { HoldReason::StoppedInDoubt }.code());
-    controls_hold(tx, &controls, codes.collect()).await?;
+    let held = controls.iter().map(|one| Held {
+        payout: one.payout.0,
+        reason: if unsent(one) { one.code } else { HoldReason::StoppedInDoubt },
+        note: one.note.clone(),
+    });
+    payouts_hold(tx, &held.collect::<Vec<_>>()).await?;
     match parts.as_slice() {
         [whole] => {
             if whole.state == BatchState::Ready {
@@ -346,31 +360,6 @@ async fn unsent_mark(tx: &mut PgConnection, batch: BatchId) -> Result<(), StoreE
     Ok(())
 }
 
-async fn controls_hold(
-    tx: &mut PgConnection,
-    controls: &[Controlled],
-    codes: Vec<&'static str>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- controls_hold
-         WITH moved AS (
-           UPDATE payout p SET state = 'held', code = one.code
-             FROM unnest($1::bigint[], $2::text[], $3::text[]) AS one (id, code, note)
-            WHERE p.id = one.id AND p.state = ANY($4)
-        RETURNING p.id, p.tenant_id, p.run_id, one.code, one.note)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason, note) SELECT tenant_id, run_id, id, code, note
-           FROM moved ORDER BY id",
-    )
-    .bind(controls.iter().map(|one| one.payout.0).collect::<Vec<_>>())
-    .bind(codes)
-    .bind(controls.iter().map(|one| one.note.clone()).collect::<Vec<_>>())
-    .bind(PayoutState::sources(PayoutEvent::Hold))
-    .execute(tx)
-    .await
-    .step("controls_hold")?;
-    Ok(())
-}
-
 /// Lets a batch go on that a control has held, under its lock. Its money is released where its run is over, and where
 /// it was contested: it was planned before its account had late proof, which has used it up; the next run pays what is
 /// due. `None` if it is no such batch.
@@ -418,20 +407,20 @@ pub(crate) async fn control_let_go(
         .await
         .step("run_share")?;
     let state: RunState = state.parse().map_err(StoreError::Broken)?;
-    if state.is_open() && !was_paid {
-        return Ok(Some(ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }));
-    }
-    let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
-    sqlx::query("-- batch_cancel\nUPDATE batch SET state = 'cancelled', closed_at = clock_timestamp() WHERE id = $1")
-        .bind(batch.id.0)
-        .execute(tx)
-        .await
-        .step("batch_cancel")?;
-    Ok(Some(ControlLifted { go_on: 0, cancelled }))
+    let lifted = if state.is_open() && !was_paid {
+        ControlLifted { go_on: batch.payouts.unsigned_abs().into(), cancelled: 0 }
+    } else {
+        let cancelled = payouts_cancel(tx, &(batch.first.0..=batch.last.0).collect::<Vec<i64>>()).await?;
+        let sql = "-- batch_cancel\nUPDATE batch SET state = 'cancelled', closed_at = clock_timestamp() WHERE id = $1";
+        sqlx::query(sql).bind(batch.id.0).execute(&mut *tx).await.step("batch_cancel")?;
+        ControlLifted { go_on: 0, cancelled }
+    };
+    batches_count(tx, &[batch.id.0]).await?;
+    Ok(Some(lifted))
 }
 
-/// Whether a payee of this batch is on hold by a recovery, or was when it had been planned: it got what no run knows. What
-/// was planned before that was booked is no more what is due.
+/// Whether a payee of this batch is on hold by a recovery, or was when it had been planned: it got what no run knows.
+/// What was planned before that was booked is no more what is due.
 async fn is_recovered(tx: &mut PgConnection, batch: &LockedBatch) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "-- batch_recovered

@@ -10,7 +10,12 @@ use sqlx::postgres::types::PgInterval;
 use crate::alarm::alarms_tell;
 use crate::batch::LockedBatch;
 use crate::connect::{Step, StoreError};
+use crate::hold::{Held, holds_doubt, payouts_hold};
 use crate::lease::interval;
+use crate::sql::unanswered;
+
+/// Why they are held, for people.
+const NOT_SENT: &str = "a payment of its batch is known that was not sent from here";
 
 /// All that was one batch with these payouts, as `part`: up to the roots of their batches, and down again.
 macro_rules! family_sql {
@@ -44,32 +49,24 @@ pub(crate) async fn doubt_hold(
     if payouts.is_empty() {
         return Ok(Vec::new());
     }
-    let doubted: Vec<i64> = sqlx::query_scalar(concat!(
-        "-- doubt_hold",
+    let found: Vec<i64> = sqlx::query_scalar(concat!(
+        "-- doubt_find",
         family_sql!(),
         "
-         doubted AS (
-           UPDATE payout p SET state = 'held', code = $2
-             FROM part JOIN batch b USING (id)
-            WHERE b.state IN ('ready', 'held') AND b.first_sent_at IS NULL
-              AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-              AND (p.state = ANY($3) OR p.state = 'held' AND p.code <> $2)
-        RETURNING p.id, p.tenant_id, p.run_id),
-         again AS (
-           UPDATE hold h SET reason = $2 FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL
-             RETURNING h.payout_id),
-         opened AS (
-           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $2, 'a payment of its batch is known that was not sent from here' FROM doubted
-            WHERE id NOT IN (SELECT payout_id FROM again) ORDER BY id)
-         SELECT id FROM doubted ORDER BY id"
+         unsent AS (
+           SELECT b.first_payout_id, b.last_payout_id FROM part JOIN batch b USING (id)
+            WHERE b.state IN ('ready', 'held') AND b.first_sent_at IS NULL)
+         SELECT p.id FROM unsent b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
+          WHERE p.state = ANY($2) OR p.state = 'held' ORDER BY p.id"
     ))
     .bind(payouts)
-    .bind(HoldReason::StoppedInDoubt.code())
     .bind(PayoutState::sources(PayoutEvent::Hold))
     .fetch_all(&mut *tx)
     .await
-    .step("doubt_hold")?;
+    .step("doubt_find")?;
+    let mut doubted = holds_doubt(tx, &found, None).await?;
+    doubted.extend(payouts_hold(tx, &Held::all(found, HoldReason::StoppedInDoubt, Some(NOT_SENT))).await?);
+    doubted.sort_unstable();
     attempt_doubt(tx, batches).await?;
     sending_doubt(tx, payouts).await?;
     Ok(doubted)
@@ -120,43 +117,45 @@ async fn sending_doubt(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), Sto
 /// that nobody here knows of was found for what was one batch with it.
 pub(crate) async fn known_hold(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Known, StoreError> {
     let goes_together = Rail::named(&batch.rail).map_or(true, |rail| rail.key_unit == KeyUnit::Batch);
-    let (held, is_answered, references): (Vec<i64>, bool, Vec<String>) = sqlx::query_as(
-        "-- known_hold
+    let (is_more, open, references): (bool, Vec<i64>, Vec<String>) = sqlx::query_as(concat!(
+        "-- known_find
          WITH RECURSIVE up AS (
-           SELECT id, parent_id FROM batch WHERE id = $5 UNION SELECT b.id, b.parent_id FROM up JOIN batch b
+           SELECT id, parent_id FROM batch WHERE id = $4 UNION SELECT b.id, b.parent_id FROM up JOIN batch b
              ON b.id = up.parent_id),
          part AS (
            SELECT id FROM up WHERE parent_id IS NULL UNION SELECT b.id FROM part JOIN batch b ON b.parent_id = part.id),
          known AS (
            SELECT EXISTS (SELECT FROM movement w JOIN payout k ON k.id = w.payout_id
-                           WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ('planned', 'unknown'))
+                           WHERE w.payout_id BETWEEN $1 AND $2 AND k.state IN ",
+        unanswered!(),
+        ")
                OR EXISTS (SELECT FROM part JOIN attempt a ON a.batch_id = part.id WHERE a.worker = 'nobody known')
                OR EXISTS (SELECT FROM payout k WHERE k.id BETWEEN $1 AND $2
                  AND k.state IN ('paid', 'returned', 'accepted'))
-                  AND ($6 OR NOT EXISTS (SELECT FROM up JOIN attempt a ON a.batch_id = up.id
-                    WHERE a.result IS DISTINCT FROM 'not_executed')) AS more),
-         moved AS (
-           UPDATE payout p SET state = 'held', code = $3
-             FROM known WHERE known.more AND p.id BETWEEN $1 AND $2 AND p.state = ANY($4)
-        RETURNING p.id, p.tenant_id, p.run_id),
-         opened AS (
-           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $3, 'a payment of its batch is known that was not sent from here' FROM moved
-             ORDER BY id)
-         SELECT ARRAY (SELECT id FROM moved ORDER BY id),
-                NOT EXISTS (SELECT FROM payout WHERE id BETWEEN $1 AND $2 AND state IN ('planned', 'unknown')),
-                ARRAY (SELECT reference FROM movement WHERE payout_id BETWEEN $1 AND $2 ORDER BY id LIMIT 3)",
-    )
+                  AND ($5 OR NOT EXISTS (SELECT FROM up JOIN attempt a ON a.batch_id = up.id
+                    WHERE a.result IS DISTINCT FROM 'not_executed')) AS more)
+         SELECT (SELECT more FROM known),
+                ARRAY (SELECT id FROM payout WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id),
+                ARRAY (SELECT reference FROM movement WHERE payout_id BETWEEN $1 AND $2 ORDER BY id LIMIT 3)"
+    ))
     .bind(batch.first.0)
     .bind(batch.last.0)
-    .bind(HoldReason::StoppedInDoubt.code())
     .bind(PayoutState::sources(PayoutEvent::Hold))
     .bind(batch.id.0)
     .bind(goes_together)
     .fetch_one(&mut *tx)
     .await
-    .step("known_hold")?;
-    let Some(first) = held.first() else { return Ok(if is_answered { Known::Answered } else { Known::Nothing }) };
+    .step("known_find")?;
+    if open.is_empty() {
+        return Ok(Known::Answered);
+    }
+    if !is_more {
+        return Ok(Known::Nothing);
+    }
+    let held = payouts_hold(tx, &Held::all(open, HoldReason::StoppedInDoubt, Some(NOT_SENT))).await?;
+    let Some(first) = held.first() else {
+        return Err(StoreError::Broken(format!("batch {} is in doubt, and nothing of it can be held", batch.id)));
+    };
     attempt_doubt(tx, &[batch.id.0]).await?;
     doubt_tell(tx, *first, held.len(), batch, &references).await?;
     Ok(Known::Held)

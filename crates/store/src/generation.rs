@@ -18,7 +18,7 @@ use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::connect::{Step, Store, StoreError};
+use crate::connect::{Step, Store, StoreError, chain};
 use crate::recovery::LOST;
 
 /// An intent that was confirmed to somebody.
@@ -141,7 +141,7 @@ impl Store {
             // missing then.
             if let Err(error) = self.generations_lose(remembered).await {
                 tracing::warn!(
-                    %error,
+                    error = chain(&error),
                     "which lost times are remembered here could not be written; after the recovery they will be found \
                      again"
                 );
@@ -188,7 +188,7 @@ impl Store {
         match self.recovery_open(program, &words).await {
             // Not even that could be written: it is behind all the same.
             Err(error) => {
-                tracing::warn!(%error, "that the database is behind could not be written into it");
+                tracing::warn!(error = chain(&error), "that the database is behind could not be written into it");
                 StoreError::Behind(words)
             }
             Ok(_) => {
@@ -204,7 +204,7 @@ impl Store {
                 }
                 if let Err(error) = self.generations_lose(keys).await {
                     tracing::warn!(
-                        %error,
+                        error = chain(&error),
                         "of which generation it was could not be written; after the recovery it will be found again"
                     );
                 }

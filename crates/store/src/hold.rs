@@ -2,11 +2,10 @@
 //! agrees.
 
 mod decide;
+mod open;
 mod sent;
 
-use payfleet_domain::{
-    BatchId, BatchState, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, PayoutState, RunId,
-};
+use payfleet_domain::{BatchId, BatchState, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, RunId};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
@@ -14,10 +13,12 @@ use crate::batch::{batch_lock, batch_standing, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{WordRow, words_about};
 use crate::lease::Lease;
+use crate::outcomes::batch_keep;
 use crate::stop::part_cancel;
 use sent::{known_read, sent_read};
 
 pub use decide::{Decision, HoldError, HoldSaid};
+pub(crate) use open::{Held, holds_doubt, payouts_hold};
 
 /// An open hold.
 #[derive(Debug, Clone)]
@@ -85,25 +86,10 @@ impl Store {
                 if is_cancelled && batch.state == BatchState::Sending {
                     part_cancel(tx, batch.id, batch.first.0, batch.last.0).await?;
                 }
-                let held: i64 = sqlx::query_scalar(
-                    "-- payouts_hold
-                     WITH moved AS (
-                       UPDATE payout SET state = 'held', code = $3 WHERE id BETWEEN $1 AND $2 AND state = ANY($4)
-                    RETURNING id, tenant_id, run_id),
-                     opened AS (
-                       INSERT INTO hold (tenant_id, run_id, payout_id, reason) SELECT tenant_id, run_id, id, $3
-                         FROM moved ORDER BY id RETURNING 1)
-                     SELECT count(*) FROM opened",
-                )
-                .bind(batch.first.0)
-                .bind(batch.last.0)
-                .bind(reason.code())
-                .bind(PayoutState::sources(reason.event()))
-                .fetch_one(&mut *tx)
-                .await
-                .step("payouts_hold")?;
+                let all = Held::all(batch.first.0..=batch.last.0, reason, None);
+                let held = payouts_hold(tx, &all).await?;
                 batch_settle_held(tx, lease.batch.0).await?;
-                Ok(Some(held.unsigned_abs()))
+                Ok(Some(held.len() as u64))
             })
         })
         .await
@@ -178,33 +164,11 @@ pub(crate) async fn held_facts(
     Ok(sent.facts(known.contains_key(&payout.0)))
 }
 
-/// Holds accepted payouts that a file says were refused. Returns how many.
-pub(crate) async fn payouts_doubt(tx: &mut PgConnection, ids: &[i64]) -> Result<u64, StoreError> {
-    if ids.is_empty() {
-        return Ok(0);
-    }
-    let held = sqlx::query(
-        "-- payouts_doubt
-         WITH moved AS (
-           UPDATE payout SET state = 'held', code = $2 WHERE id = ANY($1) AND state = ANY($3)
-             RETURNING id, tenant_id, run_id)
-         INSERT INTO hold (tenant_id, run_id, payout_id, reason)
-         SELECT tenant_id, run_id, id, $2 FROM moved ORDER BY id",
-    )
-    .bind(ids)
-    .bind(HoldReason::RejectedByFile.code())
-    .bind(PayoutState::sources(HoldReason::RejectedByFile.event()))
-    .execute(tx)
-    .await
-    .step("payouts_doubt")?;
-    Ok(held.rows_affected())
-}
-
-/// Moves a batch with nothing unanswered to where its payouts say. The caller has its lock.
+/// Moves a batch with nothing unanswered to where its payouts say, and counts them. The caller has its lock.
 pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Result<(), StoreError> {
     let locked = batch_lock(tx, BatchId(batch)).await?;
-    let standing = batch_standing(tx, &locked).await?;
-    let Some(next) = locked.state.settled(&standing) else { return Ok(()) };
+    let (standing, counted) = batch_standing(tx, &locked).await?;
+    let Some(next) = locked.state.settled(&standing) else { return batch_keep(tx, locked.id, &counted).await };
     sqlx::query(
         "-- batch_settle_held
          UPDATE batch
@@ -213,11 +177,14 @@ pub(crate) async fn batch_settle_held(tx: &mut PgConnection, batch: i64) -> Resu
                 first_sent_at = CASE $2 WHEN 'accepted' THEN coalesce(first_sent_at, clock_timestamp())
                   ELSE first_sent_at END,
                 attempt = CASE $2 WHEN 'accepted' THEN greatest(attempt, 1) ELSE attempt END,
-                closed_at = CASE $2 WHEN 'accepted' THEN NULL ELSE coalesce(closed_at, clock_timestamp()) END
+                closed_at = CASE $2 WHEN 'accepted' THEN NULL ELSE coalesce(closed_at, clock_timestamp()) END,
+                outcomes = $3::jsonb, counted_after = $4::xid8
           WHERE id = $1",
     )
     .bind(batch)
     .bind(next.as_str())
+    .bind(&counted.outcomes)
+    .bind(&counted.after)
     .execute(tx)
     .await
     .step("batch_settle_held")?;

@@ -15,6 +15,7 @@ use crate::lease::{Lease, interval};
 use crate::locks::TURN_LOCK;
 use crate::order::{Order, orders_in};
 use crate::record::{Report, record};
+use crate::sql::alive;
 
 /// A committed permission to submit.
 #[derive(Debug, Clone)]
@@ -237,7 +238,7 @@ impl Store {
                 }
                 // Time is looked at only now, when nothing more is waited for.
                 // Rules `horizon_guard` and `neither_is_held`: without a key there is no window.
-                let opened = sqlx::query(
+                let opened = sqlx::query(concat!(
                     "-- intent_open
                      UPDATE batch b
                         SET state = 'sending', attempt = b.attempt + 1,
@@ -247,9 +248,11 @@ impl Store {
                              OR b.state = 'sending' AND b.first_sent_at + $3 > clock_timestamp()
                              OR b.state = 'sending' AND $4 AND NOT EXISTS (
                                   SELECT FROM attempt a WHERE a.batch_id = b.id
-                                    AND (a.result IS NULL OR a.result = 'unknown')))
-                  RETURNING b.attempt, b.tenant_id, b.first_payout_id, b.last_payout_id, clock_timestamp() AS now",
-                )
+                                    AND ",
+                    alive!("a"),
+                    "))
+                  RETURNING b.attempt, b.tenant_id, b.first_payout_id, b.last_payout_id, clock_timestamp() AS now"
+                ))
                 .bind(lease.batch.0)
                 .bind(lease.epoch.0)
                 .bind(rail.resend_window().map(interval))
@@ -275,7 +278,7 @@ impl Store {
                 // Under a batch key the rail recognises the same bytes only, so what has its answer already is in them
                 // too.
                 let states: &[PayoutState] = match rail.key_unit {
-                    KeyUnit::Payout => &[PayoutState::Planned, PayoutState::Unknown],
+                    KeyUnit::Payout => &PayoutState::UNANSWERED,
                     KeyUnit::Batch => &PayoutState::ALL,
                 };
                 let orders = orders_in(tx, first, last, states).await?;
@@ -311,11 +314,13 @@ impl Store {
 
 /// Attempts whose lifetime is over, and which the rail does not know, never were.
 pub(crate) async fn attempts_supersede(tx: &mut PgConnection, batch: BatchId) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query(concat!(
         "-- attempts_supersede
          UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
-          WHERE batch_id = $1 AND (result IS NULL OR result = 'unknown') AND may_arrive_until < clock_timestamp()",
-    )
+          WHERE batch_id = $1 AND ",
+        alive!("attempt"),
+        " AND may_arrive_until < clock_timestamp()"
+    ))
     .bind(batch.0)
     .execute(tx)
     .await

@@ -1,11 +1,12 @@
 //! What waits for a run: months that none has counted yet, and what became due of months that one has. Nothing here
 //! moves money; it is what imports and commands say, so that nothing slips in silence.
 
-use payfleet_domain::{RunId, TenantId};
+use payfleet_domain::{RunId, TenantId, TransferKind};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::{month_name, month_of};
 
 /// So many commissions of a month.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
@@ -66,12 +67,13 @@ impl Store {
                 "-- due_since_cancelled
                  SELECT r.id, r.period
                    FROM (SELECT DISTINCT payout_id >> 32 AS run_id FROM transfer
-                          WHERE tenant_id = $1 AND due_in = $2 + 1 AND kind = 3) AS t
+                          WHERE tenant_id = $1 AND due_in = $2 + 1 AND kind = $3) AS t
                    JOIN run r ON r.id = t.run_id
                   WHERE r.tenant_id = $1 AND r.state = 'cancelled' ORDER BY r.id",
             )
             .bind(tenant.0)
             .bind(newest)
+            .bind(TransferKind::Release.number())
             .fetch_all(&mut *connection)
             .await
             .step("due_since_cancelled")?;
@@ -102,17 +104,19 @@ pub(crate) async fn late_months(
     newest: i32,
     all: bool,
 ) -> Result<Vec<MonthCount>, StoreError> {
-    sqlx::query_as(
+    sqlx::query_as(concat!(
         "-- late_months
-         SELECT to_char(m / 12, 'FM0000') || '-' || to_char(m % 12 + 1, 'FM00') AS month, commissions
+         SELECT ",
+        month_name!("m"),
+        " AS month, commissions
            FROM (SELECT due_month AS m, count(*) AS commissions FROM commission
                   WHERE tenant_id = $1 AND late_for = $2 + 1
                     AND ($3 OR (affiliate_id, currency) NOT IN (
                           SELECT x.affiliate_id, x.currency FROM run r JOIN exclusion x ON x.run_id = r.id
                            WHERE r.tenant_id = $1 AND r.ordinal = $2 AND x.reason = 'balance_out_of_range'))
                   GROUP BY due_month) AS late
-          ORDER BY m",
-    )
+          ORDER BY m"
+    ))
     .bind(tenant)
     .bind(newest)
     .bind(all)
@@ -127,22 +131,28 @@ pub(crate) async fn months_unrun(
     tenant: i32,
     before: OffsetDateTime,
 ) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar(
+    sqlx::query_scalar(concat!(
         "-- months_unrun
          WITH RECURSIVE bound AS (
-           SELECT (SELECT (extract(year FROM at) * 12 + extract(month FROM at) - 1)::int
-                     FROM (SELECT max(cutoff) AT TIME ZONE 'UTC' AS at FROM run WHERE tenant_id = $1) AS newest) AS low,
-                  (SELECT (extract(year FROM at) * 12 + extract(month FROM at) - 1)::int
-                     FROM (SELECT $2::timestamptz AT TIME ZONE 'UTC' AS at) AS utc) AS high),
+           SELECT (SELECT ",
+        month_of!("at"),
+        "
+                     FROM (SELECT max(cutoff) AS at FROM run WHERE tenant_id = $1) AS newest) AS low,
+                  (SELECT ",
+        month_of!("at"),
+        "
+                     FROM (SELECT $2::timestamptz AS at) AS utc) AS high),
          month (m) AS (
            SELECT (SELECT min(due_month) FROM commission
                     WHERE tenant_id = $1 AND late_for IS NULL AND due_month > coalesce((SELECT low FROM bound), -1))
             UNION ALL
            SELECT (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL AND due_month > m)
              FROM month WHERE m < (SELECT high FROM bound))
-         SELECT to_char(m / 12, 'FM0000') || '-' || to_char(m % 12 + 1, 'FM00')
-           FROM month WHERE m < (SELECT high FROM bound) ORDER BY m",
-    )
+         SELECT ",
+        month_name!("m"),
+        "
+           FROM month WHERE m < (SELECT high FROM bound) ORDER BY m"
+    ))
     .bind(tenant)
     .bind(before)
     .fetch_all(connection)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError};
 use crate::control::has_controls;
+use crate::sql::{may_arrive, open_states};
 
 /// The right itself: valid only with the batch's newest epoch, and only until the database's clock says that it has
 /// ended.
@@ -67,7 +68,7 @@ impl Store {
         self.transaction("lease_acquire", move |tx| {
             let worker = worker.clone();
             Box::pin(async move {
-                let row = sqlx::query(
+                let row = sqlx::query(concat!(
                     "-- lease_acquire
                      UPDATE batch b
                         SET lease_epoch = b.lease_epoch + 1, lease_until = clock_timestamp() + $3, lease_length = $3,
@@ -76,7 +77,9 @@ impl Store {
                             -- Who gives a lease back takes the name off.
                             taken_over = b.taken_over + CASE WHEN b.lease_owner <> $2 THEN 1 ELSE 0 END
                        FROM run r
-                      WHERE b.id = $1 AND b.state IN ('ready', 'sending', 'accepted')
+                      WHERE b.id = $1 AND b.state IN ",
+                    open_states!(),
+                    "
                         AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()
                         AND r.id = b.run_id AND r.tenant_id = b.tenant_id AND r.paused_at IS NULL
                         AND (r.state = 'paying' OR r.state = 'cancelled' AND b.state <> 'ready')
@@ -86,9 +89,10 @@ impl Store {
                               b.unknown_attempts,
                             b.failures, r.state = 'cancelled' AS cancelled, clock_timestamp() AS now,
                             (SELECT max(a.may_arrive_until) FROM attempt a
-                              WHERE a.batch_id = b.id AND (a.result IS NULL
-                                OR a.result IN ('unknown', 'superseded'))) AS may_arrive_until",
-                )
+                              WHERE a.batch_id = b.id AND ",
+                    may_arrive!("a"),
+                    ") AS may_arrive_until"
+                ))
                 .bind(batch.0)
                 .bind(&worker)
                 .bind(interval(ttl))
@@ -195,19 +199,21 @@ impl Store {
     pub async fn waits_shorten(&self) -> Result<u64, StoreError> {
         self.transaction("waits_shorten", move |tx| {
             Box::pin(async move {
-                let shortened = sqlx::query(
+                let shortened = sqlx::query(concat!(
                     "-- waits_shorten
                      WITH longer AS (
                        SELECT id FROM batch
-                        WHERE state IN ('ready', 'sending', 'accepted')
+                        WHERE state IN ",
+                    open_states!(),
+                    "
                           AND (lease_until > clock_timestamp() + lease_length
                             OR available_at > clock_timestamp() + coalesce(available_in, '0'))
                         ORDER BY id FOR NO KEY UPDATE)
                      UPDATE batch b
                         SET lease_until = least(b.lease_until, clock_timestamp() + b.lease_length),
                             available_at = least(b.available_at, clock_timestamp() + coalesce(b.available_in, '0'))
-                       FROM longer WHERE b.id = longer.id",
-                )
+                       FROM longer WHERE b.id = longer.id"
+                ))
                 .execute(tx)
                 .await
                 .step("waits_shorten")?;

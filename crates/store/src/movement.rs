@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use payfleet_domain::{AlarmKind, PaymentAccount, PaymentStep, PayoutId, PayoutState, RunId, Witness};
+use payfleet_domain::{AlarmKind, PaymentAccount, PaymentStep, PayoutId, PayoutState, RunId, TransferKind, Witness};
 use sqlx::{PgConnection, Row};
 
 use crate::alarm::{Raised, alarms_raise};
@@ -11,16 +11,29 @@ use crate::batch::word;
 use crate::connect::{Step, StoreError};
 use crate::payout::Moved;
 use crate::run::{release_lock, runs_lock_against_intents};
+use crate::sql::{bit_of, block_of, pays_minor};
 
 macro_rules! accounts_sql {
     () => {
-        "
-         SELECT p.id, p.state, p.reference, p.amount_minor,
-                coalesce(get_bit(l.bits, (p.id & 8191)::int) = 1, false) AS is_listed,
-                coalesce(get_bit(f.bits, (p.id & 8191)::int) = 1, false) AS is_filed
-           FROM payout p LEFT JOIN listed l ON l.run_id = p.run_id AND l.block = ((p.id & 4294967295) >> 13)::int
-           LEFT JOIN listed_by_file f ON f.run_id = p.run_id AND f.block = ((p.id & 4294967295) >> 13)::int
+        concat!(
+            "
+         SELECT p.id, p.state, p.reference, p.amount_minor AS due_minor, ",
+            pays_minor!("p"),
+            " AS pays_minor,
+                coalesce(",
+            bit_of!("l", "p.id"),
+            " = 1, false) AS is_listed,
+                coalesce(",
+            bit_of!("f", "p.id"),
+            " = 1, false) AS is_filed
+           FROM payout p LEFT JOIN listed l ON l.run_id = p.run_id AND l.block = ",
+            block_of!("p.id"),
+            "
+           LEFT JOIN listed_by_file f ON f.run_id = p.run_id AND f.block = ",
+            block_of!("p.id"),
+            "
           WHERE p.id = ANY($1) ORDER BY p.id"
+        )
     };
 }
 
@@ -31,34 +44,11 @@ pub(crate) struct Weighed {
     pub state: PayoutState,
     /// The payment that the payout itself keeps.
     pub reference: Option<String>,
-    pub amount_minor: i64,
+    /// What the ledger moves.
+    pub due_minor: i64,
+    /// What the rail was told, as its account is.
+    pub pays_minor: i64,
     pub account: PaymentAccount,
-}
-
-/// Which transfers move a payout's money on, after those that it has: lates and returns take turns, and none happens
-/// twice (see `transfer_step`).
-const RELEASE: i16 = 3;
-pub(crate) const RETURNS: [i16; 3] = [4, 8, 12];
-pub(crate) const LATES: [i16; 2] = [6, 10];
-/// What the rail kept of a return stands beside it.
-const FEE_OF: i16 = 28;
-pub(crate) const FEES: [i16; 3] = [4 + FEE_OF, 8 + FEE_OF, 12 + FEE_OF];
-
-/// How often money came back, and was proven paid late, by the kinds of a payout's transfers. All of a return may have
-/// been kept as a fee.
-pub(crate) fn turns(kinds: impl Fn(i16) -> bool) -> (usize, usize) {
-    let returns = RETURNS.iter().zip(FEES).filter(|(kind, fee)| kinds(**kind) || kinds(*fee)).count();
-    (returns, LATES.iter().filter(|kind| kinds(**kind)).count())
-}
-
-/// The kinds of the next return and its fee, or of the next late proof.
-fn next_kind(step: PaymentStep, kinds: &[i16]) -> Option<i16> {
-    let (returns, lates) = turns(|kind| kinds.contains(&kind));
-    match step {
-        PaymentStep::Return => RETURNS.get(returns).copied(),
-        PaymentStep::Late => LATES.get(lates).copied(),
-        PaymentStep::Keep => None,
-    }
 }
 
 /// Does what follows for payouts of whose payments or returns there is news. Rules `net_over_references` and
@@ -82,24 +72,25 @@ pub(crate) async fn accounts_weigh(tx: &mut PgConnection, payouts: &[i64]) -> Re
                 PaymentStep::Keep
             }
         };
-        if payout.account.is_paid_twice(payout.amount_minor) {
+        if payout.account.is_paid_twice(payout.pays_minor) {
             alarms.push((payout.id, AlarmKind::DoublePayment, payout.account.named()));
         }
         if step == PaymentStep::Keep {
             continue;
         }
         let had = kinds.get(&payout.id).map_or(&[][..], |had| had.kinds.as_slice());
-        let Some(kind) = next_kind(step, had) else {
+        let Some(kind) = TransferKind::next(step, |kind| had.contains(&kind.number())) else {
             alarms.push((payout.id, AlarmKind::Uncountable, payout.account.named()));
             tracing::error!(payout = payout.id, "money went out and came back so often that the ledger cannot follow");
             continue;
         };
         let steps = if step == PaymentStep::Return { &mut returns } else { &mut lates };
         steps.ids.push(payout.id);
-        steps.kinds.push(kind);
-        // What was kept of an earlier return is booked.
+        steps.kinds.push(kind.number());
+        // What was kept of an earlier return is booked. What rails keep is of what they paid, and the ledger's fees are
+        // of what is due: the same, as long as nothing is converted.
         let booked = kinds.get(&payout.id).map_or(0, |had| had.fees);
-        steps.fees.push((payout.account.fees() - booked).clamp(0, payout.amount_minor));
+        steps.fees.push((payout.account.fees() - booked).clamp(0, payout.due_minor));
         let known = payout.reference.clone();
         steps.references.push(known.or_else(|| payout.account.outstanding().map(str::to_owned)));
     }
@@ -168,7 +159,7 @@ impl Steps {
         .bind(self.kinds)
         .bind(self.fees)
         .bind(PayoutState::sources(payfleet_domain::PayoutEvent::Return))
-        .bind(FEE_OF)
+        .bind(TransferKind::FEE_OF)
         .fetch_one(tx)
         .await
         .step("payouts_return")?;
@@ -226,7 +217,7 @@ impl Steps {
         .bind(self.kinds)
         .bind(self.references)
         .bind(PayoutState::sources(payfleet_domain::PayoutEvent::PayLate))
-        .bind([&[RELEASE][..], &RETURNS, &FEES].concat())
+        .bind(numbers(TransferKind::ALL.into_iter().filter(|kind| kind.frees())))
         .fetch_one(tx)
         .await
         .step("payouts_pay_late")?;
@@ -251,21 +242,22 @@ pub(crate) async fn accounts_read(
     for row in &rows {
         let state: PayoutState = word(row, "state")?;
         let reference: Option<String> = row.try_get("reference").step(read)?;
-        let amount_minor = row.try_get("amount_minor").step(read)?;
+        let pays_minor = row.try_get("pays_minor").step(read)?;
         let mut account = PaymentAccount::default();
         // What the rail accepted is not paid yet.
         let paid = reference.as_deref().filter(|_| matches!(state, PayoutState::Paid | PayoutState::Returned));
         if let Some(paid) = paid {
-            account.pay(paid, Witness::Told, amount_minor);
+            account.pay(paid, Witness::Told, pays_minor);
             for (column, witness) in [("is_listed", Witness::Listed), ("is_filed", Witness::Filed)] {
                 if row.try_get(column).step(read)? {
-                    account.pay(paid, witness, amount_minor);
+                    account.pay(paid, witness, pays_minor);
                 }
             }
         }
         let id = row.try_get("id").step(read)?;
         places.insert(id, weighed.len());
-        weighed.push(Weighed { id, state, reference, amount_minor, account });
+        let due_minor = row.try_get("due_minor").step(read)?;
+        weighed.push(Weighed { id, state, reference, due_minor, pays_minor, account });
     }
     let movements = sqlx::query(
         "-- movements_read
@@ -303,6 +295,11 @@ pub(crate) async fn accounts_read(
     Ok(weighed)
 }
 
+/// As the schema numbers them.
+pub(crate) fn numbers(kinds: impl IntoIterator<Item = TransferKind>) -> Vec<i16> {
+    kinds.into_iter().map(TransferKind::number).collect()
+}
+
 /// The transfers that a payout has.
 #[derive(Debug)]
 struct Had {
@@ -319,7 +316,7 @@ async fn kinds_read(tx: &mut PgConnection, payouts: &[i64]) -> Result<BTreeMap<i
            FROM transfer WHERE payout_id = ANY($1) GROUP BY payout_id",
     )
     .bind(payouts)
-    .bind(FEES.as_slice())
+    .bind(numbers(TransferKind::FEES))
     .fetch_all(tx)
     .await
     .step("transfers_of")?;
@@ -377,21 +374,5 @@ pub(crate) async fn movement_confirm(tx: &mut PgConnection, movement: i64) -> Re
     match payout {
         None => Ok(None),
         Some(payout) => accounts_weigh(tx, &[payout]).await.map(Some),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lates_and_returns_take_turns() {
-        let kinds = |had: &[i16]| (next_kind(PaymentStep::Return, had), next_kind(PaymentStep::Late, had));
-        assert_eq!(kinds(&[0, 2]), (Some(4), Some(6)));
-        assert_eq!(kinds(&[0, 2, 4]), (Some(8), Some(6)));
-        assert_eq!(kinds(&[0, 2, 4, 6]), (Some(8), Some(10)));
-        assert_eq!(kinds(&[0, 3, 6, 32]), (Some(8), Some(10)), "all of the return was kept as a fee");
-        assert_eq!(kinds(&[0, 2, 4, 6, 8, 10, 12]), (None, None));
-        assert_eq!(next_kind(PaymentStep::Keep, &[]), None);
     }
 }

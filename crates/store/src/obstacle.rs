@@ -11,6 +11,7 @@ use sqlx::query::Query;
 use time::OffsetDateTime;
 
 use crate::connect::StoreError;
+use crate::sql::{added_minor, month_of};
 
 /// What the query needs to know of rails and currencies, which are rules of `domain` and not rows.
 pub(crate) struct Rules {
@@ -101,14 +102,17 @@ pub(crate) fn bind_window<'q>(
 ///
 /// The months of the window are named one by one, since only then does the index hand out each month in the order of
 /// affiliates.
-pub(crate) const DUE: &str = "
+pub(crate) const DUE: &str = concat!(
+    "
   months AS MATERIALIZED (
     SELECT ARRAY(SELECT generate_series(
-      coalesce((extract(year FROM $7::timestamptz AT TIME ZONE 'UTC') * 12
-                + extract(month FROM $7::timestamptz AT TIME ZONE 'UTC') - 1)::int,
+      coalesce(",
+    month_of!("$7::timestamptz"),
+    ",
                (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL)),
-      (extract(year FROM $8::timestamptz AT TIME ZONE 'UTC') * 12
-       + extract(month FROM $8::timestamptz AT TIME ZONE 'UTC') - 1)::int)) AS list),
+      ",
+    month_of!("$8::timestamptz"),
+    ")) AS list),
   earned AS (
     -- More than a balance may be is all the same. So many of the largest commission fit, so that most sums need not be
     -- asked how large they are.
@@ -127,7 +131,9 @@ pub(crate) const DUE: &str = "
   -- What became due again since the run was created: for the next one. Few rows, and most often none.
   later AS (
     SELECT p.affiliate_id, p.currency,
-           sum(CASE WHEN t.kind IN (6, 10) THEN -t.amount_minor ELSE t.amount_minor END)::bigint AS minor
+           sum(",
+    added_minor!("t"),
+    ")::bigint AS minor
       FROM transfer t JOIN payout p ON p.id = t.payout_id AND p.tenant_id = $1
      WHERE t.tenant_id = $1 AND t.due_in > $9 AND p.affiliate_id > $2 AND p.affiliate_id <= $3
      GROUP BY p.affiliate_id, p.currency),
@@ -144,7 +150,8 @@ pub(crate) const DUE: &str = "
                                 THEN o.carried_minor + coalesce(e.minor, 0)
                                      BETWEEN -900000000000000000 AND 900000000000000000
                                 ELSE false END AS is_told) AS fits
-     WHERE o.carried_minor <> 0 OR e.minor IS NOT NULL)";
+     WHERE o.carried_minor <> 0 OR e.minor IS NOT NULL)"
+);
 
 /// The statement has it as a number.
 const _: () = assert!(MAX_BALANCE_MINOR == 900_000_000_000_000_000);

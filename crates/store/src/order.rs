@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
-use payfleet_domain::{BatchId, Money, PayoutId, PayoutState, Reference, UnknownCurrency};
+use payfleet_domain::{BatchId, Currency, Money, PayoutId, PayoutState, Reference, UnknownCurrency};
 use sqlx::PgConnection;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::{pays_currency, pays_minor};
 
 /// One payout as the worker orders it from a rail. Amount and destination come from here and from nowhere else.
 #[derive(Debug, Clone)]
@@ -19,8 +20,10 @@ pub struct Order {
     pub payout: PayoutId,
     /// The tenant's own name for the affiliate; part of the key.
     pub affiliate: String,
-    /// How much.
+    /// What the rail is told to pay.
     pub amount: Money,
+    /// In which currency it is due; part of the key, since an affiliate has one payout for each.
+    pub due_currency: Currency,
     /// Where to, in normal form.
     pub destination: String,
     /// The affiliate's own name; empty where the tenant has not told it.
@@ -40,9 +43,9 @@ pub(crate) fn range(ids: &[i64]) -> Option<(i64, i64)> {
     (usize::try_from(reach).ok()? < 4 * ids.len()).then_some((low, high))
 }
 
-/// Payouts of one tenant and currency: numbers, affiliates, methods, amounts in minor units, references. All of a batch
-/// are.
-type Alike = (i32, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<String>>);
+/// Payouts of one tenant, and of one currency that is due and one that is paid: numbers, affiliates, methods, what is
+/// paid in minor units, references. All of a batch are.
+type Alike = (i32, String, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<Option<String>>);
 
 /// The payouts of a range in one of these states, in order.
 pub(crate) async fn orders_in(
@@ -52,13 +55,18 @@ pub(crate) async fn orders_in(
     states: &[PayoutState],
 ) -> Result<Vec<Order>, StoreError> {
     let states: Vec<&str> = states.iter().map(PayoutState::as_str).collect();
-    let alike: Vec<Alike> = sqlx::query_as(
+    let alike: Vec<Alike> = sqlx::query_as(concat!(
         "-- orders_in
-         SELECT tenant_id, currency::text, array_agg(id), array_agg(affiliate_id), array_agg(method_id),
-                array_agg(amount_minor), array_agg(reference)
+         SELECT tenant_id, currency::text, ",
+        pays_currency!("p"),
+        "::text, array_agg(id), array_agg(affiliate_id),
+                array_agg(method_id), array_agg(",
+        pays_minor!("p"),
+        "), array_agg(reference)
            FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2 AND state = ANY($3) ORDER BY id) AS p
-             GROUP BY tenant_id, currency",
-    )
+             GROUP BY tenant_id, currency, ",
+        pays_currency!("p")
+    ))
     .bind(first.0)
     .bind(last.0)
     .bind(states)
@@ -66,8 +74,9 @@ pub(crate) async fn orders_in(
     .await
     .step("orders_in")?;
     let mut orders = Vec::new();
-    for (tenant, code, payouts, affiliates, methods, amounts, references) in alike {
-        let currency = code.parse().map_err(|unknown: UnknownCurrency| StoreError::Broken(unknown.to_string()))?;
+    for (tenant, due, pays, payouts, affiliates, methods, amounts, references) in alike {
+        let read = |code: String| code.parse().map_err(|no: UnknownCurrency| StoreError::Broken(no.to_string()));
+        let (due_currency, currency) = (read(due)?, read(pays)?);
         let mut payees = payees_of(tx, tenant, &affiliates).await?;
         let mut destinations = destinations_of(tx, tenant, &methods).await?;
         orders.reserve(payouts.len());
@@ -84,7 +93,16 @@ pub(crate) async fn orders_in(
             let amount = Money { minor, currency };
             let (payout, reference) = (PayoutId(payout), reference.map(Reference));
             let Payee { affiliate, payee_name, payee_country } = payee;
-            orders.push(Order { payout, affiliate, amount, destination, payee_name, payee_country, reference });
+            orders.push(Order {
+                payout,
+                affiliate,
+                amount,
+                due_currency,
+                destination,
+                payee_name,
+                payee_country,
+                reference,
+            });
         }
     }
     orders.sort_unstable_by_key(|order| order.payout);

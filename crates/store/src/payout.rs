@@ -1,12 +1,13 @@
 //! What can happen to payouts, in bulk: each move is one statement that changes their state and posts its transfers
 //! with it, from the states that `domain` allows it from. When a move is justified is decided by the callers.
 
-use payfleet_domain::{AttemptNo, BatchId, Money, Outcome, PayoutEvent, PayoutId, PayoutState};
+use payfleet_domain::{AttemptNo, BatchId, Money, Outcome, PayoutEvent, PayoutId, PayoutState, TransferKind};
 use sqlx::PgConnection;
 
 use crate::connect::{Step, StoreError};
 use crate::movement::{accounts_weigh, runs_have_news, runs_settle_anew};
 use crate::run::release_lock;
+use crate::sql::{pays_currency, pays_minor};
 
 /// Where news came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
         RETURNING p.id, p.tenant_id, p.amount_minor, p.currency),
          posted AS (
            INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-           SELECT id, 2, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
+           SELECT id, $6, tenant_id, amount_minor, currency FROM moved ORDER BY id RETURNING 1)
          SELECT (SELECT count(*) FROM posted),
                 ARRAY (SELECT DISTINCT m.payout_id FROM movement m
                         WHERE m.payout_id BETWEEN $4 AND $5 AND m.counts AND m.payout_id IN (SELECT id FROM moved))",
@@ -108,6 +109,7 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
     .bind(PayoutState::sources(PayoutEvent::Pay))
     .bind(first)
     .bind(last)
+    .bind(TransferKind::Settle.number())
     .persistent(false)
     .fetch_one(&mut *tx)
     .await
@@ -126,16 +128,20 @@ pub(crate) async fn payouts_settle(tx: &mut PgConnection, news: &News, source: S
 
 /// Keeps payments other than the one that a payout knows of. Returns the payouts of those that are new.
 async fn payments_told(tx: &mut PgConnection, news: &News, source: Source) -> Result<Vec<i64>, StoreError> {
-    sqlx::query_scalar(
+    sqlx::query_scalar(concat!(
         "-- payments_told
          INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source)
-         SELECT p.tenant_id, p.id, 'paid', news.reference, p.amount_minor, p.currency, $3
+         SELECT p.tenant_id, p.id, 'paid', news.reference, ",
+        pays_minor!("p"),
+        ", ",
+        pays_currency!("p"),
+        ", $3
            FROM payout p JOIN unnest($1::bigint[], $2::text[]) AS news (id, reference) ON p.id = news.id
           WHERE p.reference IS DISTINCT FROM news.reference
           ORDER BY p.id
              ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
+      RETURNING payout_id"
+    ))
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
@@ -156,24 +162,33 @@ pub(crate) async fn payouts_return(
         return Ok(Moved::default());
     }
     let mut moved = payouts_settle_quietly(tx, news, source).await?;
-    let returned: Vec<i64> = sqlx::query_scalar(
+    let (minors, codes) = columns(parts);
+    let returned: Vec<i64> = sqlx::query_scalar(concat!(
         "-- returns_told
          INSERT INTO movement (tenant_id, payout_id, kind, reference, of_reference, amount_minor, currency, source)
          SELECT p.tenant_id, p.id, 'returned', news.reference, news.reference,
-                coalesce(news.part, p.amount_minor), p.currency, $3
+                coalesce(news.part, ",
+        pays_minor!("p"),
+        "), ",
+        pays_currency!("p"),
+        ", $3
            FROM payout p JOIN unnest($1::bigint[], $2::text[], $4::bigint[], $5::text[])
                   AS news (id, reference, part, currency) ON p.id = news.id
             -- What came back in another currency is no part of this money, and frees none of it.
-          WHERE coalesce(news.currency, p.currency) = p.currency
+          WHERE coalesce(news.currency, ",
+        pays_currency!("p"),
+        ") = ",
+        pays_currency!("p"),
+        "
           ORDER BY p.id
              ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
+      RETURNING payout_id"
+    ))
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
-    .bind(parts.iter().map(|part| part.map(|part| part.minor)).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.map(|part| part.currency.code().to_owned())).collect::<Vec<_>>())
+    .bind(minors)
+    .bind(codes)
     .fetch_all(&mut *tx)
     .await
     .step("returns_told")?;
@@ -185,6 +200,11 @@ pub(crate) async fn payouts_return(
     Ok(moved)
 }
 
+/// Parts as columns: minor units, and codes of currencies.
+fn columns(parts: &[Option<Money>]) -> (Vec<Option<i64>>, Vec<Option<String>>) {
+    parts.iter().map(|part| part.map(|part| (part.minor, part.currency.code().to_owned())).unzip()).unzip()
+}
+
 /// What came back in another currency than it was paid in: it cannot be set against the payout, so people have to see
 /// it. It is kept as the rail told it, in minor units of that currency.
 async fn foreign_parts_keep(
@@ -193,21 +213,24 @@ async fn foreign_parts_keep(
     parts: &[Option<Money>],
     source: Source,
 ) -> Result<(), StoreError> {
-    let foreign: Vec<i64> = sqlx::query_scalar(
+    let (minors, codes) = columns(parts);
+    let foreign: Vec<i64> = sqlx::query_scalar(concat!(
         "-- foreign_parts_keep
          INSERT INTO evidence (tenant_id, payout_id, source, says, reference, code)
          SELECT p.tenant_id, p.id, $3, 'returned', news.reference, news.part || ' ' || news.currency
            FROM payout p JOIN unnest($1::bigint[], $2::text[], $4::bigint[], $5::text[])
-                  AS news (id, reference, part, currency) ON p.id = news.id AND p.currency <> news.currency
+                  AS news (id, reference, part, currency) ON p.id = news.id AND ",
+        pays_currency!("p"),
+        " <> news.currency
           ORDER BY p.id
              ON CONFLICT DO NOTHING
-      RETURNING payout_id",
-    )
+      RETURNING payout_id"
+    ))
     .bind(&news.ids)
     .bind(&news.words)
     .bind(source.as_str())
-    .bind(parts.iter().map(|part| part.map(|part| part.minor)).collect::<Vec<_>>())
-    .bind(parts.iter().map(|part| part.map(|part| part.currency.code().to_owned())).collect::<Vec<_>>())
+    .bind(minors)
+    .bind(codes)
     .fetch_all(tx)
     .await
     .step("foreign_parts_keep")?;
@@ -344,7 +367,7 @@ async fn payouts_release(
         RETURNING p.id, p.tenant_id, p.affiliate_id, p.amount_minor, p.currency),
          posted AS (
            INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency, due_in)
-           SELECT id, 3, tenant_id, amount_minor, currency,
+           SELECT id, $5, tenant_id, amount_minor, currency,
              (SELECT max(r.ordinal) + 1 FROM run r WHERE r.tenant_id = moved.tenant_id)
              FROM moved ORDER BY id RETURNING 1),
          due_again AS (
@@ -357,6 +380,7 @@ async fn payouts_release(
     .bind(codes)
     .bind(to.as_str())
     .bind(from)
+    .bind(TransferKind::Release.number())
     .fetch_one(&mut *tx)
     .await
     .step("payouts_release")?;

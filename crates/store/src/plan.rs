@@ -8,7 +8,7 @@
 
 use std::str::FromStr;
 
-use payfleet_domain::{Currency, RunId, RunState};
+use payfleet_domain::{Currency, RunId, RunState, TransferKind};
 use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
@@ -145,11 +145,13 @@ async fn plan_chunk(
              SELECT id, $10, affiliate_id, method_id, amount_minor, carried_minor, $1, currency FROM numbered),
            reserved AS (
              INSERT INTO transfer (payout_id, kind, tenant_id, amount_minor, currency)
-             SELECT id, 0, $1, amount_minor, currency FROM numbered),
+             SELECT id, $13, $1, amount_minor, currency FROM numbered),
            batched AS (
              INSERT INTO batch (tenant_id, run_id, rail, account, credential, currency, first_payout_id,
-               last_payout_id, payouts, amount_minor)
-             SELECT $1, $10, rail, account, credential, currency, first, last, payouts, amount_minor
+               last_payout_id, payouts, amount_minor, outcomes, counted_after)
+             SELECT $1, $10, rail, account, credential, currency, first, last, payouts, amount_minor,
+                    jsonb_build_array(jsonb_build_object('state', 'planned', 'payouts', payouts,
+                      'minor', amount_minor)), pg_snapshot_xmin(pg_current_snapshot())
                FROM (SELECT lane, currency, min(id) AS first, max(id) AS last, count(*) AS payouts,
                  sum(amount_minor) AS amount_minor
                        FROM numbered GROUP BY lane, currency, part) AS b
@@ -181,6 +183,7 @@ async fn plan_chunk(
         .bind(run.0)
         .bind(chunk.first_place)
         .bind(chunk.n)
+        .bind(TransferKind::Reserve.number())
         .fetch_one(&mut *tx)
         .await
         .step("plan_chunk")?;

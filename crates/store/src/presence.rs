@@ -4,6 +4,7 @@
 use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::open_states;
 
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Store {
     pub async fn worker_say(&self, words: WorkerWords) -> Result<Vec<Option<String>>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            sqlx::query_scalar(
+            sqlx::query_scalar(concat!(
                 "-- worker_say
                  WITH said AS (
                    INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced, trouble)
@@ -46,9 +47,11 @@ impl Store {
                  SELECT credential FROM tenant_rail WHERE rail = ANY($5)
                   UNION
                  SELECT credential FROM batch
-                  WHERE state IN ('ready', 'sending', 'accepted') AND rail = ANY($5)
-                  ORDER BY credential",
-            )
+                  WHERE state IN ",
+                open_states!(),
+                " AND rail = ANY($5)
+                  ORDER BY credential"
+            ))
             .bind(words.name)
             .bind(words.version)
             .bind(words.started_at)

@@ -23,6 +23,7 @@ use crate::payout::{
     News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_return, payouts_settle,
 };
 use crate::split::split_refused;
+use crate::sql::{alive, may_arrive, open_states};
 
 /// What a worker learned about a batch in one go.
 #[derive(Debug, Clone)]
@@ -244,15 +245,16 @@ async fn alive_attempts(
     batch: BatchId,
     than: Option<AttemptNo>,
 ) -> Result<OlderAttempts, StoreError> {
-    let is_alive: bool = sqlx::query_scalar(
+    let is_alive: bool = sqlx::query_scalar(concat!(
         "-- attempts_alive
          SELECT EXISTS (
            SELECT FROM attempt a
-            WHERE a.batch_id = $1 AND a.n IS DISTINCT FROM $2
-              AND (a.result IS NULL OR a.result IN ('unknown', 'superseded'))
+            WHERE a.batch_id = $1 AND a.n IS DISTINCT FROM $2 AND ",
+        may_arrive!("a"),
+        "
               AND a.may_arrive_until > coalesce((SELECT opened_at FROM attempt WHERE batch_id = $1 AND n = $2),
-                clock_timestamp()))",
-    )
+                clock_timestamp()))"
+    ))
     .bind(batch.0)
     .bind(than.map(|n| n.0))
     .fetch_one(tx)
@@ -294,18 +296,19 @@ async fn batch_advance(
     is_unproven: bool,
     refusals: &News,
 ) -> Result<BatchState, StoreError> {
-    let standing = batch_standing(tx, batch).await?;
+    let (standing, counted) = batch_standing(tx, batch).await?;
     let next = batch.state.after_news(&standing, report.epoch == batch.epoch);
     if next != batch.state {
         batch.state.to(next).map_err(|illegal| StoreError::Broken(illegal.to_string()))?;
     }
     if matches!(next, BatchState::Done | BatchState::Accepted) {
         // Every payout has its answer, so what an unanswered attempt did is known too.
-        sqlx::query(
+        sqlx::query(concat!(
             "-- attempts_resolve
              UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
-              WHERE batch_id = $1 AND (result IS NULL OR result = 'unknown')",
-        )
+              WHERE batch_id = $1 AND ",
+            alive!("attempt")
+        ))
         .bind(batch.id.0)
         .execute(&mut *tx)
         .await
@@ -321,14 +324,18 @@ async fn batch_advance(
     let nothing_executed =
         !progressed && (is_unsent || report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted));
     let code = refusals.words.first().map(String::as_str);
-    sqlx::query(
+    sqlx::query(concat!(
         "-- batch_advance
          WITH wait AS (
            SELECT CASE WHEN $10 THEN greatest($8, max(may_arrive_until) - clock_timestamp()) ELSE $8 END AS length
-             FROM attempt WHERE batch_id = $1 AND $10 AND (result IS NULL OR result IN ('unknown', 'superseded')))
+             FROM attempt a WHERE a.batch_id = $1 AND $10 AND ",
+        may_arrive!("a"),
+        ")
          UPDATE batch
             SET state = $2,
-                closed_at = CASE WHEN $2 IN ('done', 'held', 'split', 'cancelled') THEN coalesce(closed_at,
+                closed_at = CASE WHEN $2 NOT IN ",
+        open_states!(),
+        " THEN coalesce(closed_at,
                   clock_timestamp()) END,
                 first_sent_at = CASE WHEN $2 = 'accepted' THEN coalesce(first_sent_at, clock_timestamp())
                   WHEN $2 <> 'ready' THEN first_sent_at END,
@@ -339,10 +346,10 @@ async fn batch_advance(
                 available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + wait.length ELSE available_at END,
                 available_in = CASE WHEN $3 AND $7 THEN wait.length ELSE available_in END,
                 lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
-                lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END
-           FROM wait
-          WHERE id = $1",
-    )
+                lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END,
+                outcomes = $10::jsonb, counted_after = $11::xid8
+          WHERE id = $1"
+    ))
     .bind(batch.id.0)
     .bind(next.as_str())
     .bind(report.epoch == batch.epoch)
@@ -353,6 +360,8 @@ async fn batch_advance(
     .bind(interval(report.available_in))
     .bind(nothing_executed)
     .bind(is_unproven)
+    .bind(&counted.outcomes)
+    .bind(&counted.after)
     .execute(tx)
     .await
     .step("batch_advance")?;

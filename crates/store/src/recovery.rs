@@ -7,9 +7,8 @@
 
 mod doubted;
 
-use payfleet_domain::{
-    Act, Effect, HoldReason, KeyUnit, PayoutEvent, PayoutState, RAILS, Rail, RailClass, TenantId, TokenHash,
-};
+use payfleet_domain::{Act, Effect, HoldReason, KeyUnit, RAILS, Rail, RailClass, TenantId, TokenHash};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::{Subject, WordRow, word_say, words_about};
 use crate::generation::generations_lost;
-use crate::hold::batch_settle_held;
+use crate::hold::{Held, batch_settle_held, payouts_hold};
 use crate::lease::interval;
 use crate::people::{WhoError, person_decides};
 use crate::reconcile::StatementAccount;
@@ -303,21 +302,7 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
     .fetch_all(tx)
     .await
     .step(read)?;
-    rows.iter()
-        .map(|row| {
-            Ok(RecoveryAccount {
-                account: StatementAccount {
-                    rail: row.try_get("rail").step(read)?,
-                    account: row.try_get("account").step(read)?,
-                    credential: row.try_get("credential").step(read)?,
-                },
-                reaches: row.try_get("reaches").step(read)?,
-                by_file: row.try_get("by_file").step(read)?,
-                wanted: row.try_get("wanted").step(read)?,
-                is_read: row.try_get("is_read").step(read)?,
-            })
-        })
-        .collect()
+    rows.iter().map(|row| account_read(row, row.try_get("is_read").step(read)?)).collect()
 }
 
 /// What travels under a batch key was perhaps cut before it was sent, by a control or a split that is lost with the
@@ -326,30 +311,22 @@ async fn accounts(tx: &mut PgConnection) -> Result<Vec<RecoveryAccount>, StoreEr
 /// do. A single payout cannot be cut.
 async fn batches_hold(tx: &mut PgConnection) -> Result<(), StoreError> {
     let whole: Vec<&str> = RAILS.iter().filter(|rail| rail.key_unit == KeyUnit::Batch).map(|rail| rail.name).collect();
-    let held: Vec<i64> = sqlx::query_scalar(
-        "-- recovery_batches_hold
-         WITH doubted AS (
-           SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
-            WHERE b.state = 'sending' AND b.rail = ANY($1) AND b.payouts > 1
-              AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)),
-         moved AS (
-           UPDATE payout p SET state = 'held', code = $3 FROM doubted m
-            WHERE p.id BETWEEN m.first_payout_id AND m.last_payout_id AND p.state = ANY($4)
-              RETURNING p.id, p.tenant_id, p.run_id),
-         opened AS (
-           INSERT INTO hold (tenant_id, run_id, payout_id, reason, note)
-           SELECT tenant_id, run_id, id, $3, 'before the recovery it was perhaps sent apart from its batch'
-             FROM moved ORDER BY id)
-         SELECT id FROM doubted ORDER BY id",
+    let doubted: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "-- recovery_batches_doubted
+         SELECT b.id, b.first_payout_id, b.last_payout_id FROM batch b
+          WHERE b.state = 'sending' AND b.rail = ANY($1) AND b.payouts > 1
+            AND EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.worker = $2)
+          ORDER BY b.id",
     )
     .bind(whole)
     .bind(LOST)
-    .bind(HoldReason::StoppedInDoubt.code())
-    .bind(PayoutState::sources(PayoutEvent::Hold))
     .fetch_all(&mut *tx)
     .await
-    .step("recovery_batches_hold")?;
-    for batch in held {
+    .step("recovery_batches_doubted")?;
+    let payouts = doubted.iter().flat_map(|(_, first, last)| *first..=*last);
+    let why = "before the recovery it was perhaps sent apart from its batch";
+    payouts_hold(tx, &Held::all(payouts, HoldReason::StoppedInDoubt, Some(why))).await?;
+    for (batch, ..) in doubted {
         batch_settle_held(tx, batch).await?;
     }
     Ok(())
@@ -382,8 +359,12 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
     .fetch_optional(tx)
     .await
     .step(read)?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(RecoveryAccount {
+    row.map(|row| account_read(&row, false)).transpose()
+}
+
+fn account_read(row: &PgRow, is_read: bool) -> Result<RecoveryAccount, StoreError> {
+    let read = "recovery_account";
+    Ok(RecoveryAccount {
         account: StatementAccount {
             rail: row.try_get("rail").step(read)?,
             account: row.try_get("account").step(read)?,
@@ -392,8 +373,8 @@ async fn accounts_wait(tx: &mut PgConnection, tenant: TenantId) -> Result<Option
         reaches: row.try_get("reaches").step(read)?,
         by_file: row.try_get("by_file").step(read)?,
         wanted: row.try_get("wanted").step(read)?,
-        is_read: false,
-    }))
+        is_read,
+    })
 }
 
 async fn decide(

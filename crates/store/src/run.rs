@@ -12,6 +12,7 @@ use crate::connect::{Step, Store, StoreError, detached};
 use crate::late::months_unrun;
 use crate::locks::{CUTOFF_LOCK, RELEASE_LOCK, TURN_LOCK};
 use crate::run_errors::{RunChangeError, RunCreateError};
+use crate::sql::open_runs;
 
 /// Keeps new runs from being created until the end of the transaction, for the tenants of these payouts.
 pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Result<(), StoreError> {
@@ -32,11 +33,13 @@ pub(crate) async fn release_lock(tx: &mut PgConnection, payouts: &[i64]) -> Resu
 /// run's row: whoever stops money by something else than that row (a control, a contest) takes this first. Then an
 /// intent is either written, and seen, or it waits, and sees.
 pub(crate) async fn runs_lock_against_intents(tx: &mut PgConnection, tenants: &[i32]) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query(concat!(
         "-- runs_lock_against_intents
-         SELECT FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = ANY($1)
-           ORDER BY id FOR NO KEY UPDATE",
-    )
+         SELECT FROM run WHERE state IN ",
+        open_runs!(),
+        " AND tenant_id = ANY($1)
+           ORDER BY id FOR NO KEY UPDATE"
+    ))
     .bind(tenants)
     .execute(tx)
     .await
@@ -58,11 +61,13 @@ async fn stop_turn(tx: &mut PgConnection, run: RunId) -> Result<(), StoreError> 
 /// The same for all open runs of a tenant. For who has locked nothing yet: an intent that has its turn may wait for a
 /// row.
 pub(crate) async fn stop_turns(tx: &mut PgConnection, tenant: TenantId) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query(concat!(
         "-- stop_turns
          SELECT pg_advisory_xact_lock($1, r.id::int) FROM (
-           SELECT id FROM run WHERE state IN ('planning', 'planned', 'paying') AND tenant_id = $2 ORDER BY id) AS r",
-    )
+           SELECT id FROM run WHERE state IN ",
+        open_runs!(),
+        " AND tenant_id = $2 ORDER BY id) AS r"
+    ))
     .bind(TURN_LOCK)
     .bind(tenant.0)
     .execute(tx)
@@ -299,12 +304,13 @@ impl Store {
                 let reason = reason.clone();
                 Box::pin(async move {
                     stop_turn(tx, run).await?;
-                    sqlx::query(
+                    sqlx::query(concat!(
                         "-- run_pause
                          UPDATE run SET paused_at = coalesce(paused_at, clock_timestamp()),
                            pause_reason = coalesce(pause_reason, $2), stop_no = stop_no + 1
-                          WHERE id = $1 AND state IN ('planning', 'planned', 'paying')",
-                    )
+                          WHERE id = $1 AND state IN ",
+                        open_runs!()
+                    ))
                     .bind(run.0)
                     .bind(reason)
                     .execute(tx)
@@ -335,13 +341,15 @@ impl Store {
                             .fetch_one(&mut *tx)
                             .await
                             .step("run_alarmed")?;
-                    sqlx::query(
+                    sqlx::query(concat!(
                         "-- run_resume
                          UPDATE run SET paused_at = NULL, pause_reason = NULL
-                          WHERE id = $1 AND (state IN ('planning', 'planned', 'paying') OR state = 'cancelled'
+                          WHERE id = $1 AND (state IN ",
+                        open_runs!(),
+                        " OR state = 'cancelled'
                             AND paused_at IS NOT NULL)
-                            AND NOT $2",
-                    )
+                            AND NOT $2"
+                    ))
                     .bind(run.0)
                     .bind(is_alarmed)
                     .execute(tx)

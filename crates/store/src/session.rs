@@ -50,13 +50,15 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// a query whose plan it believes to be dear, and believes that of a guard whose dear branch is hardly ever taken: 370
 /// ms for each intent. A process that is stopped in the middle of a transaction would hold its rows for as long as it
 /// is stopped: the server ends such a session. By keepalive, user time-out and the check of the connection it finds out
-/// soon that a client is no more, in the middle of a statement too, where it would hold its locks.
+/// soon that a client is no more, in the middle of a statement too, where it would hold its locks. And of the payouts
+/// that we move we keep the counts (see `outcomes`).
 const SETTINGS: &str = "
 SET client_min_messages = error; SET timezone = 'UTC'; SET jit = off;
 SET idle_in_transaction_session_timeout = '10s';
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
 SET tcp_user_timeout = '20s';
-SET client_connection_check_interval = '5s'";
+SET client_connection_check_interval = '5s';
+SET payfleet.counts_outcomes = on";
 
 tokio::task_local! {
     /// Cancelled when a connection that the task waits for is given up.

@@ -24,7 +24,7 @@ impl Store {
         self.transaction("batch_split", move |tx| {
             Box::pin(async move {
                 let batch = batch_lock(tx, lease.batch).await?;
-                if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+                if batch.epoch != lease.epoch || !batch.state.may_lack_answers() {
                     return Ok(Err(SplitRefused::LeaseLost));
                 }
                 split(tx, &batch, batch.state).await?;
@@ -103,7 +103,8 @@ pub(crate) async fn split_into(tx: &mut PgConnection, batch: &LockedBatch, parts
     .step("attempts_inherit")?;
     sqlx::query(
         "-- batch_split
-         UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL
+         UPDATE batch SET state = 'split', closed_at = clock_timestamp(), lease_until = '-infinity', lease_owner = NULL,
+           outcomes = NULL, counted_after = NULL
            WHERE id = $1",
     )
     .bind(batch.id.0)

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::open_states;
 use crate::views::{CodeCount, OutcomeCount, Waits};
 
 /// How far the batches of a run are. Cheap: reads batches, not payouts.
@@ -141,27 +142,39 @@ impl Store {
     pub async fn run_progress(&self, run: RunId) -> Result<BatchProgress, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let row = sqlx::query(
+            let row = sqlx::query(concat!(
                 "-- run_progress
-                 SELECT coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held', 'cancelled')),
-                   0)::bigint AS payouts_done,
+                 SELECT coalesce(sum(b.payouts) FILTER (WHERE b.state NOT IN ",
+                open_states!(),
+                "
+                   AND b.state <> 'split'), 0)::bigint AS payouts_done,
                         coalesce(sum(b.payouts) FILTER (WHERE b.state <> 'split'), 0)::bigint AS payouts,
-                        count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')
+                        count(*) FILTER (WHERE b.state IN ",
+                open_states!(),
+                "
                           AND b.lease_until < clock_timestamp()) AS waiting,
-                        count(*) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')
+                        count(*) FILTER (WHERE b.state IN ",
+                open_states!(),
+                "
                           AND b.lease_until >= clock_timestamp()) AS leased,
-                        count(*) FILTER (WHERE b.state IN ('done', 'held', 'cancelled')) AS closed,
+                        count(*) FILTER (WHERE b.state NOT IN ",
+                open_states!(),
+                " AND b.state <> 'split') AS closed,
                         count(*) FILTER (WHERE b.taken_over > 0) AS recovered,
                         coalesce(sum(b.payouts) FILTER (WHERE b.state IN ('done', 'held')
                           AND b.closed_at > clock_timestamp() - interval '10 seconds'), 0)::bigint AS recent,
                         -- Since it was first sent, or could have been: a try that brought nothing makes it no younger.
                         min(CASE WHEN b.state = 'ready' THEN r.paying_at
                                  ELSE coalesce(b.first_sent_at, r.paying_at) END)
-                          FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')) AS oldest,
-                        coalesce(max(b.failures) FILTER (WHERE b.state IN ('ready', 'sending', 'accepted')),
+                          FILTER (WHERE b.state IN ",
+                open_states!(),
+                ") AS oldest,
+                        coalesce(max(b.failures) FILTER (WHERE b.state IN ",
+                open_states!(),
+                "),
                           0) AS failures
-                   FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1",
-            )
+                   FROM batch b JOIN run r ON r.id = b.run_id WHERE b.run_id = $1"
+            ))
             .bind(run.0)
             .fetch_one(&pool)
             .await

@@ -15,7 +15,9 @@ use crate::doubt::known_hold;
 use crate::hold::batch_settle_held;
 use crate::intent::attempts_supersede;
 use crate::lease::Lease;
+use crate::outcomes::batches_count;
 use crate::payout::payouts_cancel;
+use crate::sql::{alive, unanswered_batches};
 
 /// What the database says of a lease's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,18 +70,17 @@ pub struct StopCounts {
 /// What is left of the payouts of a batch `b` of a run `r` that was stopped, as `n`.
 macro_rules! left_sql {
     () => {
-        "CROSS JOIN LATERAL (
+        concat!("CROSS JOIN LATERAL (
                      SELECT CASE WHEN b.state = 'ready' THEN p.planned
                                  WHEN b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no
                                    THEN least(b.stop_unsent, p.planned)
                                  WHEN EXISTS (SELECT FROM attempt a WHERE a.batch_id = b.id AND a.result IS NULL) THEN 0
                                  ELSE p.planned END AS unsent, p.planned + p.unknown AS open,
                             b.lease_until > clock_timestamp() AND b.stop_seen = r.stop_no AS is_answering
-                       FROM (SELECT count(*) FILTER (WHERE state = 'planned') AS planned,
-                                    count(*) FILTER (WHERE state = 'unknown') AS unknown
-                               FROM payout
-                              WHERE b.state IN ('ready', 'sending')
-                                AND id BETWEEN b.first_payout_id AND b.last_payout_id) AS p) AS n"
+                       FROM (SELECT coalesce(sum(o.payouts) FILTER (WHERE o.state = 'planned'), 0)::bigint AS planned,
+                                    coalesce(sum(o.payouts) FILTER (WHERE o.state = 'unknown'), 0)::bigint AS unknown
+                               FROM batch_outcome o
+                              WHERE b.state IN ", unanswered_batches!(), " AND o.batch_id = b.id) AS p) AS n")
     };
 }
 
@@ -179,7 +180,9 @@ impl Store {
                         coalesce(sum(n.open - n.unsent) FILTER (WHERE NOT n.is_answering), 0)::bigint AS in_doubt
                    FROM run r JOIN batch b ON b.run_id = r.id ",
                 left_sql!(),
-                " WHERE r.id = $1 AND (b.state IN ('ready', 'sending') OR b.stop_seen = r.stop_no) GROUP BY b.rail"
+                " WHERE r.id = $1 AND (b.state IN ",
+                unanswered_batches!(),
+                " OR b.stop_seen = r.stop_no) GROUP BY b.rail"
             ))
             .bind(run.0)
             .fetch_all(&pool)
@@ -205,18 +208,18 @@ impl Store {
     /// calls under way have ended. Of one moment, so that none is in both.
     pub async fn cancel_counts(&self, run: RunId) -> Result<(i64, i64), StoreError> {
         let pool = self.pool.clone();
-        let (first, last) = run.payouts();
         detached(async move {
             sqlx::query_as(concat!(
                 "-- cancel_counts
-                 SELECT (SELECT count(*) FROM payout WHERE id BETWEEN $2 AND $3 AND state = 'cancelled'),
+                 SELECT (SELECT coalesce(sum(payouts), 0)::bigint FROM batch_outcome
+                          WHERE run_id = $1 AND state = 'cancelled'),
                         coalesce((SELECT sum(n.unsent) FROM run r JOIN batch b ON b.run_id = r.id ",
                 left_sql!(),
-                " WHERE r.id = $1 AND b.state IN ('ready', 'sending')), 0)::bigint"
+                " WHERE r.id = $1 AND b.state IN ",
+                unanswered_batches!(),
+                "), 0)::bigint"
             ))
             .bind(run.0)
-            .bind(first.0)
-            .bind(last.0)
             .fetch_one(&pool)
             .await
             .step("cancel_counts")
@@ -235,7 +238,7 @@ impl Store {
                     return Ok(None);
                 }
                 attempts_supersede(tx, lease.batch).await?;
-                let cleared = sqlx::query(
+                let cleared = sqlx::query(concat!(
                     "-- batch_clear
                      UPDATE batch b
                         SET state = 'ready', first_sent_at = NULL, stalled_leases = 0, lease_until = '-infinity',
@@ -243,8 +246,10 @@ impl Store {
                             available_at = clock_timestamp(), available_in = NULL
                       WHERE b.id = $1 AND NOT EXISTS (
                               SELECT FROM attempt a WHERE a.batch_id = b.id
-                                AND (a.result IS NULL OR a.result = 'unknown'))",
-                )
+                                AND ",
+                    alive!("a"),
+                    ")"
+                ))
                 .bind(lease.batch.0)
                 .execute(&mut *tx)
                 .await
@@ -318,7 +323,9 @@ impl Store {
                 .await
                 .step("batch_cancel_ready")?
                 .rows_affected();
-                if cancelled == 0 {
+                if cancelled > 0 {
+                    batches_count(tx, &[batch]).await?;
+                } else {
                     batch_settle_held(tx, batch).await?;
                     // Or the next one would be this one again, for ever.
                     if batch_lock(tx, BatchId(batch)).await?.state == BatchState::Ready {

@@ -10,6 +10,7 @@ use sqlx::{Connection, Executor, Row};
 use crate::connect::{Step, Store, StoreError, detached, pass};
 use crate::lease::interval;
 use crate::locks::SWEEP_LOCK;
+use crate::sql::open_states;
 
 /// How long a sweeper may be silent. It pings before each sweep, every second as a rule. Whoever sweeps for longer
 /// loses the right, and two sweep for a while, which harms nobody.
@@ -50,7 +51,9 @@ macro_rules! late_sql {
                SELECT FROM batch b
                 WHERE b.rail = ANY(",
             $rails,
-            ") AND b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted')
+            ") AND b.run_id = r.id AND b.state IN ",
+            open_states!(),
+            "
                   AND b.available_at < clock_timestamp() - ",
             $ago,
             " AND b.lease_until < clock_timestamp() - ",
@@ -160,20 +163,24 @@ impl Store {
         detached(async move {
             pass("batches_due", "before").await?;
             let hinted: Vec<i64> = hinted.into_iter().map(|batch| batch.0).collect();
-            let rows: Vec<i64> = sqlx::query_scalar(
+            let rows: Vec<i64> = sqlx::query_scalar(concat!(
                 "-- batches_due
                  SELECT due.id
                    FROM run r, LATERAL (
                      SELECT b.id, row_number() OVER (ORDER BY b.id) AS turn FROM batch b
-                      WHERE b.rail = $1 AND b.run_id = r.id AND b.state IN ('ready', 'sending', 'accepted')
+                      WHERE b.rail = $1 AND b.run_id = r.id AND b.state IN ",
+                open_states!(),
+                "
                         AND b.available_at <= clock_timestamp() AND b.lease_until < clock_timestamp()
                         AND (r.state = 'paying' OR b.state <> 'ready') AND b.id <> ALL($2)
                       ORDER BY b.id LIMIT $3) AS due
                   WHERE r.state IN ('paying', 'cancelled') AND r.paused_at IS NULL
                     AND EXISTS (SELECT FROM batch o WHERE o.rail = $1 AND o.run_id = r.id
-                      AND o.state IN ('ready', 'sending', 'accepted'))
-                  ORDER BY due.turn, r.id LIMIT $3",
-            )
+                      AND o.state IN ",
+                open_states!(),
+                ")
+                  ORDER BY due.turn, r.id LIMIT $3"
+            ))
             .bind(rail)
             .bind(hinted)
             .bind(limit)
@@ -190,11 +197,13 @@ impl Store {
     pub async fn workers_leasing(&self) -> Result<u32, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let workers: i64 = sqlx::query_scalar(
+            let workers: i64 = sqlx::query_scalar(concat!(
                 "-- workers_leasing
                  SELECT count(DISTINCT lease_owner) FROM batch
-                  WHERE state IN ('ready', 'sending', 'accepted') AND lease_until > clock_timestamp()",
-            )
+                  WHERE state IN ",
+                open_states!(),
+                " AND lease_until > clock_timestamp()"
+            ))
             .fetch_one(&pool)
             .await
             .step("workers_leasing")?;
@@ -207,15 +216,19 @@ impl Store {
     pub async fn rails_open(&self) -> Result<Vec<String>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let rows = sqlx::query(
+            let rows = sqlx::query(concat!(
                 "-- rails_open
                  WITH RECURSIVE rail (name) AS (
-                   SELECT min(rail) FROM batch WHERE state IN ('ready', 'sending', 'accepted')
+                   SELECT min(rail) FROM batch WHERE state IN ",
+                open_states!(),
+                "
                    UNION ALL
-                   SELECT (SELECT min(rail) FROM batch WHERE state IN ('ready', 'sending', 'accepted') AND rail > name)
+                   SELECT (SELECT min(rail) FROM batch WHERE state IN ",
+                open_states!(),
+                " AND rail > name)
                      FROM rail WHERE name IS NOT NULL)
-                 SELECT name FROM rail WHERE name IS NOT NULL",
-            )
+                 SELECT name FROM rail WHERE name IS NOT NULL"
+            ))
             .fetch_all(&pool)
             .await
             .step("rails_open")?;
@@ -228,13 +241,15 @@ impl Store {
     pub async fn runs_closable(&self) -> Result<Vec<RunId>, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let rows: Vec<i64> = sqlx::query_scalar(
+            let rows: Vec<i64> = sqlx::query_scalar(concat!(
                 "-- runs_closable
                  SELECT r.id FROM run r WHERE r.state IN ('paying', 'cancelled') AND r.settled_at IS NULL
                    AND r.paused_at IS NULL
                     AND NOT EXISTS (SELECT FROM batch b WHERE b.run_id = r.id
-                      AND b.state IN ('ready', 'sending', 'accepted'))",
-            )
+                      AND b.state IN ",
+                open_states!(),
+                ")"
+            ))
             .fetch_all(&pool)
             .await
             .step("runs_closable")?;

@@ -4,6 +4,7 @@
 use payfleet_domain::HoldReason;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::unanswered_batches;
 
 /// What somebody should hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -37,7 +38,7 @@ impl Store {
         let pool = self.pool.clone();
         detached(async move {
             let controls: Vec<&str> = HoldReason::CONTROLS.iter().map(HoldReason::code).collect();
-            let (alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs) = sqlx::query_as(
+            let (alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs) = sqlx::query_as(concat!(
                 "-- watched_read
                  SELECT (SELECT count(*) FROM alarm_open)::float8,
                    (SELECT count(*) FROM run WHERE verdict = 'discrepant')::float8,
@@ -54,8 +55,10 @@ impl Store {
                            WHERE r.paused_at IS NULL
                              AND (r.state IN ('planning', 'planned')
                                   OR r.state = 'paying' AND EXISTS (SELECT FROM batch o WHERE o.run_id = r.id
-                                    AND o.state IN ('ready', 'sending')))), 0)::float8",
-            )
+                                    AND o.state IN ",
+                unanswered_batches!(),
+                "))), 0)::float8"
+            ))
             .bind(controls)
             .fetch_one(&pool)
             .await

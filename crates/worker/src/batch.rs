@@ -10,11 +10,11 @@ use payfleet_domain::{
     Rail, next_step, silence_step,
 };
 use payfleet_rails::{Account, Credential, Finding};
-use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError};
+use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError, chain};
 use time::OffsetDateTime;
 
 use crate::Worker;
-use crate::calls::{Line, Permission};
+use crate::calls::{Permission, Route};
 use crate::leases::Held;
 use crate::spool::PageNo;
 
@@ -26,7 +26,7 @@ const INSISTS: Duration = Duration::from_secs(2);
 pub enum Worked {
     /// Somebody else has it, or it is finished, or not due.
     NotFree,
-    /// News was recorded; the batch stands there now.
+    /// Answers was recorded; the batch stands there now.
     Recorded(BatchState),
     /// Handed back without news, to be looked at later.
     Postponed,
@@ -69,11 +69,11 @@ impl Worker {
         let credential = match self.credential(&leased) {
             Ok(credential) => credential,
             Err(error) => {
-                tracing::error!(%batch, rail = rail.name, "{error}");
+                tracing::error!(%batch, rail = rail.name, "{}", chain(&error));
                 return self.postpone(&leased, self.options.backoff_longest).await;
             }
         };
-        let line = Line {
+        let route = Route {
             worker: self,
             adapter: adapter.as_ref(),
             rail,
@@ -82,9 +82,9 @@ impl Worker {
             batch: &leased,
         };
         match next_step(rail, &leased.facts) {
-            NextStep::Submit => self.submit(&line, &held, false).await,
-            NextStep::LookUp => self.resolve(&line, &held).await,
-            NextStep::Follow => self.follow(&line).await,
+            NextStep::Submit => self.submit(&route, &held, false).await,
+            NextStep::LookUp => self.resolve(&route, &held).await,
+            NextStep::Follow => self.follow(&route).await,
             NextStep::WaitUntil(instant) | NextStep::AwaitStatement(instant) => {
                 let wait = instant - leased.facts.now;
                 self.postpone(&leased, wait.try_into().unwrap_or(Duration::ZERO)).await
@@ -123,14 +123,14 @@ impl Worker {
     }
 
     /// Intent, call, record. Rule `write_ahead_intent`.
-    async fn submit(&self, line: &Line<'_>, held: &Held, looked_up: bool) -> Result<Worked, StoreError> {
+    async fn submit(&self, route: &Route<'_>, held: &Held, looked_up: bool) -> Result<Worked, StoreError> {
         if self.shutdown.is_requested() {
-            return self.postpone(line.batch, Duration::ZERO).await;
+            return self.postpone(route.batch, Duration::ZERO).await;
         }
         let intended = self.clock.now();
-        let intent = match self.record.intent_write(held.lease, &self.name, line.rail, looked_up).await {
+        let intent = match self.record.intent_write(held.lease, &self.name, route.rail, looked_up).await {
             Err(error) => {
-                self.withdraw(line, &error).await;
+                self.withdraw(route, &error).await;
                 return Err(error);
             }
             Ok(Ok(intent)) => intent,
@@ -139,7 +139,7 @@ impl Worker {
                 return Ok(Worked::Split);
             }
             Ok(Err(IntentRefused::InDoubt)) => {
-                metrics::counter!("payfleet_alarms_total", "rail" => line.rail.name).increment(1);
+                metrics::counter!("payfleet_alarms_total", "rail" => route.rail.name).increment(1);
                 tracing::error!(
                     batch = %held.lease.batch,
                     "payments of it are known that were not made from here; what they may be of is held: \
@@ -149,14 +149,14 @@ impl Worker {
             }
             Ok(Err(refused)) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
-                return self.postpone(line.batch, self.options.backoff_first).await;
+                return self.postpone(route.batch, self.options.backoff_first).await;
             }
         };
         held.intended(intent.orders.len(), intended);
-        let page = self.page(line, Some(intent.attempt), intent.orders.iter().map(|order| order.payout));
+        let page = self.page(route, Some(intent.attempt), intent.orders.iter().map(|order| order.payout));
         let permission = Permission { expires_at: intent.expires_at, intended };
-        let answers = line.submit(held, page, intent.orders, permission).await;
-        let news = News {
+        let answers = route.submit(held, page, intent.orders, permission).await;
+        let answers = Answers {
             page: Some(page),
             attempt: Some(intent.attempt),
             outcomes: answers.outcomes,
@@ -164,18 +164,18 @@ impl Worker {
             unanswered: 0,
             release: true,
         };
-        let recorded = self.record_outcomes(line, news).await?;
+        let recorded = self.record_outcomes(route, answers).await?;
         Ok(Worked::Recorded(recorded.state))
     }
 
     /// Takes back an intent of which the database did not say whether it is written down: nothing was sent, and that is
     /// known here alone.
-    async fn withdraw(&self, line: &Line<'_>, error: &StoreError) {
+    async fn withdraw(&self, route: &Route<'_>, error: &StoreError) {
         if !(error.may_pass() || matches!(error, StoreError::Memory(_))) {
             return;
         }
-        let (lease, available_in) = (line.batch.lease, self.wait_after_failure(line.batch));
-        let known = line.batch.facts.attempt;
+        let (lease, available_in) = (route.batch.lease, self.wait_after_failure(route.batch));
+        let known = route.batch.facts.attempt;
         let withdraw = || self.record.intent_withdraw(lease, &self.name, known, available_in);
         match self.insist(lease.batch, "an intent without an answer cannot be taken back yet", withdraw).await {
             Ok(false) => {}
@@ -184,7 +184,7 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(
-                    batch = %lease.batch, %error,
+                    batch = %lease.batch, error = chain(&error),
                     "an intent without an answer cannot be taken back: it counts as perhaps sent"
                 );
             }
@@ -204,7 +204,7 @@ impl Worker {
             match attempt().await {
                 Err(error) if error.may_pass() => {
                     failures += 1;
-                    tracing::warn!(%batch, %error, "{not_yet}; trying again");
+                    tracing::warn!(%batch, error = chain(&error), "{not_yet}; trying again");
                     let wait = self.backoff.wait(failures, self.clock.jitter());
                     self.clock.sleep(wait.min(INSISTS)).await;
                 }
@@ -215,11 +215,11 @@ impl Worker {
 
     /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of
     /// its class; nothing, if people have stopped it.
-    async fn resolve(&self, line: &Line<'_>, held: &Held) -> Result<Worked, StoreError> {
+    async fn resolve(&self, route: &Route<'_>, held: &Held) -> Result<Worked, StoreError> {
         let batch = held.lease.batch;
-        let orders = self.record.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown]).await?;
+        let orders = self.record.orders_read(batch, &PayoutState::UNANSWERED).await?;
         let asked = orders.len();
-        let findings = line.look_up(orders).await;
+        let findings = route.look_up(orders).await;
         let (mut known, mut unanswered) = (Vec::new(), 0_usize);
         for (payout, finding) in findings {
             match finding {
@@ -227,50 +227,51 @@ impl Worker {
                 Finding::NotFound => {}
                 // A key makes it safe to ask for the payment once more; that nothing was paid, and that its money is
                 // due again, needs more.
-                Finding::NotYet if !line.rail.needs_dead_requests() && !line.batch.facts.is_stopped(line.rail) => {}
+                Finding::NotYet if !route.rail.needs_dead_requests() && !route.batch.facts.is_stopped(route.rail) => {}
                 Finding::NotYet | Finding::Unanswered => unanswered += 1,
             }
         }
         let known_now = known.len();
-        let too_often = (unanswered > 0).then(|| silence_step(line.rail, &line.batch.facts)).flatten();
+        let too_often = (unanswered > 0).then(|| silence_step(route.rail, &route.batch.facts)).flatten();
         let release = known_now == asked || (unanswered > 0 && too_often.is_none());
         if known_now > 0 || unanswered > 0 {
-            let recorded = self.record_outcomes(line, News { release, ..News::of_lookup(known, unanswered) }).await?;
+            let recorded =
+                self.record_outcomes(route, Answers { release, ..Answers::of_lookup(known, unanswered) }).await?;
             if known_now == asked {
                 return Ok(Worked::Recorded(recorded.state));
             }
         }
         if let Some(reason) = too_often {
-            return self.hold(line.batch, reason).await;
+            return self.hold(route.batch, reason).await;
         }
         if unanswered > 0 {
             tracing::info!(%batch, unanswered, "the rail did not say what became of them; asking again later");
             return Ok(Worked::Postponed);
         }
-        if line.batch.facts.is_stopped(line.rail) {
+        if route.batch.facts.is_stopped(route.rail) {
             // Rule `stop_sends_nothing`.
-            if line.rail.key_unit == KeyUnit::Batch
-                && line.batch.facts.payouts.unsigned_abs() as usize > asked - known_now
+            if route.rail.key_unit == KeyUnit::Batch
+                && route.batch.facts.payouts.unsigned_abs() as usize > asked - known_now
             {
                 // A rail that knows a part of what travelled as a whole contradicts itself.
-                return self.hold(line.batch, HoldReason::StoppedInDoubt).await;
+                return self.hold(route.batch, HoldReason::StoppedInDoubt).await;
             }
             return Ok(self.record.batch_clear(held.lease).await?.map_or(Worked::NotFree, Worked::Recorded));
         }
-        if !line.rail.needs_dead_requests()
-            && !line.rail.key_is_certain(line.batch.facts.first_sent_at, line.batch.facts.now)
+        if !route.rail.needs_dead_requests()
+            && !route.rail.key_is_certain(route.batch.facts.first_sent_at, route.batch.facts.now)
         {
             // Rule `expired_is_held`.
-            return self.hold(line.batch, HoldReason::HorizonExpired).await;
+            return self.hold(route.batch, HoldReason::HorizonExpired).await;
         }
-        self.submit(line, held, true).await
+        self.submit(route, held, true).await
     }
 
     /// Asks for news of accepted payments.
-    async fn follow(&self, line: &Line<'_>) -> Result<Worked, StoreError> {
-        let orders = self.record.orders_read(line.batch.lease.batch, &[PayoutState::Accepted]).await?;
+    async fn follow(&self, route: &Route<'_>) -> Result<Worked, StoreError> {
+        let orders = self.record.orders_read(route.batch.lease.batch, &[PayoutState::Accepted]).await?;
         let asked = orders.len();
-        let findings = line.follow(orders).await;
+        let findings = route.follow(orders).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
             .filter_map(|(payout, finding)| match finding {
@@ -280,47 +281,52 @@ impl Worker {
             })
             .collect();
         let unanswered = asked - known.len();
-        let facts = &line.batch.facts;
-        let is_late = line.rail.news_until(facts).is_none_or(|until| until <= facts.now);
+        let facts = &route.batch.facts;
+        let is_late = route.rail.news_until(facts).is_none_or(|until| until <= facts.now);
         let recorded =
-            self.record_outcomes(line, News { release: !is_late, ..News::of_lookup(known, unanswered) }).await?;
+            self.record_outcomes(route, Answers { release: !is_late, ..Answers::of_lookup(known, unanswered) }).await?;
         if is_late && recorded.state == BatchState::Accepted {
-            return self.hold(line.batch, HoldReason::NoNews).await;
+            return self.hold(route.batch, HoldReason::NoNews).await;
         }
         if is_late {
-            self.record.lease_release(line.batch.lease, Duration::ZERO).await?;
+            self.record.lease_release(route.batch.lease, Duration::ZERO).await?;
         }
         Ok(Worked::Recorded(recorded.state))
     }
 
     /// Where answers are taken down until they are recorded.
-    fn page(&self, line: &Line<'_>, attempt: Option<AttemptNo>, payouts: impl IntoIterator<Item = PayoutId>) -> PageNo {
-        let Lease { batch, epoch } = line.batch.lease;
-        self.in_hand.open(line.batch.run_key, batch, epoch, attempt, payouts)
+    fn page(
+        &self,
+        route: &Route<'_>,
+        attempt: Option<AttemptNo>,
+        payouts: impl IntoIterator<Item = PayoutId>,
+    ) -> PageNo {
+        let Lease { batch, epoch } = route.batch.lease;
+        self.in_hand.open(route.batch.run_key, batch, epoch, attempt, payouts)
     }
 
     /// Records, whatever it takes: an answer that was received is evidence, and is not dropped because the database is
     /// away. Each try is idempotent.
-    async fn record_outcomes(&self, line: &Line<'_>, news: News) -> Result<Recorded, StoreError> {
-        let News { page, attempt, outcomes, unanswered, refused_whole, release } = news;
+    async fn record_outcomes(&self, route: &Route<'_>, answers: Answers) -> Result<Recorded, StoreError> {
+        let Answers { page, attempt, outcomes, unanswered, refused_whole, release } = answers;
         let counts = Counts::of(&outcomes);
         let available_in = match counts {
             Counts { unresolved: 0, accepted: 0, .. } if unanswered == 0 => Duration::ZERO,
-            Counts { unresolved: 0, .. } if unanswered == 0 => self.wait_for_news(line),
+            Counts { unresolved: 0, .. } if unanswered == 0 => self.wait_for_news(route),
             // Nobody failed: whoever comes next may go on at once.
             Counts { .. }
-                if unanswered == 0 && (self.shutdown.is_requested() || self.leases.is_stopped(line.batch.lease)) =>
+                if unanswered == 0 && (self.shutdown.is_requested() || self.leases.is_stopped(route.batch.lease)) =>
             {
                 Duration::ZERO
             }
-            Counts { .. } if line.batch.facts.state == BatchState::Accepted => {
-                self.wait_after_failure(line.batch).max(self.wait_for_news(line))
+            Counts { .. } if route.batch.facts.state == BatchState::Accepted => {
+                self.wait_after_failure(route.batch).max(self.wait_for_news(route))
             }
-            Counts { .. } => self.wait_after_failure(line.batch),
+            Counts { .. } => self.wait_after_failure(route.batch),
         };
         let report = Arc::new(Report {
-            batch: line.batch.lease.batch,
-            epoch: line.batch.lease.epoch,
+            batch: route.batch.lease.batch,
+            epoch: route.batch.lease.epoch,
             attempt,
             outcomes,
             unanswered: unanswered > 0,
@@ -328,13 +334,16 @@ impl Worker {
             available_in,
             release,
         });
-        let page = page.unwrap_or_else(|| self.page(line, None, []));
+        let page = page.unwrap_or_else(|| self.page(route, None, []));
         self.in_hand.complete(page, &report);
         let record = || self.record.outcomes_record(report.clone());
         let recorded = match self.insist(report.batch, "what the rail answered cannot be recorded yet", record).await {
             Ok(recorded) => recorded,
             Err(error) => {
-                tracing::error!(batch = %report.batch, %error, "what the rail answered cannot be recorded; it is kept");
+                tracing::error!(
+                    batch = %report.batch, error = chain(&error),
+                    "what the rail answered cannot be recorded; it is kept"
+                );
                 // On disk it is out of hand; if not, it is kept with the rest when the process ends.
                 if self.keep_answers(Some(page)) {
                     self.in_hand.recorded(page);
@@ -344,13 +353,13 @@ impl Worker {
         };
         self.in_hand.recorded(page);
         let count = |outcome: &'static str, payouts: u64| {
-            metrics::counter!("payfleet_payouts_total", "rail" => line.rail.name, "outcome" => outcome)
+            metrics::counter!("payfleet_payouts_total", "rail" => route.rail.name, "outcome" => outcome)
                 .increment(payouts);
         };
         count("paid", recorded.paid);
         count("refused", recorded.refused);
         count("unknown", counts.unknown);
-        self.told(line.rail.name, report.batch, &recorded);
+        self.told(route.rail.name, report.batch, &recorded);
         Ok(recorded)
     }
 
@@ -380,21 +389,21 @@ impl Worker {
     }
 
     /// How long to wait until asking for news of accepted payments: a quarter of the time that they took so far.
-    fn wait_for_news(&self, line: &Line<'_>) -> Duration {
-        let facts = &line.batch.facts;
+    fn wait_for_news(&self, route: &Route<'_>) -> Duration {
+        let facts = &route.batch.facts;
         let age: Duration = facts
             .first_sent_at
             .map_or(Duration::ZERO, |sent: OffsetDateTime| (facts.now - sent).try_into().unwrap_or_default());
-        if line.rail.follow == Follow::ByStatement {
+        if route.rail.follow == Follow::ByStatement {
             // The fleet looks again when it is too late for any.
-            return line.rail.news_within.saturating_sub(age);
+            return route.rail.news_within.saturating_sub(age);
         }
         (age / 4).clamp(self.options.backoff_first, self.options.backoff_longest)
     }
 }
 
 /// What is to be recorded about a batch.
-struct News {
+struct Answers {
     /// Where what is answered to its calls is taken down as it comes.
     page: Option<PageNo>,
     attempt: Option<AttemptNo>,
@@ -405,9 +414,9 @@ struct News {
     release: bool,
 }
 
-impl News {
-    fn of_lookup(outcomes: Vec<(PayoutId, Outcome)>, unanswered: usize) -> News {
-        News { page: None, attempt: None, outcomes, unanswered, refused_whole: false, release: true }
+impl Answers {
+    fn of_lookup(outcomes: Vec<(PayoutId, Outcome)>, unanswered: usize) -> Answers {
+        Answers { page: None, attempt: None, outcomes, unanswered, refused_whole: false, release: true }
     }
 }
 

@@ -41,7 +41,7 @@ enum Question {
 }
 
 /// A rail, and how to reach it for one batch.
-pub(crate) struct Line<'a> {
+pub(crate) struct Route<'a> {
     pub worker: &'a Worker,
     pub adapter: &'a dyn Adapter,
     pub rail: &'static Rail,
@@ -50,11 +50,11 @@ pub(crate) struct Line<'a> {
     pub batch: &'a LeasedBatch,
 }
 
-impl Line<'_> {
+impl Route<'_> {
     /// Rule `fixed_key`: the key is computed again for each request.
     fn instruction(&self, order: Order) -> Instruction {
         Instruction {
-            key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.amount.currency),
+            key: PayoutKey::derive(self.batch.run_key, order.payout, &order.affiliate, order.due_currency),
             amount: order.amount,
             destination: order.destination,
             payee: Payee {

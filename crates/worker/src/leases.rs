@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use payfleet_domain::{BatchId, Epoch};
-use payfleet_store::{Lease, StopConfirmed, StopSeen};
+use payfleet_store::{Lease, StopConfirmed, StopSeen, chain};
 
 use crate::Worker;
 use crate::ports::Moment;
@@ -16,12 +16,12 @@ pub const LOOK_MAX_AGE: Duration = Duration::from_secs(1);
 /// All leases of this process.
 #[derive(Debug, Default)]
 pub struct LeaseBook {
-    held: Mutex<BTreeMap<(BatchId, Epoch), Page>>,
+    held: Mutex<BTreeMap<(BatchId, Epoch), Entry>>,
 }
 
 /// What the book says of one lease.
 #[derive(Debug, Clone, Copy)]
-struct Page {
+struct Entry {
     /// When to stop believing in it.
     deadline: Moment,
     /// When the database was last asked whether the run is stopped, and said no.
@@ -62,8 +62,8 @@ impl LeaseBook {
     /// worker's own steady clock: counted from before the database was `asked`, it is never later than what the
     /// database thinks. It has just said that the run is not stopped.
     pub fn hold(self: &Arc<Self>, lease: Lease, asked: Moment, deadline: Moment) -> Held {
-        let page = Page { deadline, looked_at: asked, is_stopped: false, calls: 0, unsent: 0 };
-        self.lock().insert((lease.batch, lease.epoch), page);
+        let entry = Entry { deadline, looked_at: asked, is_stopped: false, calls: 0, unsent: 0 };
+        self.lock().insert((lease.batch, lease.epoch), entry);
         Held { book: self.clone(), lease }
     }
 
@@ -89,8 +89,8 @@ impl LeaseBook {
     fn renewed(&self, leases: &[Lease], until: Moment) {
         let mut held = self.lock();
         for lease in leases {
-            if let Some(page) = held.get_mut(&(lease.batch, lease.epoch)) {
-                page.deadline = until;
+            if let Some(entry) = held.get_mut(&(lease.batch, lease.epoch)) {
+                entry.deadline = until;
             }
         }
     }
@@ -101,14 +101,14 @@ impl LeaseBook {
         let mut held = self.lock();
         let mut confirmed = Vec::new();
         for stop in seen {
-            let Some(page) = held.get_mut(&(stop.lease.batch, stop.lease.epoch)) else { continue };
+            let Some(entry) = held.get_mut(&(stop.lease.batch, stop.lease.epoch)) else { continue };
             if !stop.is_stopped {
-                page.looked_at = page.looked_at.max(asked);
+                entry.looked_at = entry.looked_at.max(asked);
                 continue;
             }
-            page.is_stopped = true;
+            entry.is_stopped = true;
             if stop.is_unconfirmed {
-                let Page { calls, unsent, .. } = *page;
+                let Entry { calls, unsent, .. } = *entry;
                 confirmed.push(StopConfirmed { lease: stop.lease, stop_no: stop.stop_no, calls, unsent });
             }
         }
@@ -117,10 +117,10 @@ impl LeaseBook {
 
     /// Whether people have stopped the run since the lease was given.
     pub fn is_stopped(&self, lease: Lease) -> bool {
-        self.lock().get(&(lease.batch, lease.epoch)).is_some_and(|page| page.is_stopped)
+        self.lock().get(&(lease.batch, lease.epoch)).is_some_and(|entry| entry.is_stopped)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(BatchId, Epoch), Page>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(BatchId, Epoch), Entry>> {
         // Every critical section writes whole pages, so a panic leaves the book right.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,9 +129,9 @@ impl LeaseBook {
 impl Held {
     /// An intent for so many payouts was written: when the database was `asked` for it, the run was not stopped.
     pub fn intended(&self, payouts: usize, asked: Moment) {
-        if let Some(page) = self.book.lock().get_mut(&(self.lease.batch, self.lease.epoch)) {
-            page.looked_at = page.looked_at.max(asked);
-            page.unsent = i32::try_from(payouts).unwrap_or(i32::MAX);
+        if let Some(entry) = self.book.lock().get_mut(&(self.lease.batch, self.lease.epoch)) {
+            entry.looked_at = entry.looked_at.max(asked);
+            entry.unsent = i32::try_from(payouts).unwrap_or(i32::MAX);
         }
     }
 
@@ -140,15 +140,15 @@ impl Held {
     /// stop is confirmed either with this call or before it.
     pub fn begin(&self, payouts: usize, now: Moment) -> Result<UnderWay<'_>, NoCall> {
         let mut held = self.book.lock();
-        let page = held.get_mut(&(self.lease.batch, self.lease.epoch)).ok_or(NoCall::Never)?;
-        if page.is_stopped || now >= page.deadline {
+        let entry = held.get_mut(&(self.lease.batch, self.lease.epoch)).ok_or(NoCall::Never)?;
+        if entry.is_stopped || now >= entry.deadline {
             return Err(NoCall::Never);
         }
-        if now >= page.looked_at + LOOK_MAX_AGE {
+        if now >= entry.looked_at + LOOK_MAX_AGE {
             return Err(NoCall::NotNow);
         }
-        page.calls += 1;
-        page.unsent = page.unsent.saturating_sub(i32::try_from(payouts).unwrap_or(i32::MAX));
+        entry.calls += 1;
+        entry.unsent = entry.unsent.saturating_sub(i32::try_from(payouts).unwrap_or(i32::MAX));
         Ok(UnderWay { held: self })
     }
 }
@@ -162,8 +162,8 @@ impl Drop for Held {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let lease = self.held.lease;
-        if let Some(page) = self.held.book.lock().get_mut(&(lease.batch, lease.epoch)) {
-            page.calls -= 1;
+        if let Some(entry) = self.held.book.lock().get_mut(&(lease.batch, lease.epoch)) {
+            entry.calls -= 1;
         }
     }
 }
@@ -186,7 +186,7 @@ pub async fn renew(worker: Arc<Worker>) {
                     tracing::debug!(held = held.len(), renewed = renewed.len(), "not every lease was renewed");
                 }
             }
-            Err(error) => tracing::warn!(%error, "leases could not be renewed"),
+            Err(error) => tracing::warn!(error = chain(&error), "leases could not be renewed"),
         }
     }
 }
@@ -211,10 +211,13 @@ pub async fn watch_stops(worker: Arc<Worker>) {
                 tracing::info!(batches = confirmed.len(), "stopped by people; nothing more of them is sent");
                 // Not confirmed, it is seen again as unconfirmed.
                 if let Err(error) = worker.record.stops_confirm(confirmed).await {
-                    tracing::warn!(%error, "a stop could not be confirmed");
+                    tracing::warn!(error = chain(&error), "a stop could not be confirmed");
                 }
             }
-            Err(error) => tracing::warn!(%error, "whether people have stopped anything cannot be asked; sending waits"),
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "whether people have stopped anything cannot be asked; sending waits"
+            ),
         }
     }
 }

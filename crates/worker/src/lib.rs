@@ -31,7 +31,7 @@ use payfleet_runtime::health::{AdminServer, HealthError, Metrics, Readiness};
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::shutdown::Shutdown;
 use payfleet_runtime::state::StateError;
-use payfleet_store::{Store, StoreError};
+use payfleet_store::{Store, StoreError, chain};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
@@ -130,7 +130,7 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(
-                    %error,
+                    error = chain(&error),
                     "answers of rails are not recorded and could not be kept; what is lost with this process is asked \
                      for again"
                 );
@@ -165,7 +165,7 @@ pub enum WorkerError {
     #[error(transparent)]
     State(#[from] StateError),
     /// Signals cannot be received.
-    #[error("signals cannot be received: {0}")]
+    #[error("signals cannot be received")]
     Signals(#[from] std::io::Error),
     /// The lease is shorter than the work of renewing it.
     #[error("a lease of {0:?} is too short: give it at least 1s")]
@@ -216,7 +216,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     match queue.verify().await {
         Ok(()) => {}
         Err(unfit @ QueueError::Evicts { .. }) => return Err(unfit.into()),
-        Err(error) => tracing::warn!(%error, "working from Postgres alone, until Redis answers"),
+        Err(error) => tracing::warn!(error = chain(&error), "working from Postgres alone, until Redis answers"),
     }
     let store = payfleet_memory::remembering(store, &options.state, Some(queue.clone())).await?;
     store.generation_check("worker").await?;
@@ -259,7 +259,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
 
     tokio::spawn(async move {
         if let Err(error) = admin.serve().await {
-            tracing::error!("{error}");
+            tracing::error!("{}", chain(&error));
         }
     });
     let renewing = tokio::spawn(leases::renew(worker.clone()));
@@ -297,7 +297,7 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
     match retired {
         Ok(Ok(stayed)) if stayed.is_empty() => {}
         Ok(Ok(stayed)) => tracing::info!(rails = ?stayed, "left hints behind for others"),
-        Ok(Err(error)) => tracing::warn!(%error, "could not sign off from Redis; nothing depends on it"),
+        Ok(Err(error)) => tracing::warn!(error = chain(&error), "could not sign off from Redis; nothing depends on it"),
         Err(_) => tracing::warn!("Redis does not answer; did not sign off from it, and nothing depends on it"),
     }
     asking.abort();
@@ -324,7 +324,7 @@ async fn beat(process: Arc<Process>, started_at: OffsetDateTime) {
             draining: worker.shutdown.is_requested(),
         };
         if let Err(error) = process.queue.heartbeat(&beat, EVERY * 3).await {
-            tracing::debug!(%error, "no heartbeat");
+            tracing::debug!(error = chain(&error), "no heartbeat");
         }
         // For when Redis is away and each keeps to its share of a rate; and of what Postgres has for all.
         if beats % COUNTED == 0

@@ -1,6 +1,7 @@
 //! `payfleet-worker`: configuration in, dependencies built, run.
 
 use payfleet_runtime::exit::{ExitCode, parse_cli};
+use payfleet_store::chain;
 use payfleet_worker::{Options, run};
 
 fn main() -> ExitCode {
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     let code = match runtime.block_on(run(options)) {
         Ok(()) => ExitCode::Done,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("{}", chain(&error));
             error.exit_code()
         }
     };

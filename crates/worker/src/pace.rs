@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use payfleet_domain::Rail;
+use payfleet_store::chain;
 
 use crate::RateLimit;
 use crate::ports::{Clock, Hints, Moment};
@@ -108,7 +109,11 @@ impl Paces {
                 Ok(Duration::ZERO) => *granted = calls,
                 Ok(wait) => self.wait(clock, rail, account, wait).await,
                 Err(error) => {
-                    tracing::warn!(rail = rail.name, %error, "no rate permit; going on with a share of the rate");
+                    tracing::warn!(
+                        rail = rail.name,
+                        error = chain(&error),
+                        "no rate permit; going on with a share of the rate"
+                    );
                     // One that does not answer is not asked for each call: to wait for it takes longer than a call.
                     *self.alone_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock.now() + ALONE);
                 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use payfleet_runtime::secret::rail_credential;
-use payfleet_store::WorkerWords;
+use payfleet_store::{WorkerWords, chain};
 use time::OffsetDateTime;
 
 use crate::Process;
@@ -73,7 +73,7 @@ pub(crate) async fn keep(process: Arc<Process>, started_at: OffsetDateTime) {
                         continue;
                     }
                 }
-                Err(error) => tracing::debug!(%error, "what this worker can do is not said"),
+                Err(error) => tracing::debug!(error = chain(&error), "what this worker can do is not said"),
             }
         }
         tokio::time::sleep(LOOKED).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use payfleet_domain::BatchId;
 use payfleet_queue::Delivery;
 use payfleet_runtime::shutdown::Shutdown;
-use payfleet_store::StoreError;
+use payfleet_store::{StoreError, chain};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -47,7 +47,7 @@ pub(crate) async fn read(process: Arc<Process>) {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "no hints");
+                tracing::warn!(error = chain(&error), "no hints");
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
@@ -98,13 +98,13 @@ impl Worker {
                 match self.hints.set_aside(&delivery.rail, &delivery.entry).await {
                     Ok(_) => {
                         tracing::error!(
-                            rail = delivery.rail, entry = %delivery.entry, %error,
+                            rail = delivery.rail, entry = %delivery.entry, error = chain(&error),
                             "set aside: a hint that cannot be read"
                         );
                     }
                     Err(away) => {
                         tracing::debug!(
-                            rail = delivery.rail, entry = %delivery.entry, %error, %away,
+                            rail = delivery.rail, entry = %delivery.entry, error = chain(&error), %away,
                             "an unreadable hint stays"
                         );
                     }
@@ -118,7 +118,7 @@ impl Worker {
         }
         if let Err(error) = self.hints.acknowledge(&delivery.rail, std::slice::from_ref(&delivery.entry)).await {
             tracing::debug!(
-                %error,
+                error = chain(&error),
                 "a hint was not acknowledged; it will be given to somebody again, who finds nothing to do"
             );
         }
@@ -134,9 +134,9 @@ impl Worker {
             }
             Err(error) => {
                 if error.is_outage() {
-                    tracing::warn!(%batch, %error, "the batch is left until its lease ends");
+                    tracing::warn!(%batch, error = chain(&error), "the batch is left until its lease ends");
                 } else {
-                    tracing::error!(%batch, %error, "the batch is left until its lease ends");
+                    tracing::error!(%batch, error = chain(&error), "the batch is left until its lease ends");
                 }
                 "error"
             }
@@ -161,7 +161,7 @@ async fn claim_forgotten(process: Arc<Process>, places: Arc<Semaphore>, work: Ta
                         start(worker, &places, &work, delivery).await;
                     }
                 }
-                Err(error) => tracing::debug!(rail, %error, "forgotten hints were not claimed"),
+                Err(error) => tracing::debug!(rail, error = chain(&error), "forgotten hints were not claimed"),
             }
         }
     }

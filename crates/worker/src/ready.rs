@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use payfleet_store::StoreError;
+use payfleet_store::{StoreError, chain};
 
 use crate::Process;
 
@@ -29,7 +29,7 @@ impl Heard {
     /// It has answered, or failed.
     pub(crate) fn said(&self, error: Option<&StoreError>) {
         // It is only replaced.
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), error.map(ToString::to_string));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), error.map(|error| chain(error)));
     }
 
     /// `None` if it is too long ago.
@@ -75,13 +75,13 @@ async fn answers(process: &Process) -> Result<Option<String>, String> {
         // Whoever asks otherwise is busy with something long, or waits in vain. Dropped, the question itself goes on,
         // and ends by itself (see `Store`).
         None => match tokio::time::timeout(PATIENCE, process.store.answers()).await {
-            Ok(answer) => answer.map_err(|error| format!("Postgres: {error}")),
+            Ok(answer) => answer.map_err(|error| format!("Postgres: {}", chain(&error))),
             Err(_) => Err(silent("Postgres")),
         },
     };
     dependency("postgres", postgres.is_ok());
     let redis = tokio::time::timeout(PATIENCE, process.queue.verify()).await;
-    let redis = redis.map_err(|_| silent("Redis")).and_then(|answer| answer.map_err(|error| error.to_string()));
+    let redis = redis.map_err(|_| silent("Redis")).and_then(|answer| answer.map_err(|error| chain(&error)));
     dependency("redis", redis.is_ok());
     postgres?;
     redis?;

@@ -6,28 +6,21 @@
 //! is given that folder records them. Recording is idempotent, and of an answer that is missed the worst is that the
 //! rail is asked again. The file has no amount and no destination.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod file;
+mod take_over;
 
-use futures_util::future::BoxFuture;
-use payfleet_domain::{AttemptNo, BatchId, Currency, Epoch, Money, Outcome, PayoutId, Reference, RefusalCode};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use payfleet_domain::{AttemptNo, BatchId, Epoch, Outcome, PayoutId};
 use payfleet_store::Report;
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Process;
-
-/// What files of answers are called.
-const PREFIX: &str = "answers-";
-const SUFFIX: &str = ".json";
-/// The version of the file that is written, and read.
-const VERSION: u32 = 1;
+use file::Kept;
+pub(crate) use file::Spool;
+pub(crate) use take_over::take_over;
 
 /// The answers that this process has, and has not recorded.
 #[derive(Debug, Default)]
@@ -132,259 +125,15 @@ impl InHand {
     }
 }
 
-/// The folder, and what files of this process in it are called.
-#[derive(Debug)]
-pub(crate) struct Spool {
-    dir: PathBuf,
-    worker: String,
-    /// The number of the next file: none is ever written over, since somebody may be reading it.
-    next: AtomicU64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Content {
-    version: u32,
-    answers: Vec<Kept>,
-}
-
-/// The answers about one batch, as they are kept.
-#[derive(Debug, Serialize, Deserialize)]
-struct Kept {
-    /// The key of the batch's run: another database may have a batch of the same number.
-    run_key: Uuid,
-    batch: i64,
-    epoch: i32,
-    attempt: Option<i32>,
-    refused_whole: bool,
-    outcomes: Vec<(i64, Said)>,
-}
-
-/// What a rail said of one payout.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Said {
-    Paid(String),
-    Accepted(String),
-    Returned(String),
-    /// So many minor units of this currency came back, and not all.
-    ReturnedPart(String, i64, Currency),
-    Refused(String),
-    Unknown,
-    NotExecuted,
-}
-
-impl Kept {
-    fn of(page: &Page) -> Kept {
-        let said = |outcome: &Outcome| match outcome {
-            Outcome::Paid(reference) => Said::Paid(reference.0.clone()),
-            Outcome::Accepted(reference) => Said::Accepted(reference.0.clone()),
-            Outcome::Returned(reference) => Said::Returned(reference.0.clone()),
-            Outcome::ReturnedPart(reference, back) => {
-                Said::ReturnedPart(reference.0.clone(), back.minor, back.currency)
-            }
-            Outcome::Refused(code) => Said::Refused(code.as_str().to_owned()),
-            Outcome::Unknown => Said::Unknown,
-            Outcome::NotExecuted => Said::NotExecuted,
-        };
-        Kept {
-            run_key: page.run_key,
-            batch: page.batch.0,
-            epoch: page.epoch.0,
-            attempt: page.attempt.map(|attempt| attempt.0),
-            refused_whole: page.refused_whole,
-            outcomes: page.outcomes.iter().map(|(payout, outcome)| (payout.0, said(outcome))).collect(),
-        }
-    }
-
-    fn report(&self) -> Report {
-        let outcome = |said: &Said| match said {
-            Said::Paid(reference) => Outcome::Paid(Reference(reference.clone())),
-            Said::Accepted(reference) => Outcome::Accepted(Reference(reference.clone())),
-            Said::Returned(reference) => Outcome::Returned(Reference(reference.clone())),
-            Said::ReturnedPart(reference, minor, currency) => {
-                Outcome::ReturnedPart(Reference(reference.clone()), Money { minor: *minor, currency: *currency })
-            }
-            Said::Refused(code) => Outcome::Refused(RefusalCode::new(code)),
-            Said::Unknown => Outcome::Unknown,
-            Said::NotExecuted => Outcome::NotExecuted,
-        };
-        Report {
-            batch: BatchId(self.batch),
-            epoch: Epoch(self.epoch),
-            // Of an attempt without outcomes it would be said that nothing was sent: no file of ours says that.
-            attempt: self.attempt.filter(|_| !self.outcomes.is_empty()).map(AttemptNo),
-            outcomes: self.outcomes.iter().map(|(payout, said)| (PayoutId(*payout), outcome(said))).collect(),
-            refused_whole: self.refused_whole,
-            // That a lookup was not answered counts where it was asked.
-            unanswered: false,
-            available_in: Duration::ZERO,
-            release: true,
-        }
-    }
-}
-
-impl Spool {
-    /// Opens (or makes) the folder, and sees that a file can be written there: not at the end is the time to find out.
-    pub(crate) fn open(dir: PathBuf, worker: &str) -> io::Result<Spool> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let fit = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-        let spool = Spool { dir, worker: worker.chars().map(fit).collect(), next: AtomicU64::new(1) };
-        let tried = spool.path().with_extension("new");
-        drop(create(&tried)?);
-        std::fs::remove_file(tried)?;
-        Ok(spool)
-    }
-
-    fn path(&self) -> PathBuf {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.dir.join(format!("{PREFIX}{}-{number}{SUFFIX}", self.worker))
-    }
-
-    /// Keeps these answers in a file of their own. On disk when it returns.
-    fn keep(&self, answers: Vec<Kept>) -> io::Result<PathBuf> {
-        let path = self.path();
-        let new = path.with_extension("new");
-        let mut file = create(&new)?;
-        let mut text = serde_json::to_vec(&Content { version: VERSION, answers })?;
-        text.push(b'\n');
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(&self.dir)?.sync_all()?;
-        Ok(path)
-    }
-
-    /// The files of answers in the folder: of workers that have ended, of others that live, and of this one.
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-                files.push(path);
-            }
-        }
-        Ok(files)
-    }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-/// How often a worker looks whether somebody has left something.
-const AGAIN: Duration = Duration::from_secs(30);
-
-/// Records what workers have kept in the folder, this one too, as long as it runs. A file goes when all of it is
-/// recorded; with what cannot be recorded it stays, and that is said.
-pub(crate) async fn take_over(process: Arc<Process>) {
-    let Some(spool) = process.worker.spool.get() else { return };
-    loop {
-        take_over_all(&process, spool).await;
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-async fn take_over_all(process: &Process, spool: &Spool) {
-    // A refusal frees money, and a database that lost something frees none.
-    if process.worker.behind.why().is_some() {
-        return;
-    }
-    let files = match spool.files() {
-        Ok(files) => files,
-        Err(error) => {
-            tracing::error!(
-                folder = %spool.dir.display(), %error,
-                "whether earlier workers have left answers cannot be seen"
-            );
-            return;
-        }
-    };
-    for path in files {
-        let file = path.display();
-        match take_over_file(process, &path).await {
-            Ok(0) => {}
-            Ok(batches) => tracing::info!(%file, batches, "recorded the answers that an earlier worker had left"),
-            Err(why) if process.worker.shutdown.is_requested() => {
-                tracing::info!(%file, why, "not recorded before the end; the file stays for the next worker");
-            }
-            Err(why) => {
-                metrics::counter!("payfleet_answers_left_total").increment(1);
-                tracing::error!(%file, why, "answers that an earlier worker had left are not recorded; the file stays");
-            }
-        }
-    }
-}
-
-async fn take_over_file(process: &Process, path: &Path) -> Result<usize, String> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        // Another worker was faster.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error.to_string()),
-    };
-    let content: Content = serde_json::from_str(&text).map_err(|error| format!("it cannot be read: {error}"))?;
-    if content.version != VERSION {
-        return Err(format!("it is of version {}, and this program reads version {VERSION}", content.version));
-    }
-    // Each is about another batch: one that cannot be recorded is in nobody's way.
-    let (mut left, mut why) = (Vec::new(), None);
-    let batches = content.answers.len();
-    for kept in content.answers {
-        if let Err(error) = record(process, &kept).await {
-            left.push(kept);
-            why = Some(error);
-        }
-    }
-    if let Some(why) = why {
-        // What was recorded is not recorded again and again.
-        if left.len() < batches
-            && let Some(spool) = process.worker.spool.get()
-        {
-            spool.keep(left).map_err(|error| error.to_string())?;
-            std::fs::remove_file(path).map_err(|error| error.to_string())?;
-        }
-        return Err(why);
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("it is recorded, and cannot be removed: {error}"))
-        }
-        _ => Ok(batches),
-    }
-}
-
-async fn record(process: &Process, kept: &Kept) -> Result<(), String> {
-    let worker = &process.worker;
-    let report = Arc::new(kept.report());
-    let record = || -> BoxFuture<'_, _> {
-        Box::pin(async {
-            match process.store.batch_run_key(report.batch).await? {
-                Some((key, rail)) if key == kept.run_key => {
-                    worker.record.outcomes_record(report.clone()).await.map(|recorded| Some((recorded, rail)))
-                }
-                _ => Ok(None),
-            }
-        })
-    };
-    let recorded = tokio::select! {
-        recorded = worker.insist(report.batch, "an answer that was left cannot be recorded yet", record) => recorded,
-        () = worker.shutdown.requested() => return Err("the worker ends".to_owned()),
-    };
-    match recorded {
-        Ok(Some((recorded, rail))) => {
-            worker.told(&rail, report.batch, &recorded);
-            Ok(())
-        }
-        Ok(None) => Err(format!("batch {} is of another database", report.batch)),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::time::Duration;
+
+    use payfleet_domain::{Money, Reference, RefusalCode};
+
+    use super::file::Content;
     use super::*;
 
     #[test]

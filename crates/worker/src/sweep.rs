@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use payfleet_domain::RunId;
 use payfleet_queue::{Hint, LOOKED_AT};
-use payfleet_store::{CloseVerdict, StoreError, SweepLock, Sweeper, Watched};
+use payfleet_store::{CloseVerdict, StoreError, SweepLock, Sweeper, Watched, chain};
 
 use crate::{Process, Worker};
 
@@ -40,6 +40,12 @@ const LOOKED_LATE: Duration = FOLLOWER;
 /// How often the sweeper counts what somebody should hear of.
 const COUNTED: Duration = Duration::from_secs(15);
 
+/// How often the sweeper looks for batches whose outcomes nobody has counted, and how often while there are more; so
+/// many at once, which takes some tenths of a second.
+const UNCOUNTED: Duration = Duration::from_secs(15);
+const UNCOUNTED_MORE: Duration = Duration::from_secs(1);
+const UNCOUNTED_AT_ONCE: i64 = 200;
+
 /// Sweeps whenever it can have the lock, until the shutdown is requested.
 pub(crate) async fn sweep(process: Arc<Process>) {
     let worker = &process.worker;
@@ -47,6 +53,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
     let mut windows = Windows::new();
     let (mut counted, mut shortened, mut looked_late) = (Turn::default(), Turn::default(), Turn::default());
     let (mut checked, mut swept) = (Turn::default(), false);
+    let (mut outcomes_counted, mut outcomes_every) = (Turn::default(), UNCOUNTED);
     // Whether something was open at the last sweep.
     let mut is_busy = true;
     while !worker.shutdown.is_requested() {
@@ -66,7 +73,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         process.heard.said(answered.as_ref().err());
         let servers_answer = answered.is_ok();
         lock = answered.unwrap_or_else(|error| {
-            tracing::debug!(%error, "nobody can be asked who sweeps");
+            tracing::debug!(error = chain(&error), "nobody can be asked who sweeps");
             None
         });
         // Also of those who do not sweep: a promoted standby is found out while nothing is to be sent, and so is that
@@ -88,7 +95,18 @@ pub(crate) async fn sweep(process: Arc<Process>) {
         } else if servers_answer && counted.take(COUNTED) {
             match process.store.watched_read().await {
                 Ok(watched) => told_of(watched),
-                Err(error) => tracing::debug!(%error, "what somebody should hear of is not known"),
+                Err(error) => tracing::debug!(error = chain(&error), "what somebody should hear of is not known"),
+            }
+        }
+        if lock.is_some() && servers_answer && outcomes_counted.take(outcomes_every) {
+            match process.store.outcomes_count(UNCOUNTED_AT_ONCE).await {
+                Ok(batches) => {
+                    let is_more = batches >= UNCOUNTED_AT_ONCE.unsigned_abs();
+                    outcomes_every = if is_more { UNCOUNTED_MORE } else { UNCOUNTED };
+                }
+                Err(error) => {
+                    tracing::debug!(error = chain(&error), "outcomes that nobody has counted are read from payouts")
+                }
             }
         }
         let may_wait = lock.is_some() && servers_answer && is_busy;
@@ -100,7 +118,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                     "the database's clock has gone back; leases and waits that would count for longer by it are \
                      shortened"
                 ),
-                Err(error) => tracing::warn!(%error, "whether leases count for too long is not known"),
+                Err(error) => tracing::warn!(error = chain(&error), "whether leases count for too long is not known"),
             }
         }
         // Whoever sweeps may hear no hints either, though it can publish them. Of the others the question who sweeps
@@ -109,7 +127,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
             match process.store.work_is_late(worker.registry.names()).await {
                 Ok(true) => worker.work_is_late.notify_one(),
                 Ok(false) => {}
-                Err(error) => tracing::debug!(%error, "whether work is late is not known"),
+                Err(error) => tracing::debug!(error = chain(&error), "whether work is late is not known"),
             }
         }
         let (pause, wakes) = match (&lock, servers_answer) {
@@ -119,7 +137,7 @@ pub(crate) async fn sweep(process: Arc<Process>) {
                     if open { (BUSY, false) } else { (IDLE, true) }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a sweep failed");
+                    tracing::warn!(error = chain(&error), "a sweep failed");
                     (IDLE, false)
                 }
             },
@@ -182,7 +200,7 @@ impl Worker {
             let hinted = match self.hints.outstanding(rail, LOOKED_AT).await {
                 Ok(hinted) => hinted,
                 Err(error) => {
-                    tracing::warn!(rail, %error, "nothing can be hinted at");
+                    tracing::warn!(rail, error = chain(&error), "nothing can be hinted at");
                     self.work_is_late.notify_one();
                     continue;
                 }
@@ -205,7 +223,7 @@ impl Worker {
                     tracing::debug!(rail, hints = hints.len(), "hinted again");
                 }
                 Err(error) => {
-                    tracing::warn!(rail, %error, "nothing can be hinted at");
+                    tracing::warn!(rail, error = chain(&error), "nothing can be hinted at");
                     self.work_is_late.notify_one();
                 }
             }
@@ -213,7 +231,7 @@ impl Worker {
         for run in self.record.runs_to_cancel().await? {
             if let Err(error) = self.record.run_cancel(run).await {
                 failed("cancel");
-                tracing::warn!(%run, %error, "a batch of a cancelled run could not be cancelled");
+                tracing::warn!(%run, error = chain(&error), "a batch of a cancelled run could not be cancelled");
             }
         }
         for run in self.record.runs_closable().await? {
@@ -221,7 +239,7 @@ impl Worker {
                 // The other runs are none the worse for it.
                 Err(error) => {
                     failed("close");
-                    tracing::warn!(%run, %error, "a run could not be closed");
+                    tracing::warn!(%run, error = chain(&error), "a run could not be closed");
                 }
                 Ok(verdict) => told(run, &verdict),
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use payfleet_domain::BatchId;
-use payfleet_store::StoreError;
+use payfleet_store::{StoreError, chain};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -30,7 +30,7 @@ pub(crate) async fn work(process: Arc<Process>, places: Arc<Semaphore>, tracker:
                 Ok(due) if due.is_empty() => break,
                 Ok(due) => due,
                 Err(error) => {
-                    tracing::debug!(%error, "what waits cannot be asked");
+                    tracing::debug!(error = chain(&error), "what waits cannot be asked");
                     break;
                 }
             };

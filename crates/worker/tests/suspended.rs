@@ -143,6 +143,7 @@ impl SystemOfRecord for OneBatch {
             payout: PayoutId((1 << 32) + place),
             affiliate: format!("a{place}"),
             amount: Money { minor: 100, currency: "EUR".parse().unwrap() },
+            due_currency: "EUR".parse().unwrap(),
             destination: format!("a{place}@example.com"),
             payee_name: String::new(),
             payee_country: String::new(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use payfleet_domain::{
     AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState,
-    StatementEnd, StatementLine, TenantId,
+    StatementEnd, StatementLine, TenantId, TransferKind,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
@@ -63,9 +63,8 @@ pub struct PayoutEnd {
     pub carried_minor: i64,
     pub state: PayoutState,
     pub reference: Option<String>,
-    /// Kind (0 reserve, 2 settle, 3 release, 4 return), amount, and the ordinal of the run that counts what became due
-    /// again.
-    pub transfers: Vec<(u8, i64, Option<i32>)>,
+    /// Kind, amount, and the ordinal of the run that counts what became due again.
+    pub transfers: Vec<(TransferKind, i64, Option<i32>)>,
 }
 
 /// An exclusion.

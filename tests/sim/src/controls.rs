@@ -104,7 +104,7 @@ impl World {
             return Ok(());
         }
         // What has its answer already travels along under a batch key, and is not paid by that.
-        let sent = backend.orders_read(batch, &[PayoutState::Planned, PayoutState::Unknown])?;
+        let sent = backend.orders_read(batch, &PayoutState::UNANSWERED)?;
         let is_held = |name: &str| controls.on_hold.iter().any(|held| self.scenario().affiliates[*held].name == name);
         for order in sent {
             if controls.stopped.contains(&order.payout) || is_held(&order.affiliate) {

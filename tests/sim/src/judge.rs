@@ -8,7 +8,7 @@ use payfleet_domain::invariant::{
     every_payment_is_planned, ledger_follows_state, ledger_sums_to_zero, nobody_is_skipped, outcome_is_known_in_time,
     run_adds_up,
 };
-use payfleet_domain::{Movement, PaymentAccount, PayoutId, PayoutState, RunId, RunState, Witness};
+use payfleet_domain::{Movement, PaymentAccount, PayoutId, PayoutState, RunId, RunState, TransferKind, Witness};
 
 use crate::backend::{Ended, PayoutEnd, RunEnd, Scenario};
 use crate::rail::{Entry, Rails};
@@ -40,9 +40,10 @@ pub fn books(scenario: &Scenario, ended: &Ended, only: Option<RunId>) -> Vec<Str
 fn ledger(ended: &Ended) -> BTreeMap<String, i128> {
     let mut sum = 0;
     for (kind, amount, _) in ended.payouts.iter().flat_map(|payout| &payout.transfers) {
-        let sides = match kind {
-            0 | 2 | 3 | 4 | 6 | 8 | 10 | 12 => [-i128::from(*amount), i128::from(*amount)],
-            _ => [i128::from(*amount), 0],
+        // No rail here keeps anything of what comes back.
+        let sides = match TransferKind::FEES.contains(kind) {
+            false => [-i128::from(*amount), i128::from(*amount)],
+            true => [i128::from(*amount), 0],
         };
         sum += sides.iter().sum::<i128>();
     }
@@ -50,13 +51,13 @@ fn ledger(ended: &Ended) -> BTreeMap<String, i128> {
 }
 
 fn transfer_facts(payout: &PayoutEnd) -> TransferFacts {
-    let count = |kind: u8| payout.transfers.iter().filter(|(other, _, _)| *other == kind).count();
+    let count = |kind: TransferKind| payout.transfers.iter().filter(|(other, _, _)| *other == kind).count();
     TransferFacts {
-        reserved: count(0) == 1,
-        settled: count(2) == 1,
-        released: count(3) == 1,
-        returns: [4, 8, 12].map(count).iter().sum::<usize>() as u32,
-        lates: [6, 10].map(count).iter().sum::<usize>() as u32,
+        reserved: count(TransferKind::Reserve) == 1,
+        settled: count(TransferKind::Settle) == 1,
+        released: count(TransferKind::Release) == 1,
+        returns: TransferKind::RETURNS.map(count).iter().sum::<usize>() as u32,
+        lates: TransferKind::LATES.map(count).iter().sum::<usize>() as u32,
         amounts_agree: payout.transfers.iter().all(|(_, amount, _)| *amount == payout.amount_minor),
     }
 }
@@ -72,7 +73,7 @@ fn account_facts(scenario: &Scenario, ended: &Ended, run: &RunEnd, affiliate: us
         let own = ended.payouts.iter().filter(|payout| payout.affiliate == affiliate);
         let moved = own.flat_map(|payout| &payout.transfers);
         let counted = moved.filter(|(_, _, due_in)| due_in.is_some_and(|due_in| counts(due_in as usize - 1)));
-        counted.map(|(kind, amount, _)| if matches!(kind, 6 | 10) { -amount } else { *amount }).sum::<i64>()
+        counted.map(|(kind, amount, _)| if kind.takes_back() { -amount } else { *amount }).sum::<i64>()
     };
     let payouts = ended.payouts.iter().filter(|payout| payout.affiliate == affiliate && payout.id.run() == run.id);
     let exclusions =

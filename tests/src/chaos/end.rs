@@ -74,6 +74,9 @@ async fn outcome(world: &World) -> Result<Outcome, sqlx::Error> {
     outcome.wrong += strangers.len();
     tell(world, "paid, and never planned", &strangers);
     end.verdicts(world).await?;
+    let miscounted: Vec<(i64, String, String)> =
+        sqlx::query_as(include_str!("../../../crates/store/tests/support/miscounted.sql")).fetch_all(database).await?;
+    tell(world, "batches that keep outcomes that are not those of their payouts", &miscounted);
     let sums = oracle::ledger_sums(database).await?;
     if !ledger_sums_to_zero(&sums) {
         world.table.broken(format!("the ledger does not sum to zero: {sums:?}"));

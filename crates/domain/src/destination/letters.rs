@@ -2,35 +2,13 @@
 //! the Unicode Technical Standard 39 ("Unicode Security Mechanisms") and Annex 44; here is only which of it a
 //! destination may have.
 
+use payfleet_letters::is_invisible;
 use unicode_normalization::char::{compose, is_combining_mark};
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use unicode_security::GeneralSecurityProfile;
-use unicode_security::general_security_profile::IdentifierType;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
 use super::DestinationKind;
 use super::error::DestinationError;
-
-/// Whether people see nothing of it, or nothing but that something is missing.
-fn is_invisible(letter: char) -> bool {
-    if letter.is_ascii() {
-        return letter.is_ascii_control();
-    }
-    let has_no_shape = matches!(
-        letter.general_category(),
-        GeneralCategory::Control
-            | GeneralCategory::Format
-            | GeneralCategory::LineSeparator
-            | GeneralCategory::ParagraphSeparator
-            | GeneralCategory::PrivateUse
-            | GeneralCategory::Unassigned
-    );
-    // Variation selectors, fillers and joiners count as marks or letters. A pattern without dots is a space to the eye,
-    // and what stands for letters that were lost is none of them.
-    has_no_shape
-        || letter.identifier_type() == Some(IdentifierType::Default_Ignorable)
-        || matches!(letter, '\u{2800}' | '\u{fffd}')
-}
 
 /// No letter of a destination may be one that nobody sees, nor a space that is not the one of the keyboard.
 pub(super) fn all_visible(text: &str) -> Result<(), DestinationError> {

@@ -224,7 +224,7 @@ impl Database {
 
     /// `batch_hold`.
     pub fn hold(&mut self, who: Who, _reason: HoldReason) {
-        if self.newest != Some(who) || !matches!(self.batch, BatchState::Ready | BatchState::Sending) {
+        if self.newest != Some(who) || !self.batch.may_lack_answers() {
             return;
         }
         if let Ok(held) = self.payout.after(PayoutEvent::Hold) {
@@ -247,7 +247,7 @@ impl Database {
     /// A cancelled run's batch of which nothing was sent, or by a lookup after every request was dead: provably not
     /// sent.
     pub fn cancel_unsent(&mut self, who: Who) {
-        if self.newest != Some(who) || !matches!(self.batch, BatchState::Ready | BatchState::Sending) {
+        if self.newest != Some(who) || !self.batch.may_lack_answers() {
             return;
         }
         for row in self.attempts.iter_mut().flatten().filter(|row| row.is_alive()) {
@@ -296,7 +296,7 @@ impl Database {
 
     fn standing(&self) -> BatchStanding {
         BatchStanding {
-            is_unanswered: matches!(self.payout, PayoutState::Planned | PayoutState::Unknown),
+            is_unanswered: self.payout.is_unanswered(),
             is_under_way: self.payout == PayoutState::Unknown || self.alive().next().is_some(),
             has_accepted: self.payout == PayoutState::Accepted,
             has_held: self.payout == PayoutState::Held,

@@ -37,7 +37,7 @@ pub fn broken(state: &State) -> Option<Promise> {
     let unpaid = matches!(database.payout, PayoutState::Refused | PayoutState::Cancelled);
     let paid = database.payout == PayoutState::Paid;
     let ledger = (u8::from(paid), u8::from(unpaid));
-    let no_answer = matches!(database.payout, PayoutState::Planned | PayoutState::Unknown);
+    let no_answer = database.payout.is_unanswered();
     let schema = database.checks_hold()
         && match database.batch {
             BatchState::Ready => database.payout == PayoutState::Planned,

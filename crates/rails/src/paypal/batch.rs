@@ -21,7 +21,7 @@ pub(super) const PAGE_SIZE: &str = "1000";
 const PAGES_MAX: u32 = 1_000;
 
 #[derive(Deserialize)]
-struct Page {
+struct BatchPage {
     total_pages: Option<u32>,
     batch_header: Header,
     #[serde(default)]
@@ -113,7 +113,7 @@ impl<'a> Pages<'a> {
                 status => Cause::Undocumented(status),
             });
         }
-        let page: Page = read(&reply.body)?;
+        let page: BatchPage = read(&reply.body)?;
         if page.name.is_some() || page.error.is_some() {
             return Err(Cause::Contradictory("a batch with an error in it"));
         }

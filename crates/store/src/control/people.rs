@@ -12,6 +12,7 @@ use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, word_say};
 use crate::people::person_decides;
 use crate::run::{runs_lock_against_intents, stop_turns};
+use crate::sql::{open_runs, unanswered};
 use crate::stray::{RECOVERED, strays_book, strays_of};
 
 impl Store {
@@ -34,7 +35,7 @@ impl Store {
                         .step("payout_state")?;
                 let Some((state, code)) = found else { return Ok(Err(ControlError::NoPayout(payout))) };
                 let state: PayoutState = state.parse().map_err(StoreError::Broken)?;
-                if !matches!(state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held) {
+                if !(state.is_unanswered() || state == PayoutState::Held) {
                     return Ok(Err(ControlError::Settled { payout, state }));
                 }
                 let set = sqlx::query(
@@ -140,7 +141,7 @@ impl Store {
             Box::pin(async move {
                 stop_turns(tx, tenant).await?;
                 runs_lock_against_intents(tx, &[tenant.0]).await?;
-                sqlx::query_as(
+                sqlx::query_as(concat!(
                     "-- affiliate_open_payouts
                      SELECT count(*) FILTER (WHERE CASE p.state WHEN 'held' THEN p.code = ANY($3)
                        ELSE b.state = 'ready' END),
@@ -149,9 +150,13 @@ impl Store {
                        FROM run r JOIN payout p ON p.run_id = r.id AND p.affiliate_id = ANY($2)
                        JOIN batch b ON b.run_id = r.id AND b.state <> 'split'
                          AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                      WHERE r.tenant_id = $1 AND r.state IN ('planning', 'planned', 'paying')
-                        AND p.state IN ('planned', 'unknown', 'held')",
-                )
+                      WHERE r.tenant_id = $1 AND r.state IN ",
+                    open_runs!(),
+                    "
+                        AND (p.state = 'held' OR p.state IN ",
+                    unanswered!(),
+                    ")"
+                ))
                 .bind(tenant.0)
                 .bind(affiliates)
                 .bind(control_codes())
@@ -280,7 +285,7 @@ impl Store {
     pub async fn run_controls(&self, run: RunId) -> Result<RunControls, StoreError> {
         let pool = self.pool.clone();
         detached(async move {
-            let (held, waiting) = sqlx::query_as(
+            let (held, waiting) = sqlx::query_as(concat!(
                 "-- run_controls
                  SELECT (SELECT count(*) FROM hold h
                           WHERE h.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1
@@ -288,18 +293,24 @@ impl Store {
                         (SELECT count(*) FROM (
                            SELECT p.id FROM run r JOIN affiliate a ON a.tenant_id = r.tenant_id AND a.on_hold
                              JOIN payout p ON p.run_id = r.id AND p.affiliate_id = a.id WHERE r.id = $1
-                               AND p.state IN ('planned', 'unknown')
+                               AND p.state IN ",
+                unanswered!(),
+                "
                            UNION
                            SELECT p.id FROM control c JOIN payout p ON p.id = c.payout_id
                             WHERE c.payout_id BETWEEN $1::bigint << 32 AND (($1::bigint + 1) << 32) - 1
                               AND c.lifted_at IS NULL
-                              AND p.state IN ('planned', 'unknown')
+                              AND p.state IN ",
+                unanswered!(),
+                "
                            UNION
                            SELECT p.id FROM run r JOIN contest k ON k.tenant_id = r.tenant_id AND k.closed_at IS NULL
                              JOIN payout p ON p.run_id = r.id AND p.affiliate_id = k.affiliate_id
                                AND p.currency = k.currency
-                            WHERE r.id = $1 AND p.state IN ('planned', 'unknown')) AS waiting)",
-            )
+                            WHERE r.id = $1 AND p.state IN ",
+                unanswered!(),
+                ") AS waiting)"
+            ))
             .bind(run.0)
             .bind(control_codes())
             .fetch_one(&pool)

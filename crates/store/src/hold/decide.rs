@@ -11,6 +11,7 @@ use crate::batch::{batch_lock, batch_of};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{Subject, word_ended, word_say};
 use crate::movement::{runs_have_news, runs_settle_anew};
+use crate::outcomes::payouts_count;
 use crate::payout::{News, Source, payouts_refuse, payouts_settle};
 use crate::people::{WhoError, person_decides};
 
@@ -203,6 +204,7 @@ async fn hold_decide(
     if effect == Effect::Agrees {
         hold_carry_out(tx, hold, word, payout, decision).await?;
         batch_settle_held(tx, batch).await?;
+        payouts_count(tx, &[payout.0]).await?;
     }
     known.retain(|(_, known)| known != reference);
     let known = known.into_iter().map(|(kind, reference)| format!("{kind} {reference}")).collect();

@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::due::LastRun;
 use crate::batch::currency;
 use crate::connect::{Step, StoreError};
+use crate::sql::month_name;
 
 /// Something that a file changes about an affiliate.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -136,14 +137,16 @@ pub(super) async fn late_rows(
     named: i64,
 ) -> Result<Vec<LateRow>, StoreError> {
     let Some(last) = last else { return Ok(Vec::new()) };
-    sqlx::query_as(
+    sqlx::query_as(concat!(
         "-- import_late_read
          SELECT min(l.line) AS line, l.external_id AS commission, l.affiliate,
-                to_char(c.due_month / 12, 'FM0000') || '-' || to_char(c.due_month % 12 + 1, 'FM00') AS month
+                ",
+        month_name!("c.due_month"),
+        " AS month
            FROM import_late l
            JOIN commission c ON c.tenant_id = $1 AND c.external_id = l.external_id AND c.late_for = $2 + 1
-          GROUP BY l.external_id, l.affiliate, c.due_month ORDER BY 1 LIMIT $3",
-    )
+          GROUP BY l.external_id, l.affiliate, c.due_month ORDER BY 1 LIMIT $3"
+    ))
     .bind(tenant)
     .bind(last.ordinal)
     .bind(named)

@@ -13,7 +13,7 @@ use super::change::Changes;
 use super::copy::CopyRows;
 use super::differing::differing;
 use super::due::LastRun;
-use super::problem::{Fault, ImportError, Problems, RowProblem};
+use super::problem::{Fault, ImportError, Problems};
 use super::same::{Scope, same_find};
 use super::suspicion::{Repeats, SuspicionKind, Suspicions, number_of};
 use super::{Feed, Imported, PROBLEMS_SHOWN, Terms, change, copy_feed, dates, due};
@@ -376,21 +376,12 @@ async fn balances_bound(tx: &mut PgConnection, tenant: i32, inserted: &[Inserted
     .fetch_all(tx)
     .await
     .step(step)?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            Ok(RowProblem {
-                line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(),
-                field: "amount",
-                fault: Fault::BalanceOutOfRange {
-                    id: row.try_get("external_id").step(step)?,
-                    most: Money { minor: MAX_BALANCE_MINOR, currency: currency(row, "currency")? }.to_string(),
-                },
-            })
-        })
-        .collect::<Result<_, StoreError>>()?;
     let mut problems = Problems::default();
-    problems.add(found, total(&rows)?);
+    problems.add(&rows, |row| {
+        let id = row.try_get("external_id").step(step)?;
+        let most = Money { minor: MAX_BALANCE_MINOR, currency: currency(row, "currency")? }.to_string();
+        Ok(("amount", Fault::BalanceOutOfRange { id, most }))
+    })?;
     problems.check()
 }
 
@@ -408,34 +399,21 @@ async fn unknown_affiliates(tx: &mut PgConnection, tenant: i32, problems: &mut P
     .fetch_all(&mut *tx)
     .await
     .step(step)?;
-    let named = rows
-        .iter()
-        .map(|row| Ok((row.try_get::<i64, _>("line").step(step)?, row.try_get::<String, _>("affiliate").step(step)?)))
-        .collect::<Result<Vec<_>, StoreError>>()?;
+    let id = |row: &PgRow| row.try_get::<String, _>("affiliate").step(step);
+    let keys = rows.iter().map(|row| Ok(look_key(&id(row)?))).collect::<Result<Vec<i64>, StoreError>>()?;
     let alike: HashMap<i64, String> = sqlx::query_as(
         "-- import_affiliates_alike
          SELECT id_key, min(external_id) FROM affiliate WHERE tenant_id = $1 AND id_key = ANY($2) GROUP BY id_key",
     )
     .bind(tenant)
-    .bind(named.iter().map(|(_, id)| look_key(id)).collect::<Vec<_>>())
+    .bind(keys)
     .fetch_all(tx)
     .await
     .step("import_affiliates_alike")?
     .into_iter()
     .collect();
-    let found = named
-        .into_iter()
-        .map(|(line, id)| RowProblem {
-            line: line.unsigned_abs(),
-            field: "affiliate_id",
-            fault: Fault::UnknownAffiliate { alike: alike.get(&look_key(&id)).cloned(), id },
-        })
-        .collect();
-    problems.add(found, total(&rows)?);
-    Ok(())
-}
-
-pub(super) fn total(rows: &[PgRow]) -> Result<u64, StoreError> {
-    let total = rows.first().map(|row| row.try_get::<i64, _>("total")).transpose().step("import_total")?;
-    Ok(total.unwrap_or(0).unsigned_abs())
+    problems.add(&rows, |row| {
+        let id = id(row)?;
+        Ok(("affiliate_id", Fault::UnknownAffiliate { alike: alike.get(&look_key(&id)).cloned(), id }))
+    })
 }

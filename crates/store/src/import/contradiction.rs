@@ -5,8 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use super::PROBLEMS_SHOWN;
-use super::commissions::total;
-use super::problem::{Fault, Problems, RowProblem};
+use super::problem::{Fault, Problems};
 use crate::connect::{Step, StoreError};
 
 /// What must be said once, within which lines, and of which of them.
@@ -110,25 +109,13 @@ async fn contradicting(
         .fetch_all(tx)
         .await
         .step(step)?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            let text = |name: &str| row.try_get::<String, _>(name).step(step);
-            let shown = |name: &str| Ok::<_, StoreError>(format!("`{}`", text(name)?));
-            Ok(RowProblem {
-                line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(),
-                field: column,
-                fault: Fault::DiffersFromLine {
-                    id: text("external_id")?,
-                    line: row.try_get::<i64, _>("other_line").step(step)?.unsigned_abs(),
-                    other: shown("other")?,
-                    given: shown("given")?,
-                },
-            })
-        })
-        .collect::<Result<_, StoreError>>()?;
-    problems.add(found, total(&rows)?);
-    Ok(())
+    problems.add(&rows, |row| {
+        let text = |name: &str| row.try_get::<String, _>(name).step(step);
+        let shown = |name: &str| Ok::<_, StoreError>(format!("`{}`", text(name)?));
+        let line = row.try_get::<i64, _>("other_line").step(step)?.unsigned_abs();
+        let (id, other, given) = (text("external_id")?, shown("other")?, shown("given")?);
+        Ok((column, Fault::DiffersFromLine { id, line, other, given }))
+    })
 }
 
 /// Destinations that an affiliate has already, under a priority that the file does not mention.
@@ -153,19 +140,8 @@ pub(super) async fn destinations_twice(
     .fetch_all(tx)
     .await
     .step(step)?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            Ok(RowProblem {
-                line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(),
-                field: "destination",
-                fault: Fault::DestinationTwice {
-                    id: row.try_get("external_id").step(step)?,
-                    stored: row.try_get("priority").step(step)?,
-                },
-            })
-        })
-        .collect::<Result<_, StoreError>>()?;
-    problems.add(found, total(&rows)?);
-    Ok(())
+    problems.add(&rows, |row| {
+        let (id, stored) = (row.try_get("external_id").step(step)?, row.try_get("priority").step(step)?);
+        Ok(("destination", Fault::DestinationTwice { id, stored }))
+    })
 }

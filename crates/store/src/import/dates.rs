@@ -8,8 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::PROBLEMS_SHOWN;
-use super::commissions::total;
-use super::problem::{Fault, ImportError, Problems, RowProblem};
+use super::problem::{Fault, ImportError, Problems};
 use crate::connect::{Step, StoreError};
 
 /// Refuses the file if a row is earned at a time that is not believed. Rows are looked at only if the first or the last
@@ -36,24 +35,16 @@ pub(super) async fn far_refuse(
     .fetch_all(tx)
     .await
     .step(step)?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            let at: OffsetDateTime = row.try_get("earned_at").step(step)?;
-            let shown = at.format(&Rfc3339).map_err(|error| StoreError::Broken(format!("{at}: {error}")))?;
-            let id = row.try_get("external_id").step(step)?;
-            Ok(RowProblem {
-                line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(),
-                field: "earned_at",
-                fault: if at > now {
-                    Fault::EarnedAhead { id, at: shown }
-                } else {
-                    Fault::EarnedLongAgo { id, at: shown }
-                },
-            })
-        })
-        .collect::<Result<_, StoreError>>()?;
     let mut problems = Problems::default();
-    problems.add(found, total(&rows)?);
+    problems.add(&rows, |row| {
+        let at: OffsetDateTime = row.try_get("earned_at").step(step)?;
+        let shown = at.format(&Rfc3339).map_err(|error| StoreError::Broken(format!("{at}: {error}")))?;
+        let id = row.try_get("external_id").step(step)?;
+        let fault = match at > now {
+            true => Fault::EarnedAhead { id, at: shown },
+            false => Fault::EarnedLongAgo { id, at: shown },
+        };
+        Ok(("earned_at", fault))
+    })?;
     problems.check()
 }

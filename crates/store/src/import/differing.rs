@@ -7,8 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::PROBLEMS_SHOWN;
-use super::commissions::total;
-use super::problem::{Fault, Problems, RowProblem};
+use super::problem::{Fault, Problems};
 use crate::batch::currency;
 use crate::connect::{Step, StoreError};
 
@@ -52,12 +51,11 @@ pub(super) async fn differing(tx: &mut PgConnection, tenant: i32, problems: &mut
     .fetch_all(tx)
     .await
     .step("import_differing")?;
-    problems.add(rows.iter().map(difference).collect::<Result<_, _>>()?, total(&rows)?);
-    Ok(())
+    problems.add(&rows, difference)
 }
 
 /// The first field in which a row and the other one differ.
-fn difference(row: &PgRow) -> Result<RowProblem, StoreError> {
+fn difference(row: &PgRow) -> Result<(&'static str, Fault), StoreError> {
     let step = "import_differing";
     let text = |column: &str| row.try_get::<String, _>(column).step(step);
     let money = |minor: &str, code: &str| {
@@ -84,5 +82,5 @@ fn difference(row: &PgRow) -> Result<RowProblem, StoreError> {
         Some(line) => Fault::DiffersFromLine { id, line: line.unsigned_abs(), other, given },
         None => Fault::DiffersFromStored { id, stored: other, given },
     };
-    Ok(RowProblem { line: row.try_get::<i64, _>("line").step(step)?.unsigned_abs(), field, fault })
+    Ok((field, fault))
 }

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use crate::connect::{Step, StoreError};
 use crate::late::{MonthCount, late_months};
+use crate::sql::month_of;
 
 /// The tenant's newest run, as an import needs it: what is due up to its cutoff is late.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -127,14 +128,16 @@ pub(super) async fn clawbacks_meet(
     tenant: i32,
     last: Option<&LastRun>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query(concat!(
         "-- clawbacks_meet
          WITH known AS (
            SELECT min(due_month) AS first, max(due_month) AS last FROM commission
             WHERE tenant_id = $1 AND late_for IS NULL),
          cutoff AS (
-           SELECT (extract(year FROM at) * 12 + extract(month FROM at) - 1)::int AS month
-             FROM (SELECT $2::timestamptz AT TIME ZONE 'UTC' AS at) AS utc),
+           SELECT ",
+        month_of!("at"),
+        " AS month
+             FROM (SELECT $2::timestamptz AS at) AS utc),
          months AS MATERIALIZED (
            SELECT ARRAY(SELECT generate_series(coalesce((SELECT month FROM cutoff), (SELECT first FROM known)),
                                                (SELECT last FROM known))) AS list),
@@ -156,8 +159,8 @@ pub(super) async fn clawbacks_meet(
              FROM uncounted)
          UPDATE commission c SET due_at = n.meets_at, late_for = CASE WHEN n.meets_at <= $2 THEN $3 + 1 END
            FROM next n
-          WHERE c.tenant_id = $1 AND c.external_id = n.external_id AND n.kind = 'clawback' AND n.due_at <> n.meets_at",
-    )
+          WHERE c.tenant_id = $1 AND c.external_id = n.external_id AND n.kind = 'clawback' AND n.due_at <> n.meets_at"
+    ))
     .bind(tenant)
     .bind(last.map(|last| last.cutoff))
     .bind(last.map(|last| last.ordinal))

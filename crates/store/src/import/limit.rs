@@ -6,8 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::PROBLEMS_SHOWN;
-use super::commissions::total;
-use super::problem::{Fault, ImportError, Problems, RowProblem};
+use super::problem::{Fault, ImportError, Problems};
 use crate::batch::currency;
 use crate::connect::{Step, StoreError};
 
@@ -104,16 +103,10 @@ async fn without_method(tx: &mut PgConnection, problems: &mut Problems) -> Resul
     .fetch_all(tx)
     .await
     .step("import_limits_without_method")?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            let is_min: Option<bool> = row.try_get("is_min").step("import_limits_without_method")?;
-            let field = if is_min == Some(true) { "min" } else { "max" };
-            problem(row, field, |id| Ok(Fault::LimitOfNothing { id }))
-        })
-        .collect::<Result<_, StoreError>>()?;
-    problems.add(found, total(&rows)?);
-    Ok(())
+    problems.add(&rows, |row| {
+        let is_min: Option<bool> = row.try_get("is_min").step("import_limits_without_method")?;
+        Ok((if is_min == Some(true) { "min" } else { "max" }, Fault::LimitOfNothing { id: id(row)? }))
+    })
 }
 
 /// Lines that give one kind of method of one affiliate different limits.
@@ -133,21 +126,11 @@ async fn contradicting(tx: &mut PgConnection, field: &'static str, problems: &mu
         .fetch_all(tx)
         .await
         .step(step)?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            problem(row, field, |id| {
-                Ok(Fault::DiffersFromLine {
-                    id,
-                    line: row.try_get::<i64, _>("other_line").step(step)?.unsigned_abs(),
-                    other: amount(row, "other")?,
-                    given: amount(row, "given")?,
-                })
-            })
-        })
-        .collect::<Result<_, StoreError>>()?;
-    problems.add(found, total(&rows)?);
-    Ok(())
+    problems.add(&rows, |row| {
+        let line = row.try_get::<i64, _>("other_line").step(step)?.unsigned_abs();
+        let (other, given) = (amount(row, "other")?, amount(row, "given")?);
+        Ok((field, Fault::DiffersFromLine { id: id(row)?, line, other, given }))
+    })
 }
 
 /// A new limit that does not go with the other one, which stays.
@@ -163,27 +146,15 @@ async fn crossing(tx: &mut PgConnection, problems: &mut Problems) -> Result<(), 
     .fetch_all(tx)
     .await
     .step(step)?;
-    let found = rows
-        .iter()
-        .map(|row| {
-            let field = if row.try_get("says_max").step(step)? { "max" } else { "min" };
-            problem(row, field, |id| {
-                Ok(Fault::LimitsCross { id, min: amount(row, "new_min")?, max: amount(row, "new_max")? })
-            })
-        })
-        .collect::<Result<_, StoreError>>()?;
-    problems.add(found, total(&rows)?);
-    Ok(())
+    problems.add(&rows, |row| {
+        let field = if row.try_get("says_max").step(step)? { "max" } else { "min" };
+        let (min, max) = (amount(row, "new_min")?, amount(row, "new_max")?);
+        Ok((field, Fault::LimitsCross { id: id(row)?, min, max }))
+    })
 }
 
-fn problem(
-    row: &PgRow,
-    field: &'static str,
-    fault: impl FnOnce(String) -> Result<Fault, StoreError>,
-) -> Result<RowProblem, StoreError> {
-    let line = row.try_get::<i64, _>("line").step("import_limits_read")?.unsigned_abs();
-    let id = row.try_get("external_id").step("import_limits_read")?;
-    Ok(RowProblem { line, field, fault: fault(id)? })
+fn id(row: &PgRow) -> Result<String, StoreError> {
+    row.try_get("external_id").step("import_limits_read")
 }
 
 fn amount(row: &PgRow, column: &str) -> Result<String, StoreError> {

@@ -29,7 +29,7 @@ use payfleet_domain::TenantId;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 
-use crate::connect::{Step, Store, StoreError, detached};
+use crate::connect::{Step, Store, StoreError, chain, detached};
 use crate::late::MonthCount;
 use copy::CopyRows;
 
@@ -162,7 +162,11 @@ impl Store {
                 }
                 Err(error) => {
                     if let Err(why) = transaction.rollback().await {
-                        tracing::debug!(step, error = %why, "the connection was gone before it could be rolled back");
+                        tracing::debug!(
+                            step,
+                            error = chain(&why),
+                            "the connection was gone before it could be rolled back"
+                        );
                     }
                     Ok(Err(error))
                 }
@@ -182,7 +186,10 @@ impl Store {
             Ok(())
         });
         if let Err(error) = analyzed.await {
-            tracing::warn!(%error, "statistics were not renewed after the import; the first plan may be slow");
+            tracing::warn!(
+                error = chain(&error),
+                "statistics were not renewed after the import; the first plan may be slow"
+            );
         }
     }
 }

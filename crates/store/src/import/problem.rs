@@ -1,7 +1,10 @@
 //! What can be wrong with the rows of an import.
 
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
 use super::suspicion::Suspicions;
-use crate::connect::StoreError;
+use crate::connect::{Step, StoreError};
 
 /// What is wrong with one row, and where. The way out is part of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,10 +157,22 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Of one check: its first rows, and how many there are.
-    pub(super) fn add(&mut self, first: Vec<RowProblem>, total: u64) {
-        self.first.extend(first);
-        self.total += total;
+    /// Of one check: its first rows, each with its `line` and what is wrong in which field; and how many there are, as
+    /// `total` in each of them.
+    pub(super) fn add(
+        &mut self,
+        rows: &[PgRow],
+        problem: impl Fn(&PgRow) -> Result<(&'static str, Fault), StoreError>,
+    ) -> Result<(), StoreError> {
+        for row in rows {
+            let line = row.try_get::<i64, _>("line").step("import_problems")?.unsigned_abs();
+            let (field, fault) = problem(row)?;
+            self.first.push(RowProblem { line, field, fault });
+        }
+        if let Some(row) = rows.first() {
+            self.total += row.try_get::<i64, _>("total").step("import_problems")?.unsigned_abs();
+        }
+        Ok(())
     }
 
     /// An error if there are any.

@@ -72,6 +72,7 @@ impl Reconciliation {
         let (newer, summary) = beside?;
         self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
         accounts?.judge(&mut self.connection).await?;
+        self.outcomes_mend(&summary).await?;
         super::due::balances_compare(&mut self.connection).await?;
         let found = self.findings_name().await?;
         Ok(Compared { discrepancies: found, newer_than_statement: newer, summary })
@@ -116,6 +117,7 @@ impl Reconciliation {
         let found = self.findings_name().await?;
         let summary = summary_read(&mut self.connection, &self.run, unknown_after).await?;
         self.connection.execute("-- compare_end\nCOMMIT").await.step("compare_end")?;
+        self.outcomes_mend(&summary).await?;
         Ok(Compared { discrepancies: found, newer_than_statement: 0, summary })
     }
 

@@ -12,6 +12,7 @@ use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::run::RunRow;
 use crate::session::{Connection, Sessions};
+use crate::sql::{added_minor, month_of, planned_kinds};
 
 /// `total` is `sum` with a state of eight bytes: a third of the memory and time where there is one group for each
 /// account, and an error where a sum does not fit. Both go with the transaction, which ends by ROLLBACK.
@@ -34,14 +35,17 @@ const TABLES: &str = "
 ///
 /// One pass, and one group for each account: joins of totals took three times as long. Accounts of which every number
 /// is as it should be are left out; a test asserts that no invariant could say anything about them.
-const ACCOUNTS: &str = "-- compare_accounts
+const ACCOUNTS: &str = concat!(
+    "-- compare_accounts
 WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, residual) AS (
   SELECT affiliate_id, currency, 0::bigint, amount_minor, 0::bigint, 0::bigint, 0::bigint, 0::bigint FROM commission
    WHERE tenant_id = $1 AND late_for IS NULL AND due_at <= $5 AND ($4::timestamptz IS NULL OR due_at > $4)
-     AND due_month <= (extract(year FROM $5::timestamptz AT TIME ZONE 'UTC') * 12 + extract(month FROM $5 AT TIME ZONE
-       'UTC') - 1)::int
-     AND ($4 IS NULL OR due_month >= (extract(year FROM $4 AT TIME ZONE 'UTC') * 12 + extract(month FROM $4 AT TIME ZONE
-       'UTC') - 1)::int)
+     AND due_month <= ",
+    month_of!("$5::timestamptz"),
+    "
+     AND ($4 IS NULL OR due_month >= ",
+    month_of!("$4::timestamptz"),
+    ")
   UNION ALL
   SELECT affiliate_id, currency, 0, amount_minor, 0, 0, 0, 0 FROM commission WHERE tenant_id = $1 AND late_for = $3
   UNION ALL
@@ -54,7 +58,9 @@ WITH flow (affiliate_id, currency, opening, earned, decisions, carried, amount, 
   SELECT p.affiliate_id, p.currency, CASE WHEN t.due_in = $3 THEN moved ELSE 0 END, 0, 0, 0, 0,
          CASE WHEN t.due_in > $10 AND (t.due_in > $10 + 1
            OR (p.affiliate_id <@ $12::int8multirange) IS NOT TRUE) THEN -moved ELSE 0 END
-    FROM (SELECT payout_id, due_in, CASE WHEN kind IN (6, 10) THEN -amount_minor ELSE amount_minor END AS moved
+    FROM (SELECT payout_id, due_in, ",
+    added_minor!("transfer"),
+    " AS moved
       FROM transfer
            WHERE tenant_id = $1 AND due_in IS NOT NULL AND (due_in = $3 OR due_in > $10)) AS t
     JOIN payout p ON p.id = t.payout_id AND p.tenant_id = $1
@@ -75,15 +81,20 @@ SELECT affiliate_id, currency, CASE WHEN $13 THEN opening END, earned, decisions
  WHERE CASE WHEN $13 THEN opening + earned <> amount OR decisions > 0 AND carried <> opening
             ELSE decisions > 0 AND carried + earned <> amount END
     OR residual <> 0
- ORDER BY affiliate_id, currency";
+ ORDER BY affiliate_id, currency"
+);
 
 /// A worker of the version before does not say which run counts what it releases: of such accounts nothing can be said.
 /// Looked for only where something is not as it should be.
-const UNSAID: &str = "-- compare_unsaid
+const UNSAID: &str = concat!(
+    "-- compare_unsaid
 DELETE FROM suspect s USING payout p JOIN transfer t ON t.payout_id = p.id
- WHERE p.tenant_id = $1 AND p.affiliate_id = s.affiliate_id AND p.currency = s.currency AND t.kind NOT IN (0, 2)
+ WHERE p.tenant_id = $1 AND p.affiliate_id = s.affiliate_id AND p.currency = s.currency AND t.kind NOT IN ",
+    planned_kinds!(),
+    "
    AND t.due_in IS NULL
-   AND t.at >= (SELECT min(created_at) FROM run WHERE tenant_id = $1 AND stamped)";
+   AND t.at >= (SELECT min(created_at) FROM run WHERE tenant_id = $1 AND stamped)"
+);
 
 /// So many accounts are in memory at once.
 const CHUNK: i64 = 5_000;

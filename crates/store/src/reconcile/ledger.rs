@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use payfleet_domain::invariant::{TransferFacts, ledger_follows_state, ledger_sums_to_zero};
-use payfleet_domain::{DiscrepancyKind, PayoutState};
+use payfleet_domain::{DiscrepancyKind, PayoutState, TransferKind};
 use sqlx::Executor;
 
 use super::Reconciliation;
 use super::due::Findings;
 use crate::connect::{Step, StoreError};
-use crate::movement::{FEES, LATES, RETURNS, turns};
 
 /// Bit n of `kinds` is a transfer of kind n; $3 to $5 are the good combinations. A transfer without a payout has none.
 const LEDGER: &str = "-- compare_ledger
@@ -26,7 +25,7 @@ WITH good AS (SELECT * FROM unnest($3::text[], $4::bigint[], $5::boolean[]) AS g
               -- A return and its fee count together.
               ELSE (SELECT bool_and(minor = p.amount_minor) FROM (
                       SELECT sum(amount_minor) AS minor FROM transfer WHERE payout_id = p.id GROUP BY CASE
-                        WHEN kind >= 32 THEN kind - 28 ELSE kind END) AS step)
+                        WHEN kind >= $8 THEN kind - $7 ELSE kind END) AS step)
          END AND t.currency_low = p.currency AND t.currency_high = p.currency AS amounts_agree
     FROM (SELECT * FROM payout WHERE id BETWEEN $1 AND $2) AS p FULL JOIN posted t ON t.payout_id = p.id)
 INSERT INTO finding (kind, payout_id, affiliate_id, currency, expected, found)
@@ -53,17 +52,8 @@ WITH moved AS (SELECT kind, currency, sum(amount_minor) AS minor FROM transfer W
  balance AS (SELECT currency, account, sum(minor) AS minor FROM side GROUP BY currency, account)
 SELECT currency::text, sum(minor)::text FROM balance GROUP BY currency ORDER BY currency";
 
-/// The kinds of transfers that a payout may have.
-fn kinds() -> impl Iterator<Item = i16> {
-    [RESERVE, SETTLE, RELEASE].into_iter().chain(RETURNS).chain(LATES).chain(FEES)
-}
-
-const RESERVE: i16 = 0;
-const SETTLE: i16 = 2;
-const RELEASE: i16 = 3;
-
-fn bit(kind: i16) -> i64 {
-    1 << kind
+fn bit(kind: TransferKind) -> i64 {
+    1 << kind.number()
 }
 
 impl Reconciliation {
@@ -71,14 +61,21 @@ impl Reconciliation {
     pub(super) async fn ledger_compare(&mut self) -> Result<(), StoreError> {
         let (first, last) = self.run.id.payouts();
         let (mut states, mut kinds, mut agreements) = (Vec::new(), Vec::new(), Vec::new());
-        let fees: i64 = FEES.into_iter().map(bit).sum();
+        let fees: i64 = TransferKind::FEES.into_iter().map(bit).sum();
         for (state, of_kinds, amounts_agree) in good() {
             states.push(state.as_str());
             kinds.push(of_kinds);
             agreements.push(amounts_agree);
         }
         let bind = |q: super::compare::Statement<'static>| {
-            q.bind(first.0).bind(last.0).bind(states).bind(kinds).bind(agreements).bind(fees)
+            q.bind(first.0)
+                .bind(last.0)
+                .bind(states)
+                .bind(kinds)
+                .bind(agreements)
+                .bind(fees)
+                .bind(TransferKind::FEE_OF)
+                .bind(TransferKind::Fee.number())
         };
         self.step("compare_ledger", bind, LEDGER).await?;
         self.ledger_sum().await
@@ -111,18 +108,17 @@ impl Reconciliation {
 
 /// Every state with the kinds of transfers that follow it.
 fn good() -> impl Iterator<Item = (PayoutState, i64, bool)> {
-    let all: Vec<i16> = kinds().collect();
-    let sets = (0..1_u32 << all.len()).map(move |set| {
-        let some = all.iter().zip(0..).filter(move |(_, place)| set >> place & 1 == 1);
-        some.map(|(kind, _)| *kind).collect::<Vec<i16>>()
+    let sets = (0..1_u32 << TransferKind::ALL.len()).map(|set| {
+        let some = TransferKind::ALL.into_iter().zip(0..).filter(move |(_, place)| set >> place & 1 == 1);
+        some.map(|(kind, _)| kind).collect::<Vec<TransferKind>>()
     });
-    sets.filter(|kinds| is_in_turn(kinds)).flat_map(|kinds| {
-        let has = |kind: i16| kinds.contains(&kind);
-        let (returns, lates) = turns(has);
+    sets.filter(|kinds| TransferKind::are_in_turn(|kind| kinds.contains(&kind))).flat_map(|kinds| {
+        let has = |kind: TransferKind| kinds.contains(&kind);
+        let (returns, lates) = TransferKind::turns(has);
         let facts = TransferFacts {
-            reserved: has(RESERVE),
-            settled: has(SETTLE),
-            released: has(RELEASE),
+            reserved: has(TransferKind::Reserve),
+            settled: has(TransferKind::Settle),
+            released: has(TransferKind::Release),
             returns: returns as u32,
             lates: lates as u32,
             amounts_agree: true,
@@ -135,16 +131,10 @@ fn good() -> impl Iterator<Item = (PayoutState, i64, bool)> {
     })
 }
 
-/// Whether returns and lates were counted up from the first.
-fn is_in_turn(kinds: &[i16]) -> bool {
-    let has = |kind: &i16| kinds.contains(kind);
-    let returns = RETURNS.iter().zip(FEES).map(|(kind, fee)| has(kind) || has(&fee));
-    returns.is_sorted_by(|before, after| before >= after)
-        && LATES.iter().map(has).is_sorted_by(|before, after| before >= after)
-}
-
 #[cfg(test)]
 mod tests {
+    use payfleet_domain::TransferKind::{Late, Release, Reserve, Return, SecondReturn, Settle};
+
     use super::*;
 
     #[test]
@@ -152,23 +142,23 @@ mod tests {
         let of = |state: PayoutState| {
             let mut combinations: Vec<i64> = good()
                 .filter(|(of, _, _)| *of == state)
-                .map(|(_, kinds, _)| kinds & !FEES.into_iter().map(bit).sum::<i64>())
+                .map(|(_, kinds, _)| kinds & !TransferKind::FEES.into_iter().map(bit).sum::<i64>())
                 .collect();
             combinations.sort_unstable();
             combinations.dedup();
             combinations
         };
-        let sum = |kinds: &[i16]| kinds.iter().map(|kind| bit(*kind)).sum::<i64>();
+        let sum = |kinds: &[TransferKind]| kinds.iter().map(|kind| bit(*kind)).sum::<i64>();
         for state in [PayoutState::Planned, PayoutState::Accepted, PayoutState::Unknown, PayoutState::Held] {
-            assert_eq!(of(state), [sum(&[0])], "{state}");
+            assert_eq!(of(state), [sum(&[Reserve])], "{state}");
         }
         for state in [PayoutState::Refused, PayoutState::Cancelled] {
-            assert_eq!(of(state), [sum(&[0, 3])], "{state}");
+            assert_eq!(of(state), [sum(&[Reserve, Release])], "{state}");
         }
-        assert!(of(PayoutState::Paid).contains(&sum(&[0, 2])) && of(PayoutState::Paid).contains(&sum(&[0, 3, 6])));
-        assert!(
-            of(PayoutState::Returned).contains(&sum(&[0, 2, 4]))
-                && !of(PayoutState::Returned).contains(&sum(&[0, 2, 8]))
-        );
+        let paid = of(PayoutState::Paid);
+        assert!(paid.contains(&sum(&[Reserve, Settle])) && paid.contains(&sum(&[Reserve, Release, Late])));
+        let returned = of(PayoutState::Returned);
+        assert!(returned.contains(&sum(&[Reserve, Settle, Return])));
+        assert!(!returned.contains(&sum(&[Reserve, Settle, SecondReturn])));
     }
 }

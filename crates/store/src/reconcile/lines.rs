@@ -15,6 +15,7 @@ use crate::connect::{Step, StoreError};
 use crate::method::kinds_of;
 use crate::order::{destinations_of, names_of, range};
 use crate::session::Sessions;
+use crate::sql::{pays_currency, pays_minor};
 
 /// Money cannot come back before it went out. Banks tell days and not instants, and clocks differ.
 const BEFORE_IT_WAS_SENT: Duration = Duration::DAY;
@@ -67,7 +68,10 @@ impl Odd {
 struct Planned {
     run_key: Uuid,
     affiliate: String,
-    amount: Money,
+    /// Part of its key.
+    due_currency: Currency,
+    /// What the rail was told.
+    pays: Money,
     method: i64,
     destination: Option<String>,
 }
@@ -107,7 +111,7 @@ pub(super) async fn piece_match(
         let payout = claimed(&line);
         let ours = payout.and_then(|payout| planned.get(&payout).map(|planned| (payout, planned)));
         let genuine = ours.filter(|(payout, planned)| {
-            let key = PayoutKey::derive(planned.run_key, *payout, &planned.affiliate, planned.amount.currency);
+            let key = PayoutKey::derive(planned.run_key, *payout, &planned.affiliate, planned.due_currency);
             key.as_str() == line.key
         });
         *matched.of_runs.entry(genuine.map(|(payout, _)| payout.run())).or_default() += 1;
@@ -124,9 +128,9 @@ pub(super) async fn piece_match(
         let way = ways.range(..=payout.0).next_back().map(|(_, way)| way).filter(|way| payout.0 <= way.last);
         let differs_account = way.is_none_or(|way| !way.is_ours);
         let kind = kinds.get(&planned.method).copied().unwrap_or(DestinationKind::Opaque);
-        let mut differs = line.differs(planned.amount, planned.destination.as_deref().unwrap_or_default(), kind);
-        // What the rail never says cannot differ. In another rail's statement, or a file that somebody made, a line that
-        // names nobody proves nothing.
+        let mut differs = line.differs(planned.pays, planned.destination.as_deref().unwrap_or_default(), kind);
+        // What the rail never says cannot differ. In another rail's statement, or a file that somebody made, a line
+        // that names nobody proves nothing.
         differs.destination &= names_payee || !line.destination.is_empty();
         differs.destination |= planned.destination.is_none();
         match line.movement {
@@ -151,7 +155,7 @@ pub(super) async fn piece_match(
                     (None, ..) | (_, None, None) => false,
                 };
                 let whole = i128::from(line.amount_minor) + i128::from(line.fee_minor);
-                let is_too_much = whole > planned.amount.minor.into() || whole <= 0 || line.fee_minor < 0;
+                let is_too_much = whole > planned.pays.minor.into() || whole <= 0 || line.fee_minor < 0;
                 // Where it came back from is the payee's affair, and how much of it is told apart.
                 matched.odd.push(Odd {
                     differs_return: is_too_early || is_too_much || is_nameless || differs.currency,
@@ -170,11 +174,15 @@ async fn planned_read(connection: &mut PgConnection, ids: &[i64]) -> Result<Hash
         ($which:literal) => {
             sqlx::query_as(concat!(
                 "-- statement_payouts
-                 SELECT tenant_id, (SELECT key FROM run WHERE id = p.run_id), currency::text, array_agg(id),
-                        array_agg(affiliate_id), array_agg(method_id), array_agg(amount_minor)
+                 SELECT tenant_id, (SELECT key FROM run WHERE id = p.run_id), currency::text, ",
+                pays_currency!("p"),
+                "::text, array_agg(id), array_agg(affiliate_id), array_agg(method_id), array_agg(",
+                pays_minor!("p"),
+                ")
                    FROM payout p WHERE ",
                 $which,
-                " GROUP BY tenant_id, run_id, currency"
+                " GROUP BY tenant_id, run_id, currency, ",
+                pays_currency!("p")
             ))
         };
     }
@@ -186,10 +194,11 @@ async fn planned_read(connection: &mut PgConnection, ids: &[i64]) -> Result<Hash
     .await
     .step("statement_payouts")?;
     let mut planned = HashMap::with_capacity(ids.len());
-    for (tenant, run_key, code, payouts, affiliates, methods, amounts) in alike {
-        let currency: Currency = code
-            .parse()
-            .map_err(|unknown: payfleet_domain::UnknownCurrency| StoreError::Broken(unknown.to_string()))?;
+    for (tenant, run_key, due, pays, payouts, affiliates, methods, amounts) in alike {
+        let read = |code: String| {
+            code.parse().map_err(|no: payfleet_domain::UnknownCurrency| StoreError::Broken(no.to_string()))
+        };
+        let (due_currency, currency): (Currency, Currency) = (read(due)?, read(pays)?);
         // One affiliate may have several payouts on one statement: of several runs.
         let names = names_of(connection, tenant, &affiliates).await?;
         let destinations = destinations_of(connection, tenant, &methods).await?;
@@ -197,15 +206,17 @@ async fn planned_read(connection: &mut PgConnection, ids: &[i64]) -> Result<Hash
             // Without an affiliate there is no key, and the line is nobody's.
             let Some(name) = names.get(&affiliate) else { continue };
             let destination = destinations.get(&(method, affiliate)).cloned();
-            let amount = Money { minor, currency };
-            planned.insert(PayoutId(payout), Planned { run_key, affiliate: name.clone(), amount, method, destination });
+            let (affiliate, pays) = (name.clone(), Money { minor, currency });
+            let payout = PayoutId(payout);
+            planned.insert(payout, Planned { run_key, affiliate, due_currency, pays, method, destination });
         }
     }
     Ok(planned)
 }
 
-/// Payouts of one tenant, run and currency: with the run's key, numbers, affiliates, methods, amounts in minor units.
-type Alike = (i32, Uuid, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>);
+/// Payouts of one tenant and run, and of one currency that is due and one that is paid: with the run's key, numbers,
+/// affiliates, methods, what is paid in minor units.
+type Alike = (i32, Uuid, String, String, Vec<i64>, Vec<i64>, Vec<i64>, Vec<i64>);
 
 /// The batches of these payouts, by their first.
 async fn ways_read(

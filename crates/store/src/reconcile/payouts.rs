@@ -10,36 +10,48 @@ use sqlx::Row;
 use super::Reconciliation;
 use crate::connect::{Step, StoreError};
 use crate::movement::{Weighed, accounts_read};
+use crate::sql::{bit_of, block_of, payments, pays_currency};
 
 /// What is left out here, nobody judges: payouts paid once and exactly as planned, and those unsettled of which no
 /// statement says anything. A test asserts that no invariant could say anything about them.
 ///
 /// Block by block of `listed`, so that each is a range of payouts. $4 are payouts whose payments stand on no statement.
-const ODD: &str = "-- compare_odd
+const ODD: &str = concat!(
+    "-- compare_odd
 SELECT p.id
-  FROM generate_series(0, (SELECT ((max(id) & 4294967295) >> 13)::int FROM payout WHERE id BETWEEN $1 AND $2)) AS block
+  FROM generate_series(0, (SELECT ",
+    block_of!("max(id)"),
+    " FROM payout WHERE id BETWEEN $1 AND $2)) AS block
   LEFT JOIN listed l ON l.run_id = $3 AND l.block = block.block
   LEFT JOIN listed_by_file f ON f.run_id = $3 AND f.block = block.block,
        LATERAL (SELECT o.id FROM payout o
                  WHERE o.id BETWEEN $1 + block.block * 8192::bigint AND $1 + block.block * 8192::bigint + 8191
                    AND o.state IN ('paid', 'returned')
-                   AND coalesce(get_bit(l.bits, (o.id & 8191)::int), 0) = 0 AND NOT o.id <@ $4::int8multirange
+                   AND coalesce(",
+    bit_of!("l", "o.id"),
+    ", 0) = 0 AND NOT o.id <@ $4::int8multirange
                    -- A file will do as long as the rail itself could not have listed it.
-                   AND (coalesce(get_bit(f.bits, (o.id & 8191)::int), 0) = 0
+                   AND (coalesce(",
+    bit_of!("f", "o.id"),
+    ", 0) = 0
                         OR o.settled_at <= (SELECT max(a.reaches_ours) FROM rail_account a
                                              WHERE EXISTS (SELECT FROM batch b WHERE b.run_id = $3 AND b.rail = a.rail
                                                AND b.account = a.account)))) AS p
  UNION SELECT payout_id FROM movement WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM statement_line WHERE payout_id BETWEEN $1 AND $2
  UNION SELECT payout_id FROM contest WHERE payout_id BETWEEN $1 AND $2 AND closed_at IS NULL
- ORDER BY 1";
+ ORDER BY 1"
+);
 
 /// A payment is missed only on a statement that was asked for after it was recorded: the rail's own, or a file; one
 /// that a file lists only on the rail's own. Whether it was recorded before is told by the transaction that recorded it
 /// as well as by clocks: one that was put back in between made payments of that moment look missing. (The simulator
 /// found it.) A row knows the lower half of its transaction's number, which lies below the next one.
-const DETAILS: &str = "-- compare_details
-SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
+const DETAILS: &str = concat!(
+    "-- compare_details
+SELECT p.id, p.affiliate_id, p.currency::text AS currency, ",
+    pays_currency!("p"),
+    "::text AS pays_currency, m.destination, p.id <@ $2::int8multirange AS is_silent,
        EXISTS (SELECT FROM movement_known w WHERE w.payout_id = p.id AND NOT w.counts) AS return_waits,
        EXISTS (SELECT FROM contest c WHERE c.payout_id = p.id AND c.closed_at IS NULL) AS is_contested,
        l.amount, l.line_currency, l.line_destination, l.account, l.return_differs,
@@ -64,19 +76,30 @@ SELECT p.id, p.affiliate_id, p.currency::text AS currency, m.destination, p.id <
         reaches, asked_in)
      WHERE p.settled_at <= seen.reaches AND (seen.asked_in IS NULL OR NOT EXISTS (
            SELECT FROM transfer t, pg_snapshot_xmax(pg_current_snapshot()) AS next
-            WHERE t.payout_id = p.id AND t.kind IN (2, 6, 10) AND NOT pg_visible_in_snapshot(
+            WHERE t.payout_id = p.id AND t.kind IN ",
+    payments!(),
+    " AND NOT pg_visible_in_snapshot(
                   (next::text::bigint - (next::text::bigint - t.xmin::text::bigint & 4294967295))::text::xid8,
                     seen.asked_in)))) AS c ON true,
   LATERAL (
-    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ((p.id & 4294967295) >> 13)::int
-      AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+    SELECT EXISTS (SELECT FROM listed k WHERE k.run_id = p.run_id AND k.block = ",
+    block_of!("p.id"),
+    "
+      AND ",
+    bit_of!("k", "p.id"),
+    " = 1)
            OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid' AND w.source = 'statement'
              AND w.line_id IS NOT NULL) AS is_listed,
            EXISTS (SELECT FROM listed_by_file k WHERE k.run_id = p.run_id
-             AND k.block = ((p.id & 4294967295) >> 13)::int AND get_bit(k.bits, (p.id & 8191)::int) = 1)
+             AND k.block = ",
+    block_of!("p.id"),
+    " AND ",
+    bit_of!("k", "p.id"),
+    " = 1)
            OR EXISTS (SELECT FROM movement w WHERE w.payout_id = p.id AND w.kind = 'paid'
              AND w.source = 'file') AS is_filed) AS k
- WHERE p.id = ANY($1)";
+ WHERE p.id = ANY($1)"
+);
 
 /// Payouts that are looked at in one go.
 const CHUNK: usize = 5_000;
@@ -131,6 +154,7 @@ impl Reconciliation {
             Ok(Detail {
                 affiliate: row.try_get("affiliate_id").step(read)?,
                 currency: row.try_get("currency").step(read)?,
+                pays_currency: row.try_get("pays_currency").step(read)?,
                 destination: row.try_get("destination").step(read)?,
                 is_silent: row.try_get("is_silent").step(read)?,
                 return_waits: row.try_get("return_waits").step(read)?,
@@ -176,7 +200,9 @@ impl Reconciliation {
 /// What is known of a payout beside its account. What a line says otherwise is there only where it differs.
 struct Detail {
     affiliate: i64,
+    /// In which it is due.
     currency: String,
+    pays_currency: String,
     destination: Option<String>,
     is_silent: bool,
     return_waits: bool,
@@ -206,7 +232,7 @@ impl Detail {
             destination_differs: self.line_destination.is_some(),
             account_differs: self.account.is_some(),
             is_listed: payout.account.is_listed() && !self.is_missed_by_rail,
-            ..PayoutFacts::of(payout.state, payout.amount_minor, &payout.account)
+            ..PayoutFacts::of(payout.state, payout.pays_minor, &payout.account)
         }
     }
 
@@ -220,8 +246,8 @@ impl Detail {
             K::PaidTwice => (own(), references()),
             K::PaidUnrecorded | K::PaidLate => (state(), references()),
             K::NotOnStatement => (own(), None),
-            K::AmountDiffers => (Some(payout.amount_minor.to_string()), self.amount.map(|minor| minor.to_string())),
-            K::CurrencyDiffers => (Some(self.currency.clone()), self.line_currency.clone()),
+            K::AmountDiffers => (Some(payout.pays_minor.to_string()), self.amount.map(|minor| minor.to_string())),
+            K::CurrencyDiffers => (Some(self.pays_currency.clone()), self.line_currency.clone()),
             K::DestinationDiffers => (self.destination.clone(), self.line_destination.clone()),
             K::AccountDiffers => (None, self.account.clone()),
             K::ReferenceDiffers => {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use payfleet_domain::{AlarmKind, BatchState, LineDiffers, PayoutId, RunId, StatementLine};
+use payfleet_domain::{AlarmKind, BatchState, HoldReason, LineDiffers, PayoutId, RunId, StatementLine};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
@@ -19,10 +19,12 @@ use crate::alarm::{Raised, alarms_raise};
 use crate::connect::{Step, Store, StoreError};
 use crate::decision::returns_propose;
 use crate::doubt::doubt_hold;
-use crate::hold::{batch_settle_held, payouts_doubt};
+use crate::hold::{Held, batch_settle_held, payouts_hold};
 use crate::locks::PIECES_LOCK;
 use crate::movement::{accounts_weigh, runs_have_news};
+use crate::outcomes::{batches_of_lock, payouts_count};
 use crate::payout::{Moved, Source, evidence_insert, payouts_refuse, payouts_settle};
+use crate::sql::{bit_of, block_of};
 
 /// Places in one row of `listed`.
 const BLOCK: i64 = 8_192;
@@ -147,7 +149,10 @@ async fn record(
             evidence_insert(tx, &rejected_otherwise, "refused", Source::Statement, None, None).await?;
             payouts_refuse(tx, &rejected, Source::Statement, None).await?
         }
-        StatementSource::File { .. } => payouts_doubt(tx, &rejected.ids).await?,
+        StatementSource::File { .. } => {
+            let doubted = Held::all(rejected.ids.iter().copied(), HoldReason::RejectedByFile, None);
+            payouts_hold(tx, &doubted).await?.len() as u64
+        }
     };
     runs_have_news(tx, rejected.ids.iter().map(|id| PayoutId(*id).run())).await?;
     let stood = before.states();
@@ -180,10 +185,13 @@ async fn record(
     listed_add(tx, source, listed).await?;
     let mut changed = odd_record(tx, account, source, &odd).await?;
     changed.extend(beside);
+    // Their batches count them, and are locked before.
+    batches_of_lock(tx, &changed).await?;
     moved += accounts_weigh(tx, &changed).await?;
     for batch in &batches {
         batch_settle_held(tx, *batch).await?;
     }
+    payouts_count(tx, &changed).await?;
     if let StatementSource::File { person: Some(person), .. } = source {
         let told: Vec<Uuid> = odd.iter().map(|odd| content_id(&odd.line)).collect();
         returns_propose(tx, person, account.id, &told).await?;
@@ -287,9 +295,13 @@ async fn listed_beside(
                  SELECT DISTINCT m.payout_id FROM movement m
                    LEFT JOIN ",
                 $table,
-                " l ON l.run_id = m.payout_id >> 32 AND l.block = ((m.payout_id & 4294967295) >> 13)::int
+                " l ON l.run_id = m.payout_id >> 32 AND l.block = ",
+                block_of!("m.payout_id"),
+                "
                   WHERE m.payout_id BETWEEN $2 AND $3 AND m.payout_id = ANY($1)
-                    AND coalesce(get_bit(l.bits, (m.payout_id & 8191)::int), 0) = 0"
+                    AND coalesce(",
+                bit_of!("l", "m.payout_id"),
+                ", 0) = 0"
             ))
         };
     }

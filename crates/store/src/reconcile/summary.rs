@@ -1,8 +1,9 @@
 //! Counts and sums of a run beside what was found.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use payfleet_domain::{BatchState, Currency};
+use payfleet_domain::{BatchState, Currency, PayoutState};
 use sqlx::{PgConnection, Row};
 
 use super::Reconciliation;
@@ -10,7 +11,10 @@ use crate::batch::{currency, word};
 use crate::close::total;
 use crate::connect::{Step, StoreError};
 use crate::lease::interval;
+use crate::outcomes::run_count;
 use crate::run::RunRow;
+use crate::sql::open_states;
+use crate::views::outcomes_read;
 
 /// How many, and how much.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -34,6 +38,8 @@ pub struct Summary {
     pub lines: Vec<SummaryLine>,
     /// Payouts that have been waiting for people for too long.
     pub held_too_long: i64,
+    /// What is kept of its outcomes for people to look at differs from its payouts.
+    pub is_miscounted: bool,
 }
 
 /// Batches that keep a run open.
@@ -86,7 +92,17 @@ pub(super) async fn summary_read(
                 amount_minor: sum.amount_minor,
             })
         })
-        .collect::<Result<_, StoreError>>()?;
+        .collect::<Result<Vec<SummaryLine>, StoreError>>()?;
+    let mut payouts = BTreeMap::<(PayoutState, Currency), (i64, i128)>::new();
+    for line in &lines {
+        if let Ok(state) = line.what.parse() {
+            let sum = payouts.entry((state, line.currency)).or_default();
+            *sum = (sum.0 + line.accounts, sum.1 + line.amount_minor);
+        }
+    }
+    let kept = outcomes_read(&mut *connection, run.id).await?.into_iter();
+    let kept = kept.map(|kept| ((kept.state, kept.currency), (kept.payouts, kept.amount_minor)));
+    let is_miscounted = payouts != kept.collect();
     let held_too_long = sqlx::query_scalar(
         "-- held_too_long
          SELECT count(*) FROM hold WHERE run_id = $1 AND resolved_at IS NULL AND opened_at < clock_timestamp() - $2",
@@ -96,20 +112,31 @@ pub(super) async fn summary_read(
     .fetch_one(connection)
     .await
     .step("held_too_long")?;
-    Ok(Summary { lines, held_too_long })
+    Ok(Summary { lines, held_too_long, is_miscounted })
 }
 
 impl Reconciliation {
+    /// Counts the run's outcomes again if they were found to be wrong.
+    pub(super) async fn outcomes_mend(&self, summary: &Summary) -> Result<(), StoreError> {
+        if !summary.is_miscounted {
+            return Ok(());
+        }
+        let run = self.run.id;
+        self.store.transaction("run_count", move |tx| Box::pin(run_count(tx, run))).await
+    }
+
     /// The batches that keep the run open.
     pub async fn batches_open(&mut self) -> Result<Vec<OpenBatches>, StoreError> {
         let read = "batches_open";
-        let rows = sqlx::query(
+        let rows = sqlx::query(concat!(
             "-- batches_open
              SELECT rail, state, count(*) AS batches, sum(payouts)::bigint AS payouts FROM batch
-              WHERE run_id = $1 AND state IN ('ready', 'sending', 'accepted')
+              WHERE run_id = $1 AND state IN ",
+            open_states!(),
+            "
               GROUP BY rail, state
-              ORDER BY rail, state",
-        )
+              ORDER BY rail, state"
+        ))
         .bind(self.run.id.0)
         .fetch_all(&mut *self.connection)
         .await

@@ -1,12 +1,15 @@
 //! What a recovery begins with: whatever is open counts as perhaps sent, and no number of the time that was lost is
 //! given again.
 
-use payfleet_domain::{HoldReason, PayoutEvent, PayoutState};
+use payfleet_domain::{PayoutEvent, PayoutState};
 use sqlx::PgConnection;
 
 use super::LOST;
 use crate::connect::{Step, StoreError};
 use crate::doubt::dead_after;
+use crate::hold::holds_doubt;
+use crate::outcomes::batches_count;
+use crate::sql::{open_states, unanswered_batches};
 
 /// Seconds since 2025 began: numbers go on from there after a recovery. A database that was restored gives numbers out
 /// again that the one before it had given, or another one that was restored from the same backup: answers that come
@@ -31,7 +34,8 @@ pub(super) async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreErro
         "-- recovery_epochs
          UPDATE batch SET lease_epoch = greatest(lease_epoch + 1, ",
         seconds_sql!(),
-        ") WHERE state IN ('ready', 'sending', 'accepted', 'held')"
+        ") WHERE state = 'held' OR state IN ",
+        open_states!()
     ))
     .execute(&mut *tx)
     .await
@@ -57,11 +61,13 @@ pub(super) async fn numbers_go_on(tx: &mut PgConnection) -> Result<(), StoreErro
 /// What was never sent, as far as this database knows, or was sent before it was saved, was perhaps sent since. What
 /// controls hold may have been let go and sent too.
 pub(super) async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreError> {
-    let open: Vec<i64> = sqlx::query_scalar(
+    let open: Vec<i64> = sqlx::query_scalar(concat!(
         "-- recovery_batches_lock
-         SELECT id FROM batch WHERE state IN ('ready', 'sending') OR state = 'held' AND first_sent_at IS NULL
-           ORDER BY id FOR NO KEY UPDATE",
-    )
+         SELECT id FROM batch WHERE state IN ",
+        unanswered_batches!(),
+        " OR state = 'held' AND first_sent_at IS NULL
+           ORDER BY id FOR NO KEY UPDATE"
+    ))
     .fetch_all(&mut *tx)
     .await
     .step("recovery_batches_lock")?;
@@ -100,21 +106,15 @@ pub(super) async fn batches_doubt(tx: &mut PgConnection) -> Result<(), StoreErro
     .execute(&mut *tx)
     .await
     .step("recovery_payouts")?;
-    sqlx::query(
-        "-- recovery_holds
-         WITH doubted AS (
-           UPDATE payout p SET code = $2 FROM batch b
-            WHERE b.id = ANY($1) AND b.state = 'held' AND p.id BETWEEN b.first_payout_id AND b.last_payout_id
-              AND p.state = 'held' AND p.code <> $2
-        RETURNING p.id)
-         UPDATE hold h SET reason = $2, note = coalesce(h.note || '; ',
-           '') || 'perhaps let go and sent before the recovery'
-           FROM doubted d WHERE h.payout_id = d.id AND h.resolved_at IS NULL",
+    let held: Vec<i64> = sqlx::query_scalar(
+        "-- recovery_held
+         SELECT p.id FROM batch b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
+          WHERE b.id = ANY($1) AND b.state = 'held' AND p.state = 'held' ORDER BY p.id",
     )
     .bind(&open)
-    .bind(HoldReason::StoppedInDoubt.code())
-    .execute(tx)
+    .fetch_all(&mut *tx)
     .await
-    .step("recovery_holds")?;
-    Ok(())
+    .step("recovery_held")?;
+    holds_doubt(tx, &held, Some("perhaps let go and sent before the recovery")).await?;
+    batches_count(tx, &open).await
 }

@@ -13,6 +13,7 @@ mod workers;
 
 pub use affiliate::{AffiliateView, Balance, InRun, LimitView, MethodView, Placed, WhoPlaced};
 pub use decided::{Decided, DryPlan, Obstacle, Way};
+pub(crate) use outcomes::outcomes_read;
 pub use outcomes::{CodeCount, OutcomeCount};
 pub use payout::{Earned, Event, PayoutView, What};
 pub use run::{Excluded, PayoutFilter, PayoutRow};

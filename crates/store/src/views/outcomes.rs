@@ -1,10 +1,13 @@
 //! What became of a run's payouts, in counts.
 
 use payfleet_domain::{Currency, PayoutState, RunId};
-use sqlx::Row;
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 
 use crate::batch::{currency, word};
+use crate::close::total;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::{unanswered, unanswered_batches};
 
 /// Payouts of one state and currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,35 +34,13 @@ pub struct CodeCount {
 }
 
 impl Store {
-    /// What became of a run's payouts, by state and currency. Reads each of them once: a few tenths of a second for a
-    /// million.
+    /// What became of a run's payouts, by state and currency. Reads batches, and no payouts but those of batches that
+    /// nobody has counted.
     pub async fn run_outcomes(&self, run: RunId) -> Result<Vec<OutcomeCount>, StoreError> {
         let pool = self.pool.clone();
-        let (first, last) = run.payouts();
         detached(async move {
-            let read = "run_outcomes";
-            let rows = sqlx::query(
-                "-- run_outcomes
-                 SELECT state, currency, count(*) AS payouts, sum(amount_minor)::text AS minor FROM payout
-                  WHERE id BETWEEN $1 AND $2 GROUP BY state, currency ORDER BY state, currency",
-            )
-            .bind(first.0)
-            .bind(last.0)
-            .fetch_all(&pool)
-            .await
-            .step(read)?;
-            let count = |row: &sqlx::postgres::PgRow| {
-                let minor: String = row.try_get("minor").step(read)?;
-                let minor =
-                    minor.parse().map_err(|error| StoreError::Broken(format!("a sum of `{minor}`: {error}")))?;
-                Ok(OutcomeCount {
-                    state: word(row, "state")?,
-                    currency: currency(row, "currency")?,
-                    payouts: row.try_get("payouts").step(read)?,
-                    amount_minor: minor,
-                })
-            };
-            rows.iter().map(count).collect()
+            let mut connection = pool.acquire().await.step("run_outcomes")?;
+            outcomes_read(&mut connection, run).await
         })
         .await
     }
@@ -70,7 +51,7 @@ impl Store {
         let pool = self.pool.clone();
         let (first, last) = run.payouts();
         detached(async move {
-            let codes: Vec<(String, String, i64)> = sqlx::query_as(
+            let codes: Vec<(String, String, i64)> = sqlx::query_as(concat!(
                 "-- run_codes
                  SELECT code, rail, sum(payouts)::bigint FROM (
                    SELECT p.code, b.rail, count(*) AS payouts
@@ -79,13 +60,16 @@ impl Store {
                     WHERE p.id BETWEEN $1 AND $2 AND p.code IS NOT NULL GROUP BY p.code, b.rail
                    UNION ALL
                    -- Of a batch that is tried again: those without an answer, not those that have one meanwhile.
-                   SELECT b.last_code, b.rail, count(*)
-                     FROM batch b JOIN payout p ON p.id BETWEEN b.first_payout_id AND b.last_payout_id
-                    WHERE b.run_id = $3 AND b.state IN ('ready', 'sending') AND b.last_code IS NOT NULL
-                      AND p.id BETWEEN $1 AND $2 AND p.code IS NULL AND p.state IN ('planned', 'unknown')
-                    GROUP BY b.id) AS c
-                  GROUP BY code, rail ORDER BY 3 DESC, 1, 2",
-            )
+                   SELECT b.last_code, b.rail, o.payouts
+                     FROM batch b JOIN batch_outcome o ON o.batch_id = b.id
+                    WHERE b.run_id = $3 AND b.state IN ",
+                unanswered_batches!(),
+                " AND b.last_code IS NOT NULL
+                      AND o.state IN ",
+                unanswered!(),
+                ") AS c
+                  GROUP BY code, rail ORDER BY 3 DESC, 1, 2"
+            ))
             .bind(first.0)
             .bind(last.0)
             .bind(run.0)
@@ -96,4 +80,28 @@ impl Store {
         })
         .await
     }
+}
+
+/// See [`Store::run_outcomes`].
+pub(crate) async fn outcomes_read(connection: &mut PgConnection, run: RunId) -> Result<Vec<OutcomeCount>, StoreError> {
+    let read = "run_outcomes";
+    let rows = sqlx::query(
+        "-- run_outcomes
+         SELECT state, currency, sum(payouts)::bigint AS payouts, sum(minor)::text AS minor FROM batch_outcome
+          WHERE run_id = $1 GROUP BY state, currency ORDER BY state, currency",
+    )
+    .bind(run.0)
+    .fetch_all(connection)
+    .await
+    .step(read)?;
+    let count = |row: &PgRow| {
+        let sum = total(row, "payouts", "minor")?;
+        Ok(OutcomeCount {
+            state: word(row, "state")?,
+            currency: currency(row, "currency")?,
+            payouts: sum.accounts,
+            amount_minor: sum.amount_minor,
+        })
+    };
+    rows.iter().map(count).collect()
 }

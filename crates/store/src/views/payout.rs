@@ -13,6 +13,7 @@ use crate::batch::{batch_of, currency, word};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::hold::{held_facts, is_control};
 use crate::run::RunRow;
+use crate::sql::{bit_of, block_of, month_of};
 
 /// A payout, as it is shown.
 #[derive(Debug, Clone)]
@@ -242,20 +243,28 @@ impl Store {
         let pool = self.pool.clone();
         detached(async move {
             let mut connection = pool.acquire().await.step("payout_view")?;
-            let head = sqlx::query(
+            let head = sqlx::query(concat!(
                 "-- payout_view
                  SELECT p.affiliate_id, a.external_id, a.name, p.currency, p.amount_minor, p.carried_minor, p.state,
                         p.code, p.reference, m.method, m.destination, a.on_hold OR EXISTS (
                           SELECT FROM control c WHERE c.payout_id = p.id AND c.lifted_at IS NULL) AS is_controlled,
                         EXISTS (SELECT FROM listed l WHERE l.run_id = p.run_id
-                                   AND l.block = ((p.id & 4294967295) >> 13)::int
-                                   AND get_bit(l.bits, (p.id & 8191)::int) = 1) AS is_on_statement,
+                                   AND l.block = ",
+                block_of!("p.id"),
+                "
+                                   AND ",
+                bit_of!("l", "p.id"),
+                " = 1) AS is_on_statement,
                         EXISTS (SELECT FROM listed_by_file l WHERE l.run_id = p.run_id
-                                   AND l.block = ((p.id & 4294967295) >> 13)::int
-                                   AND get_bit(l.bits, (p.id & 8191)::int) = 1) AS is_in_file
+                                   AND l.block = ",
+                block_of!("p.id"),
+                "
+                                   AND ",
+                bit_of!("l", "p.id"),
+                " = 1) AS is_in_file
                    FROM payout p JOIN affiliate a ON a.id = p.affiliate_id AND a.tenant_id = p.tenant_id
-                   JOIN payout_method m ON m.id = p.method_id AND m.tenant_id = p.tenant_id WHERE p.id = $1",
-            )
+                   JOIN payout_method m ON m.id = p.method_id AND m.tenant_id = p.tenant_id WHERE p.id = $1"
+            ))
             .bind(payout.0)
             .fetch_optional(&mut *connection)
             .await
@@ -343,15 +352,17 @@ async fn earned(
     currency: Currency,
 ) -> Result<(Vec<Earned>, i64), StoreError> {
     let read = "payout_earned";
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "-- payout_earned
          WITH months AS MATERIALIZED (
            SELECT ARRAY(SELECT generate_series(
-             coalesce((extract(year FROM $4::timestamptz AT TIME ZONE 'UTC') * 12
-                       + extract(month FROM $4::timestamptz AT TIME ZONE 'UTC') - 1)::int,
+             coalesce(",
+        month_of!("$4::timestamptz"),
+        ",
                       (SELECT min(due_month) FROM commission WHERE tenant_id = $1 AND late_for IS NULL)),
-             (extract(year FROM $5::timestamptz AT TIME ZONE 'UTC') * 12
-              + extract(month FROM $5::timestamptz AT TIME ZONE 'UTC') - 1)::int)) AS list),
+             ",
+        month_of!("$5::timestamptz"),
+        ")) AS list),
          earned AS (
            SELECT external_id, kind, amount_minor, due_at FROM commission
             WHERE tenant_id = $1 AND affiliate_id = $2 AND currency = $3 AND late_for IS NULL
@@ -360,8 +371,8 @@ async fn earned(
             UNION ALL
            SELECT external_id, kind, amount_minor, due_at FROM commission
             WHERE tenant_id = $1 AND affiliate_id = $2 AND currency = $3 AND late_for = $6)
-         SELECT *, count(*) OVER () AS all_of_them FROM earned ORDER BY due_at, external_id LIMIT $7",
-    )
+         SELECT *, count(*) OVER () AS all_of_them FROM earned ORDER BY due_at, external_id LIMIT $7"
+    ))
     .bind(run.tenant.0)
     .bind(affiliate)
     .bind(currency.code())

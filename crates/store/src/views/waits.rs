@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::batch::word;
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::sql::open_states;
 
 /// Batches of one run that wait for the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ impl Store {
         let pool = self.pool.clone();
         let ids: Vec<i64> = runs.iter().map(|run| run.0).collect();
         detached(async move {
-            let rows = sqlx::query(
+            let rows = sqlx::query(concat!(
                 "-- waits_read
                  WITH open AS (
                    SELECT b.*, r.paused_at IS NOT NULL AS is_paused, r.state <> 'planned' AS has_begun,
@@ -65,7 +66,9 @@ impl Store {
                                ELSE (SELECT count(*) FROM hold h WHERE h.resolved_at IS NULL
                                         AND h.payout_id BETWEEN b.first_payout_id AND b.last_payout_id) END AS waiting
                      FROM batch b JOIN run r ON r.id = b.run_id
-                    WHERE b.run_id = ANY($1) AND b.state IN ('ready', 'sending', 'accepted', 'held')
+                    WHERE b.run_id = ANY($1) AND (b.state = 'held' OR b.state IN ",
+                open_states!(),
+                ")
                       AND r.state <> 'planning')
                  SELECT run_id, rail, account, credential, state, turn, is_paused, has_begun,
                         failures > 0 AS has_failed, CASE WHEN failures > 0 THEN last_code END AS code,
@@ -74,8 +77,8 @@ impl Store {
                         CASE WHEN turn = 'later' THEN min(available_at) END AS until
                    FROM open
                   GROUP BY run_id, rail, account, credential, state, turn, is_paused, has_begun, failures > 0,
-                        CASE WHEN failures > 0 THEN last_code END",
-            )
+                        CASE WHEN failures > 0 THEN last_code END"
+            ))
             .bind(ids)
             .fetch_all(&pool)
             .await

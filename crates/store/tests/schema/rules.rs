@@ -237,6 +237,11 @@ pub const RULES: &[(&str, &[&str])] = &[
             "UPDATE batch SET last_payout_id = 4294967296, payouts = 1 WHERE id = 1",
         ],
     ),
+    ("batch_outcomes_check", &["UPDATE batch SET outcomes = '{}', counted_after = '1' WHERE id = 1"]),
+    (
+        "batch_counted_after_check",
+        &["UPDATE batch SET outcomes = '[]' WHERE id = 1", "UPDATE batch SET counted_after = '1' WHERE id = 1"],
+    ),
     ("batch_parent_id_fkey", &["UPDATE batch SET parent_id = 99 WHERE id = 2"]),
     ("batch_lease_length_check", &["UPDATE batch SET lease_length = '-1 second' WHERE id = 2"]),
     ("batch_available_in_check", &["UPDATE batch SET available_in = '-1 second' WHERE id = 2"]),
@@ -502,6 +507,17 @@ pub const RULES: &[(&str, &[&str])] = &[
             "UPDATE payout SET currency = 'USD' WHERE id = 4294967297",
             "UPDATE payout SET amount_minor = 101 WHERE id = 4294967297",
             "UPDATE payout SET carried_minor = 1 WHERE id = 4294967297",
+            "UPDATE payout SET pays_minor = 1, pays_currency = 'USD' WHERE id = 4294967297",
+        ],
+    ),
+    (
+        "payout_pays_check",
+        &[
+            "UPDATE payout SET pays_minor = 1 WHERE id = 4294967296",
+            "UPDATE payout SET pays_currency = 'USD' WHERE id = 4294967296",
+            "UPDATE payout SET pays_minor = 0, pays_currency = 'USD' WHERE id = 4294967296",
+            "UPDATE payout SET pays_minor = 1, pays_currency = 'usd' WHERE id = 4294967296",
+            "UPDATE payout SET pays_minor = 1, pays_currency = 'EUR' WHERE id = 4294967296",
         ],
     ),
     ("notice_account_check", &[notice!("('paypal', '', 'e3', 'k', sha256('3'), 'x')")]),
@@ -799,7 +815,7 @@ pub const RULES: &[(&str, &[&str])] = &[
         &[transfer!("(3, 1)"), transfer!("(0, 2)"), transfer!("(2, 2)")],
     ),
     ("transfer_kind_check", &["UPDATE transfer_kind SET credit = debit WHERE kind = 0"]),
-    ("transfer_kind_known", &[transfer!("(1, NULL::int)"), transfer!("(14, NULL::int)"), transfer!("(38, NULL::int)")]),
+    ("transfer_kind_known", &[transfer!("(1, NULL::int)"), transfer!("(14, NULL::int)"), transfer!("(34, NULL::int)")]),
     ("transfer_kind_name_key", &["UPDATE transfer_kind SET name = 'settle' WHERE kind = 0"]),
     ("transfer_kind_pkey", &["UPDATE transfer_kind SET kind = 2 WHERE kind = 0"]),
     (
@@ -865,6 +881,10 @@ pub const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "uncounted_move_pkey",
+        &["INSERT INTO uncounted_move (xid) SELECT xid FROM (VALUES ('1'::xid8), ('1')) AS twice (xid)"],
+    ),
+    (
         "word_tenant_id_fkey",
         &["INSERT INTO word (person_id, tenant_id, subject, subject_id, says, effect)
            VALUES (1, 99, 'hold', 2, 'not_paid', 'proposes')"],
@@ -880,6 +900,7 @@ pub const IMPLIED: &[(&str, &str)] = &[
     ("run_tenant_id_ordinal_cutoff_key", "the ordinal alone is unique; this is what the chain of windows refers to"),
     ("payout_method_check", "no limit is written into that table any more (payout_method_limits_moved)"),
     ("payout_method_min_minor_check", "as the one before"),
+    ("payout_moved_uncounted", "refuses nothing: it writes down that payouts were moved and not counted"),
     ("tenant_rail_noted", "refuses nothing: it writes down from where a tenant was paid"),
     ("run_ordinal_check", "a run before the first would need one before itself to open where that ended (foreign key)"),
 ];
@@ -887,7 +908,7 @@ pub const IMPLIED: &[(&str, &str)] = &[
 /// Everything else is NOT NULL.
 pub const MAY_BE_NULL: &str = "
   tenant_account.credential tenant_account.left_at affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in
-  batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
+  payout.pays_minor payout.pays_currency batch.outcomes batch.counted_after batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency
   discrepancy.expected discrepancy.found discrepancy.payout_id evidence.attempt evidence.batch_id hold.approved_by
   hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at payout.code payout.reference

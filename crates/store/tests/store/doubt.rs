@@ -333,6 +333,14 @@ async fn what_was_kept_of_a_return_is_booked_once() {
     assert_eq!(db.states(run).await, "returned 1");
     let fees: i64 = db.scalar("SELECT sum(amount_minor)::bigint FROM transfer WHERE kind >= 32").await;
     assert_eq!(fees, 100);
+    // As often as the ledger can follow.
+    let third = StatementLine { reference: "third".to_owned(), ..own.clone() };
+    for line in [third, back("u", 25)] {
+        read(&db, "sandbox-payout", "t", &[line]).await;
+    }
+    assert_eq!(db.states(run).await, "returned 1");
+    let fees: i64 = db.scalar("SELECT sum(amount_minor)::bigint FROM transfer WHERE kind >= 32").await;
+    assert_eq!(fees, 125);
     db.drop().await;
 }
 

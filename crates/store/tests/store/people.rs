@@ -456,6 +456,6 @@ async fn proposals_by_typed_names_end_with_the_upgrade() {
     assert_eq!(left, [None, Some("Ann".to_owned()), Some("Ann".to_owned()), None]);
     let again = sqlx::query("UPDATE hold SET proposal = 'not_paid', proposed_by = 'Ann' WHERE id = 4");
     assert!(again.execute(&mut *old).await.is_err(), "nobody proposes by a name any more");
-    drop(old);
+    old.close().await.unwrap(); // nobody else should look into its schema
     db.drop().await;
 }

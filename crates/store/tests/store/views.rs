@@ -75,6 +75,78 @@ async fn outcomes_and_what_a_cancel_never_sends_are_counted_as_they_are() {
     db.drop().await;
 }
 
+/// Programs of the version before move payouts and count nothing, beside the fleet of this one.
+#[tokio::test]
+async fn what_is_moved_without_being_counted_is_read_and_counted_again() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 6).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    let batches = db.batches(run).await;
+    let payouts = db.payouts(run).await;
+    let kept = async || db.scalar::<i64>("SELECT count(*) FROM batch_counted WHERE is_kept").await;
+    assert_eq!(kept().await, 3, "as they were planned");
+    let leased = db.lease(batches[0]).await;
+    let intent = db.intent(&leased).await;
+
+    // One that has moved a payout and not committed when the rest of its batch is recorded and counted.
+    let mut older = db.sql.begin().await.unwrap();
+    let accept = "UPDATE payout SET state = 'accepted', reference = 'r' WHERE id = $1";
+    sqlx::query(accept).bind(payouts[0].0).execute(&mut *older).await.unwrap();
+    let mut rest = crate::support::report(&leased, &intent, paid);
+    rest.outcomes.retain(|(payout, _)| *payout == payouts[1]);
+    db.store.outcomes_record(rest).await.unwrap();
+    assert_eq!(kept().await, 3, "what is not committed is nobody's");
+    assert_outcomes(&db, run).await;
+    older.commit().await.unwrap();
+    assert_eq!(kept().await, 0, "nobody knows which batch it was of");
+    assert_outcomes(&db, run).await;
+    db.pay(batches[1], paid).await;
+    assert_eq!(kept().await, 1, "what is counted after it is believed");
+    assert_outcomes(&db, run).await;
+
+    // Older programs fill batches too.
+    db.change("UPDATE batch SET outcomes = NULL, counted_after = NULL WHERE id = $1", batches[1].0).await;
+    assert_eq!(db.store.outcomes_count(100).await.unwrap(), 0, "they are at work");
+    sqlx::raw_sql("UPDATE uncounted_move SET at = at - interval '61 seconds'").execute(&db.sql).await.unwrap();
+    assert_eq!(db.store.outcomes_count(2).await.unwrap(), 2);
+    assert_eq!(db.store.outcomes_count(2).await.unwrap(), 1);
+    assert_eq!((db.store.outcomes_count(2).await.unwrap(), kept().await), (0, 3));
+    assert_outcomes(&db, run).await;
+    db.assert_outcomes_kept().await;
+
+    // A copy in another cluster, whose transactions have small numbers.
+    db.change("UPDATE batch SET counted_after = '9223372036854775807' WHERE id = $1", batches[1].0).await;
+    assert_eq!((kept().await, db.store.outcomes_count(9).await.unwrap(), kept().await), (2, 1, 3));
+    db.drop().await;
+}
+
+/// No guard believes what is kept, and whoever reads the payouts mends it.
+#[tokio::test]
+async fn kept_counts_that_are_wrong_are_found_out_when_a_run_is_closed_and_judged() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-payout", 4).await;
+    let run = db.run(tenant, "2026-01", 2).await;
+    for batch in db.batches(run).await {
+        db.pay(batch, paid).await;
+    }
+    let break_it = async || {
+        let wrong = r#"UPDATE batch SET outcomes = '[{"state": "paid", "payouts": 1, "minor": 1}]' WHERE id = $1"#;
+        db.change(wrong, db.batches(run).await[0].0).await;
+    };
+    break_it().await;
+    assert_eq!(db.store.run_outcomes(run).await.unwrap()[0].payouts, 3);
+    assert_eq!(db.store.run_close(run).await.unwrap(), payfleet_store::CloseVerdict::Settled);
+    assert_outcomes(&db, run).await;
+    break_it().await;
+    let row = db.store.run_find(run).await.unwrap().unwrap();
+    let mut session = db.store.reconciliation_open(&row).await.unwrap().unwrap();
+    let compared = session.compare(Duration::from_secs(600)).await.unwrap();
+    assert!(compared.summary.is_miscounted);
+    session.close().await.unwrap();
+    assert_outcomes(&db, run).await;
+    db.drop().await;
+}
+
 #[tokio::test]
 async fn each_batch_says_what_it_waits_for_and_since_when() {
     let db = Db::new().await;

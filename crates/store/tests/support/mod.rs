@@ -63,7 +63,11 @@ impl Db {
         Db { store, sql: PgPool::connect(&url).await.unwrap(), name, admin }
     }
 
+    /// What is kept of outcomes must be so after every test.
     pub async fn drop(self) {
+        if self.scalar("SELECT to_regclass('batch_counted') IS NOT NULL").await {
+            self.assert_outcomes_kept().await;
+        }
         self.store.close().await;
         self.sql.close().await;
         let server = PgPool::connect(&self.admin).await.unwrap();
@@ -305,6 +309,13 @@ impl Db {
             assert!(since.elapsed() < Duration::from_secs(30), "nobody waits");
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Of each batch whose outcomes are believed, they are those of its payouts.
+    pub async fn assert_outcomes_kept(&self) {
+        let wrong: Vec<(i64, String, String)> =
+            sqlx::query_as(include_str!("miscounted.sql")).fetch_all(&self.sql).await.unwrap();
+        assert!(wrong.is_empty(), "batches that keep what is not so: {wrong:?}");
     }
 
     /// What must hold after every test: transfers follow states, balances follow transfers, each step at most once.

@@ -26,7 +26,9 @@ pub async fn save(sql: &PgPool, fixed: &[&str]) -> String {
         );
     }
     save += &format!(
-        "CREATE FUNCTION saved.restore() RETURNS void LANGUAGE plpgsql AS $restore$ BEGIN {restore} END $restore$;"
+        "CREATE FUNCTION saved.restore() RETURNS void LANGUAGE plpgsql AS $restore$
+         #variable_conflict use_column
+         BEGIN {restore} END $restore$;"
     );
     sql.execute(AssertSqlSafe(save)).await.unwrap();
     "SET session_replication_role = replica; SELECT saved.restore();".to_owned()

@@ -26,7 +26,7 @@ impl Memory {
     /// By which control a payout without an answer is not to be sent.
     fn control_of(&self, id: PayoutId) -> Option<HoldReason> {
         let payout = &self.payouts[&id];
-        if !matches!(payout.state, PayoutState::Planned | PayoutState::Unknown) {
+        if !payout.state.is_unanswered() {
             None
         } else if !payout.movements.is_empty() {
             // A payment of it is known though it has no answer.
@@ -56,7 +56,7 @@ impl Memory {
         }
         let of = |id: PayoutId| self.control_of(id).map(|code| (id, code));
         let controls: Vec<(PayoutId, HoldReason)> = self.in_batch(&batch).into_iter().filter_map(of).collect();
-        if controls.is_empty() || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+        if controls.is_empty() || !batch.state.may_lack_answers() {
             return Ok(None);
         }
         if batch.state == BatchState::Sending && rail.key_unit == KeyUnit::Batch {
@@ -211,8 +211,7 @@ impl Memory {
     pub(super) fn hold_known(&mut self, id: BatchId) -> Result<Option<IntentRefused>, StoreError> {
         let batch = self.batches[&id].clone();
         let payouts = self.in_batch(&batch);
-        let is_unanswered =
-            |id: &PayoutId| matches!(self.payouts[id].state, PayoutState::Planned | PayoutState::Unknown);
+        let is_unanswered = |id: &PayoutId| self.payouts[id].state.is_unanswered();
         let is_settled = |id: &PayoutId| {
             matches!(self.payouts[id].state, PayoutState::Paid | PayoutState::Returned | PayoutState::Accepted)
         };
@@ -354,7 +353,7 @@ impl Memory {
     pub(super) fn stop_payout(&mut self, payout: PayoutId) -> Result<ControlSet, ControlError> {
         let Some(batch) = self.batch_of(payout) else { return Err(ControlError::NoPayout(payout)) };
         let state = self.payouts[&payout].state;
-        if !matches!(state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held) {
+        if !(state.is_unanswered() || state == PayoutState::Held) {
             return Err(ControlError::Settled { payout, state });
         }
         let is_sent = i64::from(self.is_perhaps_sent(payout, batch));
@@ -382,7 +381,7 @@ impl Memory {
         let mut set = ControlSet { was_set: !self.on_hold.insert(affiliate), ..ControlSet::default() };
         for (id, payout) in self.payouts.iter().filter(|(_, payout)| payout.affiliate == affiliate) {
             let is_open = self.runs[&payout.run].row.state.is_open();
-            let is_undecided = matches!(payout.state, PayoutState::Planned | PayoutState::Unknown | PayoutState::Held);
+            let is_undecided = payout.state.is_unanswered() || payout.state == PayoutState::Held;
             let Some(batch) = self.batch_of(*id).filter(|_| is_open && is_undecided) else { continue };
             match self.is_perhaps_sent(*id, batch) {
                 false => set.unsent += 1,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use payfleet_domain::{
     AlarmKind, AttemptNo, AttemptResult, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers,
-    Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId,
+    Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId, TransferKind,
 };
 use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, Report, RunRow, StoreError};
 use time::OffsetDateTime;
@@ -50,8 +50,8 @@ struct Payout {
     /// Its place in the order of records, which no clock can change.
     settled_as: Option<u64>,
     settled_at: Option<OffsetDateTime>,
-    /// Kind, as table `transfer_kind` numbers them, and the ordinal of the run that counts what became due again.
-    transfers: BTreeMap<u8, Option<i32>>,
+    /// Each with the ordinal of the run that counts what became due again.
+    transfers: BTreeMap<TransferKind, Option<i32>>,
     /// On the rail's own statement just as it should be.
     is_listed: bool,
     /// In a file just as it should be.
@@ -276,6 +276,7 @@ impl Memory {
                     payout: *id,
                     affiliate: affiliate.name.clone(),
                     amount: Money { minor: payout.amount_minor, currency: Memory::currency() },
+                    due_currency: Memory::currency(),
                     destination: affiliate.name.clone(),
                     payee_name: String::new(),
                     payee_country: String::new(),
@@ -405,7 +406,7 @@ impl Memory {
         batch.attempts.insert(batch.attempt, opened);
         let (first, last) = (batch.first, batch.last);
         let states: &[PayoutState] = match rail.key_unit {
-            payfleet_domain::KeyUnit::Payout => &[PayoutState::Planned, PayoutState::Unknown],
+            payfleet_domain::KeyUnit::Payout => &PayoutState::UNANSWERED,
             payfleet_domain::KeyUnit::Batch => &PayoutState::ALL,
         };
         let orders = self.orders_in(first, last, states);

@@ -2,7 +2,8 @@
 
 use payfleet_domain::{
     AlarmKind, AttemptNo, AttemptResult, BatchId, BatchStanding, BatchState, HoldReason, Movement, OlderAttempts,
-    Outcome, PayoutEvent, PayoutId, PayoutState, RefusalVerdict, RunId, RunState, one_may_spoil, refusal_verdict,
+    Outcome, PayoutEvent, PayoutId, PayoutState, RefusalVerdict, RunId, RunState, TransferKind, one_may_spoil,
+    refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
@@ -63,7 +64,7 @@ impl Memory {
             let Some(payout) = self.payouts.get_mut(id) else { continue };
             payout.state = to;
             payout.reference = None;
-            payout.transfers.insert(3, due_in);
+            payout.transfers.insert(TransferKind::Release, due_in);
             self.carried[payout.affiliate] += payout.amount_minor;
             freed += 1;
         }
@@ -277,7 +278,7 @@ impl Memory {
 
     pub(super) fn split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {
         let batch = self.batch(lease.batch)?.clone();
-        if batch.epoch != lease.epoch || !matches!(batch.state, BatchState::Ready | BatchState::Sending) {
+        if batch.epoch != lease.epoch || !batch.state.may_lack_answers() {
             return Ok(Err(SplitRefused::LeaseLost));
         }
         self.halve(lease.batch, batch.state)?;

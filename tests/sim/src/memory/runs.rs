@@ -1,7 +1,9 @@
 //! Planning, closing, stopping: runs as `store` has them.
 
 use payfleet_domain::invariant::{Total, run_adds_up};
-use payfleet_domain::{BatchId, BatchState, Epoch, PayoutId, PayoutState, Rail, RunId, RunState, TenantId};
+use payfleet_domain::{
+    BatchId, BatchState, Epoch, PayoutId, PayoutState, Rail, RunId, RunState, TenantId, TransferKind,
+};
 use payfleet_store::{CloseVerdict, NewRun, PlanProgress, Planned, RunChangeError, RunCreateError, RunRow, StoreError};
 use uuid::Uuid;
 
@@ -63,7 +65,7 @@ impl Memory {
         let own = self.payouts.values().filter(|payout| payout.affiliate == affiliate);
         let moved = own.flat_map(|payout| payout.transfers.iter().map(|moved| (payout.amount_minor, moved)));
         let later = moved.filter(|(_, (_, due_in))| **due_in > Some(ordinal));
-        later.map(|(amount, (kind, _))| if matches!(kind, 6 | 10) { -amount } else { amount }).sum()
+        later.map(|(amount, (kind, _))| if kind.takes_back() { -amount } else { amount }).sum()
     }
 
     pub(super) fn plan(&mut self, id: RunId, chunk: i64, batch_size: u32) -> Result<Planned, StoreError> {
@@ -109,7 +111,7 @@ impl Memory {
             let run = self.run(id)?;
             let payout = PayoutId((id.0 << 32) + place);
             run.row.payouts += 1;
-            let transfers = [(0, None)].into_iter().collect();
+            let transfers = [(TransferKind::Reserve, None)].into_iter().collect();
             self.payouts.insert(
                 payout,
                 Payout {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use payfleet_domain::{
-    AlarmKind, Movement, PaymentAccount, PaymentStep, PayoutEvent, PayoutId, PayoutState, RunId, Witness,
+    AlarmKind, Movement, PaymentAccount, PaymentStep, PayoutEvent, PayoutId, PayoutState, RunId, TransferKind, Witness,
 };
 
 use super::{Memory, Payout, Teller, Told};
@@ -144,7 +144,7 @@ impl Memory {
                 payout.reference = Some((*reference).to_owned());
                 payout.settled_as = Some(recorded);
                 payout.settled_at = Some(now);
-                payout.transfers.insert(2, None);
+                payout.transfers.insert(TransferKind::Settle, None);
                 moved.paid += 1;
                 settled.push(*id);
             } else if self.told(*id, reference) {
@@ -215,13 +215,10 @@ impl Memory {
             if account.is_paid_twice(payout.amount_minor) {
                 alarms.push((*id, AlarmKind::DoublePayment, account.named()));
             }
-            let next = |kinds: &[u8]| kinds.iter().copied().find(|kind| !payout.transfers.contains_key(kind));
-            let kind = match step {
-                PaymentStep::Keep => continue,
-                PaymentStep::Return => next(&[4, 8, 12]),
-                PaymentStep::Late => next(&[6, 10]),
-            };
-            let Some(kind) = kind else {
+            if step == PaymentStep::Keep {
+                continue;
+            }
+            let Some(kind) = TransferKind::next(step, |kind| payout.transfers.contains_key(&kind)) else {
                 alarms.push((*id, AlarmKind::Uncountable, account.named()));
                 continue;
             };
@@ -265,7 +262,7 @@ impl Memory {
     /// Whether a later payout has taken the money that this one had released, and was perhaps sent.
     fn was_paid_again(&self, id: PayoutId) -> bool {
         let late = &self.payouts[&id];
-        let released = [3, 4, 8, 12].iter().filter_map(|kind| late.transfers.get(kind).copied().flatten()).max();
+        let released = late.transfers.iter().filter(|(kind, _)| kind.frees()).filter_map(|(_, due_in)| *due_in).max();
         self.payouts.iter().any(|(other, payout)| {
             payout.affiliate == late.affiliate
                 && !matches!(payout.state, PayoutState::Refused | PayoutState::Returned | PayoutState::Cancelled)

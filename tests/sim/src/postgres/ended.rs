@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use payfleet_domain::{PayoutId, RunId};
+use payfleet_domain::{PayoutId, RunId, TransferKind};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
@@ -12,6 +12,13 @@ use crate::backend::{Ended, ExclusionEnd, PayoutEnd, RunEnd};
 impl Postgres {
     pub(super) fn end(&self) -> Ended {
         let (sql, tenant) = (&self.database.sql, self.tenant.0);
+        let miscounted: Vec<(i64, String, String)> = self.wait(async {
+            sqlx::query_as(include_str!("../../../../crates/store/tests/support/miscounted.sql"))
+                .fetch_all(sql)
+                .await
+                .unwrap()
+        });
+        assert!(miscounted.is_empty(), "batches that keep what is not so: {miscounted:?}");
         let (runs, payouts, transfers, exclusions, carried, open) = self.wait(async {
             let all = |query: &'static str| sqlx::query(query).bind(tenant).fetch_all(sql);
             (
@@ -47,11 +54,11 @@ impl Postgres {
                     .unwrap(),
             )
         });
-        let mut by_payout = BTreeMap::<i64, Vec<(u8, i64, Option<i32>)>>::new();
+        let mut by_payout = BTreeMap::<i64, Vec<(TransferKind, i64, Option<i32>)>>::new();
         for row in &transfers {
             let kind: i16 = row.get("kind");
             by_payout.entry(row.get("payout_id")).or_default().push((
-                kind as u8,
+                TransferKind::of_number(kind).expect("a kind of transfer"),
                 row.get("amount_minor"),
                 row.get("due_in"),
             ));
