@@ -15,7 +15,9 @@ use payfleet_domain::{
 use payfleet_input::{CsvError, CsvReader, How, Mapping, Source};
 use payfleet_notices::{About, Authorities, Chain, Notice, Refusal, paypal, stripe, wise};
 use payfleet_queue::Hint;
-use payfleet_rails::{Account, Answer, Call, Credential, Finding, Instruction, Payee, StatementError, StatementItem};
+use payfleet_rails::{
+    Account, Answer, Call, Credential, Finding, Going, Instruction, Payee, StatementError, StatementItem,
+};
 use payfleet_reconciler::{CsvStatement, FileItem, ReconcileError};
 use ring::hmac;
 use time::macros::datetime;
@@ -257,6 +259,7 @@ impl Order {
             batch_key: &self.batch_key,
             instructions: &self.instructions,
             expires_at: datetime!(2026-01-02 03:04:05 UTC),
+            going: Going::On,
         }
     }
 }

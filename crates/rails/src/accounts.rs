@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use payfleet_domain::{Money, RefusalCode, to_rail_minor};
+use payfleet_domain::{Money, to_rail_minor};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -262,26 +262,38 @@ impl Limits {
     fn units(&self, rail: &'static str, amount: Money) -> Result<i64, &'static str> {
         let largest = self.largest_minor.get(amount.currency.code());
         if largest.is_some_and(|largest| amount.minor > *largest) {
-            return Err("amount_above_limit");
+            return Err("an amount above `largest_minor` of the account");
         }
-        to_rail_minor(rail, amount).map_err(|_| "amount_uneven")
+        to_rail_minor(rail, amount).map_err(|_| "an amount that does not come out even in the rail's own unit")
     }
 
-    /// The amounts of a call in the rail's own units. A call with a payment that cannot be ordered is not sent; of
-    /// several the refusal is one that parts of the batch may not share, so that the one is found.
+    /// The amounts of a call in the rail's own units. A call with a payment that cannot be ordered is not sent, and that
+    /// is all that is known by it: the rail has refused nothing, and may have been sent the same before, when the limits
+    /// were others. Plans leave such payments out (`store/src/obstacle.rs`); where one is met all the same, people stop
+    /// it or mend the limit.
     pub(crate) fn amounts(&self, rail: &'static str, call: &Call<'_>) -> Result<Vec<i64>, Cause> {
-        self.fitting(call, |instruction| self.units(rail, instruction.amount))
+        self.fitting(rail, call, |instruction| self.units(rail, instruction.amount))
     }
 
     /// The same for anything else that is asked of each payment.
     pub(crate) fn fitting<T>(
         &self,
+        rail: &'static str,
         call: &Call<'_>,
         fit: impl Fn(&Instruction) -> Result<T, &'static str>,
     ) -> Result<Vec<T>, Cause> {
-        let code = |why| if call.instructions.len() == 1 { why } else { "invalid_item" };
-        let fitted = call.instructions.iter().map(fit);
-        fitted.collect::<Result<_, _>>().map_err(|why| Cause::Refused(RefusalCode::new(code(why))))
+        let fitted = call.instructions.iter().map(|instruction| {
+            fit(instruction).map_err(|why| {
+                let payout = instruction.key.as_str();
+                tracing::error!(
+                    rail,
+                    payout,
+                    "nothing is sent: {why}; mend the accounts file, or stop this payout: `payout stop`"
+                );
+                Cause::Unfit(why)
+            })
+        });
+        fitted.collect()
     }
 }
 

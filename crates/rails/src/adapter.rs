@@ -96,6 +96,34 @@ pub struct Call<'a> {
     /// under a key it would make a repeated request a different one. Of a lookup: after this instant no older request
     /// can be executed any more.
     pub expires_at: OffsetDateTime,
+    /// Whether people still want it, asked once more before the step that moves money where others come before it.
+    pub going: Going<'a>,
+}
+
+/// Whether a call that has begun may go on. A call of several requests takes seconds, and a stop is kept within one: it
+/// is for the steps before the one that moves money to be given up then.
+#[derive(Clone, Copy)]
+pub enum Going<'a> {
+    /// It is a question, or nobody can stop it.
+    On,
+    /// As long as this says so: nobody has stopped it, and its lease and its time last.
+    While(&'a (dyn Fn() -> bool + Send + Sync)),
+}
+
+impl Going<'_> {
+    /// Whether it may go on at this moment.
+    pub fn is_on(&self) -> bool {
+        match self {
+            Going::On => true,
+            Going::While(is_on) => is_on(),
+        }
+    }
+}
+
+impl fmt::Debug for Going<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "on" } else { "stopped" })
+    }
 }
 
 /// What is known after a submission. It speaks of this one request only: `NotExecuted` says nothing about an earlier

@@ -26,7 +26,7 @@ mod wise;
 
 pub use accounts::{Accounts, FundingAccount, Limits, PaypalAccount, StripeAccount, WiseAccount};
 pub use adapter::{
-    Account, Adapter, Answer, Call, Credential, Finding, Instruction, Payee, StatementError, StatementItem,
+    Account, Adapter, Answer, Call, Credential, Finding, Going, Instruction, Payee, StatementError, StatementItem,
     StatementStream,
 };
 pub use paypal::Paypal;

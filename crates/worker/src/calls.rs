@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 use payfleet_domain::{BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Instruction, Payee};
+use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Going, Instruction, Payee};
 use payfleet_store::{LeasedBatch, Order};
 use time::OffsetDateTime;
 
@@ -73,7 +73,7 @@ impl Route<'_> {
     }
 
     fn call<'c>(&'c self, instructions: &'c [Instruction], expires_at: OffsetDateTime) -> Call<'c> {
-        Call { account: &self.account, batch_key: &self.batch_key, instructions, expires_at }
+        Call { account: &self.account, batch_key: &self.batch_key, instructions, expires_at, going: Going::On }
     }
 
     /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the
@@ -168,7 +168,12 @@ impl Route<'_> {
             return Answer::All(Outcome::NotExecuted);
         }
         let started = Instant::now();
-        let answer = self.adapter.submit(call).await;
+        let ends = permission.intended + self.rail.request_lifetime;
+        let is_going = || {
+            let now = self.worker.clock.now();
+            now < ends && held.is_going(now)
+        };
+        let answer = self.adapter.submit(&Call { going: Going::While(&is_going), ..*call }).await;
         if payfleet_failpoint::pass("submit", "after").await.is_err() {
             return Answer::All(Outcome::Unknown); // as if the answer had been lost
         }

@@ -153,6 +153,16 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Whether a call that has begun may take its next step: the lease is still ours, and the run was not stopped a
+    /// moment ago.
+    pub fn is_going(&self, now: Moment) -> bool {
+        let held = self.book.lock();
+        let page = held.get(&(self.lease.batch, self.lease.epoch));
+        page.is_some_and(|page| !page.is_stopped && now < page.deadline && now < page.looked_at + LOOK_MAX_AGE)
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.book.lock().remove(&(self.lease.batch, self.lease.epoch));

@@ -121,9 +121,9 @@ pub(super) fn body(call: &Call<'_>, settings: &PaypalAccount) -> Result<String, 
     let amounts = limits.amounts(RAIL, call)?;
     let receiver = |one: &Instruction| {
         let kind = kind_of(&one.destination).filter(|_| one.destination.chars().count() <= RECEIVER_CHARS);
-        kind.ok_or("invalid_item")
+        kind.ok_or("a receiver that PayPal cannot pay, or longer than 127 characters")
     };
-    let receivers = limits.fitting(call, receiver)?;
+    let receivers = limits.fitting(RAIL, call, receiver)?;
     let items = call.instructions.iter().zip(amounts).zip(receivers).map(|((one, amount), (_, recipient_type))| Item {
         recipient_type,
         amount: Amount { value: decimal_text(amount, decimals), currency: currency.code() },

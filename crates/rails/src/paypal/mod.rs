@@ -94,6 +94,10 @@ impl Paypal {
         let request = budget
             .left(site.transport.post(&["v1", "payments", "payouts"]))
             .map_err(|_| Cause::NoToken("the access token took the time of the call"))?;
+        // So it may have, and been stopped meanwhile.
+        if !call.going.is_on() {
+            return Err(Cause::NotBegun("it was stopped before it was sent"));
+        }
         let request = request.bearer_auth(token.expose()).header("Content-Type", "application/json").body(body);
         let reply = site.transport.send(request, call).await?;
         site.judge(call.account, &token, &reply).await;

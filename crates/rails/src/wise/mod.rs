@@ -104,6 +104,8 @@ impl Wise {
         // Nothing is paid by a quote or a transfer: whatever becomes of them, this request did not pay.
         let transfer = site.prepare(call, instruction, &["v1", "transfers"], budget).await.map_err(not_begun)?;
         match transfer.state() {
+            // The steps before may have taken seconds, and a stop is kept within one.
+            State::Waiting if !call.going.is_on() => Err(Cause::NotBegun("it was stopped before it was funded")),
             State::Waiting => fund::fund(site, call, &transfer, budget).await,
             // An earlier request has funded it.
             _ => transfer.outcome(),
@@ -305,7 +307,7 @@ pub(crate) fn not_begun(cause: Cause) -> Cause {
 /// The number of a recipient. One that is a UUID is not taken by transfers.
 pub(crate) fn recipient_of(instruction: &Instruction) -> Result<u64, Cause> {
     let number = instruction.destination.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| Cause::Refused(RefusalCode::new("target_account_not_valid")))
+    number.ok_or(Cause::Unfit("a destination that is no number of a recipient"))
 }
 
 /// What an answer says that came before anything could be paid. Wise, "Errors": a list, of which the code alone says

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_rails::{Account, Adapter, Call, Credential, Finding, Instruction, Payee, RailsConfig, Registry};
+use payfleet_rails::{Account, Adapter, Call, Credential, Finding, Going, Instruction, Payee, RailsConfig, Registry};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -174,6 +174,7 @@ impl Order {
             batch_key: &self.batch_key,
             instructions: &self.instructions,
             expires_at: datetime!(2026-01-02 03:04:05 UTC),
+            going: Going::On,
         }
     }
 

@@ -229,12 +229,10 @@ async fn amounts_are_told_in_stripes_units_or_not_at_all() {
         assert!(server.seen().last().unwrap().body.starts_with(told), "{currency}");
     }
     let asked = server.seen().len();
-    for (currency, minor, code) in
-        [("MGA", 550, "amount_uneven"), ("KWD", 12_345, "amount_uneven"), ("EUR", 501, "amount_above_limit")]
-    {
+    for (currency, minor) in [("MGA", 550), ("KWD", 12_345), ("EUR", 501)] {
         let mut order = Order::new("stripe", 1, currency);
         order.instructions[0].amount.minor = minor;
-        assert_eq!(stripe.submit(&order.call()).await, refused(code), "{currency}");
+        assert_eq!(stripe.submit(&order.call()).await, NOT_EXECUTED, "{currency}");
     }
     for unfit in [Order::new("stripe", 0, "USD"), Order::new("stripe", 2, "USD")] {
         assert_eq!(stripe.submit(&unfit.call()).await, NOT_EXECUTED);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
 use payfleet_rails::{
-    Account, Accounts, Answer, Call, Credential, Finding, Instruction, Payee, RailsConfig, RealRails, Registry,
+    Account, Accounts, Answer, Call, Credential, Finding, Going, Instruction, Payee, RailsConfig, RealRails, Registry,
     StatementError, StatementItem, StatementStream,
 };
 use time::macros::datetime;
@@ -101,6 +101,7 @@ impl Order {
             batch_key: &self.batch_key,
             instructions: &self.instructions,
             expires_at: datetime!(2026-01-02 03:04:05 UTC),
+            going: Going::On,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
 use payfleet_rails::{
-    Account, Adapter, Answer, Call, Finding, Instruction, Payee, RailsConfig, Registry, StatementItem,
+    Account, Adapter, Answer, Call, Finding, Going, Instruction, Payee, RailsConfig, Registry, StatementItem,
 };
 use serde_json::json;
 use time::OffsetDateTime;
@@ -55,6 +55,7 @@ impl Payer {
             batch_key: &self.batch_key,
             instructions: &self.instructions,
             expires_at: self.expires_at,
+            going: Going::On,
         }
     }
 
