@@ -66,5 +66,5 @@ pub use rail::{Follow, KeyUnit, RAILS, Rail, RailClass, UnknownRail};
 pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
-pub use units::{Uneven, from_rail_minor, rail_decimals, to_rail_minor};
+pub use units::{Uneven, from_rail_minor, rail_decimals, rail_steps, to_rail_minor};
 pub use wait::{Turn, WaitFacts, WaitReason, WorkerOffer, wait_reason};

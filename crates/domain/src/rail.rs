@@ -63,6 +63,8 @@ pub struct Rail {
     pub payouts_per_batch: u32,
     /// Calls a second that the whole fleet may make on one account; `None` is no limit.
     pub calls_per_sec: Option<u32>,
+    /// Whether questions count against that rate as payments do.
+    pub rate_counts_questions: bool,
     /// After this time from its intent a request can no longer be executed: the rail enforces it, or it is far beyond
     /// what the client waits and the network keeps.
     pub request_lifetime: Duration,
@@ -86,6 +88,9 @@ pub struct Rail {
     pub statement_lag: Duration,
     /// Whether a line of it says to whom a payment went; else key, amount and account tell the payment alone.
     pub statement_names_payee: bool,
+    /// Whether each line of it repeats our key. Else a line may be told by the rail's own name for the payment alone,
+    /// which its answers brought.
+    pub statement_bears_key: bool,
 }
 
 const fn days(count: u64) -> Duration {
@@ -104,6 +109,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
@@ -114,6 +120,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         statement_lag: Duration::ZERO,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "sandbox-batch",
@@ -122,6 +129,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 500,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
@@ -132,6 +140,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         statement_lag: Duration::ZERO,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "sandbox-lookup",
@@ -140,6 +149,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 250,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(5),
         pins_refusals: false,
         currencies: &[],
@@ -150,6 +160,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         statement_lag: Duration::ZERO,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "sandbox-file",
@@ -158,6 +169,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 500,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: days(3),
         pins_refusals: false,
         currencies: &[],
@@ -168,6 +180,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         statement_lag: Duration::ZERO,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "null",
@@ -176,6 +189,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 5_000,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
@@ -186,6 +200,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: false,
         statement_lag: Duration::ZERO,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
     // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
@@ -198,6 +213,8 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 1_000,
         calls_per_sec: Some(6),
+        // "400 POSTs a minute" (Payouts API).
+        rate_counts_questions: false,
         request_lifetime: Duration::from_secs(120),
         pins_refusals: false,
         // PayPal, "Currency codes".
@@ -213,6 +230,8 @@ pub const RAILS: &[Rail] = &[
         // Transaction Search: "up to three hours".
         statement_lag: Duration::from_secs(3 * 60 * 60),
         statement_names_payee: false,
+        // `custom_field` "usually" carries it (Transaction Search).
+        statement_bears_key: false,
     },
     // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a
     // day only ("Idempotent requests"), so a refusal that is seen while an older request is under way is no proof; on
@@ -224,6 +243,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: Some(20),
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(90),
         pins_refusals: false,
         currencies: &[],
@@ -234,6 +254,7 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         statement_lag: Duration::from_secs(5 * 60),
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     // Wise. Class L and not K+L, for the reason of `stripe`: how long a `customerTransactionId` is remembered is not
     // published, and that funding was refused does not stop a request for it that is under way.
@@ -244,6 +265,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: Some(10),
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(90),
         pins_refusals: false,
         currencies: &[],
@@ -254,6 +276,8 @@ pub const RAILS: &[Rail] = &[
         has_statement: true,
         statement_lag: Duration::from_secs(60 * 60),
         statement_names_payee: false,
+        // Only as the reference of the transfer, where Wise takes it.
+        statement_bears_key: false,
     },
 ];
 

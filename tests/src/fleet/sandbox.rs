@@ -41,6 +41,29 @@ impl Fleet {
         );
     }
 
+    /// Where the sandbox sends the notices of a rail to.
+    pub async fn hook(&self, rail: &str, hook: &str) {
+        let url = format!("{}/webhooks/{rail}", self.sandbox_url());
+        let request = self.http.put(url).header("content-type", "application/json").body(hook.to_owned());
+        let answer = request.send().await.expect("the sandbox answers");
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        assert!(status.is_success(), "the sandbox refused {hook}: {text}");
+    }
+
+    /// Starts the gateway, where this build has one.
+    pub fn gateway(&self, port: u16) -> Option<Process> {
+        let program = bin().join("payfleet-gateway");
+        let mut command = program.exists().then(|| self.program("payfleet-gateway"))?;
+        command.args(["webhooks", "--listen", &format!("127.0.0.1:{port}")]);
+        Some(Process::start("payfleet-gateway", &mut command, &self.folder.path().join("gateway.log")))
+    }
+
+    /// The faults as they are set.
+    pub async fn faults_set(&self) -> serde_json::Value {
+        let answer = self.http.get(format!("{}/faults", self.sandbox_url())).send().await.expect("the sandbox answers");
+        answer.json().await.expect("faults are JSON")
+    }
+
     /// Everything that the sandbox has planned happens now.
     pub async fn hurry(&self) {
         let answer = self.http.post(format!("{}/faults/hurry", self.sandbox_url())).send().await;

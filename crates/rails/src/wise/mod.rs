@@ -134,7 +134,8 @@ impl Wise {
                 fund::waits_for_a_person(call, &transfer);
                 transfer.outcome().map(Finding::Known)
             }
-            State::Refunded => statement::refund(site, call, &transfer).await.map(Finding::Known),
+            State::Refunded => statement::refund(site, call, &transfer, at).await.map(Finding::Known),
+            _ if transfer.is_cancelled() => statement::cancelled(site, call, &transfer, at).await.map(Finding::Known),
             _ => transfer.outcome().map(Finding::Known),
         }
     }

@@ -183,6 +183,28 @@ async fn transfers_and_refunds_are_the_lines_of_the_statement() {
 }
 
 #[tokio::test]
+async fn what_was_booked_while_our_clock_was_behind_is_asked_for_too() {
+    let at = |days| (OffsetDateTime::now_utc() + time::Duration::days(days)).replace_nanosecond(0).unwrap();
+    let ahead = at(9);
+    let date = ahead.format(&time::format_description::well_known::Rfc2822).unwrap();
+    let one = |number: u32| {
+        let paid = line("2026-01-01T03:01:00Z", "-10.89", "0.88", &format!("TRANSFER-{number}"), "");
+        let Act::Reply(status, _, body) = page(&[paid]) else { panic!("a page") };
+        Act::Reply(status, vec![("date", date.clone())], body)
+    };
+    let (server, read) = statement((1..=4).map(one).collect()).await;
+    let items = read.unwrap();
+    let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
+    // Ten days behind us and nine ahead, in weeks.
+    assert_eq!((end.lines, end.now, end.until), (3, ahead, ahead - time::Duration::HOUR));
+    let asked = server.asked(STATEMENT);
+    let part = |line: &str, name: &str| line.split(name).nth(1).unwrap().split('&').next().unwrap().to_owned();
+    for (one, next) in asked.iter().zip(&asked[1..]) {
+        assert_eq!(part(&next.line, "intervalStart="), part(&one.line, "intervalEnd="), "without a gap");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_ends_the_statement() {
     let good = line("2026-01-01T03:01:00Z", "-10.89", "0.88", "TRANSFER-1", "");
     let denied = statement(vec![sca()]).await.1;
