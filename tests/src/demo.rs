@@ -51,7 +51,7 @@ impl DemoResult {
     }
 }
 
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(300);
 
 /// Answers are lost after the rail has accepted, batches are denied, tokens expire, a stored 500 is repeated, and some
 /// of the money comes back a week later.

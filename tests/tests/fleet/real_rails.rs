@@ -130,12 +130,20 @@ async fn what_nobody_claims_comes_back_after_a_month_and_is_due_again() {
     fleet.faults(r#"{"paypal": {"unclaimed": 0.3}}"#).await;
     let run = fleet.run("shop", "2026-01").await;
     let _worker = fleet.worker(&[]);
-    let accepted = wait_for("payments that nobody claims", LONG, async || {
-        let states = fleet.payout_states(run).await;
-        let is_open = |state: &str| state == "planned" || state == "unknown";
-        let accepted = states.iter().find(|(state, _)| state == "accepted").map(|(_, n)| *n)?;
-        let paid = states.iter().find(|(state, _)| state == "paid").map(|(_, n)| *n)?;
-        (!states.iter().any(|(state, _)| is_open(state)) && accepted + paid == 40 && accepted < 20).then_some(accepted)
+    let accepted = wait_for("all but what nobody claims to be paid", LONG, async || {
+        let open: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT b.rail, p.state, count(*) FROM payout p JOIN batch b ON p.id BETWEEN b.first_payout_id
+               AND b.last_payout_id WHERE p.run_id = $1 AND p.state <> 'paid' GROUP BY 1, 2",
+        )
+        .bind(run)
+        .fetch_all(&fleet.database)
+        .await
+        .unwrap();
+        match &open[..] {
+            // An item that is claimed is settled some moments after its batch.
+            [(rail, state, n)] if rail == "paypal" && state == "accepted" && *n < 20 => Some(*n),
+            _ => None,
+        }
     })
     .await;
     // What is pending is neither missing nor paid, however far the statement reaches.

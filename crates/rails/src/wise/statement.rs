@@ -217,7 +217,7 @@ pub(super) async fn refund(
         );
         return waits;
     };
-    let since = call.expires_at.checked_sub(Duration::DAY).unwrap_or(call.expires_at);
+    let since = transfer.since().or(call.expires_at.checked_sub(Duration::DAY)).unwrap_or(call.expires_at);
     let lines = lines_of(site, call, &id, currency, *balance, since, at).await?;
     let back = lines.into_iter().filter(|minor| *minor > 0).try_fold(0_i64, i64::checked_add);
     let back = back.ok_or(Cause::Contradictory("a refund beyond all numbers"))?;
@@ -246,7 +246,7 @@ pub(super) async fn cancelled(
     // Of the last request that could have funded it the statement tells an hour later.
     let is_told = at.is_some_and(|at| at >= call.expires_at + declared(RAIL).statement_lag);
     let (true, Some(balance)) = (is_told, site.settings.balances.get(currency.code())) else { return waits };
-    let since = call.expires_at.checked_sub(LOOKS_BACK).unwrap_or(call.expires_at);
+    let since = transfer.since().or(call.expires_at.checked_sub(LOOKS_BACK)).unwrap_or(call.expires_at);
     match lines_of(site, call, &id, currency, *balance, since, at).await?.is_empty() {
         true => Ok(Outcome::Refused(RefusalCode::new("cancelled"))),
         false => waits,
