@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 pub use gateway::Gateway;
 
+use crate::chaos::clock;
 use crate::oracle::{self, Verdict};
 use crate::process::{Process, free_port};
 use crate::servers::{Postgres, Redis};
@@ -34,6 +35,8 @@ pub struct FleetOptions {
     pub postgres: &'static [&'static str],
     /// Variables of every program.
     pub variables: &'static [(&'static str, &'static str)],
+    /// The database's clock can be put forward, as the rails' can: see [`Fleet::time_passes`].
+    pub virtual_time: bool,
 }
 
 impl Default for FleetOptions {
@@ -45,6 +48,7 @@ impl Default for FleetOptions {
             batch_size: 50,
             postgres: &[],
             variables: &[],
+            virtual_time: false,
         }
     }
 }
@@ -129,7 +133,12 @@ impl Fleet {
             workers_started: 0,
         };
         fleet.sandbox_start().await;
+        let is_virtual = std::mem::take(&mut fleet.options.virtual_time);
         fleet.must(&["migrate"]);
+        if is_virtual {
+            clock::install(&fleet.database).await;
+        }
+        fleet.options.virtual_time = is_virtual;
         fleet
     }
 
@@ -168,13 +177,20 @@ impl Fleet {
         self.folder.path().join("state")
     }
 
-    fn program(&self, name: &str) -> Command {
+    fn database_url(&self) -> String {
+        match self.options.virtual_time {
+            true => clock::url(self.postgres.address()),
+            false => self.postgres.url("payfleet"),
+        }
+    }
+
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(bin().join(name));
         command
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("PAYFLEET_DATABASE_URL", self.postgres.url("payfleet"))
+            .env("PAYFLEET_DATABASE_URL", self.database_url())
             .env("PAYFLEET_REDIS_URL", self.redis.url())
             .env("PAYFLEET_SANDBOX_URL", self.sandbox_url())
             .env("PAYFLEET_BATCH_SIZE", self.options.batch_size.to_string())
@@ -327,7 +343,7 @@ impl Fleet {
         for run in runs {
             planned.extend(oracle::planned(&self.database, run).await);
         }
-        oracle::judge(&planned, &self.journal().await)
+        oracle::judge(&planned, &self.journal_by_payout().await)
     }
 
     /// Every planned payout stands in the journal exactly once, and nothing else does.

@@ -8,12 +8,14 @@
 pub mod adapters;
 pub mod bench;
 pub mod chaos;
+pub mod demo;
 mod disk;
 mod fleet;
 pub mod hostile;
 pub mod oracle;
 mod process;
 pub mod proxy;
+pub mod real;
 mod servers;
 
 pub use disk::Disk;

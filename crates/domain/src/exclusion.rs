@@ -24,15 +24,20 @@ pub enum Exclusion {
     MethodUnusable,
     /// The tenant has no rail for any of the affiliate's methods.
     NoRail,
+    /// The rail of the method does not pay destinations of its kind.
+    KindUnsupported,
     /// No rail for the affiliate's methods pays this currency.
     CurrencyUnsupported,
-    /// The amount is outside the limits of the method or its rail.
+    /// The amount is outside the limits of the method, of its rail, or of the account there that pays.
     OutsideLimits,
+    /// The rail counts the currency in larger units (see [`to_rail_minor`](crate::to_rail_minor)), and the amount does
+    /// not come out even in them. It is never rounded.
+    AmountUneven,
 }
 
 impl Exclusion {
     /// All reasons.
-    pub const ALL: [Exclusion; 10] = [
+    pub const ALL: [Exclusion; 12] = [
         Exclusion::BalanceOutOfRange,
         Exclusion::NegativeBalance,
         Exclusion::BelowMinimum,
@@ -41,8 +46,10 @@ impl Exclusion {
         Exclusion::NoMethod,
         Exclusion::MethodUnusable,
         Exclusion::NoRail,
+        Exclusion::KindUnsupported,
         Exclusion::CurrencyUnsupported,
         Exclusion::OutsideLimits,
+        Exclusion::AmountUneven,
     ];
 
     /// The reason code.
@@ -56,8 +63,10 @@ impl Exclusion {
             Exclusion::NoMethod => "no_method",
             Exclusion::MethodUnusable => "method_unusable",
             Exclusion::NoRail => "no_rail",
+            Exclusion::KindUnsupported => "kind_unsupported",
             Exclusion::CurrencyUnsupported => "currency_unsupported",
             Exclusion::OutsideLimits => "outside_limits",
+            Exclusion::AmountUneven => "amount_uneven",
         }
     }
 
@@ -72,8 +81,10 @@ impl Exclusion {
             Exclusion::NoMethod => "nobody has said where to pay",
             Exclusion::MethodUnusable => "a rail has refused the destination for ever, as of a closed account",
             Exclusion::NoRail => "the tenant has no rail for the method",
+            Exclusion::KindUnsupported => "the method's rail does not pay destinations of its kind",
             Exclusion::CurrencyUnsupported => "the method's rail does not pay this currency",
-            Exclusion::OutsideLimits => "the amount is outside the limits of the method or its rail",
+            Exclusion::OutsideLimits => "the amount is outside the limits of the method, its rail or the account there",
+            Exclusion::AmountUneven => "the method's rail counts this currency in larger units; it adds up",
         }
     }
 }

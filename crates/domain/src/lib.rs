@@ -68,5 +68,5 @@ pub use rule::Rule;
 pub use run::{IllegalRunMove, RunState};
 pub use statement::{LineDiffers, Movement, StatementEnd, StatementLine};
 pub use transfer::TransferKind;
-pub use units::{Uneven, from_rail_minor, rail_decimals, to_rail_minor};
+pub use units::{Uneven, from_rail_minor, rail_decimals, rail_steps, to_rail_minor};
 pub use wait::{Turn, WaitFacts, WaitReason, WorkerOffer, wait_reason};

@@ -63,6 +63,8 @@ pub struct Rail {
     pub payouts_per_batch: u32,
     /// Calls a second that the whole fleet may make on one account; `None` is no limit.
     pub calls_per_sec: Option<u32>,
+    /// Whether questions count against that rate as payments do.
+    pub rate_counts_questions: bool,
     /// After this time from its intent a request can no longer be executed: the rail enforces it, or it is far beyond
     /// what the client waits and the network keeps.
     pub request_lifetime: Duration,
@@ -89,6 +91,9 @@ pub struct Rail {
     pub lists_late: bool,
     /// Whether a line of it says to whom a payment went; else key, amount and account tell the payment alone.
     pub statement_names_payee: bool,
+    /// Whether each line of it repeats our key. Else a line may be told by the rail's own name for the payment alone,
+    /// which its answers brought.
+    pub statement_bears_key: bool,
 }
 
 const fn days(count: u64) -> Duration {
@@ -107,6 +112,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
@@ -118,6 +124,7 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::ZERO,
         lists_late: false,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "sandbox-batch",
@@ -126,6 +133,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 500,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
@@ -137,6 +145,7 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::ZERO,
         lists_late: true,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "sandbox-lookup",
@@ -145,6 +154,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 250,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(5),
         pins_refusals: false,
         currencies: &[],
@@ -156,6 +166,7 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::ZERO,
         lists_late: false,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "sandbox-file",
@@ -164,6 +175,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 500,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: days(3),
         pins_refusals: false,
         currencies: &[],
@@ -175,6 +187,7 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::ZERO,
         lists_late: true,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     Rail {
         name: "null",
@@ -183,6 +196,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 5_000,
         calls_per_sec: None,
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(60),
         pins_refusals: true,
         currencies: &[],
@@ -194,6 +208,7 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::ZERO,
         lists_late: false,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
     // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
@@ -206,6 +221,8 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Batch,
         payouts_per_batch: 1_000,
         calls_per_sec: Some(6),
+        // "400 POSTs a minute" (Payouts API).
+        rate_counts_questions: false,
         request_lifetime: Duration::from_secs(120),
         pins_refusals: false,
         // PayPal, "Currency codes".
@@ -222,6 +239,8 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::from_secs(3 * 60 * 60),
         lists_late: true,
         statement_names_payee: false,
+        // `custom_field` "usually" carries it (Transaction Search).
+        statement_bears_key: false,
     },
     // Stripe Connect, transfers. Class L and not K+L: refusals before execution are not stored, and stored ones for a
     // day only ("Idempotent requests"), so a refusal that is seen while an older request is under way is no proof; on
@@ -233,6 +252,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: Some(20),
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(90),
         pins_refusals: false,
         currencies: &[],
@@ -244,6 +264,7 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::from_secs(5 * 60),
         lists_late: false,
         statement_names_payee: true,
+        statement_bears_key: true,
     },
     // Wise. Class L and not K+L, for the reason of `stripe`: how long a `customerTransactionId` is remembered is not
     // published, and that funding was refused does not stop a request for it that is under way.
@@ -254,6 +275,7 @@ pub const RAILS: &[Rail] = &[
         key_unit: KeyUnit::Payout,
         payouts_per_batch: 500,
         calls_per_sec: Some(10),
+        rate_counts_questions: true,
         request_lifetime: Duration::from_secs(90),
         pins_refusals: false,
         currencies: &[],
@@ -265,6 +287,8 @@ pub const RAILS: &[Rail] = &[
         statement_lag: Duration::from_secs(60 * 60),
         lists_late: false,
         statement_names_payee: false,
+        // Only as the reference of the transfer, where Wise takes it.
+        statement_bears_key: false,
     },
 ];
 

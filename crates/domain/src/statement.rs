@@ -93,6 +93,9 @@ pub struct StatementEnd {
     /// What the rail's clock said when the statement was made; `until` lies before it by what the rail's lines lag
     /// behind.
     pub now: OffsetDateTime,
+    /// The instant of the first payment on it that is not final: what becomes of it is told by the same line, so the
+    /// next part is asked for from there. `None` if all of it is final.
+    pub open_from: Option<OffsetDateTime>,
     /// How many lines there were.
     pub lines: u64,
 }

@@ -65,6 +65,26 @@ fn unit_of(rail: &str, currency: Currency) -> Option<&'static Unit> {
     UNITS.iter().find(|unit| unit.rail == rail && unit.currency == currency.code())
 }
 
+impl Unit {
+    /// The smallest step in minor units of ISO 4217, of which there are so many decimals.
+    fn step_minor(&self, ours: u32) -> i64 {
+        // Exponents are 0 to 4, so neither power overflows.
+        let (more, fewer) =
+            (10_i64.pow(self.decimals.saturating_sub(ours)), 10_i64.pow(ours.saturating_sub(self.decimals)));
+        (self.step.saturating_mul(fewer) / more).max(1)
+    }
+}
+
+/// Where a rail pays a currency in larger steps than a minor unit of ISO 4217: the rail, the code of the currency, and
+/// the step in minor units. Nothing but its multiples can be paid.
+pub fn rail_steps() -> impl Iterator<Item = (&'static str, Currency, i64)> {
+    UNITS.iter().filter_map(|unit| {
+        let currency: Currency = unit.currency.parse().ok()?; // a test reads them all
+        let step_minor = unit.step_minor(currency.exponent());
+        (step_minor > 1).then_some((unit.rail, currency, step_minor))
+    })
+}
+
 /// Decimals that the rail gives a currency.
 pub fn rail_decimals(rail: &str, currency: Currency) -> u32 {
     unit_of(rail, currency).map_or_else(|| currency.exponent(), |unit| unit.decimals)
@@ -76,8 +96,7 @@ pub fn to_rail_minor(rail: &'static str, amount: Money) -> Result<i64, Uneven> {
     let (ours, theirs) = (amount.currency.exponent(), unit.decimals);
     // Exponents are 0 to 4, so neither power overflows.
     let (more, fewer) = (10_i64.pow(theirs.saturating_sub(ours)), 10_i64.pow(ours.saturating_sub(theirs)));
-    let step_minor = (unit.step.saturating_mul(fewer) / more).max(1);
-    let uneven = Uneven { rail: Name(rail), currency: amount.currency, step_minor };
+    let uneven = Uneven { rail: Name(rail), currency: amount.currency, step_minor: unit.step_minor(ours) };
     let scaled = amount.minor.checked_mul(more).filter(|scaled| scaled % fewer == 0).ok_or(uneven.clone())? / fewer;
     if scaled % unit.step == 0 { Ok(scaled) } else { Err(uneven) }
 }
@@ -129,6 +148,23 @@ mod tests {
         let isk = "ISK".parse().expect("a code of ISO 4217");
         assert_eq!(from_rail_minor("stripe", isk, 150), None, "half a króna is no amount");
         assert_eq!(from_rail_minor("paypal", "HUF".parse().expect("a code of ISO 4217"), i64::MAX), None);
+    }
+
+    #[test]
+    fn just_the_multiples_of_a_step_come_out_even() {
+        let steps: Vec<_> = rail_steps().collect();
+        for (rail, currency, step_minor) in &steps {
+            for minor in [1, step_minor - 1, *step_minor, step_minor + 1, 7 * step_minor, 123_456] {
+                let even = to_rail_minor(rail, Money { minor, currency: *currency }).is_ok();
+                assert_eq!(even, minor % step_minor == 0, "{rail} {currency} {minor}");
+            }
+        }
+        for unit in UNITS {
+            let currency: Currency = unit.currency.parse().expect("a code of ISO 4217");
+            let is_listed = steps.iter().any(|(rail, listed, _)| *rail == unit.rail && *listed == currency);
+            let one = to_rail_minor(unit.rail, Money { minor: 1, currency }).is_ok();
+            assert!(is_listed != one, "{} {}", unit.rail, unit.currency);
+        }
     }
 
     #[test]

@@ -21,8 +21,10 @@ const EXCLUSIONS: [&str; 10] = [
     "no_method",
     "method_unusable",
     "no_rail",
+    "kind_unsupported",
     "currency_unsupported",
     "outside_limits",
+    "amount_uneven",
 ];
 const DISCREPANCIES: [&str; 17] = [
     "paid_twice",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use payfleet_domain::{Money, to_rail_minor};
+use payfleet_domain::{Currency, Money, to_rail_minor};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -135,7 +135,8 @@ fn yes() -> bool {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// The largest single payment by currency, in minor units of ISO 4217. (PayPal: USD 20,000 in one of its pages,
+    /// The largest single payment by currency, in minor units of ISO 4217. Each worker that starts tells it to the
+    /// database, so that plans exclude what is more. (PayPal: USD 20,000 in one of its pages,
     /// 60,000 for registered payees in another, so it is not built in.)
     #[serde(default)]
     pub largest_minor: BTreeMap<String, i64>,
@@ -258,6 +259,17 @@ impl Place<'_> {
 }
 
 impl Limits {
+    /// What must be so.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.largest_minor.keys().any(|code| code.parse::<Currency>().is_err()) {
+            return Err("largest_minor names a currency that there is not");
+        }
+        match self.largest_minor.values().any(|largest| *largest <= 0) {
+            true => Err("largest_minor has an amount that is not above 0"),
+            false => Ok(()),
+        }
+    }
+
     /// The amount in the rail's own units, or why this payment cannot be ordered from this rail at all.
     fn units(&self, rail: &'static str, amount: Money) -> Result<i64, &'static str> {
         let largest = self.largest_minor.get(amount.currency.code());
@@ -363,6 +375,11 @@ mod tests {
         let told = Accounts::from_toml(&secret).expect_err("it has no place for secrets").to_string();
         assert!(told.contains("secret") && !told.contains("hunter2"), "{told}");
         assert!(Accounts::from_toml(&text.replace("profile", "profil")).is_err());
+        assert_eq!(read.accounts[0].limits().check(), Ok(()));
+        for wrong in ["USDX = 2000000", "USD = 0"] {
+            let read = Accounts::from_toml(&text.replace("USD = 2000000", wrong)).expect("a file in order");
+            assert!(read.accounts[0].limits().check().is_err(), "{wrong}");
+        }
         assert!(Accounts::from_toml(&text.replace("\"stripe\"", "\"stripes\"")).is_err());
         let shipped = Accounts::from_toml(include_str!("../../../deploy/rails.toml"));
         assert_eq!(shipped.expect("a file that operators copy").accounts.len(), 3);

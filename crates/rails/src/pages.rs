@@ -26,6 +26,8 @@ pub(crate) struct Reach {
     pub(crate) from: OffsetDateTime,
     pub(crate) until: OffsetDateTime,
     pub(crate) now: OffsetDateTime,
+    /// See [`StatementEnd::open_from`].
+    pub(crate) open_from: Option<OffsetDateTime>,
 }
 
 impl Reach {
@@ -39,7 +41,7 @@ impl Reach {
         now: OffsetDateTime,
     ) -> Reach {
         let lag = Rail::named(rail).map_or(Duration::ZERO, |rail| rail.statement_lag);
-        Reach { from, until: until.min(now - lag), now }
+        Reach { from, until: until.min(now - lag), now, open_from: None }
     }
 }
 
@@ -110,11 +112,11 @@ impl<P: Pages> Reading<P> {
         };
         self.lines += lines.len() as u64;
         self.ready.extend(lines.into_iter().map(StatementItem::Line));
-        if let Some(Reach { from, until, now }) = reach {
+        if let Some(Reach { from, until, now, open_from }) = reach {
             self.is_last = true;
             // Reaching into the future would prove payments to be missing that are only under way.
             let until = until.min(now);
-            self.ready.push_back(StatementItem::End(StatementEnd { from, until, now, lines: self.lines }));
+            self.ready.push_back(StatementItem::End(StatementEnd { from, until, now, open_from, lines: self.lines }));
         }
         Ok(())
     }

@@ -111,6 +111,11 @@ impl Registry {
     pub fn with_real(config: &RailsConfig, real: &RealRails) -> Result<Registry, RegistryError> {
         let mut registry = Registry::new(config)?;
         let all = &real.accounts.accounts;
+        for account in all {
+            let (rail, name) = (account.rail(), account.name().to_owned());
+            let wrong = |why| RegistryError::Account { rail, account: name, why };
+            account.limits().check().map_err(wrong)?;
+        }
         let paypal = Paypal::new(all.iter().filter_map(FundingAccount::paypal), config.call_timeout, real.live)?;
         let stripe = Stripe::new(all.iter().filter_map(FundingAccount::stripe), config.call_timeout, real.live)?;
         let wise = Wise::new(all.iter().filter_map(FundingAccount::wise), config.call_timeout, real.live)?;

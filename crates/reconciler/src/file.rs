@@ -189,7 +189,7 @@ mod tests {
             read(format!("{HEADER}{lines}#end,sandbox-file/a/b,2,,{FROM},complete,{UNTIL}\n").as_bytes()).unwrap();
         let instant = |text| OffsetDateTime::parse(text, &Rfc3339).unwrap();
         let (from, until) = (instant(FROM), instant(UNTIL));
-        let reach = StatementEnd { from, until, now: until, lines: 2 };
+        let reach = StatementEnd { from, until, now: until, open_from: None, lines: 2 };
         let rail = Rail::named("sandbox-file").unwrap();
         assert_eq!((read_lines.len(), end), (2, Some(FileEnd { rail, account: "a/b".to_owned(), reach })));
     }

@@ -2,7 +2,11 @@
 //! account is not paid. Each reason is written once, as its code and its condition. A plan asks for the first that
 //! holds, in the order of [`Exclusion`]; a list for people asks for all.
 
-use payfleet_domain::{Currency, Exclusion, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, RAILS};
+use std::collections::BTreeMap;
+
+use payfleet_domain::{
+    Currency, DestinationKind, Exclusion, MAX_AMOUNT_MINOR, MAX_BALANCE_MINOR, MAX_PAYOUTS_PER_BATCH, RAILS, rail_steps,
+};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::Postgres;
@@ -20,12 +24,30 @@ pub(crate) struct Rules {
     minimums: Vec<i64>,
 }
 
+/// What `$6` holds.
+#[derive(Serialize)]
+struct RailRules {
+    rails: Vec<RailRule>,
+    /// What the destinations of a method are of which the tenant has said nothing.
+    kinds: BTreeMap<&'static str, &'static str>,
+    steps: Vec<StepRule>,
+}
+
 #[derive(Serialize)]
 struct RailRule {
     rail: &'static str,
     payouts_per_batch: u32,
     currencies: &'static [&'static str],
+    kinds: Vec<&'static str>,
     max_minor: i64,
+}
+
+/// A rail pays multiples of so many minor units only.
+#[derive(Serialize)]
+struct StepRule {
+    rail: &'static str,
+    currency: String,
+    minor: i64,
 }
 
 impl Rules {
@@ -37,9 +59,14 @@ impl Rules {
                 rail: rail.name,
                 payouts_per_batch: rail.payouts_per_batch.min(batch_size).clamp(1, MAX_PAYOUTS_PER_BATCH),
                 currencies: rail.currencies,
+                kinds: rail.kinds.iter().map(|kind| kind.as_str()).collect(),
                 max_minor: rail.max_minor.unwrap_or(MAX_AMOUNT_MINOR).min(MAX_AMOUNT_MINOR),
             })
             .collect();
+        let kinds = DestinationKind::NAMED.iter().map(|(method, kind)| (*method, kind.as_str())).collect();
+        let steps =
+            rail_steps().map(|(rail, currency, minor)| StepRule { rail, currency: currency.code().to_owned(), minor });
+        let rails = RailRules { rails, kinds, steps: steps.collect() };
         let mut rules = Rules {
             rails: serde_json::to_value(rails).map_err(|error| StoreError::Broken(error.to_string()))?,
             currencies: Vec::new(),
@@ -169,16 +196,19 @@ const OF_ACCOUNT: [Obstacle; 5] = [
 ];
 
 /// Of a method, or of there being none.
-const OF_METHOD: [Obstacle; 5] = [
+const OF_METHOD: [Obstacle; 7] = [
     (Exclusion::NoMethod, "m.id IS NULL"),
     (Exclusion::MethodUnusable, "NOT m.usable"),
     (Exclusion::NoRail, "m.id IS NOT NULL AND way.is_known IS NOT TRUE"),
+    (Exclusion::KindUnsupported, "m.id IS NOT NULL AND way.is_known AND NOT way.is_reached"),
     (Exclusion::CurrencyUnsupported, "way.currencies <> '{}' AND NOT d.currency::text = ANY(way.currencies)"),
     (
         Exclusion::OutsideLimits,
         "d.amount_minor > 0
-           AND (d.amount_minor < l.min_minor OR d.amount_minor > l.max_minor OR d.amount_minor > way.max_minor)",
+           AND (d.amount_minor < l.min_minor OR d.amount_minor > l.max_minor OR d.amount_minor > way.max_minor
+                OR d.amount_minor > bound.max_minor)",
     ),
+    (Exclusion::AmountUneven, "d.amount_minor > 0 AND d.amount_minor % bound.step_minor <> 0"),
 ];
 
 /// The first that holds.
@@ -213,14 +243,28 @@ pub(crate) fn judged(asked: Asked) -> String {
     format!(
         "
   rule AS (
-    SELECT * FROM jsonb_to_recordset($6::jsonb)
-      AS rule (rail text, payouts_per_batch int, currencies text[], max_minor bigint)),
+    SELECT * FROM jsonb_to_recordset($6::jsonb -> 'rails')
+      AS rule (rail text, payouts_per_batch int, currencies text[], kinds text[], max_minor bigint)),
   -- The rail accounts of the tenant, numbered: affiliates carry the number, and not three words each.
   way AS MATERIALIZED (
     SELECT t.method, t.rail, t.account, t.credential,
            dense_rank() OVER (ORDER BY t.rail, t.account, t.credential) AS lane,
-           rule.rail IS NOT NULL AS is_known, rule.payouts_per_batch, rule.currencies, rule.max_minor
-      FROM tenant_rail t LEFT JOIN rule ON rule.rail = t.rail WHERE t.tenant_id = $1),
+           rule.rail IS NOT NULL AS is_known, rule.payouts_per_batch, rule.currencies, rule.max_minor,
+           rule.kinds = '{{}}'
+             OR coalesce(said.kind, $6::jsonb -> 'kinds' ->> t.method, '{opaque}') = ANY(rule.kinds) AS is_reached
+      FROM tenant_rail t LEFT JOIN rule ON rule.rail = t.rail
+      LEFT JOIN tenant_method said ON said.tenant_id = t.tenant_id AND said.method = t.method
+     WHERE t.tenant_id = $1),
+  -- In which steps a method can be paid in a currency, and how much its account pays at most: few rows, often none.
+  bound AS MATERIALIZED (
+    SELECT method, currency, max(step_minor) AS step_minor, min(max_minor) AS max_minor
+      FROM (SELECT way.method, step.currency, step.minor AS step_minor, NULL::bigint AS max_minor
+              FROM way JOIN jsonb_to_recordset($6::jsonb -> 'steps') AS step (rail text, currency text, minor bigint)
+                ON step.rail = way.rail
+             UNION ALL
+            SELECT way.method, a.currency::text, NULL, a.max_minor
+              FROM way JOIN account_limit a ON a.rail = way.rail AND a.account = way.account) AS b
+     GROUP BY method, currency),
   candidate AS (
     SELECT d.*, m.priority, m.id AS method_id, way.lane, way.payouts_per_batch,
            CASE {first_of_method}END AS obstacle{of_method}
@@ -230,7 +274,8 @@ pub(crate) fn judged(asked: Asked) -> String {
       -- A limit in another currency says nothing.
       LEFT JOIN payout_limit l ON l.affiliate_id = d.affiliate_id AND l.method = m.method AND l.currency = d.currency
                               AND l.tenant_id = $1 AND l.affiliate_id > $2 AND l.affiliate_id <= $3
-      LEFT JOIN way ON way.method = m.method),
+      LEFT JOIN way ON way.method = m.method
+      LEFT JOIN bound ON bound.method = m.method AND bound.currency = d.currency::text),
   choice AS (
     SELECT DISTINCT ON (affiliate_id, currency) * FROM candidate
      ORDER BY affiliate_id, currency, obstacle IS NOT NULL, priority),
@@ -245,6 +290,7 @@ pub(crate) fn judged(asked: Asked) -> String {
              ON contested.affiliate_id = c.affiliate_id AND contested.currency = c.currency
       LEFT JOIN unnest($4::text[], $5::bigint[]) AS minimum (currency, minor) ON minimum.currency = c.currency),
   decided AS NOT MATERIALIZED (SELECT * FROM judged WHERE verdict <> 'nothing_due')",
+        opaque = DestinationKind::Opaque.as_str(),
         first_of_method = first(&OF_METHOD),
         first_of_account = first(&OF_ACCOUNT),
     )

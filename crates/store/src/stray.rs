@@ -14,7 +14,8 @@ use crate::run::runs_lock_against_intents;
 macro_rules! stray_lines {
     () => {
         "(SELECT min(opened_at) AS opened_at FROM recovery) AS v
-    JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'"
+    JOIN statement_line l ON l.read_at >= v.opened_at AND l.payout_id IS NULL AND l.kind = 'paid'
+     AND NOT EXISTS (SELECT FROM statement_line_named n WHERE n.line_id = l.id)"
     };
 }
 

@@ -1,5 +1,7 @@
 //! Tenants and the rails they use.
 
+use std::collections::BTreeMap;
+
 use payfleet_domain::TenantId;
 
 use crate::connect::{Step, Store, StoreError, detached};
@@ -96,6 +98,44 @@ impl Store {
                 .execute(tx)
                 .await
                 .step("tenant_rail_set")?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Says how much single payments of an account may be at most, by currency, in minor units; of the others nothing is
+    /// said any more. Plans that are made from now on exclude what is more.
+    pub async fn account_limits_say(
+        &self,
+        rail: &'static str,
+        account: &str,
+        largest_minor: &BTreeMap<String, i64>,
+    ) -> Result<(), StoreError> {
+        let (currencies, largest): (Vec<String>, Vec<i64>) =
+            largest_minor.iter().map(|(code, minor)| (code.clone(), *minor)).unzip();
+        let account = account.to_owned();
+        self.transaction("account_limits_say", move |tx| {
+            let (account, currencies, largest) = (account.clone(), currencies.clone(), largest.clone());
+            Box::pin(async move {
+                sqlx::query(
+                    "-- account_limits_say
+                     WITH said AS (SELECT * FROM unnest($3::text[], $4::bigint[]) AS said (currency, minor)),
+                     unsaid AS (
+                       DELETE FROM account_limit WHERE rail = $1 AND account = $2
+                         AND currency::text <> ALL (SELECT said.currency FROM said))
+                     INSERT INTO account_limit (rail, account, currency, max_minor)
+                     SELECT $1, $2, currency, minor FROM said ORDER BY currency
+                         ON CONFLICT (rail, account, currency) DO UPDATE SET max_minor = excluded.max_minor
+                      WHERE account_limit.max_minor <> excluded.max_minor",
+                )
+                .bind(rail)
+                .bind(account)
+                .bind(currencies)
+                .bind(largest)
+                .execute(tx)
+                .await
+                .step("account_limits_say")?;
                 Ok(())
             })
         })

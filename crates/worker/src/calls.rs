@@ -124,6 +124,11 @@ impl Route<'_> {
         }
     }
 
+    /// Whether it is too late for the request by our own steady clock.
+    fn is_over(&self, permission: Permission) -> bool {
+        self.worker.clock.now() >= permission.intended + self.rail.request_lifetime
+    }
+
     /// Waits until a call for so many payouts may begin, and begins it. `None` if it may never.
     async fn begin<'h>(&self, held: &'h Held, permission: Permission, payouts: usize) -> Option<UnderWay<'h>> {
         let clock = &self.worker.clock;
@@ -131,7 +136,7 @@ impl Route<'_> {
             let now = clock.now();
             // Rule `suspended_time_counts`. By both clocks: the steady one does not know of a host that was suspended,
             // and the other one may be set back.
-            let is_over = now >= permission.intended + self.rail.request_lifetime;
+            let is_over = self.is_over(permission);
             let has_expired = clock.wall() >= permission.expires_at;
             if has_expired && !is_over {
                 let rail = self.rail.name;
@@ -157,6 +162,10 @@ impl Route<'_> {
         let Ok(_permit) = self.worker.calls.acquire().await else {
             return Answer::All(Outcome::NotExecuted); // the semaphore is never closed; and nothing was sent
         };
+        // What is not sent any more must not take a place in the rate from what is.
+        if self.is_over(permission) {
+            return Answer::All(Outcome::NotExecuted);
+        }
         self.worker
             .paces
             .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &call.account.name)
@@ -212,10 +221,10 @@ impl Route<'_> {
         let findings: Vec<Vec<Finding>> = stream::iter(pieces)
             .map(|piece| async move {
                 let Ok(_permit) = self.worker.calls.acquire().await else { return unanswered(&piece) };
-                self.worker
-                    .paces
-                    .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &self.account.name)
-                    .await;
+                if self.rail.rate_counts_questions {
+                    let (hints, clock) = (self.worker.hints.as_ref(), self.worker.clock.as_ref());
+                    self.worker.paces.permit(hints, clock, self.rail, &self.account.name).await;
+                }
                 if payfleet_failpoint::pass("look_up", "before").await.is_err() {
                     return unanswered(&piece);
                 }

@@ -226,7 +226,11 @@ pub async fn run(options: Options) -> Result<(), WorkerError> {
         null_rail: options.null_rail,
     };
     let accounts = Accounts::from_file(options.rail_accounts.as_deref())?;
-    let registry = Registry::with_real(&config, &RealRails { accounts, live: options.live })?;
+    let registry = Registry::with_real(&config, &RealRails { accounts: accounts.clone(), live: options.live })?;
+    for account in &accounts.accounts {
+        // Plans are made where the file is not.
+        store.account_limits_say(account.rail(), account.name(), &account.limits().largest_minor).await?;
+    }
     if options.live {
         tracing::warn!("--live: what is paid over accounts that say `live = true` is real money");
     }

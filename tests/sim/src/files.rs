@@ -76,7 +76,7 @@ impl World {
             return None;
         }
         let person = scheduler.chance(700).then(|| scheduler.below(PEOPLE as u64) as usize);
-        let end = StatementEnd { from, until: said, now: said, lines: lines.len() as u64 };
+        let end = StatementEnd { from, until: said, now: said, open_from: None, lines: lines.len() as u64 };
         Some(Handed { rail, lines, end: Some(end), person })
     }
 

@@ -421,7 +421,7 @@ impl Adapter for SimAdapter {
             let is_there = |at| at >= from && (at < until || until == now);
             rails.lines(self.rail.name, is_there).into_iter().map(StatementItem::Line).map(Ok).collect()
         };
-        let end = StatementEnd { from, until, now, lines: items.len() as u64 };
+        let end = StatementEnd { from, until, now, open_from: None, lines: items.len() as u64 };
         items.push(Ok(StatementItem::End(end)));
         self.world.after(self.process, Step::Reconcile, Server::Rail, arrow).await.map_err(|_| unreachable())?;
         Ok(futures_util::stream::iter(items).boxed())

@@ -41,6 +41,12 @@ impl Fleet {
         );
     }
 
+    /// The faults as they are set.
+    pub async fn faults_set(&self) -> serde_json::Value {
+        let answer = self.http.get(format!("{}/faults", self.sandbox_url())).send().await.expect("the sandbox answers");
+        answer.json().await.expect("faults are JSON")
+    }
+
     /// Everything that the sandbox has planned happens now.
     pub async fn hurry(&self) {
         let answer = self.http.post(format!("{}/faults/hurry", self.sandbox_url())).send().await;

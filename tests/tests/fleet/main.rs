@@ -19,6 +19,7 @@ mod outages;
 mod partitions;
 mod poolers;
 mod rails;
+mod real_rails;
 mod redis;
 mod restore;
 mod rotation;

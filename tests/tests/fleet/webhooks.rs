@@ -19,6 +19,7 @@ const OPTIONS: FleetOptions = FleetOptions {
         ("PAYFLEET_RAIL_CREDENTIAL_STRIPE", "sk_test_shop"),
         ("PAYFLEET_RAIL_CREDENTIAL_WISE", "wise-shop"),
     ],
+    virtual_time: false,
 };
 
 /// Thirty affiliates, ten at each rail, with money due for 2026-01. Batches settle at PayPal after a second, and

@@ -243,7 +243,8 @@ fn run_help() -> String {
 
 Who is not paid is excluded with a reason code: balance_out_of_range, negative_balance, below_minimum, on_hold, \
 contested, no_method,
-method_unusable, no_rail, currency_unsupported, outside_limits. What is excluded stays due.
+method_unusable, no_rail, kind_unsupported, currency_unsupported, outside_limits, amount_uneven. What is excluded \
+stays due.
 
 {EXIT_CODES}"
     )

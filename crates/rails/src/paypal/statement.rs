@@ -75,10 +75,11 @@ pub(super) async fn open(
         account: account.clone(),
         from,
         window: from,
+        until: from,
         page: 1,
         rows: 0,
         end: now.replace_nanosecond(0).unwrap_or(now),
-        pending: None,
+        open_from: None,
     };
     pages::open(RAIL, &account.name, reading).await
 }
@@ -89,20 +90,25 @@ struct Reading {
     from: OffsetDateTime,
     /// Where the window begins that is being read,
     window: OffsetDateTime,
+    /// and ends, the same for all of its pages,
+    until: OffsetDateTime,
     /// and its next page.
     page: u32,
     /// and so many rows that were on the pages before.
     rows: u64,
     /// Where the last one ends.
     end: OffsetDateTime,
-    /// Since when the oldest payment is pending: held for review, or unclaimed.
-    pending: Option<OffsetDateTime>,
+    /// The first payment that is pending.
+    open_from: Option<OffsetDateTime>,
 }
 
 #[async_trait]
 impl Pages for Reading {
     async fn next(&mut self) -> Result<Page, NoPage> {
-        let until = (self.window + WINDOW).min(self.end).max(self.window);
+        if self.page == 1 {
+            self.until = (self.window + WINDOW).min(self.end).max(self.window);
+        }
+        let until = self.until;
         let format = |at: OffsetDateTime| at.format(&Rfc3339).map_err(|_| Cause::Unfit("an instant without a form"));
         let (start, end, page) = (format(self.window)?, format(until)?, self.page.to_string());
         let query = [
@@ -121,11 +127,17 @@ impl Pages for Reading {
         }
         let found: Found = read(&reply.body)?;
         self.rows += found.transaction_details.len() as u64;
-        for (at, details) in found.transaction_details.iter().enumerate() {
-            let since = pending_since(&details.transaction_info).map_err(|why| NoPage::Line(at, why))?;
-            self.pending = [self.pending, since].into_iter().flatten().min();
+        let mut lines = Vec::new();
+        for told in told(found.transaction_details)? {
+            match told {
+                Told::Final(line) => lines.push(line),
+                Told::Pending(at) => self.open_from = Some(self.open_from.map_or(at, |first| first.min(at))),
+                Told::Nothing => {}
+            }
         }
-        let lines = lines(found.transaction_details)?;
+        let now = reply.at.unwrap_or(self.end);
+        // Our clock may be behind: what it calls the future has been booked.
+        self.end = self.end.max(now.replace_nanosecond(0).unwrap_or(now));
         if self.page < found.total_pages.unwrap_or(1) {
             self.page += 1;
             return Ok(Page::Lines(lines));
@@ -139,47 +151,40 @@ impl Pages for Reading {
             return Ok(Page::Lines(lines));
         }
         // How far PayPal has come with its own books; where it does not say, as far as it may be behind.
-        let now = reply.at.unwrap_or(self.end);
         let refreshed = found.last_refreshed_datetime.and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
-        let until = until.min(refreshed.unwrap_or(now - BEHIND));
-        if let Some(since) = self.pending.filter(|since| *since < until) {
-            let (account, since) = (self.account.name.as_str(), since.to_string());
-            tracing::info!(
-                rail = RAIL,
-                account,
-                since,
-                "payments are pending; the statement counts as read up to the oldest of them"
-            );
-        }
-        // What is pending keeps its date when it is paid: further on it would never be read.
-        let until = self.pending.map_or(until, |since| until.min(since)).max(self.from);
-        Ok(Page::Last(lines, Reach { from: self.from, until, now }))
+        let until = until.min(refreshed.unwrap_or(now - BEHIND)).max(self.from);
+        Ok(Page::Last(lines, Reach { from: self.from, until, now, open_from: self.open_from }))
     }
-}
-
-/// When a payout was made that is pending still: it may be paid, or come back.
-fn pending_since(info: &Info) -> Result<Option<OffsetDateTime>, &'static str> {
-    let is_pending = info.transaction_status.as_deref() == Some("P");
-    if !is_pending || info.transaction_event_code.as_deref() != Some("T0001") {
-        return Ok(None);
-    }
-    let at = info.transaction_initiation_date.as_deref().ok_or("a pending payment without an instant")?;
-    OffsetDateTime::parse(at, &Rfc3339).map(Some).map_err(|_| "an instant that cannot be read")
 }
 
 /// A page's lines.
 pub(crate) fn page(body: &[u8]) -> Result<Vec<StatementLine>, NoPage> {
-    lines(read::<Found>(body)?.transaction_details)
+    let told = told(read::<Found>(body)?.transaction_details)?;
+    let line = |told| match told {
+        Told::Final(line) => Some(line),
+        Told::Pending(_) | Told::Nothing => None,
+    };
+    Ok(told.into_iter().filter_map(line).collect())
 }
 
-fn lines(all: Vec<Details>) -> Result<Vec<StatementLine>, NoPage> {
-    let lines = all.into_iter().enumerate();
-    let lines = lines.map(|(at, one)| line(one.transaction_info).map_err(|why| NoPage::Line(at, why)));
-    lines.filter_map(Result::transpose).collect()
+fn told(all: Vec<Details>) -> Result<Vec<Told>, NoPage> {
+    let all = all.into_iter().enumerate();
+    all.map(|(at, one)| line(one.transaction_info).map_err(|why| NoPage::Line(at, why))).collect()
 }
 
-/// The line, if it is a payment or one that came back. (PayPal, "Transaction event codes".)
-fn line(info: Info) -> Result<Option<StatementLine>, &'static str> {
+/// What a transaction tells.
+enum Told {
+    /// Money that moved.
+    Final(StatementLine),
+    /// A payment that has not moved money for good, of this instant: nobody has claimed it, or it is being reviewed.
+    /// Its own transaction tells later what became of it (unverified).
+    Pending(OffsetDateTime),
+    /// Nothing of payouts.
+    Nothing,
+}
+
+/// What it tells of a payment, or of one that came back. (PayPal, "Transaction event codes".)
+fn line(info: Info) -> Result<Told, &'static str> {
     let code = info.transaction_event_code.as_deref().unwrap_or_default();
     let key = info.custom_field.unwrap_or_default();
     let is_ours = key.parse::<PayoutKey>().is_ok();
@@ -187,18 +192,25 @@ fn line(info: Info) -> Result<Option<StatementLine>, &'static str> {
         "T0001" => true,
         "T1114" | "T1115" => false,
         // A hold when the batch begins, its release, and fees: they look like payments.
-        "T1503" | "T1105" | "T0104" => return Ok(None),
+        "T1503" | "T1105" | "T0104" => return Ok(Told::Nothing),
         _ if is_ours => {
             tracing::warn!(rail = RAIL, code, "a payout's transaction of a kind that is not known was left out");
-            return Ok(None);
+            return Ok(Told::Nothing);
         }
-        _ => return Ok(None),
+        _ => return Ok(Told::Nothing),
     };
+    let at = info.transaction_initiation_date.as_deref().map(|at| OffsetDateTime::parse(at, &Rfc3339));
+    let at = at.transpose().map_err(|_| "an instant that cannot be read")?;
     match info.transaction_status.as_deref() {
         // V: reversed later; that is a transaction of its own.
         Some("S" | "V") => {}
-        // Pending, denied: no money has moved for good.
-        Some("P" | "D") => return Ok(None),
+        Some("P") => {
+            // What others pay to us is none of ours.
+            let is_ours = !is_payout || info.transaction_amount.is_some_and(|amount| amount.value.starts_with('-'));
+            return Ok(at.filter(|_| is_ours).map_or(Told::Nothing, Told::Pending));
+        }
+        // Denied: no money has moved.
+        Some("D") => return Ok(Told::Nothing),
         _ => return Err("a status that is not documented"),
     }
     let amount = info.transaction_amount.ok_or("a transaction without an amount")?;
@@ -208,11 +220,10 @@ fn line(info: Info) -> Result<Option<StatementLine>, &'static str> {
         (true, ..0) => (Movement::Paid, minor.checked_neg().ok_or("an amount beyond all numbers")?),
         (false, 1..) => (Movement::Returned, minor),
         // Paid to us by others, and what we gave back to them.
-        _ => return Ok(None),
+        _ => return Ok(Told::Nothing),
     };
-    let at = info.transaction_initiation_date.as_deref().map(|at| OffsetDateTime::parse(at, &Rfc3339));
     let is_of = movement == Movement::Returned && info.paypal_reference_id_type.as_deref() == Some("TXN");
-    Ok(Some(StatementLine {
+    Ok(Told::Final(StatementLine {
         key,
         reference: info.transaction_id.unwrap_or_default(),
         amount_minor,
@@ -220,7 +231,7 @@ fn line(info: Info) -> Result<Option<StatementLine>, &'static str> {
         currency: amount.currency_code,
         destination: String::new(),
         movement,
-        at: at.transpose().map_err(|_| "an instant that cannot be read")?,
+        at,
         of: info.paypal_reference_id.filter(|_| is_of),
     }))
 }

@@ -209,6 +209,7 @@ impl Reader {
             from: wire.from,
             until: wire.until,
             now: wire.now,
+            open_from: None,
             lines: wire.lines,
         }));
         Ok(())

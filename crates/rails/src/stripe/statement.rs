@@ -62,7 +62,8 @@ pub(super) async fn open(
         site: Site { settings: site.settings.clone(), transport: site.transport.clone(), ..*site },
         account: account.clone(),
         from,
-        // Up to the second that has begun by our clock; how far it really reaches is said by Stripe's.
+        since: from,
+        // Up to the second that has begun by our clock, and by Stripe's.
         until: OffsetDateTime::now_utc(),
         now: None,
         after: None,
@@ -74,6 +75,9 @@ struct Reading {
     site: Site,
     account: Account,
     from: OffsetDateTime,
+    /// What is being read,
+    since: OffsetDateTime,
+    /// and up to where, not included.
     until: OffsetDateTime,
     /// Stripe's clock at the first page: what was booked later is not on it.
     now: Option<OffsetDateTime>,
@@ -84,7 +88,7 @@ struct Reading {
 #[async_trait]
 impl Pages for Reading {
     async fn next(&mut self) -> Result<Page, NoPage> {
-        let (since, before) = (self.from.unix_timestamp().to_string(), self.until.unix_timestamp().to_string());
+        let (since, before) = (self.since.unix_timestamp().to_string(), self.until.unix_timestamp().to_string());
         let limit = PAGE.to_string();
         let mut query = vec![
             ("created[gte]", since.as_str()),
@@ -112,14 +116,18 @@ impl Pages for Reading {
             line.key = self.key_of(line.of.as_deref().unwrap_or_default()).await?.unwrap_or_default();
         }
         self.after = last;
-        Ok(match list.has_more {
-            true => Page::Lines(lines),
-            false => {
-                // To the second: of the one that had begun, more may come.
-                let until = OffsetDateTime::from_unix_timestamp(self.until.unix_timestamp()).unwrap_or(self.until);
-                Page::Last(lines, Reach::less_the_lag(RAIL, self.from, until, now))
-            }
-        })
+        if list.has_more {
+            return Ok(Page::Lines(lines));
+        }
+        // To the second: of the one that had begun, more may come.
+        let whole = |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at);
+        let until = whole(self.until);
+        if until < whole(now) {
+            // Our clock is behind: what it calls the future has been booked.
+            (self.since, self.until, self.after) = (until, now, None);
+            return Ok(Page::Lines(lines));
+        }
+        Ok(Page::Last(lines, Reach::less_the_lag(RAIL, self.from, until, now)))
     }
 }
 

@@ -130,7 +130,8 @@ impl Wise {
         };
         transfer.check(instruction, recipient)?;
         match transfer.state() {
-            State::Refunded => statement::refund(site, call, &transfer).await.map(Finding::Known),
+            State::Refunded => statement::refund(site, call, &transfer, at).await.map(Finding::Known),
+            _ if transfer.is_cancelled() => statement::cancelled(site, call, &transfer, at).await.map(Finding::Known),
             _ => told(call, &transfer, at, is_follow),
         }
     }

@@ -2,18 +2,19 @@
 //! reference, nor where the money went. A refund is often smaller than the payment.
 
 use async_trait::async_trait;
-use payfleet_domain::{Currency, Money, Movement, Outcome, PayoutKey, Reference, StatementLine};
+use payfleet_domain::{Currency, Money, Movement, Outcome, PayoutKey, Reference, RefusalCode, StatementLine};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::transfer::Transfer;
-use super::{RAIL, Site, Wise, no_answer};
+use super::{LOOKS_BACK, RAIL, Site, Wise, no_answer};
 use crate::cause::Cause;
 use crate::checks::{read, single};
 use crate::decimal::minor_of;
 use crate::pages::{self, NoPage, Page, Pages, Reach};
+use crate::registry::declared;
 use crate::transport::Reply;
 use crate::{Account, Call, StatementError, StatementStream};
 
@@ -111,6 +112,8 @@ impl Pages for Reading {
             return Err(NoPage::Status(reply.status));
         }
         let now = *self.now.get_or_insert(reply.at.unwrap_or(self.end));
+        // Our clock may be behind: what it calls the future has been booked.
+        self.end = self.end.max(now.replace_nanosecond(0).unwrap_or(now));
         let statement: Statement = read(&reply.body)?;
         let lines = lines(&statement, code)?;
         if until < self.end {
@@ -199,7 +202,14 @@ fn line(transaction: &Transaction, code: &str) -> Result<Option<StatementLine>, 
 
 /// How much of a refunded transfer came back: the transfer does not say it, the statement of its balance does. As long
 /// as that does not show it, the transfer is waited for: nothing is free that has not come back.
-pub(super) async fn refund(site: &Site, call: &Call<'_>, transfer: &Transfer) -> Result<Outcome, Cause> {
+///
+/// `at` is Wise's clock, as it told the transfer: ours may be behind it.
+pub(super) async fn refund(
+    site: &Site,
+    call: &Call<'_>,
+    transfer: &Transfer,
+    at: Option<OffsetDateTime>,
+) -> Result<Outcome, Cause> {
     let (instruction, id) = (single(call)?, transfer.id());
     let Money { minor: paid, currency } = instruction.amount;
     let waits = Ok(Outcome::Accepted(Reference(id.clone())));
@@ -211,35 +221,72 @@ pub(super) async fn refund(site: &Site, call: &Call<'_>, transfer: &Transfer) ->
         );
         return waits;
     };
-    let name = format!("{PREFIX}{id}");
-    let (mut back, end) = (0_i64, OffsetDateTime::now_utc());
-    let mut since = call.expires_at.checked_sub(Duration::DAY).unwrap_or(call.expires_at);
-    // No refund comes later than a year after; the windows end, whatever `expires_at` was.
-    since = since.max(end - Duration::days(400));
-    while since < end {
-        let until = (since + WINDOW).min(end);
-        let seconds = |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at);
-        let reply = ask(site, call.account, currency.code(), *balance, seconds(since), seconds(until), false).await?;
-        if reply.status != 200 {
-            return Err(no_answer(&reply));
-        }
-        let statement: Statement = read(&reply.body)?;
-        // The end of a window is the beginning of the next: each line counts once.
-        let here = |line: &&Transaction| line.date >= seconds(since) && (line.date < seconds(until) || until == end);
-        for credit in statement.transactions.iter().filter(|line| line.reference_number == name).filter(here) {
-            let minor =
-                minor_of(credit.amount.value.get(), currency).filter(|_| credit.amount.currency == currency.code());
-            let minor = minor.ok_or(Cause::Contradictory("a refund of an amount that there is not"))?;
-            if minor > 0 {
-                back = back.checked_add(minor).ok_or(Cause::Contradictory("a refund beyond all numbers"))?;
-            }
-        }
-        since = until;
-    }
+    let since = transfer.since().or(call.expires_at.checked_sub(Duration::DAY)).unwrap_or(call.expires_at);
+    let lines = lines_of(site, call, &id, currency, *balance, since, at).await?;
+    let back = lines.into_iter().filter(|minor| *minor > 0).try_fold(0_i64, i64::checked_add);
+    let back = back.ok_or(Cause::Contradictory("a refund beyond all numbers"))?;
     match back {
         ..=0 => waits,
         // Fees that were given back too are the payer's.
         back if back >= paid => Ok(Outcome::Returned(Reference(id))),
         minor => Ok(Outcome::ReturnedPart(Reference(id), Money { minor, currency })),
     }
+}
+
+/// What became of a transfer that is cancelled: whether money was ever in it the transfer does not say, its balance
+/// does. Where there was none and none can come any more, nobody was paid, and nothing will come back; as long as
+/// that is not known, it is waited for.
+///
+/// `at` is Wise's clock, as it told the transfer.
+pub(super) async fn cancelled(
+    site: &Site,
+    call: &Call<'_>,
+    transfer: &Transfer,
+    at: Option<OffsetDateTime>,
+) -> Result<Outcome, Cause> {
+    let (instruction, id) = (single(call)?, transfer.id());
+    let currency = instruction.amount.currency;
+    let waits = Ok(Outcome::Accepted(Reference(id.clone())));
+    // Of the last request that could have funded it the statement tells an hour later.
+    let is_told = at.is_some_and(|at| at >= call.expires_at + declared(RAIL).statement_lag);
+    let (true, Some(balance)) = (is_told, site.settings.balances.get(currency.code())) else { return waits };
+    let since = transfer.since().or(call.expires_at.checked_sub(LOOKS_BACK)).unwrap_or(call.expires_at);
+    match lines_of(site, call, &id, currency, *balance, since, at).await?.is_empty() {
+        true => Ok(Outcome::Refused(RefusalCode::new("cancelled"))),
+        false => waits,
+    }
+}
+
+/// What a balance says of a transfer since then: its debits, below 0, and what came back of them, in minor units.
+async fn lines_of(
+    site: &Site,
+    call: &Call<'_>,
+    id: &str,
+    currency: Currency,
+    balance: u64,
+    since: OffsetDateTime,
+    at: Option<OffsetDateTime>,
+) -> Result<Vec<i64>, Cause> {
+    let name = format!("{PREFIX}{id}");
+    let now = OffsetDateTime::now_utc();
+    let end = at.map_or(now, |at| at.max(now));
+    // Nothing comes later than a year after; the windows end, whatever `since` was.
+    let (mut since, mut lines) = (since.max(end - Duration::days(400)), Vec::new());
+    while since < end {
+        let until = (since + WINDOW).min(end);
+        let seconds = |at: OffsetDateTime| at.replace_nanosecond(0).unwrap_or(at);
+        let reply = ask(site, call.account, currency.code(), balance, seconds(since), seconds(until), false).await?;
+        if reply.status != 200 {
+            return Err(no_answer(&reply));
+        }
+        let statement: Statement = read(&reply.body)?;
+        // The end of a window is the beginning of the next: each line counts once.
+        let here = |line: &&Transaction| line.date >= seconds(since) && (line.date < seconds(until) || until == end);
+        for line in statement.transactions.iter().filter(|line| line.reference_number == name).filter(here) {
+            let minor = minor_of(line.amount.value.get(), currency).filter(|_| line.amount.currency == currency.code());
+            lines.push(minor.ok_or(Cause::Contradictory("an amount of a transfer that there is not"))?);
+        }
+        since = until;
+    }
+    Ok(lines)
 }

@@ -5,6 +5,8 @@ use payfleet_domain::{Outcome, Reference};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 use super::RAIL;
 use crate::Instruction;
@@ -21,6 +23,8 @@ pub(crate) struct Transfer {
     /// A JSON number: read as it is written, never as a float.
     target_value: Box<RawValue>,
     customer_transaction_id: Option<String>,
+    #[serde(default)]
+    created: Option<String>,
     #[serde(default)]
     errors: Option<IgnoredAny>,
 }
@@ -44,6 +48,17 @@ impl Transfer {
     /// Its number.
     pub(crate) fn id(&self) -> String {
         self.id.to_string()
+    }
+
+    /// Before it nothing can have moved for the transfer: a day before it was made, whatever zone the rail tells it in.
+    /// (Wise, "The transfer object", `created`: `2017-11-24 10:47:49`.)
+    pub(super) fn since(&self) -> Option<OffsetDateTime> {
+        let created = self.created.as_deref()?;
+        let written = match created.split_once(' ') {
+            Some((date, time)) => format!("{date}T{time}Z"),
+            None => created.to_owned(),
+        };
+        OffsetDateTime::parse(&written, &Rfc3339).ok()?.checked_sub(Duration::DAY)
     }
 
     pub(super) fn is_of(&self, asked: &Instruction) -> bool {

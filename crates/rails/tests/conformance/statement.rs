@@ -45,6 +45,7 @@ pub async fn read(shape: Shape, act: Act) -> (Vec<StatementLine>, Result<(), Sta
                     from: datetime!(2026-01-02 0:00 UTC),
                     until: datetime!(2026-01-03 0:00 UTC),
                     now: datetime!(2026-01-03 1:00 UTC),
+                    open_from: None,
                     lines: lines.len() as u64,
                 };
                 assert_eq!(end, reach);

@@ -99,12 +99,30 @@ async fn payments_and_what_came_back_are_its_lines_and_holds_are_not() {
     assert_eq!(items[..4], expected);
     let StatementItem::End(end) = &items[4] else { panic!("no end") };
     assert_eq!((end.lines, items.len()), (4, 5));
-    assert_eq!(end.until, from, "when it is paid, what is pending keeps its date: further on it would never be read");
-    assert!(end.now > refreshed);
-    let (_, read) = statement(from, vec![page(&transactions[..6], 1, Some(&refreshed_at))]).await;
-    let items = read.unwrap();
-    let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
     assert_eq!(end.until, refreshed, "as far as PayPal's own books have come");
+    assert!(end.now > refreshed);
+    let pending = datetime!(2026-01-01 03:00:21 UTC);
+    assert_eq!(end.open_from, Some(pending), "what becomes of P1 is told by P1");
+}
+
+#[tokio::test]
+async fn what_was_booked_while_our_clock_was_behind_is_asked_for_too() {
+    let ahead = (now() + time::Duration::days(40)).format(&Rfc2822).unwrap();
+    let one = |id: &str| {
+        let Act::Reply(status, _, body) = page(&[transaction(id, "T0001", "S", "-1.00", None, None)], 1, None) else {
+            panic!("a page")
+        };
+        Act::Reply(status, vec![("date", ahead.clone())], body)
+    };
+    let (server, read) = statement(recently(), vec![one("A"), one("B"), one("C")]).await;
+    let items = read.unwrap();
+    assert_eq!(items.len(), 4, "{items:?}");
+    let StatementItem::End(end) = &items[3] else { panic!("no end") };
+    assert_eq!((end.until, end.open_from), (end.now - time::Duration::hours(3), None));
+    let lines: Vec<String> = server.asked(GET).into_iter().map(|seen| seen.line).collect();
+    let part = |line: &str, name: &str| line.split(name).nth(1).unwrap().split('&').next().unwrap().to_owned();
+    assert_eq!(part(&lines[1], "start_date="), part(&lines[0], "end_date="), "without a gap");
+    assert_eq!(part(&lines[2], "start_date="), part(&lines[1], "end_date="), "without a gap");
 }
 
 #[tokio::test]

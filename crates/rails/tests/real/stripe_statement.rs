@@ -73,16 +73,29 @@ async fn transfers_and_reversals_are_its_lines_and_all_pages_are_read() {
     let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
     assert_eq!((end.lines, end.from), (2, FROM));
     assert_eq!(end.now, datetime!(2026-01-03 0:00 UTC), "by Stripe's clock ({LATER})");
-    let lag = time::Duration::minutes(5);
-    assert_eq!(
-        end.until,
-        end.now - lag,
-        "our clock is ahead of it: no further than it has come, and lists with certainty"
-    );
+    let lags = end.now - time::Duration::minutes(5);
+    assert_eq!(end.until, lags, "our clock is ahead of it, and what is booked is listed later");
     let asked = server.asked(PAGE);
     assert!(asked[0].line.contains("created%5Bgte%5D=1764547200&created%5Blt%5D="), "{}", asked[0].line);
     assert!(asked[0].line.ends_with("&limit=100&expand%5B%5D=data.source"));
     assert!(asked[1].line.ends_with("&starting_after=txn_2"), "{}", asked[1].line);
+}
+
+#[tokio::test]
+async fn what_was_booked_while_our_clock_was_behind_is_asked_for_too() {
+    let first = page(&[transaction("txn_1", "transfer", -1001, transfer("tr_1", 0))], false);
+    let Act::Reply(status, _, body) = first else { panic!("a page") };
+    let ahead = Act::Reply(status, vec![("date", "Sun, 03 Jan 2100 00:00:00 GMT".to_owned())], body);
+    let second = page(&[transaction("txn_2", "transfer", -1001, transfer("tr_2", 0))], false);
+    let (server, read) = statement(&[(PAGE, vec![ahead, second])]).await;
+    let items = read.unwrap();
+    assert_eq!(lines(&items).len(), 2);
+    let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
+    assert_eq!((end.now, end.until), (datetime!(2100-01-03 0:00 UTC), datetime!(2100-01-02 23:55 UTC)));
+    let asked = server.asked(PAGE);
+    let part = |line: &str, name: &str| line.split(name).nth(1).unwrap().split('&').next().unwrap().to_owned();
+    assert_eq!(part(&asked[1].line, "gte%5D="), part(&asked[0].line, "lt%5D="), "without a gap");
+    assert_eq!(part(&asked[1].line, "lt%5D="), "4102617600");
 }
 
 #[tokio::test]

@@ -227,7 +227,6 @@ async fn every_state_of_a_transfer() {
         ("funds_converted", accepted()),
         ("outgoing_payment_sent", paid()),
         ("bounced_back", accepted()),
-        ("cancelled", accepted()),
         ("charged_back", accepted()),
         ("of_next_year", Finding::Unanswered),
         ("", Finding::Unanswered),

@@ -183,6 +183,61 @@ async fn transfers_and_refunds_are_the_lines_of_the_statement() {
     assert!(asked[0].line.contains("currency=EUR&intervalStart=") && asked[0].line.ends_with("type=COMPACT"));
 }
 
+/// The transfer does not say whether money was ever in it; its balance does, an hour after the last request for it.
+#[tokio::test]
+async fn a_cancelled_transfer_that_no_money_was_in_has_paid_nobody() {
+    let order = order().accepted("16521632");
+    let accepted = known(Outcome::Accepted(name("16521632")));
+    let other = line("2026-01-01T03:01:00Z", "-10.89", "0.88", "TRANSFER-1", "");
+    let debit = line("2026-01-01T03:01:00Z", "-10.89", "0.88", "TRANSFER-16521632", "");
+    let refused = known(Outcome::Refused(payfleet_domain::RefusalCode::new("cancelled")));
+    for (date, lines, told) in [
+        ("Fri, 02 Jan 2026 04:04:04 GMT", vec![other.clone()], &accepted),
+        ("Fri, 02 Jan 2026 04:04:05 GMT", vec![other.clone()], &refused),
+        ("Sat, 03 Jan 2026 00:00:00 GMT", vec![], &refused),
+        ("Sat, 03 Jan 2026 00:00:00 GMT", vec![other, debit], &accepted),
+    ] {
+        let cancelled = Act::Reply(200, vec![("date", date.to_owned())], transfer("cancelled").to_string());
+        let server = Server::start(&[(ONE, vec![cancelled]), (STATEMENT, vec![page(&lines)])]).await;
+        let wise = registry(&server.url, "").wise().unwrap();
+        assert_eq!(wise.follow(&order.call()).await, std::slice::from_ref(told), "{date}");
+    }
+    // The statement is asked for from when the transfer was made, and not for a year.
+    let mut made_lately = transfer("cancelled");
+    let created = OffsetDateTime::now_utc() - time::Duration::days(2);
+    made_lately["created"] = format!("{} 10:47:49", created.date()).into();
+    let server = Server::start(&[(ONE, vec![reply(200, made_lately.to_string())]), (STATEMENT, vec![page(&[])])]).await;
+    let wise = registry(&server.url, "").wise().unwrap();
+    assert_eq!(wise.follow(&order.call()).await, [refused]);
+    assert_eq!(server.asked(STATEMENT).len(), 1);
+    let cancelled = reply(200, transfer("cancelled").to_string());
+    let server = Server::start(&[(ONE, vec![cancelled]), (STATEMENT, vec![reply(500, "")])]).await;
+    let wise = registry(&server.url, "").wise().unwrap();
+    assert_eq!(wise.follow(&order.call()).await, [Finding::Unanswered], "nothing is known then");
+}
+
+#[tokio::test]
+async fn what_was_booked_while_our_clock_was_behind_is_asked_for_too() {
+    let at = |days| (OffsetDateTime::now_utc() + time::Duration::days(days)).replace_nanosecond(0).unwrap();
+    let ahead = at(9);
+    let date = ahead.format(&time::format_description::well_known::Rfc2822).unwrap();
+    let one = |number: u32| {
+        let paid = line("2026-01-01T03:01:00Z", "-10.89", "0.88", &format!("TRANSFER-{number}"), "");
+        let Act::Reply(status, _, body) = page(&[paid]) else { panic!("a page") };
+        Act::Reply(status, vec![("date", date.clone())], body)
+    };
+    let (server, read) = statement((1..=4).map(one).collect()).await;
+    let items = read.unwrap();
+    let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
+    // Ten days behind us and nine ahead, in weeks.
+    assert_eq!((end.lines, end.now, end.until), (3, ahead, ahead - time::Duration::HOUR));
+    let asked = server.asked(STATEMENT);
+    let part = |line: &str, name: &str| line.split(name).nth(1).unwrap().split('&').next().unwrap().to_owned();
+    for (one, next) in asked.iter().zip(&asked[1..]) {
+        assert_eq!(part(&next.line, "intervalStart="), part(&one.line, "intervalEnd="), "without a gap");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_ends_the_statement() {
     let good = line("2026-01-01T03:01:00Z", "-10.89", "0.88", "TRANSFER-1", "");

@@ -147,7 +147,7 @@ pub(super) fn end(row: &Row<'_>, lines: u64) -> Result<FileEnd, Faults> {
     }
     let (Some((rail, account)), Some(from), Some(until)) = (whose, from, until) else { return Err(faults) };
     faults.verdict()?;
-    let reach = StatementEnd { from, until, now: until, lines };
+    let reach = StatementEnd { from, until, now: until, open_from: None, lines };
     Ok(FileEnd { rail, account: account.to_owned(), reach })
 }
 

@@ -37,7 +37,9 @@ const STRAYS: &str = "-- compare_strays
 INSERT INTO finding (kind, currency, found)
 SELECT 'never_planned', min(currency),
   'key ' || key || ', reference ' || reference || ', ' || min(amount_minor) || ' minor units'
-  FROM statement_line WHERE run_id = $1 AND payout_id IS NULL GROUP BY key, reference ORDER BY min(id)";
+  FROM statement_line l
+ WHERE run_id = $1 AND payout_id IS NULL AND NOT EXISTS (SELECT FROM statement_line_named n WHERE n.line_id = l.id)
+ GROUP BY key, reference ORDER BY min(id)";
 
 /// $3 are the states that wait for an outcome. Batch by batch: a join of ranges from the other side would compare every
 /// payout with every batch.

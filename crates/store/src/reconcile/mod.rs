@@ -11,6 +11,7 @@ mod coverage;
 mod due;
 mod ledger;
 mod lines;
+mod names;
 mod odd;
 mod payouts;
 mod piece;

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 
-use payfleet_domain::{Person, StatementEnd, StatementLine};
+use payfleet_domain::{Person, Rail, StatementEnd, StatementLine};
 use sha2::{Digest, Sha256};
 use sqlx::{Executor, Row};
 use time::{Duration, OffsetDateTime};
 use tokio::task::JoinHandle;
 
 use super::lines::piece_match;
+use super::names::{AT_ONCE, Named, is_unnamed, keys_find, strays_name, strays_settle};
 use super::piece::piece_record;
 use super::{Applied, StatementAccount};
 use crate::connect::{Step, Store, StoreError, detached};
@@ -81,6 +82,9 @@ pub struct AccountReading {
     lines: i64,
     digest: Sha256,
     piece: Vec<StatementLine>,
+    /// Whether lines may be told by the rail's own names alone, and those that wait to be looked up by them.
+    has_unnamed: bool,
+    unnamed: Vec<StatementLine>,
     ahead: VecDeque<JoinHandle<Result<Applied, StoreError>>>,
     applied: Applied,
 }
@@ -149,6 +153,8 @@ impl Store {
             let first_run: Option<OffsetDateTime> = row.try_get("first_run").step("account_read")?;
             Ok(Some(AccountReading {
                 store,
+                has_unnamed: Rail::named(&wanted.rail).is_ok_and(|rail| !rail.statement_bears_key),
+                unnamed: Vec::new(),
                 account: Paying { id, rail: wanted.rail, account: wanted.account },
                 source,
                 from: reaches_to.or(first_run.map(|at| at - BEFORE_THE_FIRST_RUN)),
@@ -177,8 +183,47 @@ impl AccountReading {
     pub async fn line_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
         self.lines += 1;
         self.digest.update(content(&line));
+        if self.has_unnamed && is_unnamed(&line) {
+            self.unnamed.push(line);
+            return if self.unnamed.len() >= AT_ONCE { self.unnamed_send().await } else { Ok(()) };
+        }
+        self.piece_add(line).await
+    }
+
+    async fn piece_add(&mut self, line: StatementLine) -> Result<(), StoreError> {
         self.piece.push(line);
         if self.piece.len() >= PIECE_LINES { self.piece_send().await } else { Ok(()) }
+    }
+
+    /// Looks up whose the lines without a key are.
+    async fn unnamed_send(&mut self) -> Result<(), StoreError> {
+        let mut lines = std::mem::take(&mut self.unnamed);
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let (store, account) = (self.store.clone(), self.account.clone());
+        let lines = detached(async move {
+            keys_find(&store.pool, &account, &mut lines).await?;
+            Ok(lines)
+        })
+        .await?;
+        for line in lines {
+            self.piece_add(line).await?;
+        }
+        Ok(())
+    }
+
+    /// What earlier parts told of payments that were not known then, and are now.
+    async fn strays_add(&mut self) -> Result<Vec<Named>, StoreError> {
+        if !self.has_unnamed || !matches!(self.source, StatementSource::Rail) {
+            return Ok(Vec::new());
+        }
+        let (store, account) = (self.store.clone(), self.account.clone());
+        let named = detached(async move { strays_name(&store.pool, &account).await }).await?;
+        for one in &named {
+            self.piece_add(one.line.clone()).await?;
+        }
+        Ok(named)
     }
 
     async fn piece_send(&mut self) -> Result<(), StoreError> {
@@ -216,16 +261,20 @@ impl AccountReading {
                 "the file says that it reaches to an instant that is still to come; it is believed up to now"
             );
         }
+        self.unnamed_send().await?;
+        let named = self.strays_add().await?;
         if !self.piece.is_empty() {
             self.piece_send().await?;
         }
         while !self.ahead.is_empty() {
             self.piece_keep().await?;
         }
+        strays_settle(&self.store, named).await?;
         // Nobody has a statement of what is still to come, whatever a file says; and one that ends before it begins
         // reaches nowhere.
         let end = end.filter(|end| end.from <= end.until).map(|end| match self.source {
-            StatementSource::Rail => end,
+            // Nor is it silent about what it lists as pending.
+            StatementSource::Rail => StatementEnd { until: read_on_from(end), ..end },
             StatementSource::File { .. } => StatementEnd { until: end.until.min(self.asked_at), ..end },
         });
         let reaches_ours = end.map(|end| match self.source {
@@ -349,6 +398,11 @@ impl AccountReading {
         }
         self.lock.end().await.step("account_close")
     }
+}
+
+/// Where the next part begins: behind what is final.
+fn read_on_from(end: StatementEnd) -> OffsetDateTime {
+    end.open_from.map_or(end.until, |open| open.clamp(end.from, end.until))
 }
 
 /// A hash of all that a line says: the same line read again is the same.

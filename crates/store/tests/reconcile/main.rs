@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod carried;
+mod names;
 mod parts;
 mod plant;
 mod witnesses;
@@ -580,7 +581,13 @@ async fn a_verdict_needs_every_account_covered() {
                 world.store.account_open(&account, payfleet_store::StatementSource::Rail).await.unwrap().unwrap();
             let now = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
             let from = reading.from().unwrap();
-            let end = gap.map(|gap| payfleet_domain::StatementEnd { from: from + gap, until: now, now, lines: 0 });
+            let end = gap.map(|gap| payfleet_domain::StatementEnd {
+                from: from + gap,
+                until: now,
+                now,
+                open_from: None,
+                lines: 0,
+            });
             reading.end(end).await.unwrap();
         }
         assert_eq!(uncovered().await.is_empty(), covers, "{gap:?}");

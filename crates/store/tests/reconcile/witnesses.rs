@@ -300,6 +300,7 @@ async fn a_verdict_by_a_file_is_heard_again_when_the_rail_has_been_read() {
             from: time::OffsetDateTime::UNIX_EPOCH,
             until,
             now: until,
+            open_from: None,
             lines: 0,
         }))
         .await

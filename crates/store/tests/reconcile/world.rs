@@ -212,7 +212,7 @@ impl World {
 
     /// Everything that statements ever said is forgotten: as if they had not been read.
     pub async fn forget(&self) {
-        let forget = "TRUNCATE statement_part, statement_line, stray_booked, movement, listed, listed_by_file, contest;
+        let forget = "TRUNCATE statement_part, statement_line, statement_line_named, stray_booked, movement, listed, listed_by_file, contest;
                       UPDATE rail_account SET reaches_to = '-infinity', reaches_ours = '-infinity',
                         file_reaches = '-infinity'";
         self.raw.execute(forget).await.unwrap();
@@ -314,7 +314,13 @@ impl World {
             }
             let now = OffsetDateTime::now_utc();
             let from = reading.from().unwrap_or(now);
-            let end = StatementEnd { from, until: now.max(from), now: now.max(from), lines: lines.len() as u64 };
+            let end = StatementEnd {
+                from,
+                until: now.max(from),
+                now: now.max(from),
+                open_from: None,
+                lines: lines.len() as u64,
+            };
             applied += reading.end(Some(end)).await.unwrap().applied;
         }
         applied

@@ -42,11 +42,13 @@ pub const ROWS: &str = "
   INSERT INTO reconciliation (tenant_id, run_id, statement, lines, discrepancies) VALUES (1, 1, 's', 1, 1);
   INSERT INTO discrepancy (reconciliation_id, tenant_id, kind) VALUES (1, 1, 'k');
   INSERT INTO rail_account (rail, account) VALUES ('null', 'a'), ('null', 'b');
+  INSERT INTO account_limit VALUES ('null', 'a', 'EUR', 5), ('null', 'a', 'USD', 5);
   INSERT INTO statement_part (account_id, source, name, digest, lines) VALUES (1, 'rail', 'p', sha256('p'), 1);
   INSERT INTO listed VALUES (1, 0, 0::bit(8192)), (1, 1, 0::bit(8192));
   INSERT INTO listed_by_file VALUES (1, 0, 0::bit(8192)), (1, 1, 0::bit(8192));
   INSERT INTO statement_line (account_id, content, kind, key, reference, amount_minor, currency, destination, source)
   SELECT 1, md5(n::text)::uuid, 'returned', 'k', 'r', 100, 'EUR', 'x', 'file' FROM generate_series(1, 2) AS n;
+  INSERT INTO statement_line_named (line_id, payout_id) VALUES (2, 4294967296);
   INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts, line_id)
   VALUES (1, 4294967296, 'paid', 'r2', 100, 'EUR', 'answer', true, NULL),
     (1, 4294967296, 'returned', 'r3', 100, 'EUR', 'file', false, 1),
@@ -136,6 +138,9 @@ macro_rules! transfer {
 /// The rule, and statements of which each breaks it alone.
 pub const RULES: &[(&str, &[&str])] = &[
     ("account_currency_check", &["UPDATE account SET currency = 'eur' WHERE affiliate_id = 1"]),
+    ("account_limit_currency_check", &["UPDATE account_limit SET currency = 'eur' WHERE currency = 'EUR'"]),
+    ("account_limit_max_minor_check", &["UPDATE account_limit SET max_minor = 0"]),
+    ("account_limit_pkey", &["UPDATE account_limit SET currency = 'EUR'"]),
     ("account_pkey", &["UPDATE account SET affiliate_id = 1 WHERE affiliate_id = 2"]),
     ("affiliate_alike_of_first", &["UPDATE affiliate SET alike_of = 2 WHERE id = 1"]),
     ("affiliate_currency_check", &["UPDATE affiliate SET currency = 'EU1' WHERE id = 2"]),
@@ -767,6 +772,22 @@ pub const RULES: &[(&str, &[&str])] = &[
     ),
     ("statement_line_source_check", &[line!("(1, md5('1')::uuid, 'paid', 'x')")]),
     ("statement_part_account_id_fkey", &[part!("(99, 'rail', 'p', sha256('q'), 1, NULL, NULL)")]),
+    (
+        "statement_line_named_append_only",
+        &[
+            "UPDATE statement_line_named SET payout_id = 1",
+            "DELETE FROM statement_line_named",
+            "TRUNCATE statement_line_named",
+        ],
+    ),
+    (
+        "statement_line_named_line_id_fkey",
+        &["INSERT INTO statement_line_named (line_id, payout_id) VALUES (99, 4294967296)"],
+    ),
+    (
+        "statement_line_named_pkey",
+        &["INSERT INTO statement_line_named (line_id, payout_id) VALUES (2, 4294967297)"],
+    ),
     (
         "statement_part_append_only",
         &["UPDATE statement_part SET lines = 2", "DELETE FROM statement_part", "TRUNCATE statement_part"],

@@ -28,7 +28,7 @@ async fn file_read(db: &Db, line: StatementLine) -> Applied {
     file.line_add(line).await.unwrap();
     // It says that it reaches a year ahead.
     let (from, until) = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc() + Duration::days(365));
-    file.end(Some(StatementEnd { from, until, now: until, lines: 1 })).await.unwrap().applied
+    file.end(Some(StatementEnd { from, until, now: until, open_from: None, lines: 1 })).await.unwrap().applied
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn hand_in_line(db: &Db, line: StatementLine, by: Option<TokenHash>) {
     file.line_add(line).await.unwrap();
     // It says that it reaches a year ahead.
     let (from, until) = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::now_utc() + Duration::days(365));
-    file.end(Some(StatementEnd { from, until, now: until, lines: 1 })).await.unwrap();
+    file.end(Some(StatementEnd { from, until, now: until, open_from: None, lines: 1 })).await.unwrap();
 }
 
 /// Hands in a file that says that this payout was paid, or came back.

@@ -380,7 +380,7 @@ async fn a_statement_that_ends_before_it_begins_moves_no_mark() {
     let reading = db.store.account_open(&account, StatementSource::Rail).await.unwrap().unwrap();
     let from = reading.from().unwrap();
     let until = from - time::Duration::hours(1);
-    let end = payfleet_domain::StatementEnd { from, until, now: until, lines: 0 };
+    let end = payfleet_domain::StatementEnd { from, until, now: until, open_from: None, lines: 0 };
     reading.end(Some(end)).await.unwrap();
     let reaches: bool =
         db.scalar("SELECT reaches_ours = '-infinity' AND reaches_to = '-infinity' FROM rail_account").await;

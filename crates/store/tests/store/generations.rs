@@ -467,7 +467,7 @@ async fn a_file_without_a_person_makes_no_account_read() {
         let source = StatementSource::File { name: "cut.csv".into(), person };
         let reading = db.store.account_open(&account, source).await.unwrap().unwrap();
         let (from, now) = (reading.from().expect("somebody is to be paid"), time::OffsetDateTime::now_utc());
-        reading.end(Some(StatementEnd { from, until: now, now, lines: 0 })).await.unwrap();
+        reading.end(Some(StatementEnd { from, until: now, now, open_from: None, lines: 0 })).await.unwrap();
         let accounts = db.store.recovery_accounts().await.unwrap();
         assert_eq!(accounts[0].is_read, is_read);
         assert_eq!(accounts[0].by_file.as_deref(), is_read.then_some("cut.csv of ann"));
@@ -496,7 +496,7 @@ async fn a_second_file_goes_on_from_the_first_of_the_same_person() {
         let reading = db.store.account_open(&account, source).await.unwrap().unwrap();
         let first = *begins.get_or_insert(reading.from().expect("somebody is to be paid"));
         let (from, until) = if is_first { (first, first + minute) } else { (first + minute, now) };
-        reading.end(Some(StatementEnd { from, until, now, lines: 0 })).await.unwrap();
+        reading.end(Some(StatementEnd { from, until, now, lines: 0, open_from: None })).await.unwrap();
         assert_eq!(db.store.recovery_accounts().await.unwrap()[0].is_read, is_read, "{from} to {until}");
     }
     db.drop().await;
@@ -552,7 +552,7 @@ async fn an_account_that_is_named_after_a_recovery_is_read_before_anything_is_pl
     let reading = db.store.account_open(&waits.account, StatementSource::Rail).await.unwrap().unwrap();
     let from = reading.from().expect("since there is somebody to pay");
     let now = time::OffsetDateTime::now_utc();
-    reading.end(Some(StatementEnd { from, until: now, now, lines: 0 })).await.unwrap();
+    reading.end(Some(StatementEnd { from, until: now, now, open_from: None, lines: 0 })).await.unwrap();
     assert!(db.store.recovery_plan_guard(tenant).await.unwrap().is_none());
     let wanted = db.store.accounts_to_read().await.unwrap();
     assert!(!wanted.iter().any(|account| account.account == "forgotten"), "{wanted:?}");

@@ -25,14 +25,38 @@ const ENDS: [OffsetDateTime; 3] =
     [datetime!(2025-02-01 0:00 UTC), datetime!(2025-03-01 0:00 UTC), datetime!(2025-04-01 0:00 UTC)];
 /// With two decimals, none and three.
 const CURRENCIES: [(&str, u32); 3] = [("EUR", 2), ("JPY", 0), ("KWD", 3)];
-/// The tenant's methods and their rails; the last has none, and the one before it one that this build does not know.
-const METHODS: [(&str, Option<&str>); 5] = [
+/// The tenant's methods and their rails; the last has none, and the one before it one that this build does not know. Of
+/// the real ones see [`RAILS_SAY`].
+const METHODS: [(&str, Option<&str>); 8] = [
+    ("stripe", Some("stripe")),
+    ("paypal", Some("paypal")),
+    ("post", Some("wise")),
     ("batch", Some("sandbox-batch")),
     ("file", Some("sandbox-file")),
     ("payout", Some("sandbox-payout")),
     ("closed", Some("a-rail-of-another-build")),
     ("nowhere", None),
 ];
+
+/// What a real rail says of a method in a currency, and of which amounts: anything is no destination of Wise, PayPal
+/// does not pay KWD, Stripe pays it in steps of ten minor units, and its account JPY up to a limit.
+const RAILS_SAY: [(&str, &str, &str, fn(i64) -> bool); 6] = [
+    ("post", "EUR", "kind_unsupported", |_| true),
+    ("post", "JPY", "kind_unsupported", |_| true),
+    ("post", "KWD", "kind_unsupported", |_| true),
+    ("paypal", "KWD", "currency_unsupported", |_| true),
+    ("stripe", "JPY", "outside_limits", |amount| amount > LARGEST_JPY),
+    ("stripe", "KWD", "amount_uneven", |amount| amount > 0 && amount % 10 != 0),
+];
+const LARGEST_JPY: i64 = 4_000;
+
+/// Whether a rail says so of an amount.
+fn rail_says(code: &str, method: &Method, currency: usize, amount: i64) -> bool {
+    let is_of = |(of, code, ..): &&(&str, &str, &str, fn(i64) -> bool)| {
+        *of == METHODS[method.kind].0 && *code == CURRENCIES[currency].0
+    };
+    RAILS_SAY.iter().filter(is_of).any(|(_, _, said, holds)| *said == code && holds(amount))
+}
 
 #[derive(Debug, Clone)]
 struct Method {
@@ -243,10 +267,18 @@ fn verdict(affiliate: &Affiliate, currency: usize, amount: i64, minimum: i64) ->
             Some("method_unusable")
         } else if METHODS[method.kind].1.is_none_or(|rail| Rail::named(rail).is_err()) {
             Some("no_rail")
-        } else if min.is_some_and(|min| amount < min) || max.is_some_and(|max| amount > max) {
+        } else if let Some(code) = ["kind_unsupported", "currency_unsupported"]
+            .into_iter()
+            .find(|code| rail_says(code, method, currency, amount))
+        {
+            Some(code)
+        } else if min.is_some_and(|min| amount < min)
+            || max.is_some_and(|max| amount > max)
+            || rail_says("outside_limits", method, currency, amount)
+        {
             Some("outside_limits")
         } else {
-            None
+            rail_says("amount_uneven", method, currency, amount).then_some("amount_uneven")
         }
     };
     // The first that can be used; if none can, what is wrong with the first.
@@ -267,11 +299,16 @@ fn obstacles(affiliate: &Affiliate, currency: usize, amount: i64, minimum: i64) 
         of_account.iter().filter(|(holds, _)| *holds).map(|(_, code)| ((*code).to_owned(), None)).collect();
     let of_method = |method: &Method| {
         let (min, max) = affiliate.limits.get(&(method.kind, currency)).copied().unwrap_or_default();
-        let is_outside = min.is_some_and(|min| amount < min) || max.is_some_and(|max| amount > max);
+        let says = |code| rail_says(code, method, currency, amount);
+        let is_outside =
+            min.is_some_and(|min| amount < min) || max.is_some_and(|max| amount > max) || says("outside_limits");
         let found = [
             (!method.usable, "method_unusable"),
             (METHODS[method.kind].1.is_none_or(|rail| Rail::named(rail).is_err()), "no_rail"),
+            (says("kind_unsupported"), "kind_unsupported"),
+            (says("currency_unsupported"), "currency_unsupported"),
             (amount > 0 && is_outside, "outside_limits"),
+            (says("amount_uneven"), "amount_uneven"),
         ];
         let found = found.into_iter().filter(|(holds, _)| *holds);
         found.map(|(_, code)| (code.to_owned(), Some(METHODS[method.kind].0.to_owned()))).collect::<Vec<_>>()
@@ -339,6 +376,8 @@ impl Tenant<'_> {
                     .unwrap();
             }
         }
+        let largest = [("JPY".to_owned(), LARGEST_JPY)].into();
+        db.store.account_limits_say("stripe", name, &largest).await.unwrap();
         let mut rows = AffiliateRows::default();
         for (at, affiliate) in world.affiliates.iter().enumerate() {
             let id = format!("a{at}");
