@@ -12,7 +12,7 @@ use serde::Serialize;
 const BATCH_STATES: [&str; 7] = ["ready", "sending", "accepted", "done", "held", "split", "cancelled"];
 const PAYOUT_STATES: [&str; 8] = ["planned", "accepted", "paid", "refused", "unknown", "held", "returned", "cancelled"];
 const RUN_STATES: [&str; 7] = ["planning", "planned", "paying", "settled", "reconciled", "discrepant", "cancelled"];
-const EXCLUSIONS: [&str; 10] = [
+const EXCLUSIONS: [&str; 12] = [
     "balance_out_of_range",
     "negative_balance",
     "below_minimum",
