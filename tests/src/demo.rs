@@ -1,5 +1,5 @@
-//! The demo of the real rails: what can go wrong goes wrong, in front of whoever watches, and the figures at its end are
-//! measured: twice by the rails' journal, skipped by the reconciler.
+//! The demo of the real rails: what can go wrong goes wrong, in front of whoever watches, and the figures at its end
+//! are measured: twice by the rails' journal, skipped by the reconciler.
 
 use std::fmt;
 use std::time::{Duration, Instant};

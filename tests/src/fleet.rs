@@ -2,6 +2,7 @@
 
 mod gateway;
 mod sandbox;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,11 +10,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use payfleet_domain::invariant::ledger_sums_to_zero;
-use rustix::process::Signal;
 use sqlx::{PgPool, Row};
 use tempfile::TempDir;
 
 pub use gateway::Gateway;
+pub use worker::Worker;
 
 use crate::chaos::clock;
 use crate::oracle::{self, Verdict};
@@ -67,15 +68,6 @@ pub struct Fleet {
     folder: TempDir,
     http: reqwest::Client,
     workers_started: usize,
-}
-
-/// A worker process.
-pub struct Worker {
-    /// The process.
-    pub process: Process,
-    /// Its admin port.
-    pub admin: u16,
-    log: PathBuf,
 }
 
 /// What the reconciler said.
@@ -411,33 +403,6 @@ impl RunReport {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
-    }
-}
-
-impl Worker {
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        self.process.signal(signal);
-    }
-
-    /// What it has logged.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// What it says of its readiness; 0 if it says nothing.
-    pub async fn readiness(&self) -> (u16, String) {
-        let asked =
-            crate::http_client().build().expect("a client").get(format!("http://127.0.0.1:{}/readyz", self.admin));
-        match asked.send().await {
-            Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap_or_default()),
-            Err(_) => (0, String::new()),
-        }
-    }
-
-    /// kill -9.
-    pub fn kill(mut self) {
-        self.process.kill();
     }
 }
 

@@ -104,8 +104,8 @@ impl Fleet {
         self.faults(&format!(r#"{{"clock_ahead_ms": {}}}"#, ahead + by_ms)).await;
     }
 
-    /// Waits for the end of a run. Where nothing happens any more, requests that were lost are waited for until they are
-    /// dead, or rails for what their statements tell later: as much time passes, and `told` hears of it.
+    /// Waits for the end of a run. Where nothing happens any more, requests that were lost are waited for until they
+    /// are dead, or rails for what their statements tell later: as much time passes, and `told` hears of it.
     pub async fn settled_as_time_passes(&self, run: i64, within: Duration, told: impl Fn(Duration)) {
         let since = Instant::now();
         let mut last = (self.payout_states(run).await, since);
@@ -127,8 +127,8 @@ impl Fleet {
         }
     }
 
-    /// The sandbox's journal, each movement under the payout's own key: Wise knows payments by a UUID, from which no way
-    /// leads back to the payout; the plan knows it.
+    /// The sandbox's journal, each movement under the payout's own key: Wise knows payments by a UUID, from which no
+    /// way leads back to the payout; the plan knows it.
     pub(crate) async fn journal_by_payout(&self) -> Vec<Movement> {
         let keys = self.keys_by_uuid().await;
         let by_payout = |movement: Movement| match keys.get(&movement.key) {

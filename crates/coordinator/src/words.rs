@@ -64,15 +64,16 @@ pub fn next(state: PayoutState, code: Option<&str>, not_paid: Option<NotPaid>, i
     plain.to_owned()
 }
 
+/// What a release does.
+const RELEASED: &str = "then it goes on, or, if its run is over, is cancelled and due in the next one";
+
 fn next_of_held(reason: Option<HoldReason>, not_paid: Option<NotPaid>) -> String {
     let decide = "find out at the rail; two approvers say `holds decide PAYOUT --paid REFERENCE`";
     match (reason, not_paid) {
-        (Some(HoldReason::OnHold), _) => "`affiliate release` ends it, by one person, or by two where a recovery has placed the hold: then it goes on, or, \
-             if its run is over, is cancelled and due in the next one"
-                .to_owned(),
-        (Some(HoldReason::Stopped), _) => "`payout release` ends it, by one person: then it goes on, or, if its run is over, is cancelled and due in the next \
-             one"
-                .to_owned(),
+        (Some(HoldReason::OnHold), _) => format!(
+            "`affiliate release` ends it, by one person, or by two where a recovery has placed the hold; {RELEASED}"
+        ),
+        (Some(HoldReason::Stopped), _) => format!("`payout release` ends it, by one person; {RELEASED}"),
         (Some(HoldReason::Contested), _) => "two approvers look: `contests list`, `contests clear`".to_owned(),
         (_, Some(NotPaid::MayBeSaid)) => format!("{decide}, or, by now, `--not-paid`"),
         (_, Some(NotPaid::NotBefore(until))) => {

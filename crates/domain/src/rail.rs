@@ -212,8 +212,8 @@ pub const RAILS: &[Rail] = &[
     },
     // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
     // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
-    // A batch that ends DENIED frees its id, so refusals are not pinned; its adapter believes one only when all requests
-    // of before are dead.
+    // A batch that ends DENIED frees its id, so refusals are not pinned; its adapter believes one only when all
+    // requests of before are dead.
     Rail {
         name: "paypal",
         class: RailClass::Key { horizon: days(30) },

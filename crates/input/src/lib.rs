@@ -2,8 +2,8 @@
 //! written and says so, finds columns by their names, and splits and judges rows strictly, one by one: no file is ever
 //! held in memory, and nothing is guessed where money would be.
 //!
-//! It knows the columns of our files, and what a reversal in a foreign one becomes (`map/plan.rs`). What is in them, from
-//! ids to currencies, the caller judges.
+//! It knows the columns of our files, and what a reversal in a foreign one becomes (`map/plan.rs`). What is in them,
+//! from ids to currencies, the caller judges.
 
 #![warn(missing_docs)]
 

@@ -279,10 +279,10 @@ impl Limits {
         to_rail_minor(rail, amount).map_err(|_| "an amount that does not come out even in the rail's own unit")
     }
 
-    /// The amounts of a call in the rail's own units. A call with a payment that cannot be ordered is not sent, and that
-    /// is all that is known by it: the rail has refused nothing, and may have been sent the same before, when the limits
-    /// were others. Plans leave such payments out (`store/src/obstacle.rs`); where one is met all the same, people stop
-    /// it or mend the limit.
+    /// The amounts of a call in the rail's own units. A call with a payment that cannot be ordered is not sent, and
+    /// that is all that is known by it: the rail has refused nothing, and may have been sent the same before, when the
+    /// limits were others. Plans leave such payments out (`store/src/obstacle.rs`); where one is met all the same,
+    /// people stop it or mend the limit.
     pub(crate) fn amounts(&self, rail: &'static str, call: &Call<'_>) -> Result<Vec<i64>, Cause> {
         self.fitting(rail, call, |instruction| self.units(rail, instruction.amount))
     }

@@ -123,8 +123,9 @@ pub struct RunArgs {
 pub struct RecoverArgs {
     /// A statement as CSV, as for `run`, of a rail that cannot be asked. May be repeated
     ///
-    /// Handed in by an approver of all tenants, with their token: `payfleet-coordinator recover` shows whose file it is that says how far
-    /// the account is known, and the two who decide go by it. A rail that answers is asked all the same.
+    /// Handed in by an approver of all tenants, with their token: `payfleet-coordinator recover` shows whose file it
+    /// is that says how far the account is known, and the two who decide go by it. A rail that answers is asked all
+    /// the same.
     #[arg(long = "statement", value_name = "RAIL/ACCOUNT=FILE.csv")]
     pub statements: Vec<StatementFile>,
     /// How the statements are written

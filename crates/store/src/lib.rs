@@ -39,6 +39,7 @@ mod presence;
 mod reconcile;
 mod record;
 mod recovery;
+mod returned;
 mod run;
 mod run_errors;
 mod schema;

@@ -20,8 +20,9 @@ use crate::hold::batch_settle_held;
 use crate::lease::{Lease, interval};
 use crate::method::methods_close;
 use crate::payout::{
-    News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_return, payouts_settle,
+    News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_settle,
 };
+use crate::returned::payouts_return;
 use crate::split::split_refused;
 use crate::sql::{alive, may_arrive, open_states};
 
@@ -314,8 +315,8 @@ async fn batch_advance(
         .await
         .step("attempts_resolve")?;
     }
-    // A refusal that is not believed is a failure, and the same request right after it would have no better answer: only
-    // when every older one is dead does the next refusal prove anything.
+    // A refusal that is not believed is a failure, and the same request right after it would have no better answer:
+    // only when every older one is dead does the next refusal prove anything.
     let progressed = report
         .outcomes
         .iter()

@@ -204,8 +204,9 @@ impl Store {
         .await
     }
 
-    /// Says that the fleet may go on; it does when a second person says the same. `pending_on_hold` says that whoever is
-    /// to get what a rail has accepted and does not list yet is on hold: only people can find that out, at the rail.
+    /// Says that the fleet may go on; it does when a second person says the same. `pending_on_hold` says that whoever
+    /// is to get what a rail has accepted and does not list yet is on hold: only people can find that out, at the
+    /// rail.
     pub async fn recovery_decide(&self, by: TokenHash, pending_on_hold: bool) -> Result<RecoverySaid, RecoveryError> {
         // Also of generations that are gone with what was lost: whoever remembers them would find this database behind
         // for ever.

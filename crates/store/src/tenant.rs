@@ -104,8 +104,8 @@ impl Store {
         .await
     }
 
-    /// Says how much single payments of an account may be at most, by currency, in minor units; of the others nothing is
-    /// said any more. Plans that are made from now on exclude what is more.
+    /// Says how much single payments of an account may be at most, by currency, in minor units; of the others nothing
+    /// is said any more. Plans that are made from now on exclude what is more.
     pub async fn account_limits_say(
         &self,
         rail: &'static str,

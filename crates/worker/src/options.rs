@@ -87,8 +87,8 @@ pub struct Options {
     /// rail without any is left to others.
     #[arg(long, env = "PAYFLEET_RAIL_ACCOUNTS", value_name = "FILE")]
     pub rail_accounts: Option<PathBuf>,
-    /// Real money may be paid. Without it a file with an account that pays real money (`live = true`) ends the worker at
-    /// its start, so that no rehearsal pays.
+    /// Real money may be paid. Without it a file with an account that pays real money (`live = true`) ends the worker
+    /// at its start, so that no rehearsal pays.
     #[arg(long, env = "PAYFLEET_LIVE", value_parser = FalseyValueParser::new())]
     pub live: bool,
     /// Calls a second that the whole fleet may make on one account of a rail, as RAIL=N; may be repeated, or separated

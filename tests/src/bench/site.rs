@@ -74,8 +74,8 @@ impl Site {
         command
     }
 
-    /// What programs remember of a database outside of it: one that was emptied would be taken for one that lost what it
-    /// had confirmed.
+    /// What programs remember of a database outside of it: one that was emptied would be taken for one that lost what
+    /// it had confirmed.
     pub fn forget(&self) {
         let state = self.folder().join("state");
         if state.exists() {

@@ -6,7 +6,8 @@ use clap::Parser;
 use payfleet_tests::demo::{DemoOptions, run};
 
 /// Pays affiliates who are spread over PayPal, Stripe and Wise (the sandbox's dialects of them), kills a worker, drops
-/// answers, loses webhooks, lets a week pass after which money comes back, and compares each account with its statement.
+/// answers, loses webhooks, lets a week pass after which money comes back, and compares each account with its
+/// statement.
 #[derive(Debug, Parser)]
 #[command(name = "payfleet-demo-rails", version)]
 struct Options {

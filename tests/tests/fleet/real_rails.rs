@@ -43,7 +43,8 @@ async fn reconciled(fleet: &Fleet, run: i64) -> RunReport {
 /// How many payouts of a run went over each rail.
 async fn by_rail(fleet: &Fleet, run: i64) -> Vec<(String, i64)> {
     sqlx::query_as(
-        "SELECT rail, sum(payouts)::bigint FROM batch WHERE run_id = $1 AND state <> 'split' GROUP BY rail ORDER BY rail",
+        "SELECT rail, sum(payouts)::bigint FROM batch WHERE run_id = $1 AND state <> 'split'
+          GROUP BY rail ORDER BY rail",
     )
     .bind(run)
     .fetch_all(&fleet.database)

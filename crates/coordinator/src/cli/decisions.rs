@@ -185,8 +185,8 @@ pub struct RecoverArgs {
     /// Say that the fleet may go on; it does when a second person says the same
     #[arg(long, env = "PAYFLEET_DECIDE", value_parser = FalseyValueParser::new())]
     pub decide: bool,
-    /// Say that you have looked at the rails for what they have accepted and do not list yet, and that whoever it goes to
-    /// is on hold. Asked for where an account is at such a rail
+    /// Say that you have looked at the rails for what they have accepted and do not list yet, and that whoever it goes
+    /// to is on hold. Asked for where an account is at such a rail
     #[arg(long, env = "PAYFLEET_PENDING_ON_HOLD", value_parser = FalseyValueParser::new(), requires = "decide")]
     pub pending_on_hold: bool,
     /// Who says so

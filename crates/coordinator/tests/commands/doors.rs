@@ -46,8 +46,8 @@ fn a_clawback_in_the_hold_period_is_due_with_its_sale_whichever_comes_first() {
     assert_eq!(due(&place), together);
     assert!(run(&place, "2026-02", &["--dry-run"]).ok().ends_with("nothing is due\n"));
 
-    // A sale that is due already, another affiliate's, another order's, another currency's, none: at once. Of two sales the first that is
-    // due later.
+    // A sale that is due already, another affiliate's, another order's, another currency's, none: at once. Of two
+    // sales the first that is due later.
     let rows = "x1,a1,O1,-1.00,EUR,2026-02-25T10:00:00Z,clawback\nx2,a2,O9,-1.00,EUR,2026-02-05T10:00:00Z,clawback\n\
                 x3,a3,,-1.00,EUR,2026-02-05T10:00:00Z,clawback\nx4,a1,O4,-1.00,EUR,2026-02-05T10:00:00Z,clawback\n\
                 x5,a1,O4,-1.00,USD,2026-02-05T10:00:00Z,clawback\n\
@@ -412,7 +412,8 @@ fn what_a_spreadsheet_has_made_of_a_file_is_seen() {
     let twice = "9,a1,O1,10.00,EUR,2026-01-05T10:00:00Z,sale\n".repeat(2);
     assert_eq!(commissions(&place, &twice, &["--strict"]).code, 65);
     let answer = commissions(&place, &twice, &[]).ok();
-    let look = "look: 1 row says what another one says, under the same id, and counts once\n  line 3: `9` and `9`, on line 2\n";
+    let look = "look: 1 row says what another one says, under the same id, and counts once\n  \
+                line 3: `9` and `9`, on line 2\n";
     assert!(answer.contains(look), "{answer}");
     for (id, expected) in [
         ("3.02611E+11", "commission_id: `3.02611E+11` is what a spreadsheet makes of a long number"),

@@ -68,8 +68,8 @@ pub(super) async fn payees_alike(tx: &mut PgConnection, tenant: i32, named: i64)
     .fetch_one(&mut *tx)
     .await
     .step("payees_new")?;
-    // Rows that nobody has counted yet are taken to be few, all the more in a table where others were counted; and a loop
-    // over few that goes through all of the others took minutes for 20,000.
+    // Rows that nobody has counted yet are taken to be few, all the more in a table where others were counted; and a
+    // loop over few that goes through all of the others took minutes for 20,000.
     let is_large = new.max(added).unsigned_abs() >= ANALYZE_FROM;
     if is_large {
         tx.execute("-- loops_off\nSET LOCAL enable_nestloop = off").await.step("loops_off")?;
@@ -99,7 +99,8 @@ pub(super) async fn payees_alike(tx: &mut PgConnection, tenant: i32, named: i64)
 
 /// By the first that looks the same, so that a file in which all look alike is no square of its rows.
 const AFFILIATES_ALIKE: &str = "-- affiliates_alike
-  WITH keys AS (SELECT DISTINCT a.id_key FROM import_new n JOIN affiliate a ON a.tenant_id = $1 AND a.id = n.affiliate_id),
+  WITH keys AS (
+    SELECT DISTINCT a.id_key FROM import_new n JOIN affiliate a ON a.tenant_id = $1 AND a.id = n.affiliate_id),
   firsts AS (SELECT o.id_key, min(o.id) AS first FROM affiliate o JOIN keys k ON k.id_key = o.id_key
               WHERE o.tenant_id = $1 GROUP BY o.id_key)
   UPDATE affiliate a SET alike_of = f.first
@@ -141,7 +142,8 @@ const DESTINATIONS_OF_OTHERS: &str = "-- payees_destinations
                    AND f.since < g.id
      ORDER BY g.affiliate_id, g.destination, f.is_live, f.since),
   said AS (
-    SELECT external_id, compared AS destination, min(line) AS line FROM import_affiliate GROUP BY external_id, compared),
+    SELECT external_id, compared AS destination, min(line) AS line FROM import_affiliate
+     GROUP BY external_id, compared),
   named AS (
     SELECT t.is_live, i.line, a.external_id AS id, o.external_id AS other, j.line AS other_line,
            count(*) OVER (PARTITION BY t.is_live) AS total,

@@ -13,8 +13,8 @@ use crate::connect::{Step, StoreError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SuspicionKind {
-    /// A commission that the file has before, in all and the id: it counts once. Sales whose ids a spreadsheet made one are
-    /// lost so.
+    /// A commission that the file has before, in all and the id: it counts once. Sales whose ids a spreadsheet made
+    /// one are lost so.
     SaidAgain,
     /// A commission that is another one in all but the id.
     SameSale,

@@ -212,7 +212,8 @@ impl World {
 
     /// Everything that statements ever said is forgotten: as if they had not been read.
     pub async fn forget(&self) {
-        let forget = "TRUNCATE statement_part, statement_line, statement_line_named, stray_booked, movement, listed, listed_by_file, contest;
+        let forget = "TRUNCATE statement_part, statement_line, statement_line_named, stray_booked, movement, listed,
+                      listed_by_file, contest;
                       UPDATE rail_account SET reaches_to = '-infinity', reaches_ours = '-infinity',
                         file_reaches = '-infinity'";
         self.raw.execute(forget).await.unwrap();

@@ -793,7 +793,10 @@ pub const RULES: &[(&str, &[&str])] = &[
         &["UPDATE statement_part SET lines = 2", "DELETE FROM statement_part", "TRUNCATE statement_part"],
     ),
     ("tenant_account_pkey", &["INSERT INTO tenant_account VALUES (1, 'null', 'a')"]),
-    ("stray_booked_append_only", &["DELETE FROM stray_booked", "UPDATE stray_booked SET control_id = 2 WHERE line_id = 1"]),
+    (
+        "stray_booked_append_only",
+        &["DELETE FROM stray_booked", "UPDATE stray_booked SET control_id = 2 WHERE line_id = 1"],
+    ),
     ("stray_booked_control_id_fkey", &["INSERT INTO stray_booked VALUES (1, 2, 1, 99)"]),
     ("stray_booked_line_id_fkey", &["INSERT INTO stray_booked VALUES (99, 1, 1, 1)"]),
     ("stray_booked_pkey", &["INSERT INTO stray_booked VALUES (1, 1, 1, 1)"]),
@@ -928,8 +931,10 @@ pub const IMPLIED: &[(&str, &str)] = &[
 
 /// Everything else is NOT NULL.
 pub const MAY_BE_NULL: &str = "
-  tenant_account.credential tenant_account.left_at affiliate.alike_of affiliate.id_key alarm.payout_id attempt.closed_at attempt.result batch.available_in
-  payout.pays_minor payout.pays_currency batch.outcomes batch.counted_after batch.closed_at batch.credential batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
+  tenant_account.credential tenant_account.left_at affiliate.alike_of affiliate.id_key alarm.payout_id
+  attempt.closed_at attempt.result batch.available_in
+  payout.pays_minor payout.pays_currency batch.outcomes batch.counted_after batch.closed_at batch.credential
+  batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency
   discrepancy.expected discrepancy.found discrepancy.payout_id evidence.attempt evidence.batch_id hold.approved_by
   hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at payout.code payout.reference

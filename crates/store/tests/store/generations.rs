@@ -144,8 +144,9 @@ async fn what_cannot_be_remembered_is_not_sent() {
     db.drop().await;
 }
 
-/// What travels under a batch key was perhaps cut after the backup, by a stop or a hold that is lost too: its parts went
-/// under keys that nobody here knows, and the whole would be taken for something new. A batch of one cannot be cut.
+/// What travels under a batch key was perhaps cut after the backup, by a stop or a hold that is lost too: its parts
+/// went under keys that nobody here knows, and the whole would be taken for something new. A batch of one cannot be
+/// cut.
 #[tokio::test]
 async fn what_travels_under_a_batch_key_is_not_sent_again_after_a_recovery() {
     let db = Db::new().await;

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 const RAIL: &str = "sandbox-payout";
 
-/// Imports a file about one affiliate with these methods, destinations and priorities, checked as the tenant's kinds say;
-/// `none` takes away what is there.
+/// Imports a file about one affiliate with these methods, destinations and priorities, checked as the tenant's kinds
+/// say; `none` takes away what is there.
 async fn imported_all(db: &Db, id: &str, methods: &[(&str, &str, i16)]) -> Result<(), ImportError> {
     let kinds = db.store.method_kinds("t").await.unwrap();
     let mut rows = AffiliateRows::default();
