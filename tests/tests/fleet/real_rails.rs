@@ -34,7 +34,7 @@ async fn settled(fleet: &Fleet, run: i64) {
 /// Reads the statements, which reach far enough when some hours have passed.
 async fn reconciled(fleet: &Fleet, run: i64) -> RunReport {
     fleet.time_passes(BEHIND).await;
-    let report = fleet.reconcile(run, &[]);
+    let report = fleet.reconcile_insisting(run, &[]).await;
     assert_eq!(report.code, 0, "{}\n{}", report.stdout, report.stderr);
     assert_eq!(fleet.state(run).await, "reconciled");
     report

@@ -47,8 +47,8 @@ pub const ROWS: &str = "
   INSERT INTO listed VALUES (1, 0, 0::bit(8192)), (1, 1, 0::bit(8192));
   INSERT INTO listed_by_file VALUES (1, 0, 0::bit(8192)), (1, 1, 0::bit(8192));
   INSERT INTO statement_line (account_id, content, kind, key, reference, amount_minor, currency, destination, source)
-  SELECT 1, md5(n::text)::uuid, 'returned', 'k', 'r', 100, 'EUR', 'x', 'file' FROM generate_series(1, 2) AS n;
-  INSERT INTO statement_line_named (line_id, payout_id) VALUES (2, 4294967296);
+  SELECT 1, md5(n::text)::uuid, 'returned', 'k', 'r', 100, 'EUR', 'x', 'file' FROM generate_series(1, 3) AS n;
+  INSERT INTO statement_line_named (line_id, payout_id) VALUES (3, 4294967296);
   INSERT INTO movement (tenant_id, payout_id, kind, reference, amount_minor, currency, source, counts, line_id)
   VALUES (1, 4294967296, 'paid', 'r2', 100, 'EUR', 'answer', true, NULL),
     (1, 4294967296, 'returned', 'r3', 100, 'EUR', 'file', false, 1),
@@ -786,7 +786,7 @@ pub const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "statement_line_named_pkey",
-        &["INSERT INTO statement_line_named (line_id, payout_id) VALUES (2, 4294967297)"],
+        &["INSERT INTO statement_line_named (line_id, payout_id) VALUES (3, 4294967297)"],
     ),
     (
         "statement_part_append_only",
