@@ -25,7 +25,7 @@ CREATE INDEX batch_open_payouts ON batch (first_payout_id) WHERE state IN ('read
 CREATE FUNCTION notices_keep(
   rails text[], accounts text[], events text[], kinds text[], signed_as bytea[], bodies bytea[])
 RETURNS TABLE (new_rail text, new_account text, new_event text)
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER AS $$
   INSERT INTO notice (rail, account, event, kind, signed, body)
   SELECT n.rail, n.account, n.event, n.kind, n.signed, n.body
     FROM unnest(rails, accounts, events, kinds, signed_as, bodies) AS n (rail, account, event, kind, signed, body)
@@ -38,7 +38,7 @@ $$;
 -- gave. Only of what was perhaps sent: what is ready waits for a reason that no notice takes away.
 CREATE FUNCTION notices_batches(rails text[], accounts text[], payouts bigint[], refs text[])
 RETURNS TABLE (n bigint, batch bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER AS $$
   WITH named AS MATERIALIZED (
     SELECT u.rail, u.account, u.payout, u.reference, u.place
       FROM unnest(rails, accounts, payouts, refs) WITH ORDINALITY AS u (rail, account, payout, reference, place)),
@@ -63,7 +63,7 @@ $$;
 -- somebody works on is left to them.
 CREATE FUNCTION notices_wake(batches bigint[])
 RETURNS TABLE (batch bigint, is_due boolean)
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE sql SECURITY DEFINER AS $$
   WITH free AS (
     SELECT o.id FROM batch o
      WHERE o.id = ANY(batches) AND o.state IN ('sending', 'accepted') AND o.lease_until < clock_timestamp()
@@ -75,4 +75,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
   SELECT o.id, o.id IN (SELECT woken.id FROM woken) FROM batch o
    WHERE o.id = ANY(batches) AND o.state IN ('sending', 'accepted')
 $$;
+-- In the schema that this is, and nobody's temporary tables before it.
+DO $$
+BEGIN
+  EXECUTE format('ALTER FUNCTION notices_keep SET search_path = %I, pg_temp', current_schema());
+  EXECUTE format('ALTER FUNCTION notices_batches SET search_path = %I, pg_temp', current_schema());
+  EXECUTE format('ALTER FUNCTION notices_wake SET search_path = %I, pg_temp', current_schema());
+END $$;
 REVOKE ALL ON FUNCTION notices_keep, notices_batches, notices_wake FROM PUBLIC;

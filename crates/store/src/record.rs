@@ -348,7 +348,8 @@ async fn batch_advance(
                 available_in = CASE WHEN $3 AND $7 THEN wait.length ELSE available_in END,
                 lease_until = CASE WHEN $3 AND $7 THEN '-infinity' ELSE lease_until END,
                 lease_owner = CASE WHEN $3 AND $7 THEN NULL ELSE lease_owner END,
-                outcomes = $10::jsonb, counted_after = $11::xid8
+                outcomes = $11::jsonb, counted_after = $12::xid8
+           FROM wait
           WHERE id = $1"
     ))
     .bind(batch.id.0)
