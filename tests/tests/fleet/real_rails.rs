@@ -79,7 +79,7 @@ async fn whatever_the_three_rails_do_nobody_is_paid_twice_and_the_next_run_pays_
     }
     settled(&fleet, run).await;
     let stats = fleet.stats().await;
-    for fault in ["lose_answer", "error_after", "rate_limit", "paypal_denied", "stored_500_paid"] {
+    for fault in ["lose_answer", "error_after", "rate_limit", "paypal_denied", "stripe_stored_500_paid"] {
         assert!(stats["faults"][fault].as_u64().unwrap_or(0) > 0, "{fault} struck: {stats}");
     }
     let before = fleet.payout_states(run).await;

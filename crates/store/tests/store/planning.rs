@@ -38,9 +38,12 @@ const METHODS: [(&str, Option<&str>); 8] = [
     ("nowhere", None),
 ];
 
+/// Of which method and currency, what is said, and of which amounts.
+type RailSays = (&'static str, &'static str, &'static str, fn(i64) -> bool);
+
 /// What a real rail says of a method in a currency, and of which amounts: anything is no destination of Wise, PayPal
 /// does not pay KWD, Stripe pays it in steps of ten minor units, and its account JPY up to a limit.
-const RAILS_SAY: [(&str, &str, &str, fn(i64) -> bool); 6] = [
+const RAILS_SAY: [RailSays; 6] = [
     ("post", "EUR", "kind_unsupported", |_| true),
     ("post", "JPY", "kind_unsupported", |_| true),
     ("post", "KWD", "kind_unsupported", |_| true),
@@ -52,9 +55,7 @@ const LARGEST_JPY: i64 = 4_000;
 
 /// Whether a rail says so of an amount.
 fn rail_says(code: &str, method: &Method, currency: usize, amount: i64) -> bool {
-    let is_of = |(of, code, ..): &&(&str, &str, &str, fn(i64) -> bool)| {
-        *of == METHODS[method.kind].0 && *code == CURRENCIES[currency].0
-    };
+    let is_of = |(of, code, ..): &&RailSays| *of == METHODS[method.kind].0 && *code == CURRENCIES[currency].0;
     RAILS_SAY.iter().filter(is_of).any(|(_, _, said, holds)| *said == code && holds(amount))
 }
 
