@@ -165,5 +165,9 @@ mod tests {
         assert!(AttemptResult::is_alive(None), "an attempt without a result is alive");
         let words: Vec<String> = alive.map(|result| format!("a.result = '{result}'")).collect();
         assert_eq!(alive!("a"), format!("(a.result IS NULL OR {})", words.join(" OR ")));
+        let arriving = AttemptResult::ALL.iter().filter(|result| AttemptResult::may_arrive(Some(**result)));
+        let arriving = list(arriving.map(AttemptResult::as_str));
+        assert!(AttemptResult::may_arrive(None), "and may arrive");
+        assert_eq!(may_arrive!("a"), format!("(a.result IS NULL OR a.result IN {arriving})"));
     }
 }
