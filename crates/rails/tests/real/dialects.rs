@@ -265,7 +265,12 @@ const WISE: Dialect = Dialect {
     ],
     found: |_, state| {
         let id = name("16521632");
-        vec![known(if state == "outgoing_payment_sent" { Outcome::Paid(id) } else { Outcome::Accepted(id) })]
+        vec![known(match state {
+            "outgoing_payment_sent" => Outcome::Paid(id),
+            // Its balance, which is asked, says that no money was ever in it.
+            "cancelled" => Outcome::Refused(RefusalCode::new("cancelled")),
+            _ => Outcome::Accepted(id),
+        })]
     },
     false_news: &[
         ("another amount", r#""targetValue":10.01"#, r#""targetValue":10.02"#),

@@ -266,7 +266,7 @@ async fn the_gateways_role_keeps_notices_and_wakes_batches_and_can_do_nothing_el
 #[tokio::test]
 async fn one_reference_finds_its_batch_among_many() {
     let db = Db::new().await;
-    let tenant = db.tenant("t", "wise", 300).await;
+    let tenant = db.tenant("t", "paypal", 300).await;
     let run = db.run(tenant, "2026-01", 50).await;
     let batches = db.batches(run).await;
     for batch in &batches {
@@ -274,7 +274,7 @@ async fn one_reference_finds_its_batch_among_many() {
     }
     let payouts = db.payouts(run).await;
     let Outcome::Accepted(Reference(name)) = accepted(payouts[123]) else { panic!("it is accepted") };
-    let found = db.store.notices_batches(vec![named("wise", "t", reference(&name))]).await.unwrap();
+    let found = db.store.notices_batches(vec![named("paypal", "t", reference(&name))]).await.unwrap();
     let of: i64 = sqlx::query_scalar("SELECT id FROM batch WHERE $1 BETWEEN first_payout_id AND last_payout_id")
         .bind(payouts[123].0)
         .fetch_one(&db.sql)
