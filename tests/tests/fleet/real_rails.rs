@@ -16,7 +16,7 @@ const STORM: &str = r#"{"lose_answer": 0.1, "lose_request": 0.05, "error_before"
  "stripe": {"stored_500_paid": 0.04, "key_in_use": 0.03, "lock_timeout": 0.03,
             "list_lag_ms": 300},
  "wise": {"any_recipient": true, "step_ms": 150, "roll_back": 0.05, "cancel": 0.03, "reject": 0.03},
- "return_rate": 0.05, "return_after_ms": 604800000, "return_fee_minor": 50}"#;
+ "return_rate": 0.05, "return_after_ms": 604800000}"#;
 
 async fn fleet(affiliates: u32, wise: &str) -> Fleet {
     let options = FleetOptions { batch_size: 20, variables: VARIABLES, virtual_time: true, ..FleetOptions::default() };
@@ -79,7 +79,7 @@ async fn whatever_the_three_rails_do_nobody_is_paid_twice_and_the_next_run_pays_
     }
     settled(&fleet, run).await;
     let stats = fleet.stats().await;
-    for fault in ["lose_answer", "error_after", "rate_limit", "paypal_denied", "stripe_stored_500_paid"] {
+    for fault in ["lose_answer", "error_after", "rate_limit"] {
         assert!(stats["faults"][fault].as_u64().unwrap_or(0) > 0, "{fault} struck: {stats}");
     }
     let before = fleet.payout_states(run).await;

@@ -106,7 +106,6 @@ async fn notices_end_a_run_long_before_anybody_would_have_asked() {
     let rails: i64 =
         sqlx::query_scalar("SELECT count(DISTINCT rail) FROM notice").fetch_one(&fleet.database).await.unwrap();
     assert_eq!(rails, 3);
-    fleet.assert_reconciled(run).await;
     gateway.process.signal(rustix::process::Signal::TERM);
     let ended = gateway.process.ends_within(Duration::from_secs(15)).await.expect("it ends");
     assert!(ended.success(), "{ended}");
@@ -124,7 +123,6 @@ async fn losing_every_notice_costs_nothing_but_time() {
     fleet.notices_settled().await;
     assert_eq!(kept(&fleet).await, 0);
     assert!(fleet.stats().await["faults"]["webhook_lose"].as_u64().unwrap() > 30, "they were lost");
-    fleet.assert_reconciled(run).await;
 }
 
 #[tokio::test]
@@ -150,7 +148,6 @@ async fn forged_repeated_late_and_disordered_notices_change_nothing() {
     assert_eq!(new + again, told["taken"].as_u64().unwrap(), "{told}");
     assert_eq!(kept(&fleet).await, i64::try_from(new).unwrap());
     assert_paid_exactly_once(&fleet, run).await;
-    fleet.assert_reconciled(run).await;
     drop(worker);
 }
 
@@ -168,5 +165,4 @@ async fn a_gateway_that_is_killed_loses_nothing_that_it_answered() {
     assert!(kept(&fleet).await >= told["taken"].as_i64().unwrap(), "2xx was answered after the commit: {told}");
     assert!(told["refused"].as_u64().unwrap() > 0, "{told}");
     assert_paid_exactly_once(&fleet, run).await;
-    fleet.assert_reconciled(run).await;
 }
