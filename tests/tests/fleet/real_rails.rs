@@ -83,6 +83,11 @@ async fn whatever_the_three_rails_do_nobody_is_paid_twice_and_the_next_run_pays_
         assert!(stats["faults"][fault].as_u64().unwrap_or(0) > 0, "{fault} struck: {stats}");
     }
     let before = fleet.payout_states(run).await;
+    // Whoever asks for a statement again and again asks too often.
+    fleet
+        .faults(r#"{"lose_answer": 0, "lose_request": 0, "error_before": 0, "error_after": 0, "rate_limit": 0}"#)
+        .await;
+    fleet.faults(r#"{"garble": 0, "garble_list": 0}"#).await;
     reconciled(&fleet, run).await;
     // A week later money comes back.
     fleet.time_passes(8 * DAY).await;
