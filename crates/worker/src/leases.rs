@@ -151,15 +151,13 @@ impl Held {
         entry.unsent = entry.unsent.saturating_sub(i32::try_from(payouts).unwrap_or(i32::MAX));
         Ok(UnderWay { held: self })
     }
-}
 
-impl Held {
     /// Whether a call that has begun may take its next step: the lease is still ours, and the run was not stopped a
     /// moment ago.
     pub fn is_going(&self, now: Moment) -> bool {
         let held = self.book.lock();
-        let page = held.get(&(self.lease.batch, self.lease.epoch));
-        page.is_some_and(|page| !page.is_stopped && now < page.deadline && now < page.looked_at + LOOK_MAX_AGE)
+        let entry = held.get(&(self.lease.batch, self.lease.epoch));
+        entry.is_some_and(|entry| !entry.is_stopped && now < entry.deadline && now < entry.looked_at + LOOK_MAX_AGE)
     }
 }
 

@@ -247,8 +247,13 @@ pub(super) async fn cancelled(
     let (instruction, id) = (single(call)?, transfer.id());
     let currency = instruction.amount.currency;
     let waits = Ok(Outcome::Accepted(Reference(id.clone())));
-    // Of the last request that could have funded it the statement tells an hour later.
-    let is_told = at.is_some_and(|at| at >= call.expires_at + declared(RAIL).statement_lag);
+    // Of the last request that could have funded it the statement tells an hour later. Where each has had its answer
+    // nobody says when that was: it was made, whatever zone that is told in, at most two days after `since`.
+    let funded_until = match call.expires_at > OffsetDateTime::UNIX_EPOCH {
+        true => Some(call.expires_at),
+        false => transfer.since().map(|since| since + 2 * Duration::DAY),
+    };
+    let is_told = at.zip(funded_until).is_some_and(|(at, until)| at >= until + declared(RAIL).statement_lag);
     let (true, Some(balance)) = (is_told, site.settings.balances.get(currency.code())) else { return waits };
     let since = transfer.since().or(call.expires_at.checked_sub(LOOKS_BACK)).unwrap_or(call.expires_at);
     match lines_of(site, call, &id, currency, *balance, since, at).await?.is_empty() {

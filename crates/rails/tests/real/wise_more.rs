@@ -202,6 +202,14 @@ async fn a_cancelled_transfer_that_no_money_was_in_has_paid_nobody() {
         let wise = registry(&server.url, "").wise().unwrap();
         assert_eq!(wise.follow(&order.call()).await, std::slice::from_ref(told), "{date}");
     }
+    // Every request has had its answer: none is said to expire, and it may have been funded a moment ago all the same.
+    for (date, told) in [("Fri, 02 Jan 2026 05:00:00 GMT", &accepted), ("Sat, 03 Jan 2026 04:00:10 GMT", &refused)] {
+        let cancelled = Act::Reply(200, vec![("date", date.to_owned())], transfer("cancelled").to_string());
+        let server = Server::start(&[(ONE, vec![cancelled]), (STATEMENT, vec![page(&[])])]).await;
+        let wise = registry(&server.url, "").wise().unwrap();
+        let call = payfleet_rails::Call { expires_at: OffsetDateTime::UNIX_EPOCH, ..order.call() };
+        assert_eq!(wise.follow(&call).await, std::slice::from_ref(told), "{date}");
+    }
     // The statement is asked for from when the transfer was made, and not for a year.
     let mut made_lately = transfer("cancelled");
     let created = OffsetDateTime::now_utc() - time::Duration::days(2);
