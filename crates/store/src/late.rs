@@ -6,16 +6,19 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::connect::{Step, Store, StoreError, detached};
+use crate::row::from_row;
 use crate::sql::{month_name, month_of};
 
 /// So many commissions of a month.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MonthCount {
     /// The month in which they are due, as `2011-11`.
     pub month: String,
     /// How many.
     pub commissions: i64,
 }
+
+from_row!(MonthCount { month, commissions });
 
 /// A run that was cancelled, and whose money is due again in the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]

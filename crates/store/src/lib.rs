@@ -40,6 +40,7 @@ mod reconcile;
 mod record;
 mod recovery;
 mod returned;
+mod row;
 mod run;
 mod run_errors;
 mod schema;

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
-use sqlx::{Connection as _, Describe, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
+use sqlx::{Connection as _, Either, Error, Execute, Executor, Postgres, Row as _, SqlStr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -413,12 +413,5 @@ impl<'p> Executor<'p> for &'p Sessions {
         'p: 'e,
     {
         Box::pin(async move { (&mut *self.acquire().await?).prepare_with(sql, parameters).await })
-    }
-
-    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, Error>>
-    where
-        'p: 'e,
-    {
-        Box::pin(async move { (&mut *self.acquire().await?).describe(sql).await })
     }
 }

@@ -63,7 +63,7 @@ impl People {
 }
 
 /// A held payout.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct Held {
     payout: i64,
     batch: i64,
@@ -114,9 +114,15 @@ macro_rules! held_sql {
     };
 }
 
+impl From<(i64, i64, bool)> for Held {
+    fn from((payout, batch, alive): (i64, i64, bool)) -> Held {
+        Held { payout, batch, alive }
+    }
+}
+
 async fn one_held(world: &World) -> Option<Held> {
-    let held = sqlx::query_as(concat!(held_sql!(), " ORDER BY random() LIMIT 1"));
-    held.fetch_optional(&world.database).await.ok().flatten()
+    let held = sqlx::query_as::<_, (i64, i64, bool)>(concat!(held_sql!(), " ORDER BY random() LIMIT 1"));
+    held.fetch_optional(&world.database).await.ok().flatten().map(Held::from)
 }
 
 async fn say(world: &World, token: &str, payout: i64, finding: &[&str], lives: Option<Duration>) -> Said {
@@ -166,8 +172,8 @@ async fn contradict(world: &World, people: &People, held: &Held, generator: &mut
 /// One that was paid: the journal has it, and the statement, which will confirm it, is not read yet. Of many, or there
 /// would be none at the moment.
 async fn paid(world: &World, people: &People, generator: &mut Pcg64) {
-    let all = sqlx::query_as::<_, Held>(held_sql!()).fetch_all(&world.database).await.unwrap_or_default();
-    let all: HashSet<i64> = all.into_iter().map(|held| held.payout).collect();
+    let all = sqlx::query_as::<_, (i64, i64, bool)>(held_sql!()).fetch_all(&world.database).await.unwrap_or_default();
+    let all: HashSet<i64> = all.into_iter().map(|(payout, ..)| payout).collect();
     let of_them = |line: &crate::oracle::Movement| line.event == "paid" && all.contains(&line.payout());
     let Some(line) = world.journal.one(of_them, |lines| generator.random_range(0..lines)) else { return };
     let payout = line.payout();
@@ -247,10 +253,11 @@ async fn not_paid(world: &World, people: &People, payout: i64, generator: &mut P
 /// so that the next run pays it.
 pub async fn last_given_up(world: &World, people: &People, generator: &mut Pcg64) {
     // The newest, which were sent while the rail was late; most others have never arrived there.
-    let held = sqlx::query_as::<_, Held>(concat!(held_sql!(), " AND b.rail = 'sandbox-file' ORDER BY b.id DESC"));
+    let held = concat!(held_sql!(), " AND b.rail = 'sandbox-file' ORDER BY b.id DESC");
+    let held = sqlx::query_as::<_, (i64, i64, bool)>(held);
     let mut batches: Vec<i64> = Vec::new();
     let mut given_up: Vec<i64> = Vec::new();
-    for held in held.fetch_all(&world.database).await.unwrap_or_default() {
+    for held in held.fetch_all(&world.database).await.unwrap_or_default().into_iter().map(Held::from) {
         let is_known = world.journal.one(|line| line.payout() == held.payout, |_| 0).is_some();
         if batches.len() < GIVEN_UP_LAST && held.alive && !is_known && !batches.contains(&held.batch) {
             batches.push(held.batch);

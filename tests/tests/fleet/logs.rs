@@ -12,8 +12,10 @@ async fn a_worker_at_info_writes_at_most_20_lines_for_1000_payouts() {
     let run = fleet.run("shop", "2026-01").await;
     let worker = fleet.worker(&[]);
     // The worker says it after it has written it.
-    wait_for("the worker to say at info that the run is settled", LONG, async || worker.log().contains("settled").then_some(()))
-        .await;
+    wait_for("the worker to say at info that the run is settled", LONG, async || {
+        worker.log().contains("settled").then_some(())
+    })
+    .await;
     fleet.settled(run, LONG).await;
     let log = worker.log();
     assert!(log.lines().count() <= 20, "{} lines:\n{log}", log.lines().count());

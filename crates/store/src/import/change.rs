@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use super::due::LastRun;
 use crate::batch::currency;
 use crate::connect::{Step, StoreError};
+use crate::row::from_row;
 use crate::sql::month_name;
 
 /// Something that a file changes about an affiliate.
@@ -36,7 +37,7 @@ pub struct Changes {
 }
 
 /// A commission that is new and due in a month that was run.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LateRow {
     /// Where it is in the file.
     pub line: i64,
@@ -47,6 +48,8 @@ pub struct LateRow {
     /// The month in which it is due.
     pub month: String,
 }
+
+from_row!(LateRow { line, commission, affiliate, month });
 
 /// What was noted of each change (see `import_changed`), in words. Of who is new only a hold is told.
 pub(super) async fn changes_read(tx: &mut PgConnection, tenant: i32, named: i64) -> Result<Changes, StoreError> {

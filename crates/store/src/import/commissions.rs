@@ -20,6 +20,7 @@ use super::{Feed, Imported, PROBLEMS_SHOWN, Terms, change, copy_feed, dates, due
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError};
 use crate::locks::CUTOFF_LOCK;
+use crate::row::from_row;
 
 /// One earning, or a clawback (negative).
 #[derive(Debug, Clone, Copy)]
@@ -240,13 +241,14 @@ struct Target<'a> {
 }
 
 /// What was inserted in one currency.
-#[derive(sqlx::FromRow)]
 struct Inserted {
     currency: String,
     rows: i64,
     /// The sum without signs.
     gross: Decimal,
 }
+
+from_row!(Inserted { currency, rows, gross });
 
 /// Inserts what is not known yet, and returns how many, and how much.
 ///

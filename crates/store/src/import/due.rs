@@ -11,16 +11,19 @@ use time::OffsetDateTime;
 
 use crate::connect::{Step, StoreError};
 use crate::late::{MonthCount, late_months};
+use crate::row::from_row;
 use crate::sql::month_of;
 
 /// The tenant's newest run, as an import needs it: what is due up to its cutoff is late.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone)]
 pub(super) struct LastRun {
     pub(super) ordinal: i32,
     pub(super) cutoff: OffsetDateTime,
     pub(super) period: String,
     pub(super) sequence: i16,
 }
+
+from_row!(LastRun { ordinal, cutoff, period, sequence });
 
 /// To be asked after the lock: a run whose creation we waited for must be seen.
 pub(super) async fn last_run(tx: &mut PgConnection, tenant: i32) -> Result<Option<LastRun>, StoreError> {
