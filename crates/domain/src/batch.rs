@@ -65,6 +65,8 @@ impl BatchState {
             BatchState::Split | BatchState::Cancelled | BatchState::Done => self,
             _ if !standing.is_unanswered => standing.answered(),
             _ if by_lessee && !standing.is_under_way => BatchState::Ready,
+            // What the rail had accepted is in doubt again.
+            BatchState::Accepted => BatchState::Sending,
             _ => self,
         }
     }
@@ -115,6 +117,8 @@ impl BatchState {
             // A batch that was refused whole, or stalls payout by payout, is split; never one that may be under way as
             // a whole.
             | (S::Sending, S::Split)
+            // Accepted under one name and refused, and perhaps accepted under another.
+            | (S::Accepted, S::Sending)
             | (S::Accepted, S::Accepted | S::Done | S::Held)
             // Late evidence, or two people, can finish what was held; and evidence is recorded even where a rail had
             // said that nothing was executed.
@@ -185,8 +189,8 @@ mod tests {
             for standing in standings() {
                 for by_lessee in [true, false] {
                     let next = from.after_news(&standing, by_lessee);
-                    // What is accepted has no payout without an answer; if it had, the move would be refused.
-                    let cannot_be = from == BatchState::Accepted && standing.is_unanswered;
+                    // A payout of what is accepted has no answer only if another request for it may be under way.
+                    let cannot_be = from == BatchState::Accepted && standing.is_unanswered && !standing.is_under_way;
                     assert!(next == from || from.to(next).is_ok() || cannot_be, "{from} {next} {standing:?}");
                     if next == BatchState::Ready && from != BatchState::Ready {
                         assert!(by_lessee && !standing.is_under_way, "{from} {standing:?}");
@@ -212,7 +216,7 @@ mod tests {
         let legal: [(BatchState, &[BatchState]); 7] = [
             (Ready, &[Sending, Accepted, Done, Held, Split, Cancelled]),
             (Sending, &[Ready, Sending, Accepted, Done, Held, Split]),
-            (Accepted, &[Accepted, Done, Held]),
+            (Accepted, &[Sending, Accepted, Done, Held]),
             (Done, &[]),
             (Held, &[Ready, Accepted, Done]),
             (Split, &[]),

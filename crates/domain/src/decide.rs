@@ -201,7 +201,8 @@ pub enum RefusalVerdict {
 ///
 /// What a lookup says tells the state of the payment itself, not of one request for it. It is proof if nothing new was
 /// sent meanwhile, which only the lessee knows; so for that, whoever asks is the newest attempt, and every attempt is
-/// older.
+/// older. Where a refusal frees the key ([`Rail::refusal_frees_key`]) it tells of one request all the same: of that by
+/// which the payment was accepted.
 pub fn refusal_verdict(rail: &Rail, is_newest_attempt: bool, older: OlderAttempts) -> RefusalVerdict {
     match (is_newest_attempt, rail.pins_refusals, older) {
         (true, true, _) | (true, false, OlderAttempts::AllDead) => RefusalVerdict::Final,

@@ -36,6 +36,9 @@ pub enum PayoutEvent {
     Refuse,
     /// An attempt ended without an answer.
     LoseTrack,
+    /// The request that the rail had accepted was refused, and another one for it may have been accepted: the same
+    /// request is made again, and tells.
+    Reopen,
     /// Proof that no request for it was executed or still can be: it may be sent again, even under another key.
     Clear,
     /// Nothing more can be found out by asking.
@@ -84,6 +87,7 @@ impl PayoutState {
             (S::Planned | S::Unknown | S::Held | S::Accepted, E::Pay) => Ok(S::Paid),
             (S::Planned | S::Unknown | S::Held | S::Accepted, E::Refuse) => Ok(S::Refused),
             (S::Planned, E::LoseTrack) => Ok(S::Unknown),
+            (S::Accepted, E::Reopen) => Ok(S::Unknown),
             (S::Unknown, E::Clear) => Ok(S::Planned),
             (S::Planned | S::Unknown, E::Hold) => Ok(S::Held),
             (S::Accepted, E::Doubt) => Ok(S::Held),
@@ -156,11 +160,12 @@ impl fmt::Display for PayoutState {
 mod tests {
     use super::*;
 
-    const EVENTS: [PayoutEvent; 11] = [
+    const EVENTS: [PayoutEvent; 12] = [
         PayoutEvent::Accept,
         PayoutEvent::Pay,
         PayoutEvent::Refuse,
         PayoutEvent::LoseTrack,
+        PayoutEvent::Reopen,
         PayoutEvent::Clear,
         PayoutEvent::Hold,
         PayoutEvent::Doubt,
@@ -193,11 +198,12 @@ mod tests {
     #[test]
     fn these_moves_are_legal_and_no_others() {
         use PayoutState::*;
-        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 11] = [
+        let legal: [(PayoutEvent, PayoutState, &[PayoutState]); 12] = [
             (PayoutEvent::Accept, Accepted, &[Planned, Unknown, Held]),
             (PayoutEvent::Pay, Paid, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::Refuse, Refused, &[Planned, Accepted, Unknown, Held]),
             (PayoutEvent::LoseTrack, Unknown, &[Planned]),
+            (PayoutEvent::Reopen, Unknown, &[Accepted]),
             (PayoutEvent::Clear, Planned, &[Unknown]),
             (PayoutEvent::Hold, Held, &[Planned, Unknown]),
             (PayoutEvent::Doubt, Held, &[Accepted]),

@@ -213,7 +213,7 @@ pub const RAILS: &[Rail] = &[
     // PayPal Payouts. Class K and not K+L: there is no lookup by `sender_batch_id`. The same bytes under the same id
     // are answered by the first batch's own id (error `USER_BUSINESS_ERROR` with a link), and by that it is followed.
     // A batch that ends DENIED frees its id, so refusals are not pinned; its adapter believes one only when all
-    // requests of before are dead.
+    // requests of before are dead, and the fleet only if none of them can have made another batch.
     Rail {
         name: "paypal",
         class: RailClass::Key { horizon: days(30) },
@@ -318,6 +318,13 @@ impl Rail {
         self.has_statement && self.class != RailClass::Neither
     }
 
+    /// Whether a payment that it refuses after it had accepted it frees its key. Asked by its own name, such a rail tells
+    /// of one request and not of the payment: another request under the key may have been accepted under another name,
+    /// and only the same request again tells, since it is answered by that name, or is the payment.
+    pub fn refusal_frees_key(&self) -> bool {
+        self.follow == Follow::ByReference && matches!(self.class, RailClass::Key { .. }) && !self.pins_refusals
+    }
+
     /// Whether it pays this currency.
     pub fn pays(&self, currency: Currency) -> bool {
         self.currencies.is_empty() || self.currencies.contains(&currency.code())
@@ -372,6 +379,12 @@ mod tests {
                 rail.name
             );
         }
+    }
+
+    #[test]
+    fn only_paypal_frees_a_key_by_a_refusal() {
+        let frees: Vec<_> = RAILS.iter().filter(|rail| rail.refusal_frees_key()).map(|rail| rail.name).collect();
+        assert_eq!(frees, ["paypal"]);
     }
 
     #[test]

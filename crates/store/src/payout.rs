@@ -301,6 +301,19 @@ pub(crate) async fn payouts_lose_track(tx: &mut PgConnection, ids: &[i64]) -> Re
     Ok(())
 }
 
+/// What the rail had accepted it has refused, and perhaps has accepted again under another name: it is asked for again,
+/// by the same request, and what was said is kept.
+pub(crate) async fn payouts_reopen(tx: &mut PgConnection, refusals: &News, source: Source) -> Result<(), StoreError> {
+    evidence_insert(tx, refusals, "refused", source, None, None).await?;
+    sqlx::query("-- payouts_reopen\nUPDATE payout SET state = 'unknown' WHERE id = ANY($1) AND state = ANY($2)")
+        .bind(&refusals.ids)
+        .bind(PayoutState::sources(PayoutEvent::Reopen))
+        .execute(tx)
+        .await
+        .step("payouts_reopen")?;
+    Ok(())
+}
+
 pub(crate) async fn evidence_insert(
     tx: &mut PgConnection,
     news: &News,

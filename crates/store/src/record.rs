@@ -20,7 +20,7 @@ use crate::hold::batch_settle_held;
 use crate::lease::{Lease, interval};
 use crate::method::methods_close;
 use crate::payout::{
-    News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_settle,
+    News, Source, evidence_insert, payouts_accept, payouts_lose_track, payouts_refuse, payouts_reopen, payouts_settle,
 };
 use crate::returned::payouts_return;
 use crate::split::split_refused;
@@ -174,6 +174,9 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
             }
             RefusalVerdict::StillUnknown => {
                 is_unproven = true;
+                if report.attempt.is_none() && rail.refusal_frees_key() {
+                    payouts_reopen(tx, &refusals, source).await?;
+                }
                 lost_track.extend(&refusals.ids);
             }
         }
@@ -232,6 +235,9 @@ async fn refusal_is_final(
     report: &Report,
 ) -> Result<RefusalVerdict, StoreError> {
     let Some(attempt) = report.attempt else {
+        if rail.refusal_frees_key() {
+            return Ok(refusal_verdict(rail, report.epoch == batch.epoch, other_attempts(tx, batch).await?));
+        }
         let attempts = alive_attempts(tx, batch.id, None).await?;
         return Ok(refusal_verdict(rail, report.epoch == batch.epoch, attempts));
     };
@@ -262,6 +268,34 @@ async fn alive_attempts(
     .await
     .step("attempts_alive")?;
     Ok(if is_alive { OlderAttempts::MayStillArrive } else { OlderAttempts::AllDead })
+}
+
+/// What is known of the attempts beside the one by which the rail accepted the payment that it has refused: the newest
+/// that was answered. One that could still arrive when that was opened may have been accepted under another name,
+/// however long ago it died; so may one whose answer named another.
+async fn other_attempts(tx: &mut PgConnection, batch: &LockedBatch) -> Result<OlderAttempts, StoreError> {
+    let is_perhaps_accepted: bool = sqlx::query_scalar(concat!(
+        "-- another_accepted
+         WITH told AS (
+           SELECT n, opened_at FROM attempt WHERE batch_id = $1 AND result = 'answered' ORDER BY n DESC LIMIT 1)
+         SELECT NOT EXISTS (SELECT FROM told)
+             OR EXISTS (
+                  SELECT FROM attempt a, told
+                   WHERE a.batch_id = $1 AND a.n <> told.n AND a.may_arrive_until > told.opened_at AND ",
+        may_arrive!("a"),
+        ")
+             OR EXISTS (
+                  SELECT FROM payout p JOIN evidence e ON e.payout_id = p.id AND e.says = 'accepted', told
+                   WHERE p.id BETWEEN $2 AND $3 AND e.reference IS DISTINCT FROM p.reference
+                     AND e.seen_at > told.opened_at)"
+    ))
+    .bind(batch.id.0)
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .fetch_one(tx)
+    .await
+    .step("another_accepted")?;
+    Ok(if is_perhaps_accepted { OlderAttempts::MayStillArrive } else { OlderAttempts::AllDead })
 }
 
 async fn attempt_close(

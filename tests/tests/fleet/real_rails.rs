@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(240);
 
 /// What can go wrong with any of them, and with each alone.
 const STORM: &str = r#"{"lose_answer": 0.1, "lose_request": 0.05, "error_before": 0.05, "error_after": 0.05,
- "rate_limit": 0.05, "garble": 0.03, "strike_preparing": true, "garble_list": 0.02,
+ "execute_late": 0.03, "execute_late_ms": 45000, "rate_limit": 0.05, "garble": 0.03, "strike_preparing": true, "garble_list": 0.02,
  "paypal": {"denied": 0.2, "onhold": 0.04, "onhold_ms": 2000, "token_life_ms": 3000,
             "not_found_ms": 200},
  "stripe": {"stored_500_paid": 0.04, "key_in_use": 0.03, "lock_timeout": 0.03,
@@ -87,7 +87,7 @@ async fn whatever_the_three_rails_do_nobody_is_paid_twice_and_the_next_run_pays_
     fleet
         .faults(r#"{"lose_answer": 0, "lose_request": 0, "error_before": 0, "error_after": 0, "rate_limit": 0}"#)
         .await;
-    fleet.faults(r#"{"garble": 0, "garble_list": 0}"#).await;
+    fleet.faults(r#"{"garble": 0, "garble_list": 0, "execute_late": 0}"#).await;
     reconciled(&fleet, run).await;
     // A week later money comes back.
     fleet.time_passes(8 * DAY).await;
@@ -170,4 +170,39 @@ async fn what_nobody_claims_comes_back_after_a_month_and_is_due_again() {
     let verdict = fleet.verdict().await;
     assert_eq!((verdict.twice.len(), verdict.wrong.len(), verdict.unpaid.len()), (0, 0, 0), "{verdict:?}");
     reconciled(&fleet, again).await;
+}
+
+/// PayPal refuses the batch of the second request, which frees its id, and the first arrives then, late, and is paid
+/// under a name that nobody was told.
+#[tokio::test]
+async fn what_an_older_request_was_accepted_as_is_found_when_the_newer_one_is_refused() {
+    let mut fleet = fleet(12, "").await;
+    fleet.faults(r#"{"only_shape": "paypal", "execute_late": 1, "execute_late_ms": 45000}"#).await;
+    let run = fleet.run("shop", "2026-01").await;
+    let killed = fleet.worker(&[]);
+    // One batch for each of two currencies.
+    wait_for("both requests to be late", LONG, async || {
+        fleet.stats().await["faults"]["execute_late"].as_u64().filter(|late| *late >= 2)
+    })
+    .await;
+    killed.kill();
+    fleet.faults(r#"{"execute_late": 0, "paypal": {"denied": 1}}"#).await;
+    let _worker = fleet.worker(&[]);
+    wait_for("the second request of each to be accepted", LONG, async || {
+        let accepted: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM batch b JOIN attempt a ON a.batch_id = b.id
+              WHERE b.rail = 'paypal' AND b.state = 'accepted' AND a.result = 'answered'",
+        )
+        .fetch_one(&fleet.database)
+        .await
+        .unwrap();
+        (accepted == 2).then_some(())
+    })
+    .await;
+    fleet.faults(r#"{"paypal": {"denied": 0}}"#).await;
+    fleet.time_passes(Duration::from_secs(50)).await;
+    settled(&fleet, run).await;
+    assert_eq!(fleet.payout_states(run).await, [("paid".to_owned(), 12)]);
+    fleet.assert_paid_exactly_once().await;
+    reconciled(&fleet, run).await;
 }

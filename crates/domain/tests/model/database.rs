@@ -73,6 +73,11 @@ pub struct Database {
     pub stopped: Option<Stop>,
     /// The affiliate is on hold, or the payout was stopped.
     pub control: bool,
+    /// The rail's name of what it accepted.
+    pub reference: Option<u8>,
+    /// How many attempts there were when it was last seen that the rail has accepted the payment under another name
+    /// too.
+    other_name: usize,
 }
 
 /// Any instant: only differences count.
@@ -97,6 +102,8 @@ impl Database {
             unknown: 0,
             stopped: None,
             control: false,
+            reference: None,
+            other_name: 0,
         }
     }
 
@@ -328,6 +335,9 @@ impl Database {
     /// G3, `refusal_is_final`.
     fn refusal_is_final(&self, who: Who, rail: &Rail, attempt: Option<usize>) -> bool {
         let Some(n) = attempt else {
+            if rail.refusal_frees_key() {
+                return self.newest == Some(who) && !self.another_may_be_accepted();
+            }
             let older = self.arriving().any(|(_, row)| row.age < DEAD_AGE);
             return self.newest == Some(who) && (rail.pins_refusals || !older);
         };
@@ -337,6 +347,15 @@ impl Database {
             false => OlderAttempts::AllDead,
         };
         refusal_verdict(rail, n + 1 == self.opened(), older) == RefusalVerdict::Final
+    }
+
+    /// `another_accepted`: whether a request other than the one that was answered last may have been accepted under
+    /// another name, or was.
+    fn another_may_be_accepted(&self) -> bool {
+        let is_answered = |row: &Option<Attempt>| row.is_some_and(|row| row.ended == Ended::Answered);
+        let Some(told) = self.attempts.iter().rposition(is_answered) else { return true };
+        let overlaps = self.attempts[told].map_or(0, |row| row.overlaps);
+        self.other_name > told || self.arriving().any(|(n, _)| n > told || overlaps & 1 << n != 0)
     }
 
     /// G3 and G4, `outcomes_record`. Always gives the lease back, as a worker does that has one payout.
@@ -361,14 +380,24 @@ impl Database {
         let mut lost_track = false;
         match answer {
             Answer::Paid => broken = self.pay(),
-            Answer::Accepted => self.payout = self.payout.after(PayoutEvent::Accept).unwrap_or(self.payout),
+            Answer::Accepted(name) => match self.payout.after(PayoutEvent::Accept) {
+                Ok(accepted) => (self.payout, self.reference) = (accepted, Some(name)),
+                Err(_) if self.reference != Some(name) => self.other_name = self.opened(),
+                Err(_) => {}
+            },
             Answer::Refused if !rules.keep(Rule::RefusalProof) || self.refusal_is_final(who, rail, attempt) => {
                 // What was accepted, no answer to another request refuses; only asking for that very payment does.
                 if attempt.is_none() || self.payout != PayoutState::Accepted {
                     self.free(PayoutEvent::Refuse);
                 }
             }
-            Answer::Refused | Answer::Unknown => lost_track = true,
+            Answer::Refused => {
+                lost_track = true;
+                if attempt.is_none() && rail.refusal_frees_key() {
+                    self.payout = self.payout.after(PayoutEvent::Reopen).unwrap_or(self.payout);
+                }
+            }
+            Answer::Unknown => lost_track = true,
             Answer::NotExecuted => {}
         }
         // A batch that is ready again has proof that nothing is under way, so an attempt without an answer says nothing

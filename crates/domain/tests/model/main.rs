@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use books::Books;
 use explorer::{Counterexample, explore};
 use others::Others;
-use payfleet_domain::{PayoutState, RAILS, Rail, RailClass, Rule};
+use payfleet_domain::{Follow, PayoutState, RAILS, Rail, RailClass, Rule};
 use promise::Promise;
 use rails::Explored;
 use world::{Fleet, Rules};
@@ -39,7 +39,12 @@ struct Ablation {
 const ABLATIONS: [Ablation; 13] = [
     Ablation {
         without: &[Rule::FixedKey],
-        breaks: &[("K", Promise::PaidOnce), ("K+L", Promise::PaidOnce), ("K unpinned", Promise::PaidOnce)],
+        breaks: &[
+            ("K", Promise::PaidOnce),
+            ("K+L", Promise::PaidOnce),
+            ("K unpinned", Promise::PaidOnce),
+            ("K by reference", Promise::PaidOnce),
+        ],
         others: "L and N have no key",
     },
     Ablation {
@@ -50,6 +55,7 @@ const ABLATIONS: [Ablation; 13] = [
             ("K+L", Promise::PaidOnce),
             ("N", Promise::PaidOnce),
             ("K unpinned", Promise::PaidOnce),
+            ("K by reference", Promise::PaidOnce),
         ],
         others: "",
     },
@@ -67,22 +73,37 @@ const ABLATIONS: [Ablation; 13] = [
             ("K+L", Promise::EvidenceIsKept),
             ("N", Promise::EvidenceIsKept),
             ("K unpinned", Promise::EvidenceIsKept),
+            ("K by reference", Promise::EvidenceIsKept),
         ],
         others: "",
     },
     Ablation {
         without: &[Rule::RefusalProof],
-        breaks: &[("L", Promise::RefusedIsUnpaid), ("K unpinned", Promise::RefusedIsUnpaid)],
+        breaks: &[
+            ("L", Promise::RefusedIsUnpaid),
+            ("K unpinned", Promise::RefusedIsUnpaid),
+            ("K by reference", Promise::RefusedIsUnpaid),
+        ],
         others: "K and K+L pin refusals, so one about an older attempt is about all; N never sends twice",
     },
     Ablation {
         without: &[Rule::HorizonGuard],
-        breaks: &[("K", Promise::PaidOnce), ("K+L", Promise::PaidOnce), ("K unpinned", Promise::PaidOnce)],
+        breaks: &[
+            ("K", Promise::PaidOnce),
+            ("K+L", Promise::PaidOnce),
+            ("K unpinned", Promise::PaidOnce),
+            ("K by reference", Promise::PaidOnce),
+        ],
         others: "L and N have no key, hence no horizon",
     },
     Ablation {
         without: &[Rule::ExpiredIsHeld],
-        breaks: &[("K", Promise::ItEnds), ("K+L", Promise::ItEnds), ("K unpinned", Promise::ItEnds)],
+        breaks: &[
+            ("K", Promise::ItEnds),
+            ("K+L", Promise::ItEnds),
+            ("K unpinned", Promise::ItEnds),
+            ("K by reference", Promise::ItEnds),
+        ],
         others: "L and N have no key, hence no horizon",
     },
     Ablation {
@@ -132,6 +153,7 @@ const ABLATIONS: [Ablation; 13] = [
             ("L", Promise::PaidOnce),
             ("K+L", Promise::PaidOnce),
             ("K unpinned", Promise::PaidOnce),
+            ("K by reference", Promise::PaidOnce),
             ("N, people", Promise::MoneyPaidOnce),
             ("K, operators", Promise::StoppedIsStill),
             ("L, operators", Promise::StoppedIsStill),
@@ -191,7 +213,7 @@ fn with_every_rule_the_promise_holds() {
         let reached: BTreeSet<PayoutState> = found.states.iter().map(|state| state.database.payout).collect();
         let mut possible = BTreeSet::from(PayoutState::ALL);
         possible.remove(&PayoutState::Returned);
-        if matches!(explored.rail.class, RailClass::Key { .. }) {
+        if matches!(explored.rail.class, RailClass::Key { .. }) && explored.rail.follow != Follow::ByReference {
             possible.remove(&PayoutState::Accepted);
         }
         if explored.others == Others::People {

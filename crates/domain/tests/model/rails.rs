@@ -1,8 +1,8 @@
-//! The declarations that are explored: the sandbox's four, with their times in ticks, and two that do not pin refusals.
+//! The declarations that are explored: the sandbox's four, with their times in ticks, and those that do not pin refusals.
 
 use std::time::Duration;
 
-use payfleet_domain::{RAILS, Rail, RailClass};
+use payfleet_domain::{Follow, RAILS, Rail, RailClass};
 
 use crate::others::Others;
 
@@ -30,7 +30,8 @@ pub struct Explored {
     pub faults: u8,
 }
 
-/// The four classes as the sandbox's rails declare them, and a key without pinned refusals, as PayPal has it.
+/// The four classes as the sandbox's rails declare them; a key without pinned refusals; and the same where what was
+/// accepted is asked about by the rail's own name, which tells of that request alone, as PayPal has it.
 pub fn explored() -> Vec<Explored> {
     let declared = |name| in_ticks(Rail::named(name).expect("a rail of this build"));
     let key = declared("sandbox-payout");
@@ -44,6 +45,7 @@ pub fn explored() -> Vec<Explored> {
         alone("K+L", both),
         alone("N", neither),
         alone("K unpinned", Rail { pins_refusals: false, ..key }),
+        alone("K by reference", Rail { pins_refusals: false, follow: Follow::ByReference, ..key }),
         people("K, people", key, 2),
         people("L, people", lookup, 3),
         people("K+L, people", both, 2),

@@ -4,11 +4,12 @@
 //! and at its lease right before a call is therefore no protection here, and is left out. What is taken for granted is
 //! what a rail's class declares: a request is executed within its lifetime after the intent or never; a key is
 //! remembered for the horizon; a lookup tells of every payment; without a key, one request is executed once at most;
-//! and with one, a copy that the network made is not executed after its request was answered by "not executed". Left
+//! and with one, a copy that the network made is not executed after its request was answered by "not executed", nor
+//! after what its request was accepted as was refused, where that frees the key. Left
 //! out, since nothing of it is particular to one payout: splitting. People and operators act in worlds of their own
 //! (`others.rs`); money that goes on moving after its first answer has one without workers (`books.rs`).
 
-use payfleet_domain::{HoldReason, NextStep, PayoutState, Rail, RailClass, Rule};
+use payfleet_domain::{Follow, HoldReason, NextStep, PayoutState, Rail, RailClass, Rule};
 
 use crate::action::Action;
 use crate::database::{ATTEMPTS, Database};
@@ -44,7 +45,8 @@ pub enum Who {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
     Paid,
-    Accepted,
+    /// With the rail's own name for it: the how manyeth that it accepted.
+    Accepted(u8),
     Refused,
     NotExecuted,
     Unknown,
@@ -104,6 +106,11 @@ pub struct Key {
 pub struct RailState {
     /// Payments executed or accepted.
     pub executed: u8,
+    /// How many were accepted, each under a name of its own. All but the newest were refused then, or there would be no
+    /// newer one.
+    accepted: u8,
+    /// By which attempt's request the newest was.
+    by: usize,
     /// One is accepted and not yet paid.
     pub pending: bool,
     /// One was refused.
@@ -150,7 +157,7 @@ pub struct Fleet {
     /// The broken promise that is looked for; any, if `None`.
     pub sought: Option<Promise>,
     /// Whether a copy that the network made may be executed although its request was answered by "not executed" or by a
-    /// refusal that is not pinned.
+    /// refusal that is not pinned, or what it was accepted as was refused.
     pub loose_copies: bool,
     /// Whether a rail may still pay what it accepted when the request is long dead, and tell nobody before.
     pub slow_to_settle: bool,
@@ -170,12 +177,12 @@ impl World for Fleet {
             database: Database::planned(),
             workers: [Worker::Idle; 2],
             requests: [Request { copies: 0, age: 0 }; ATTEMPTS],
-            rail: RailState { executed: 0, pending: false, refused: false, keys: [None; ATTEMPTS] },
+            rail: RailState { executed: 0, accepted: 0, by: 0, pending: false, refused: false, keys: [None; ATTEMPTS] },
             standing: Standing::default(),
             faults: self.faults,
             refusals: REFUSALS,
-            // A rail with a key and no lookup pays at once.
-            accepts: if matches!(self.rail.class, RailClass::Key { .. }) { 0 } else { ACCEPTS },
+            // A rail with a key pays at once if it can be asked in no way.
+            accepts: if self.can_be_asked() { ACCEPTS } else { 0 },
             broken: None,
         }
     }
@@ -225,6 +232,11 @@ pub fn fault(into: &mut Steps, action: Action, mut next: State) {
 impl Fleet {
     fn has_key(&self) -> bool {
         matches!(self.rail.class, RailClass::Key { .. } | RailClass::KeyAndLookup { .. })
+    }
+
+    /// Whether a payment that it accepted can be asked about, or a bank takes its time.
+    fn can_be_asked(&self) -> bool {
+        !matches!(self.rail.class, RailClass::Key { .. }) || self.rail.follow == Follow::ByReference
     }
 
     /// What a worker does next, and what may befall it there.
@@ -285,7 +297,7 @@ impl Fleet {
                 next.broken = next.database.record(who, &self.rail, self.rules, attempt, answer);
                 let kept = match answer {
                     Answer::Paid => next.database.payout == PayoutState::Paid,
-                    Answer::Accepted => matches!(next.database.payout, PayoutState::Accepted | PayoutState::Paid),
+                    Answer::Accepted(_) => matches!(next.database.payout, PayoutState::Accepted | PayoutState::Paid),
                     Answer::Refused | Answer::NotExecuted | Answer::Unknown => true,
                 };
                 if !kept && next.rail.executed > 0 {
@@ -346,7 +358,14 @@ impl Fleet {
         postponed.hand_back(who);
         fault(into, Action::LookUpFails(who), postponed);
         let known = match &state.rail {
-            rail if rail.executed > 0 && rail.pending => Some(Answer::Accepted),
+            // Asked by its name, it tells of what it accepted under that name and of nothing else.
+            rail if self.rail.follow == Follow::ByReference => match state.database.reference {
+                Some(name) if name + 1 < rail.accepted || rail.executed == 0 => Some(Answer::Refused),
+                Some(name) if rail.pending => Some(Answer::Accepted(name)),
+                Some(_) => Some(Answer::Paid),
+                None => None,
+            },
+            rail if rail.executed > 0 && rail.pending => Some(Answer::Accepted(0)),
             rail if rail.executed > 0 => Some(Answer::Paid),
             rail if rail.refused => Some(Answer::Refused),
             _ => None,
@@ -400,7 +419,7 @@ impl Fleet {
         if let Some(known) = state.rail.keys[key] {
             let answer = match (known.refused, state.rail.pending) {
                 (true, _) => Answer::Refused,
-                (false, true) => Answer::Accepted,
+                (false, true) => Answer::Accepted(state.rail.accepted.saturating_sub(1)),
                 (false, false) => Answer::Paid,
             };
             arrive(*state, answer);
@@ -413,13 +432,17 @@ impl Fleet {
         };
         let mut paid = *state;
         paid.rail.executed = (paid.rail.executed + 1).min(2);
+        if self.rail.follow == Follow::ByReference {
+            paid.rail.accepted += 1;
+            paid.rail.by = n;
+        }
         remember(&mut paid, false);
         arrive(paid, Answer::Paid);
         if state.accepts > 0 {
             let mut accepted = paid;
             accepted.accepts -= 1;
             accepted.rail.pending = true;
-            arrive(accepted, Answer::Accepted);
+            arrive(accepted, Answer::Accepted(accepted.rail.accepted.saturating_sub(1)));
         }
         if state.refusals > 0 && (request.copies == 1 || self.loose_copies || self.rail.pins_refusals) {
             let mut refused = *state;
@@ -483,13 +506,17 @@ impl Fleet {
             let mut settled = *state;
             settled.rail.pending = false;
             step(into, Action::Settles, settled);
-            if self.rail.can_be_looked_up() && state.refusals > 0 && state.rail.executed == 1 {
+            let tells = self.rail.can_be_looked_up() || self.rail.follow == Follow::ByReference;
+            let copies = state.requests[state.rail.by].copies;
+            let may = self.rail.follow != Follow::ByReference || copies == 0 || self.loose_copies;
+            if tells && may && state.refusals > 0 && state.rail.executed == 1 {
                 let mut failed = settled;
                 failed.refusals -= 1;
                 failed.rail.executed = 0;
                 failed.rail.refused = true;
-                for key in failed.rail.keys.iter_mut().flatten() {
-                    key.refused = true;
+                for key in &mut failed.rail.keys {
+                    // What is refused after it was accepted frees its key, where refusals are not pinned.
+                    *key = key.filter(|_| self.rail.pins_refusals).map(|key| Key { refused: true, ..key });
                 }
                 step(into, Action::Fails, failed);
             }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::support::{Db, TTL, accepted, looked_up, paid, rail, refused, report, unknown};
-use payfleet_domain::{AttemptNo, BatchState, Effect, HoldReason, NextStep, Outcome, Reference, RunState, next_step};
+use payfleet_domain::{
+    AttemptNo, BatchId, BatchState, Effect, HoldReason, NextStep, Outcome, PayoutId, Reference, RunId, RunState,
+    next_step,
+};
 use payfleet_store::{CloseVerdict, Decision, HoldError, IntentRefused, LeasedBatch, Report};
 
 #[tokio::test]
@@ -201,34 +204,100 @@ async fn g3_a_rail_that_does_not_pin_refusals_must_have_no_older_request_under_w
     db.drop().await;
 }
 
+fn accepted_as(name: &'static str) -> impl Fn(PayoutId) -> Outcome {
+    move |_| Outcome::Accepted(Reference(name.into()))
+}
+
+/// What the rail says now of what it had accepted.
+async fn refused_after_all(db: &Db, run: RunId, batch: BatchId) -> (u64, BatchState) {
+    db.expire_lease(batch).await;
+    let leased = db.lease(batch).await;
+    let news = db.payouts(run).await.into_iter().map(|payout| (payout, refused(payout))).collect();
+    let recorded = db.store.outcomes_record(looked_up(batch, leased.lease.epoch, news)).await.unwrap();
+    (recorded.refused, recorded.state)
+}
+
 /// PayPal sets the id of a batch free that ends DENIED: an older request under it, whose answer is known by the newer
-/// one, makes another batch when it arrives.
+/// one, makes another batch when it arrives, and perhaps has. Only the same request again tells.
 #[tokio::test]
-async fn g3_what_was_accepted_is_refused_only_when_no_older_request_can_arrive() {
+async fn g3_what_was_accepted_is_refused_only_when_no_other_request_can_have_been_accepted() {
+    for is_dead in [false, true] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", "paypal", 2).await;
+        let run = db.run(tenant, "2026-01", 10).await;
+        let batch = db.batches(run).await[0];
+        let old = db.lease(batch).await;
+        db.intent(&old).await;
+        db.expire_lease(batch).await;
+        let new = db.lease(batch).await;
+        let second = db.intent(&new).await;
+        assert_eq!(db.record(&new, &second, accepted_as("B1")).await.state, BatchState::Accepted);
+        if is_dead {
+            db.age(batch, 600).await;
+        }
+        assert_eq!(
+            refused_after_all(&db, run, batch).await,
+            (0, BatchState::Sending),
+            "the first may have made another"
+        );
+        assert_eq!(db.states(run).await, "unknown 2");
+        let waits: bool = db
+            .scalar("SELECT available_at >= (SELECT max(may_arrive_until) FROM attempt WHERE n = 1) FROM batch")
+            .await;
+        assert!(waits, "as long as one can arrive");
+        let said: i64 = db.scalar("SELECT count(*) FROM evidence WHERE says = 'refused' AND source = 'lookup'").await;
+        assert_eq!(said, 2, "what the rail said is kept");
+        db.age(batch, 600).await;
+        db.expire_lease(batch).await;
+        let again = db.lease(batch).await;
+        assert_eq!(next_step(rail("paypal"), &again.facts), NextStep::Submit, "under the same key");
+        let third = db.intent(&again).await;
+        assert_eq!(db.record(&again, &third, accepted_as("B2")).await.state, BatchState::Accepted);
+        // It was sent when every other was dead: whatever they had made is this one, or was refused.
+        assert_eq!(refused_after_all(&db, run, batch).await, (2, BatchState::Done));
+        db.assert_ledger().await;
+        db.drop().await;
+    }
+}
+
+/// The rail's own receipt for another request is no less than a request that nobody has heard of.
+#[tokio::test]
+async fn g3_what_was_accepted_under_two_names_is_not_refused_by_one_of_them() {
+    for first_answers_last in [false, true] {
+        let db = Db::new().await;
+        let tenant = db.tenant("t", "paypal", 2).await;
+        let run = db.run(tenant, "2026-01", 10).await;
+        let batch = db.batches(run).await[0];
+        let old = db.lease(batch).await;
+        let first = db.intent(&old).await;
+        db.expire_lease(batch).await;
+        let new = db.lease(batch).await;
+        let second = db.intent(&new).await;
+        let mut answers = [(&new, &second, "B1"), (&old, &first, "B2")];
+        if !first_answers_last {
+            answers.reverse();
+        }
+        for (leased, intent, name) in answers {
+            assert_eq!(db.record(leased, intent, accepted_as(name)).await.state, BatchState::Accepted);
+        }
+        db.age(batch, 600).await;
+        assert_eq!(refused_after_all(&db, run, batch).await, (0, BatchState::Sending));
+        assert_eq!(db.states(run).await, "unknown 2");
+        db.drop().await;
+    }
+}
+
+/// One request, of which nobody can have made another.
+#[tokio::test]
+async fn g3_what_one_request_was_accepted_as_is_refused_by_its_name() {
     let db = Db::new().await;
     let tenant = db.tenant("t", "paypal", 2).await;
     let run = db.run(tenant, "2026-01", 10).await;
     let batch = db.batches(run).await[0];
-    let old = db.lease(batch).await;
-    db.intent(&old).await;
-    db.expire_lease(batch).await;
-    let new = db.lease(batch).await;
-    let second = db.intent(&new).await;
-    assert_eq!(db.record(&new, &second, accepted).await.state, BatchState::Accepted);
-    for is_dead in [false, true] {
-        if is_dead {
-            db.age(batch, 600).await;
-        }
-        db.expire_lease(batch).await;
-        let leased = db.lease(batch).await;
-        let arrives = leased.facts.may_arrive_until.expect("the first request has no answer of its own");
-        assert_eq!(arrives <= leased.facts.now, is_dead, "who asks the rail is told so");
-        let news = db.payouts(run).await.into_iter().map(|payout| (payout, refused(payout))).collect();
-        let recorded = db.store.outcomes_record(looked_up(batch, leased.lease.epoch, news)).await.unwrap();
-        let (counted, state) = if is_dead { (2, BatchState::Done) } else { (0, BatchState::Accepted) };
-        assert_eq!((recorded.refused, recorded.state), (counted, state));
-    }
-    assert_eq!(db.states(run).await, "refused 2");
+    let leased = db.lease(batch).await;
+    let intent = db.intent(&leased).await;
+    db.record(&leased, &intent, accepted_as("B1")).await;
+    assert_eq!(refused_after_all(&db, run, batch).await, (2, BatchState::Done));
     db.assert_ledger().await;
     db.drop().await;
 }
