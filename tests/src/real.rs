@@ -141,8 +141,8 @@ impl Fleet {
         report
     }
 
-    /// The sandbox's journal, each movement under the payout's own key: Wise knows payments by a UUID, from which no way
-    /// leads back to the payout; the plan knows it.
+    /// The sandbox's journal, each movement under the payout's own key: Wise knows payments by a UUID, from which no
+    /// way leads back to the payout; the plan knows it.
     pub(crate) async fn journal_by_payout(&self) -> Vec<Movement> {
         let keys = self.keys_by_uuid().await;
         let by_payout = |movement: Movement| match keys.get(&movement.key) {

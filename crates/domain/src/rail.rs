@@ -318,9 +318,9 @@ impl Rail {
         self.has_statement && self.class != RailClass::Neither
     }
 
-    /// Whether a payment that it refuses after it had accepted it frees its key. Asked by its own name, such a rail tells
-    /// of one request and not of the payment: another request under the key may have been accepted under another name,
-    /// and only the same request again tells, since it is answered by that name, or is the payment.
+    /// Whether a payment that it refuses after it had accepted it frees its key. Asked by its own name, such a rail
+    /// tells of one request and not of the payment: another request under the key may have been accepted under another
+    /// name, and only the same request again tells, since it is answered by that name, or is the payment.
     pub fn refusal_frees_key(&self) -> bool {
         self.follow == Follow::ByReference && matches!(self.class, RailClass::Key { .. }) && !self.pins_refusals
     }

@@ -10,7 +10,8 @@ const LONG: Duration = Duration::from_secs(240);
 
 /// What can go wrong with any of them, and with each alone.
 const STORM: &str = r#"{"lose_answer": 0.1, "lose_request": 0.05, "error_before": 0.05, "error_after": 0.05,
- "execute_late": 0.03, "execute_late_ms": 45000, "rate_limit": 0.05, "garble": 0.03, "strike_preparing": true, "garble_list": 0.02,
+ "execute_late": 0.03, "execute_late_ms": 45000, "rate_limit": 0.05, "garble": 0.03, "strike_preparing": true,
+ "garble_list": 0.02,
  "paypal": {"denied": 0.2, "onhold": 0.04, "onhold_ms": 2000, "token_life_ms": 3000,
             "not_found_ms": 200},
  "stripe": {"stored_500_paid": 0.04, "key_in_use": 0.03, "lock_timeout": 0.03,

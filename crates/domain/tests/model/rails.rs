@@ -1,4 +1,5 @@
-//! The declarations that are explored: the sandbox's four, with their times in ticks, and those that do not pin refusals.
+//! The declarations that are explored: the sandbox's four, with their times in ticks, and those that do not pin
+//! refusals.
 
 use std::time::Duration;
 

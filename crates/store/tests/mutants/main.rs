@@ -229,8 +229,8 @@ fn program(suite: &str) -> PathBuf {
     newest.unwrap_or_else(|| panic!("{suite} is not built: cargo test -p payfleet-store --no-run")).path()
 }
 
-/// The code with the fragments of `sql` written out, as the server gets them: a statement is made of string literals with
-/// these between.
+/// The code with the fragments of `sql` written out, as the server gets them: a statement is made of string literals
+/// with these between.
 fn expanded(code: &str) -> String {
     let fragments = [
         ("open_states!()", open_states!()),

@@ -91,8 +91,8 @@ impl Memory {
         moved
     }
 
-    /// Which attempts beside one may have paid. No rail here frees a key by a refusal, so `another_accepted` has nothing to
-    /// be compared with: the model and the fleet over PayPal's dialect try it.
+    /// Which attempts beside one may have paid. No rail here frees a key by a refusal, so `another_accepted` has
+    /// nothing to be compared with: the model and the fleet over PayPal's dialect try it.
     fn older(&self, batch: &Batch, than: Option<AttemptNo>) -> OlderAttempts {
         let opened = than.and_then(|n| batch.attempts.get(&n.0)).map_or(self.now, |attempt| attempt.opened_at);
         let others = batch.attempts.iter().filter(|(n, _)| than.is_none_or(|than| than.0 != **n));
