@@ -37,6 +37,7 @@ pub fn explored() -> Vec<Explored> {
     let declared = |name| in_ticks(Rail::named(name).expect("a rail of this build"));
     let key = declared("sandbox-payout");
     let (lookup, both, neither) = (declared("sandbox-lookup"), declared("sandbox-batch"), declared("sandbox-file"));
+    let by_reference = Rail { pins_refusals: false, follow: Follow::ByReference, ..key };
     let alone = |name, rail| Explored { name, rail, others: Others::Nobody, faults: 3 };
     let people = |name, rail, faults| Explored { name, rail, others: Others::People, faults };
     let operators = |name, rail| Explored { name, rail, others: Others::Operators, faults: 1 };
@@ -46,7 +47,8 @@ pub fn explored() -> Vec<Explored> {
         alone("K+L", both),
         alone("N", neither),
         alone("K unpinned", Rail { pins_refusals: false, ..key }),
-        alone("K by reference", Rail { pins_refusals: false, follow: Follow::ByReference, ..key }),
+        // With three faults it holds in 2,998,714 states, and takes as long as all others together.
+        Explored { faults: 2, ..alone("K by reference", by_reference) },
         people("K, people", key, 2),
         people("L, people", lookup, 3),
         people("K+L, people", both, 2),
