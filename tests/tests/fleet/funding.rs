@@ -40,6 +40,7 @@ async fn count(fleet: &Fleet, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&fleet.database).await.unwrap()
 }
 
+/// 100,000 take some minutes, and are tried by hand.
 fn payouts() -> u32 {
     std::env::var("PAYFLEET_FUNDING_PAYOUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
 }
@@ -89,7 +90,12 @@ async fn an_empty_account_in_the_middle_of_a_run_refuses_nobody_and_pays_all_whe
     for (method, currency, _) in &due {
         balance(&fleet, method, currency, 1_000_000_000_000).await;
     }
-    fleet.settled_as_time_passes(run, LONG * 4, |_| {}).await;
+    match affiliates {
+        // What the killed worker had sent over Stripe or Wise is looked up when it is dead.
+        ..=1_000 => fleet.settled_as_time_passes(run, LONG, |_| {}).await,
+        // Batches of so many take longer than whoever puts clocks forward waits.
+        _ => fleet.settled(run, LONG * 4).await,
+    }
     assert_eq!(fleet.payout_states(run).await, [("paid".to_owned(), i64::from(affiliates))]);
     fleet.assert_paid_exactly_once().await;
     assert_eq!(stopped(&fleet).await, [], "and nobody had to say so");
