@@ -126,10 +126,15 @@ def refusals(rail, judge):
         judge.same(what, rail.outcome("submit", rail.order(1001, currency, receiver)), expected)
 
     rail.faults(paypal={"not_held": ["CHF"]})
-    answered("a currency that is not held", "refused:non_holding_currency", currency="CHF")
-    for name in ["AUTHORIZATION_ERROR", "SENDER_RESTRICTED", "SENDER_EMAIL_UNCONFIRMED", "REQUIRED_SCOPE_MISSING"]:
+    answered("a currency that is not held", "stopped:no_funds", currency="CHF")
+    for name, reason in [
+        ("AUTHORIZATION_ERROR", "credential_refused"),
+        ("SENDER_RESTRICTED", "restricted"),
+        ("SENDER_EMAIL_UNCONFIRMED", "restricted"),
+        ("REQUIRED_SCOPE_MISSING", "credential_refused"),
+    ]:
         rail.faults(paypal={"forbidden": name})
-        answered(name, "not_executed")
+        answered(name, f"stopped:{reason}")
     rail.faults(rate_limit=1)
     answered("rate limited", "not_executed")
     rail.faults(error_before=1)
@@ -138,7 +143,7 @@ def refusals(rail, judge):
     rail.sandbox.call(
         "POST", "/faults/balance", {"shape": "paypal", "account": "acme", "currency": "SGD", "amount_minor": 100}
     )
-    answered("no money", "refused:insufficient_funds", currency="SGD")
+    answered("no money", "stopped:no_funds", currency="SGD")
     answered("a currency that PayPal does not pay in", "refused:invalid_item", currency="INR")
     rail.sandbox.call("POST", "/faults/revoke-tokens")
     answered("a token that has ended costs no payout", "not_executed")

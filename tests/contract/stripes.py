@@ -128,7 +128,7 @@ def refusals(rail, judge):
     rail.sandbox.call(
         "POST", "/faults/balance", {"shape": "stripe", "account": "acme", "currency": "SGD", "amount_minor": 100}
     )
-    both("no money", "refused:balance_insufficient", ("InvalidRequestError", "balance_insufficient"), currency="SGD")
+    both("no money", "stopped:no_funds", ("InvalidRequestError", "balance_insufficient"), currency="SGD")
     both(
         "no such destination",
         "refused:resource_missing",
@@ -150,7 +150,7 @@ def refusals(rail, judge):
     both("a stored server error", "unknown", ("APIError", None))
     rail.faults()
     rail.sandbox.call("POST", "/faults/revoke", {"credential": "sk_test_gone"})
-    both("a key that was revoked", "not_executed", ("AuthenticationError", None), credential="sk_test_gone")
+    both("a key that was revoked", "stopped:credential_refused", ("AuthenticationError", None), credential="sk_test_gone")
 
 
 def bank(rail, judge):

@@ -79,7 +79,7 @@ def refusals(rail, judge, recipient):
         judge.same(what, rail.outcome("submit", rail.order(minor, currency, to)), expected)
 
     rail.faults(wise={"reject": 1})
-    answered("funding is rejected, and the transfer cancelled", "refused:transfer_insufficient_funds")
+    answered("funding is rejected for want of money", "stopped:no_funds")
     rail.faults(rate_limit=1)
     answered("rate limited", "not_executed")
     rail.faults(error_after=1)

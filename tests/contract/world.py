@@ -59,6 +59,8 @@ class Rail:
     def outcome(self, what, *instructions, **more):
         """The one word that holds for all of it: `paid`, `refused:CODE`."""
         answered = self.ask(what, *instructions, **more)
+        if "stopped" in answered:
+            return f"stopped:{answered['stopped']}"
         told = answered.get("each") or answered.get("findings") or [answered.get("all", answered)]
         words = {word(one) for one in told}
         return words.pop() if len(words) == 1 else sorted(words)

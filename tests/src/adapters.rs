@@ -200,6 +200,7 @@ fn of_answer(answer: Answer) -> Value {
     match answer {
         Answer::Each(outcomes) => json!({"each": outcomes.iter().map(of_outcome).collect::<Vec<_>>()}),
         Answer::All(outcome) => json!({"all": of_outcome(&outcome)}),
+        Answer::Stopped(reason) => json!({"stopped": reason.as_str()}),
     }
 }
 

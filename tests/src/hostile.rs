@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use futures_util::{FutureExt, StreamExt};
 use payfleet_domain::{
     BatchKey, Country, Currency, DestinationKind, Money, Movement, Outcome, PayoutId, PayoutKey, Period, Reference,
-    RefusalCode, StatementLine, visible,
+    RefusalCode, StatementLine, StopReason, visible,
 };
 use payfleet_input::{CsvError, CsvReader, How, Mapping, Source};
 use payfleet_queue::Hint;
@@ -216,6 +216,10 @@ pub fn rail_answer(bytes: &[u8]) {
             outcomes.iter().enumerate().for_each(|(at, outcome)| called.justify(rail, at, outcome, false));
         }
         Answer::All(outcome) => called.justify(rail, 0, &outcome, false),
+        Answer::Stopped(reason) => {
+            assert_eq!((reason, status), (StopReason::CredentialRefused, 401));
+            called.justify(rail, 0, &Outcome::NotExecuted, false);
+        }
     }
     if matches!(rail, "sandbox-batch" | "sandbox-lookup") {
         let findings = payfleet_rails::hostile::looked_up(rail, &order.call(), status, body);

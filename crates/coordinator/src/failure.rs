@@ -8,8 +8,8 @@ use payfleet_runtime::exit::ExitCode;
 use payfleet_runtime::secret::SecretError;
 use payfleet_runtime::telemetry::{LogArgs, LogFormat};
 use payfleet_store::{
-    AlarmError, ConfirmError, ControlError, HoldError, PeopleError, RecoveryError, RunChangeError, RunCreateError,
-    StoreError, chain,
+    AlarmError, ConfirmError, ControlError, HoldError, PeopleError, RecoveryError, ResumeError, RunChangeError,
+    RunCreateError, StoreError, chain,
 };
 
 /// What a person reads, and what a script acts on.
@@ -124,6 +124,15 @@ impl From<AlarmError> for Failure {
         match error {
             AlarmError::Store(error) => error.into(),
             AlarmError::NotOpen(_) | AlarmError::Who(_) => Failure::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<ResumeError> for Failure {
+    fn from(error: ResumeError) -> Failure {
+        match error {
+            ResumeError::Store(error) => error.into(),
+            ResumeError::Who(who) => Failure::usage(who.to_string()),
         }
     }
 }

@@ -14,6 +14,7 @@ mod confirm;
 mod connect;
 mod control;
 mod failure;
+mod funding;
 pub mod hints;
 mod holds;
 #[doc(hidden)]
@@ -93,6 +94,7 @@ async fn dispatch(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Sample(args) => sample::sample(cli, args).await,
         Command::Rails { what: RailsCommand::Set(args) } => rails::set(&open_schema(cli).await?, args).await,
         Command::Rails { what: RailsCommand::Remove(args) } => rails::remove(&open_schema(cli).await?, args).await,
+        Command::Rails { what: RailsCommand::Resume(args) } => funding::resume(&open_schema(cli).await?, args).await,
         Command::Rails { what: RailsCommand::List(args) } => rails::list(&open_schema(cli).await?, args).await,
         Command::Periods(args) => periods::list(&open_schema(cli).await?, args).await,
         Command::Run(args) => run::run(&open_run(cli, args).await?, cli, args).await,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{RailsListArgs, RailsRemoveArgs, RailsSetArgs};
 use crate::failure::Failure;
-use crate::show;
+use crate::{funding, show};
 
 /// The number of the tenant with this name.
 pub async fn tenant(store: &Store, name: &str) -> Result<TenantId, Failure> {
@@ -160,6 +160,8 @@ struct Used {
     rail: TenantRail,
     kind: DestinationKind,
     class: &'static str,
+    /// Whether anything is sent from the account: closed, open or probing, as circuit breakers have it.
+    account_state: &'static str,
 }
 
 /// `rails list`.
@@ -168,12 +170,14 @@ pub async fn list(store: &Store, args: &RailsListArgs) -> Result<ExitCode, Failu
         Some(name) => vec![(tenant(store, name).await?, name.clone())],
         None => store.tenants_list().await?,
     };
+    let funding = store.funding_list().await?;
     let mut used = Vec::new();
     for (id, name) in tenants {
         let kinds = store.method_kinds(&name).await?;
         for rail in store.tenant_rails(id).await? {
             let class = Rail::named(&rail.rail).map_or("not in this build", |known| known.class.letter());
-            used.push(Used { tenant: name.clone(), kind: kinds.of(&rail.method), rail, class });
+            let account_state = funding::state_of(&funding, &rail.rail, &rail.account).as_str();
+            used.push(Used { tenant: name.clone(), kind: kinds.of(&rail.method), rail, class, account_state });
         }
     }
     if args.json {
@@ -185,14 +189,16 @@ pub async fn list(store: &Store, args: &RailsListArgs) -> Result<ExitCode, Failu
                 })
             })
             .collect();
-        show::print_json(&serde_json::json!({ "used": used, "rails": known }))?;
+        let accounts = funding::as_json(&funding);
+        show::print_json(&serde_json::json!({ "used": used, "rails": known, "accounts": accounts }))?;
         return Ok(ExitCode::Done);
     }
-    let mut table = show::table(&["tenant", "method", "kind", "rail", "class", "account", "credential"]);
+    let mut table = show::table(&["tenant", "method", "kind", "rail", "class", "account", "state", "credential"]);
     for line in &used {
-        let Used { tenant, rail, kind, class } = line;
+        let Used { tenant, rail, kind, class, account_state } = line;
         let credential = rail.credential.as_deref().unwrap_or("-");
-        table.add_row([tenant, &rail.method, kind.as_str(), &rail.rail, class, &rail.account, credential]);
+        let state = account_state;
+        table.add_row([tenant, &rail.method, kind.as_str(), &rail.rail, class, &rail.account, state, credential]);
     }
     let mut known = show::table(&["rail", "class", "key of", "payouts per batch"]);
     for rail in RAILS {
@@ -208,7 +214,8 @@ pub async fn list(store: &Store, args: &RailsListArgs) -> Result<ExitCode, Failu
         ]);
     }
     show::print(&format!(
-        "{table}\n\nRails of this build (class K: idempotency key, L: lookup, N: neither):\n{known}\n"
+        "{table}\n{}\nRails of this build (class K: idempotency key, L: lookup, N: neither):\n{known}\n",
+        funding::table(&funding)
     ));
     Ok(ExitCode::Done)
 }

@@ -9,14 +9,15 @@ use payfleet_domain::RunId;
 use payfleet_memory::MemoryError;
 use payfleet_queue::{Queue, WorkerBeat};
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{RunAside, RunRow, Store, Waits, chain};
+use payfleet_store::{FundingRow, RunAside, RunRow, Store, Waits, chain};
+use serde_json::Value;
 
 use crate::cli::{Cli, StatusArgs};
 use crate::connect::open_queue;
 use crate::failure::Failure;
 use crate::rails::tenant;
 use crate::report::{RunFields, other_verdict};
-use crate::{plan, show, waits};
+use crate::{funding, plan, show, waits};
 
 /// How often the screen is drawn again.
 const EVERY: Duration = Duration::from_secs(2);
@@ -54,6 +55,10 @@ struct Standing {
     behind: Option<String>,
     /// The recovery that is open.
     recovery: Option<OpenRecovery>,
+    /// Funding accounts with which something is or was wrong.
+    accounts: Value,
+    #[serde(skip)]
+    funding: Vec<FundingRow>,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -79,7 +84,8 @@ impl Standing {
             found_by: recovery.found_by,
             words: recovery.words,
         });
-        Ok(Standing { behind, recovery })
+        let funding = store.funding_list().await?;
+        Ok(Standing { behind, recovery, accounts: funding::as_json(&funding), funding })
     }
 
     fn text(&self) -> String {
@@ -99,6 +105,10 @@ impl Standing {
                 recovery.found_by,
                 recovery.words
             ));
+        }
+        let stopped = funding::lines(&self.funding);
+        if !stopped.is_empty() {
+            text.push_str(&format!("{stopped}\n"));
         }
         text
     }
@@ -135,7 +145,8 @@ async fn list(
     if args.json {
         let runs: Vec<ListFields<'_>> = runs.iter().map(|run| ListFields::of(run, aside(run))).collect();
         return json(&serde_json::json!({
-            "behind": known.behind, "recovery": known.recovery, "runs": runs, "waits": waits::json(&waits, now),
+            "behind": known.behind, "recovery": known.recovery, "accounts": known.accounts, "runs": runs,
+            "waits": waits::json(&waits, now),
             "workers": workers_json(workers), "offers": waits::offers_json(&waits.workers), "alarms": alarms,
         }));
     }

@@ -25,6 +25,9 @@ fn why(waiting: &Waiting, workers: &[WorkerOffer]) -> String {
             let name = waiting.credential.as_deref().unwrap_or_default();
             format!("no worker can read the credential {name} (PAYFLEET_RAIL_CREDENTIAL_{name})")
         }
+        WaitReason::AccountStopped => {
+            format!("nothing is sent from {rail}/{}: `rails list` says why", waiting.account)
+        }
         WaitReason::WorkersInTrouble => {
             let trouble = workers.iter().find_map(|worker| worker.trouble.as_deref()).unwrap_or("not ready");
             format!("every worker that could take them is in trouble: {trouble}")

@@ -18,6 +18,7 @@ mod decision;
 mod destination;
 mod discrepancy;
 mod exclusion;
+mod funding;
 mod hold_reason;
 mod ids;
 pub mod invariant;
@@ -51,6 +52,10 @@ pub use decision::{Effect, HoldFacts, NotPaid, SamePerson, Word, hear};
 pub use destination::{Destination, DestinationError, DestinationKind, MethodKinds, UnknownKind, visible};
 pub use discrepancy::DiscrepancyKind;
 pub use exclusion::Exclusion;
+pub use funding::{
+    AccountChange, AccountNews, AccountStanding, AccountState, AccountStop, BREAKER_UNKNOWN_MIN, BREAKER_WINDOW,
+    CallWindow, PROBE_LASTS, PROBES, StopReason, breaker_opens,
+};
 pub use hold_reason::HoldReason;
 pub use ids::{AffiliateId, AttemptNo, BatchId, Epoch, PayoutId, PersonId, RunId, TenantId};
 pub use key::{BatchKey, KeyError, PayoutKey};

@@ -51,6 +51,8 @@ pub struct WaitFacts<'a> {
     pub is_paused: bool,
     /// Its payment has begun.
     pub has_begun: bool,
+    /// Nothing is sent from their funding account.
+    pub is_account_stopped: bool,
 }
 
 /// Why batches wait.
@@ -68,6 +70,8 @@ pub enum WaitReason {
     NoWorkerForRail,
     /// None of the workers that offer the rail can read the credential.
     CredentialMissing,
+    /// The funding account can pay nothing for now, and nothing is sent from it.
+    AccountStopped,
     /// All workers that could do it have a trouble of their own.
     WorkersInTrouble,
     /// A worker has it, and waits for the rate at which the account takes calls.
@@ -90,13 +94,14 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// All reasons.
-    pub const ALL: [WaitReason; 15] = [
+    pub const ALL: [WaitReason; 16] = [
         WaitReason::Paused,
         WaitReason::Held,
         WaitReason::NoWorker,
         WaitReason::NotBegun,
         WaitReason::NoWorkerForRail,
         WaitReason::CredentialMissing,
+        WaitReason::AccountStopped,
         WaitReason::WorkersInTrouble,
         WaitReason::RateLimit,
         WaitReason::InHand,
@@ -117,6 +122,7 @@ impl WaitReason {
             WaitReason::NotBegun => "not_begun",
             WaitReason::NoWorkerForRail => "no_worker_for_rail",
             WaitReason::CredentialMissing => "credential_missing",
+            WaitReason::AccountStopped => "account_stopped",
             WaitReason::WorkersInTrouble => "workers_in_trouble",
             WaitReason::RateLimit => "rate_limit",
             WaitReason::InHand => "in_hand",
@@ -173,6 +179,10 @@ pub fn wait_reason(facts: &WaitFacts<'_>, workers: &[WorkerOffer]) -> WaitReason
     if able.is_empty() {
         return WaitReason::CredentialMissing;
     }
+    // What is accepted is followed all the same.
+    if facts.is_account_stopped && facts.state != BatchState::Accepted {
+        return WaitReason::AccountStopped;
+    }
     match (facts.turn, facts.state) {
         (Turn::Later, BatchState::Accepted) => WaitReason::News,
         (Turn::Later, _) if facts.has_failed => WaitReason::BackOff,
@@ -211,6 +221,7 @@ mod tests {
         has_failed: false,
         is_paused: false,
         has_begun: true,
+        is_account_stopped: false,
     };
 
     #[test]
@@ -236,6 +247,19 @@ mod tests {
         assert_eq!(wait_reason(&WaitFacts { is_paused: true, ..FACTS }, &[]), WaitReason::Paused);
         assert_eq!(wait_reason(&WaitFacts { has_begun: false, ..FACTS }, &[worker()]), WaitReason::NotBegun);
         assert_eq!(wait_reason(&WaitFacts { has_begun: false, ..FACTS }, &[]), WaitReason::NoWorker);
+    }
+
+    #[test]
+    fn what_is_paid_from_a_stopped_account_waits_for_it_and_what_was_accepted_for_news() {
+        let stopped = WaitFacts { is_account_stopped: true, turn: Turn::Later, has_failed: true, ..FACTS };
+        let reason = |facts: WaitFacts<'_>| wait_reason(&facts, &[worker()]);
+        assert_eq!(reason(stopped), WaitReason::AccountStopped);
+        assert_eq!(reason(WaitFacts { turn: Turn::Due, ..stopped }), WaitReason::AccountStopped);
+        assert_eq!(reason(WaitFacts { turn: Turn::InHand, ..stopped }), WaitReason::InHand, "perhaps it is the probe");
+        assert_eq!(reason(WaitFacts { is_paused: true, ..stopped }), WaitReason::Paused);
+        let accepted = WaitFacts { state: BatchState::Accepted, rail: "sandbox-lookup", ..stopped };
+        assert_eq!(reason(accepted), WaitReason::News);
+        assert_eq!(wait_reason(&stopped, &[]), WaitReason::NoWorker);
     }
 
     #[test]

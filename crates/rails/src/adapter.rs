@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, Reference, StatementEnd, StatementLine};
+use payfleet_domain::{BatchKey, Money, Outcome, PayoutKey, Rail, Reference, StatementEnd, StatementLine, StopReason};
 use time::OffsetDateTime;
 
 /// What proves to a rail that we may use an account. Never printed.
@@ -135,6 +135,9 @@ pub enum Answer {
     /// One outcome for all of them. `Refused` means that the request was refused as a whole and nothing of it was
     /// executed.
     All(Outcome),
+    /// Nothing of the request was executed, and not because of a payee: for this reason nothing can be paid from the
+    /// account at all.
+    Stopped(StopReason),
 }
 
 /// What a lookup found out about one instruction.
@@ -241,7 +244,8 @@ pub trait Adapter: Send + Sync {
     fn rail(&self) -> &'static Rail;
 
     /// Sends one request and waits for what comes of it, for no longer than the configured time. Every failure is an
-    /// outcome. Nothing is ever sent twice by one call.
+    /// outcome. Nothing is ever sent twice by one call; under another key only after the rail has said, to this call,
+    /// that nothing was executed under the one before, and never will be.
     async fn submit(&self, call: &Call<'_>) -> Answer;
 
     /// Asks whether payments were ever executed: one finding for each instruction, in their order. Changes nothing at

@@ -1,6 +1,6 @@
 //! The one place that says what a failed call proves, whichever rail it went to.
 
-use payfleet_domain::{Outcome, RefusalCode};
+use payfleet_domain::{Outcome, RefusalCode, StopReason};
 use time::OffsetDateTime;
 
 use crate::{Call, Finding};
@@ -27,6 +27,11 @@ pub(crate) enum Cause {
     NotBegun(&'static str),
     /// There is no access token to ask with, so nothing was asked.
     NoToken(&'static str),
+    /// The rail said no, for something that is wrong with the account: nothing was executed.
+    Stopped(StopReason),
+    /// The same, repeated for a request that the rail had refused earlier under the same key: nothing was executed
+    /// under it, and it says nothing of the account as it is now.
+    StoppedBefore,
     /// The rail said no.
     Refused(RefusalCode),
     /// A lookup: the rail does not know it.
@@ -64,6 +69,7 @@ impl Cause {
             Cause::Unfit(_) | Cause::Unbuildable | Cause::Unconnected => Outcome::NotExecuted,
             Cause::RateLimited | Cause::Expired | Cause::Unauthorised => Outcome::NotExecuted,
             Cause::TokenExpired | Cause::NoToken(_) | Cause::NotBegun(_) => Outcome::NotExecuted,
+            Cause::Stopped(_) | Cause::StoppedBefore => Outcome::NotExecuted,
             Cause::Refused(code) => Outcome::Refused(code.clone()),
             Cause::NotFound { .. }
             | Cause::TooEarly
@@ -76,6 +82,15 @@ impl Cause {
             | Cause::Contradictory(_)
             | Cause::ServerError(_)
             | Cause::Undocumented(_) => Outcome::Unknown,
+        }
+    }
+
+    /// Why nothing can be paid from the account for now, if it says so.
+    pub(crate) fn stops(&self) -> Option<StopReason> {
+        match self {
+            Cause::Unauthorised => Some(StopReason::CredentialRefused),
+            Cause::Stopped(reason) => Some(*reason),
+            _ => None,
         }
     }
 
@@ -93,6 +108,8 @@ impl Cause {
             | Cause::TokenExpired
             | Cause::NoToken(_)
             | Cause::NotBegun(_)
+            | Cause::Stopped(_)
+            | Cause::StoppedBefore
             | Cause::Refused(_)
             | Cause::KeyReused
             | Cause::InProgress
@@ -126,6 +143,8 @@ impl Cause {
             Cause::Unauthorised => "the credential was not accepted",
             Cause::TokenExpired => "the access token has expired",
             Cause::NoToken(why) | Cause::NotBegun(why) => why,
+            Cause::Stopped(reason) => reason.meaning(),
+            Cause::StoppedBefore => "the rail repeats what it said of the account under this key before",
             Cause::Refused(_) => "refused",
             Cause::NotFound { .. } => "not found",
             Cause::TooEarly => "not found, but an older request can still arrive",
@@ -150,6 +169,7 @@ impl Cause {
             | Cause::KeyReused
             | Cause::Unauthorised
             | Cause::NoToken(_)
+            | Cause::Stopped(_)
             | Cause::Contradictory(_) => {
                 tracing::error!(rail, account, %batch, reason, "a call that somebody must look at");
             }
@@ -174,7 +194,11 @@ impl Cause {
                 tracing::warn!(rail, account, %batch, reason, "a call without an answer that counts")
             }
             Cause::Refused(code) => tracing::debug!(rail, account, %batch, %code, "refused"),
-            Cause::RateLimited | Cause::TokenExpired | Cause::NotFound { .. } | Cause::TooEarly => {
+            Cause::RateLimited
+            | Cause::TokenExpired
+            | Cause::StoppedBefore
+            | Cause::NotFound { .. }
+            | Cause::TooEarly => {
                 tracing::debug!(rail, account, %batch, reason, "answered")
             }
         }

@@ -59,7 +59,10 @@ pub(crate) fn currency_of(call: &Call<'_>) -> Result<Currency, Cause> {
 /// What a failed submission is for the fleet.
 pub(crate) fn unanswered(cause: &Cause, rail: &'static str, call: &Call<'_>) -> Answer {
     cause.report(rail, call);
-    Answer::All(cause.outcome())
+    match cause.stops() {
+        Some(reason) => Answer::Stopped(reason),
+        None => Answer::All(cause.outcome()),
+    }
 }
 
 /// What a failed lookup is for the fleet.

@@ -79,7 +79,11 @@ impl Tokens {
                 Ok(token)
             }
             Err(cause) => {
-                let cause = Cause::NoToken(cause.reason());
+                let cause = match cause {
+                    // Who we are was refused, and not this request for a token alone.
+                    Cause::Unauthorised => Cause::Unauthorised,
+                    cause => Cause::NoToken(cause.reason()),
+                };
                 *held = Held { failed: Some((Instant::now(), cause.clone())), ..Held::default() };
                 Err(cause)
             }

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use crate::batch::batch_lock;
 use crate::connect::{Step, Store, StoreError};
 use crate::control::controls_apply;
+use crate::funding::{funding_columns, funding_probe};
 use crate::generation::{Mark, Unproven, arrays, session_prove, standing_columns, standing_of};
 use crate::lease::{Lease, interval};
 use crate::locks::TURN_LOCK;
@@ -26,6 +27,10 @@ pub struct Intent {
     pub expires_at: OffsetDateTime,
     /// What to submit: every payout of the batch that has no answer; under a batch key, the whole batch.
     pub orders: Vec<Order>,
+    /// Nothing else is sent from its funding account, which is stopped: this one finds out whether it pays again.
+    pub is_probe: bool,
+    /// A moment ago a call from this account had no answer: what the calls of this one bring counts.
+    pub is_watched: bool,
 }
 
 /// Why there is no permission.
@@ -43,6 +48,8 @@ pub enum IntentRefused {
     InDoubt,
     /// Payouts of it are under control, and it was perhaps sent under its batch key: it must be resolved first.
     Controlled,
+    /// Its funding account is stopped, and it is not this batch's turn to find out whether it pays again, for so long.
+    AccountStopped(Duration),
     /// What was perhaps sent may not be sent again now: the rail's key is no longer certain, or an older request can
     /// still arrive.
     NotSafe,
@@ -58,6 +65,7 @@ impl fmt::Display for IntentRefused {
                 "payments of it are known that were not made from here; what they may be of is held"
             }
             IntentRefused::Controlled => "payouts of it are under control, and it was perhaps sent",
+            IntentRefused::AccountStopped(_) => "its funding account is stopped",
             IntentRefused::NotSafe => "sending again is not safe now",
         })
     }
@@ -193,6 +201,8 @@ impl Store {
                 let locked = sqlx::query(concat!(
                     "-- intent_fence
                      SELECT r.paused_at IS NULL AND r.state = 'paying' AS may_go_on, ",
+                    funding_columns!(),
+                    ", ",
                     standing_columns!("$3", "$4", "$5", "$6"),
                     " FROM batch b JOIN run r ON r.id = b.run_id AND r.tenant_id = b.tenant_id
                       CROSS JOIN (SELECT key FROM generation ORDER BY no DESC LIMIT 1) AS g
@@ -236,6 +246,13 @@ impl Store {
                 if let Some(why) = controls_apply(tx, lease.batch, rail).await? {
                     return refused(why);
                 }
+                // Without a lock on what says so: what others have sent meanwhile was
+                // under way when it was stopped.
+                let is_probe: bool = locked.try_get("is_account_stopped").step("intent_fence")?;
+                if is_probe && let Err(wait) = funding_probe(tx, lease.batch).await? {
+                    return refused(IntentRefused::AccountStopped(wait));
+                }
+                let is_watched: bool = locked.try_get("is_account_watched").step("intent_fence")?;
                 // Time is looked at only now, when nothing more is waited for.
                 // Rules `horizon_guard` and `neither_is_held`: without a key there is no window.
                 let opened = sqlx::query(concat!(
@@ -305,7 +322,8 @@ impl Store {
                 .step("attempt_insert")?;
                 let attempt = AttemptNo(attempt);
                 let mark = Mark { generation: standing.generation, batch: lease.batch, attempt, opened_at: now };
-                Ok(Tried::Known(Ok((Intent { attempt, expires_at: now + rail.request_lifetime, orders }, mark))))
+                let expires_at = now + rail.request_lifetime;
+                Ok(Tried::Known(Ok((Intent { attempt, expires_at, orders, is_probe, is_watched }, mark))))
             })
         })
         .await

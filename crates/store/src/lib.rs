@@ -16,6 +16,7 @@ mod connect;
 mod control;
 mod decision;
 mod doubt;
+mod funding;
 mod generation;
 mod hold;
 mod import;
@@ -61,6 +62,7 @@ pub use confirm::{ConfirmError, Contest, Heard, WaitingReturn};
 pub use connect::{Store, StoreError, chain};
 pub use control::{ControlError, ControlLifted, ControlSet, RunControls};
 pub use decision::WordRow;
+pub use funding::{FundingRow, ResumeError};
 pub use generation::{Mark, Memory, NoMark};
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{

@@ -249,7 +249,7 @@ pub(crate) async fn person_known(
 }
 
 /// Who has this token, if they may do this to what belongs to the tenant, or, with `None`, to all.
-async fn person_may(
+pub(crate) async fn person_may(
     tx: &mut PgConnection,
     token: TokenHash,
     act: Act,

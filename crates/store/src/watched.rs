@@ -18,16 +18,19 @@ pub struct Watched {
     /// How long the run that stands still longest has had neither an attempt that the rail may have executed nor a
     /// batch that closed, though something of it could be sent, in seconds.
     pub run_still_secs: f64,
+    /// How long the funding account that is stopped longest has been, in seconds.
+    pub account_stopped_secs: f64,
 }
 
 impl Watched {
     /// By the names of their metrics.
-    pub fn gauges(&self) -> [(&'static str, f64); 4] {
+    pub fn gauges(&self) -> [(&'static str, f64); 5] {
         [
             ("payfleet_alarms_open", self.alarms_open),
             ("payfleet_runs_discrepant", self.runs_discrepant),
             ("payfleet_hold_oldest_seconds", self.hold_oldest_secs),
             ("payfleet_run_still_seconds", self.run_still_secs),
+            ("payfleet_funding_account_stopped_seconds", self.account_stopped_secs),
         ]
     }
 }
@@ -38,7 +41,7 @@ impl Store {
         let pool = self.pool.clone();
         detached(async move {
             let controls: Vec<&str> = HoldReason::CONTROLS.iter().map(HoldReason::code).collect();
-            let (alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs) = sqlx::query_as(concat!(
+            let counted = sqlx::query_as(concat!(
                 "-- watched_read
                  SELECT (SELECT count(*) FROM alarm_open)::float8,
                    (SELECT count(*) FROM run WHERE verdict = 'discrepant')::float8,
@@ -57,13 +60,16 @@ impl Store {
                                   OR r.state = 'paying' AND EXISTS (SELECT FROM batch o WHERE o.run_id = r.id
                                     AND o.state IN ",
                 unanswered_batches!(),
-                "))), 0)::float8"
+                "))), 0)::float8,
+                        coalesce((SELECT extract(epoch FROM clock_timestamp() - min(stopped_at))
+                                    FROM funding_stop), 0)::float8"
             ))
             .bind(controls)
             .fetch_one(&pool)
             .await
             .step("watched_read")?;
-            Ok(Watched { alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs })
+            let (alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs, account_stopped_secs) = counted;
+            Ok(Watched { alarms_open, runs_discrepant, hold_oldest_secs, run_still_secs, account_stopped_secs })
         })
         .await
     }

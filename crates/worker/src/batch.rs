@@ -14,7 +14,9 @@ use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreE
 use time::OffsetDateTime;
 
 use crate::Worker;
+use crate::answers::{Answers, Counts};
 use crate::calls::{Permission, Route};
+use crate::funding::{Sent, Tally};
 use crate::leases::Held;
 use crate::spool::PageNo;
 
@@ -147,6 +149,14 @@ impl Worker {
                 );
                 return Ok(Worked::Held(HoldReason::StoppedInDoubt));
             }
+            Ok(Err(IntentRefused::AccountStopped(wait))) => {
+                tracing::debug!(batch = %held.lease.batch, ?wait, "nothing was sent: the funding account is stopped");
+                // Whoever lets the account go on wakes what waits; but not what is just being given back.
+                let wait = wait.clamp(self.options.backoff_first, self.options.backoff_longest);
+                return self
+                    .postpone(route.batch, wait + self.options.backoff_first.mul_f64(self.clock.jitter()))
+                    .await;
+            }
             Ok(Err(refused)) => {
                 tracing::info!(batch = %held.lease.batch, %refused, "nothing was sent");
                 return self.postpone(route.batch, self.options.backoff_first).await;
@@ -154,18 +164,38 @@ impl Worker {
         };
         held.intended(intent.orders.len(), intended);
         let page = self.page(route, Some(intent.attempt), intent.orders.iter().map(|order| order.payout));
-        let permission = Permission { expires_at: intent.expires_at, intended };
-        let answers = route.submit(held, page, intent.orders, permission).await;
+        let probe = intent.is_probe.then_some(intent.attempt);
+        let permission = Permission { expires_at: intent.expires_at, intended, probe };
+        let currency = intent.orders.first().map(|order| order.amount.currency);
+        let sent = currency.map(|currency| Sent { currency, is_probe: intent.is_probe, is_watched: intent.is_watched });
+        let answered = route.submit(held, page, intent.orders, permission).await;
         let answers = Answers {
             page: Some(page),
             attempt: Some(intent.attempt),
-            outcomes: answers.outcomes,
-            refused_whole: answers.refused_whole,
+            outcomes: answered.outcomes,
+            refused_whole: answered.refused_whole,
             unanswered: 0,
             release: true,
         };
-        let recorded = self.record_outcomes(route, answers).await?;
+        let recorded = self.record_heard(route, sent, answered.tally, answers).await?;
         Ok(Worked::Recorded(recorded.state))
+    }
+
+    /// Records, and tells of the account what was heard: before, so that whoever comes next knows of it; but nothing
+    /// that is evidence waits for it.
+    async fn record_heard(
+        &self,
+        route: &Route<'_>,
+        sent: Option<Sent>,
+        tally: Tally,
+        answers: Answers,
+    ) -> Result<Recorded, StoreError> {
+        if let Some(sent) = sent
+            && let Err(error) = self.account_hear(route, sent, tally, answers.outcomes.iter().map(|(_, one)| one)).await
+        {
+            self.account_unheard(route, &error);
+        }
+        self.record_outcomes(route, answers).await
     }
 
     /// Takes back an intent of which the database did not say whether it is written down: nothing was sent, and that is
@@ -219,6 +249,7 @@ impl Worker {
         let batch = held.lease.batch;
         let orders = self.record.orders_read(batch, &PayoutState::UNANSWERED).await?;
         let asked = orders.len();
+        let sent = orders.first().map(|order| Sent::nothing(order.amount.currency));
         let findings = route.look_up(orders).await;
         let (mut known, mut unanswered) = (Vec::new(), 0_usize);
         for (payout, finding) in findings {
@@ -235,8 +266,9 @@ impl Worker {
         let too_often = (unanswered > 0).then(|| silence_step(route.rail, &route.batch.facts)).flatten();
         let release = known_now == asked || (unanswered > 0 && too_often.is_none());
         if known_now > 0 || unanswered > 0 {
-            let recorded =
-                self.record_outcomes(route, Answers { release, ..Answers::of_lookup(known, unanswered) }).await?;
+            let tally = Tally::of_outcomes(known.iter().map(|(_, outcome)| outcome));
+            let answers = Answers { release, ..Answers::of_lookup(known, unanswered) };
+            let recorded = self.record_heard(route, sent, tally, answers).await?;
             if known_now == asked {
                 return Ok(Worked::Recorded(recorded.state));
             }
@@ -271,6 +303,7 @@ impl Worker {
     async fn follow(&self, route: &Route<'_>) -> Result<Worked, StoreError> {
         let orders = self.record.orders_read(route.batch.lease.batch, &[PayoutState::Accepted]).await?;
         let asked = orders.len();
+        let sent = orders.first().map(|order| Sent::nothing(order.amount.currency));
         let findings = route.follow(orders).await;
         let known: Vec<(PayoutId, Outcome)> = findings
             .into_iter()
@@ -283,8 +316,9 @@ impl Worker {
         let unanswered = asked - known.len();
         let facts = &route.batch.facts;
         let is_late = route.rail.news_until(facts).is_none_or(|until| until <= facts.now);
-        let recorded =
-            self.record_outcomes(route, Answers { release: !is_late, ..Answers::of_lookup(known, unanswered) }).await?;
+        let tally = Tally::of_outcomes(known.iter().map(|(_, outcome)| outcome));
+        let answers = Answers { release: !is_late, ..Answers::of_lookup(known, unanswered) };
+        let recorded = self.record_heard(route, sent, tally, answers).await?;
         if is_late && recorded.state == BatchState::Accepted {
             return self.hold(route.batch, HoldReason::NoNews).await;
         }
@@ -399,49 +433,5 @@ impl Worker {
             return route.rail.news_within.saturating_sub(age);
         }
         (age / 4).clamp(self.options.backoff_first, self.options.backoff_longest)
-    }
-}
-
-/// What is to be recorded about a batch.
-struct Answers {
-    /// Where what is answered to its calls is taken down as it comes.
-    page: Option<PageNo>,
-    attempt: Option<AttemptNo>,
-    outcomes: Vec<(PayoutId, Outcome)>,
-    /// About so many the rail was asked, and did not say.
-    unanswered: usize,
-    refused_whole: bool,
-    release: bool,
-}
-
-impl Answers {
-    fn of_lookup(outcomes: Vec<(PayoutId, Outcome)>, unanswered: usize) -> Answers {
-        Answers { page: None, attempt: None, outcomes, unanswered, refused_whole: false, release: true }
-    }
-}
-
-/// How many outcomes of which sort.
-struct Counts {
-    accepted: u64,
-    unknown: u64,
-    /// Unknown or not executed: the batch must be looked at again.
-    unresolved: u64,
-}
-
-impl Counts {
-    fn of(outcomes: &[(PayoutId, Outcome)]) -> Counts {
-        let mut counts = Counts { accepted: 0, unknown: 0, unresolved: 0 };
-        for (_, outcome) in outcomes {
-            match outcome {
-                Outcome::Accepted(_) => counts.accepted += 1,
-                Outcome::Unknown => {
-                    counts.unknown += 1;
-                    counts.unresolved += 1;
-                }
-                Outcome::NotExecuted => counts.unresolved += 1,
-                Outcome::Paid(_) | Outcome::Refused(_) | Outcome::Returned(_) | Outcome::ReturnedPart(..) => {}
-            }
-        }
-        counts
     }
 }

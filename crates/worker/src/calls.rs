@@ -1,14 +1,16 @@
 //! Calling a rail: the only place from which money moves. What is called here has a committed intent.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
-use payfleet_domain::{BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
+use payfleet_domain::{AttemptNo, BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
 use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Going, Instruction, Payee};
 use payfleet_store::{LeasedBatch, Order};
 use time::OffsetDateTime;
 
 use crate::Worker;
+use crate::funding::Tally;
 use crate::leases::{Held, NoCall, UnderWay};
 use crate::ports::Moment;
 use crate::spool::PageNo;
@@ -22,6 +24,8 @@ pub(crate) struct Answers {
     pub outcomes: Vec<(PayoutId, Outcome)>,
     /// The request was refused as a whole.
     pub refused_whole: bool,
+    /// What its calls told of the account.
+    pub tally: Tally,
 }
 
 /// What an intent allows.
@@ -31,6 +35,9 @@ pub(crate) struct Permission {
     pub expires_at: OffsetDateTime,
     /// When it was asked for, by ours.
     pub intended: Moment,
+    /// It is to be found out whether the account pays again: a call is made alone before the others, for another payout
+    /// at each of the batch's attempts, of which this is the number.
+    pub probe: Option<AttemptNo>,
 }
 
 /// What a rail can be asked.
@@ -86,57 +93,81 @@ impl Route<'_> {
         orders: Vec<Order>,
         permission: Permission,
     ) -> Answers {
-        match self.rail.key_unit {
-            KeyUnit::Payout => {
-                let outcomes = stream::iter(orders)
-                    .map(|order| async move {
-                        let payout = order.payout;
-                        let instructions = [self.instruction(order)];
-                        let answer = self.one_call(held, permission, &instructions).await;
-                        let outcome = match answer {
-                            Answer::All(outcome) => outcome,
-                            Answer::Each(mut outcomes) if outcomes.len() == 1 => outcomes.remove(0),
-                            Answer::Each(_) => Outcome::Unknown,
-                        };
-                        self.worker.in_hand.answered(page, payout, outcome.clone());
-                        (payout, outcome)
-                    })
-                    .buffer_unordered(self.worker.options.calls.into())
-                    .collect()
-                    .await;
-                Answers { outcomes, refused_whole: false }
-            }
+        let tally = &Mutex::new(Tally::default());
+        let (outcomes, refused_whole) = match self.rail.key_unit {
+            KeyUnit::Payout => (self.submit_each(held, page, orders, permission, tally).await, false),
             KeyUnit::Batch => {
                 let (payouts, instructions) = self.instructions(orders);
-                let answer = self.one_call(held, permission, &instructions).await;
+                let answer = self.one_call(held, permission, &instructions, tally).await;
                 let all = |outcome: Outcome| payouts.iter().map(|payout| (*payout, outcome.clone())).collect();
                 match answer {
-                    Answer::All(outcome) => {
-                        Answers { refused_whole: matches!(outcome, Outcome::Refused(_)), outcomes: all(outcome) }
-                    }
+                    Answer::All(outcome) => (all(outcome.clone()), matches!(outcome, Outcome::Refused(_))),
+                    Answer::Stopped(_) => (all(Outcome::NotExecuted), false),
                     Answer::Each(outcomes) if outcomes.len() == payouts.len() => {
-                        Answers { outcomes: payouts.into_iter().zip(outcomes).collect(), refused_whole: false }
+                        (payouts.into_iter().zip(outcomes).collect(), false)
                     }
                     // Contradictory: an answer for each was promised.
-                    Answer::Each(_) => Answers { outcomes: all(Outcome::Unknown), refused_whole: false },
+                    Answer::Each(_) => (all(Outcome::Unknown), false),
                 }
             }
-        }
+        };
+        let tally = *tally.lock().unwrap_or_else(PoisonError::into_inner);
+        Answers { outcomes, refused_whole, tally }
     }
 
-    /// Whether it is too late for the request by our own steady clock.
-    fn is_over(&self, permission: Permission) -> bool {
-        self.worker.clock.now() >= permission.intended + self.rail.request_lifetime
+    async fn submit_each(
+        &self,
+        held: &Held,
+        page: PageNo,
+        mut orders: Vec<Order>,
+        permission: Permission,
+        tally: &Mutex<Tally>,
+    ) -> Vec<(PayoutId, Outcome)> {
+        let one = |order: Order| async move {
+            let payout = order.payout;
+            let instructions = [self.instruction(order)];
+            let outcome = match self.one_call(held, permission, &instructions, tally).await {
+                Answer::All(outcome) => outcome,
+                Answer::Stopped(_) => Outcome::NotExecuted,
+                Answer::Each(mut outcomes) if outcomes.len() == 1 => outcomes.remove(0),
+                Answer::Each(_) => Outcome::Unknown,
+            };
+            self.worker.in_hand.answered(page, payout, outcome.clone());
+            (payout, outcome)
+        };
+        let mut outcomes = Vec::with_capacity(orders.len());
+        if let (Some(AttemptNo(nth)), false) = (permission.probe, orders.is_empty()) {
+            let at = nth.unsigned_abs() as usize % orders.len();
+            outcomes.push(one(orders.swap_remove(at)).await);
+        }
+        let others = stream::iter(orders).map(one).buffer_unordered(self.worker.options.calls.into());
+        outcomes.extend(others.collect::<Vec<_>>().await);
+        outcomes
+    }
+
+    /// Whether nothing may be sent by this permission any more: it is too late by our own steady clock, or it is known
+    /// since that the account can pay nothing.
+    fn is_over(&self, permission: Permission, instructions: &[Instruction]) -> bool {
+        let is_stopped = instructions.first().is_some_and(|one| {
+            let (rail, account, currency) = (self.rail.name, &self.account.name, one.amount.currency);
+            self.worker.stops.is_stopped_since(rail, account, currency, permission.intended)
+        });
+        is_stopped || self.worker.clock.now() >= permission.intended + self.rail.request_lifetime
     }
 
     /// Waits until a call for so many payouts may begin, and begins it. `None` if it may never.
-    async fn begin<'h>(&self, held: &'h Held, permission: Permission, payouts: usize) -> Option<UnderWay<'h>> {
+    async fn begin<'h>(
+        &self,
+        held: &'h Held,
+        permission: Permission,
+        instructions: &[Instruction],
+    ) -> Option<UnderWay<'h>> {
         let clock = &self.worker.clock;
         loop {
             let now = clock.now();
             // Rule `suspended_time_counts`. By both clocks: the steady one does not know of a host that was suspended,
             // and the other one may be set back.
-            let is_over = self.is_over(permission);
+            let is_over = self.is_over(permission, instructions);
             let has_expired = clock.wall() >= permission.expires_at;
             if has_expired && !is_over {
                 let rail = self.rail.name;
@@ -149,7 +180,7 @@ impl Route<'_> {
             if is_over || has_expired || self.worker.shutdown.is_requested() {
                 return None;
             }
-            match held.begin(payouts, now) {
+            match held.begin(instructions.len(), now) {
                 Ok(under_way) => return Some(under_way),
                 Err(NoCall::Never) => return None,
                 Err(NoCall::NotNow) => clock.sleep(ASK_AGAIN).await,
@@ -157,20 +188,26 @@ impl Route<'_> {
         }
     }
 
-    async fn one_call(&self, held: &Held, permission: Permission, instructions: &[Instruction]) -> Answer {
+    async fn one_call(
+        &self,
+        held: &Held,
+        permission: Permission,
+        instructions: &[Instruction],
+        tally: &Mutex<Tally>,
+    ) -> Answer {
         let call = &self.call(instructions, permission.expires_at);
         let Ok(_permit) = self.worker.calls.acquire().await else {
             return Answer::All(Outcome::NotExecuted); // the semaphore is never closed; and nothing was sent
         };
         // What is not sent any more must not take a place in the rate from what is.
-        if self.is_over(permission) {
+        if self.is_over(permission, instructions) {
             return Answer::All(Outcome::NotExecuted);
         }
         self.worker
             .paces
             .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &call.account.name)
             .await;
-        let Some(_under_way) = self.begin(held, permission, instructions.len()).await else {
+        let Some(_under_way) = self.begin(held, permission, instructions).await else {
             return Answer::All(Outcome::NotExecuted);
         };
         if payfleet_failpoint::pass("submit", "before").await.is_err() {
@@ -182,9 +219,13 @@ impl Route<'_> {
             let now = self.worker.clock.now();
             now < ends && held.is_going(now)
         };
-        let answer = self.adapter.submit(&Call { going: Going::While(&is_going), ..*call }).await;
+        let mut answer = self.adapter.submit(&Call { going: Going::While(&is_going), ..*call }).await;
         if payfleet_failpoint::pass("submit", "after").await.is_err() {
-            return Answer::All(Outcome::Unknown); // as if the answer had been lost
+            answer = Answer::All(Outcome::Unknown); // as if the answer had been lost
+        }
+        tally.lock().unwrap_or_else(PoisonError::into_inner).add(&answer);
+        if let Some(one) = instructions.first() {
+            self.worker.account_told(self, one.amount.currency, &answer);
         }
         metrics::histogram!("payfleet_call_seconds", "rail" => self.rail.name, "call" => "submit")
             .record(started.elapsed());

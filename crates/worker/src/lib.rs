@@ -5,9 +5,11 @@
 //! that are not recorded; [`calls`] is the only place from which a rail is called; [`sweep`] keeps runs going when
 //! nothing else does. [`ports`] is what all this needs of the world.
 
+mod answers;
 pub mod batch;
 mod behind;
 pub mod calls;
+mod funding;
 pub mod leases;
 mod options;
 mod pace;
@@ -52,6 +54,7 @@ pub struct Worker {
     pub(crate) leases: Arc<LeaseBook>,
     pub(crate) paces: Paces,
     pub(crate) calls: Semaphore,
+    pub(crate) stops: funding::Stops,
     /// A hint came: something is open, and a sweeper that rests need not rest.
     pub(crate) hinted: Notify,
     /// When the last hint came; the start, before the first.
@@ -101,6 +104,7 @@ impl Worker {
             leases: Arc::default(),
             paces,
             calls: Semaphore::new(options.calls.into()),
+            stops: funding::Stops::default(),
             hinted: Notify::new(),
             last_hint_at: Mutex::new(now),
             work_is_late: Notify::new(),

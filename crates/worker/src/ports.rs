@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use payfleet_domain::{AttemptNo, BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId};
+use payfleet_domain::{
+    AccountChange, AccountNews, AttemptNo, BatchId, BatchState, Currency, Epoch, HoldReason, PayoutState, Rail, RunId,
+};
 use payfleet_queue::{EntryId, Hint, Outstanding, Queue, QueueError};
 use payfleet_store::{
     CloseVerdict, Intent, IntentRefused, Lease, LeasedBatch, Order, Recorded, Report, RunChangeError, SplitRefused,
@@ -47,6 +49,13 @@ pub trait SystemOfRecord: Send + Sync {
     async fn batch_clear(&self, lease: Lease) -> Result<Option<BatchState>, StoreError>;
     async fn orders_read(&self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError>;
+    async fn account_hear(
+        &self,
+        rail: &'static str,
+        account: &str,
+        currency: Currency,
+        news: AccountNews,
+    ) -> Result<Vec<AccountChange>, StoreError>;
     async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
     async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
 
@@ -193,6 +202,16 @@ impl SystemOfRecord for Store {
 
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.outcomes_record(report).await
+    }
+
+    async fn account_hear(
+        &self,
+        rail: &'static str,
+        account: &str,
+        currency: Currency,
+        news: AccountNews,
+    ) -> Result<Vec<AccountChange>, StoreError> {
+        self.account_hear(rail, account, currency, news).await
     }
 
     async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {

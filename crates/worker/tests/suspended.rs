@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::Parser;
 use payfleet_domain::{
-    AttemptNo, BatchFacts, BatchId, BatchState, Epoch, HoldReason, Money, Outcome, PayoutId, PayoutState, Rail,
-    Reference, RunId, TenantId,
+    AccountChange, AccountNews, AttemptNo, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, Money,
+    Outcome, PayoutId, PayoutState, Rail, Reference, RunId, TenantId,
 };
 use payfleet_queue::{EntryId, Hint, Outstanding, QueueError};
 use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Registry, StatementError, StatementStream};
@@ -150,7 +150,8 @@ impl SystemOfRecord for OneBatch {
             reference: None,
         };
         let orders = (0..3).map(order).collect();
-        Ok(Ok(Intent { attempt: AttemptNo(1), expires_at: NOW + rail.request_lifetime, orders }))
+        let expires_at = NOW + rail.request_lifetime;
+        Ok(Ok(Intent { attempt: AttemptNo(1), expires_at, orders, is_probe: false, is_watched: false }))
     }
 
     async fn intent_withdraw(&self, _: Lease, _: &str, _: AttemptNo, _: Duration) -> Result<bool, StoreError> {
@@ -185,6 +186,16 @@ impl SystemOfRecord for OneBatch {
 
     async fn orders_read(&self, _: BatchId, _: &'static [PayoutState]) -> Result<Vec<Order>, StoreError> {
         unreachable!("nothing is in doubt here")
+    }
+
+    async fn account_hear(
+        &self,
+        _: &'static str,
+        _: &str,
+        _: Currency,
+        _: AccountNews,
+    ) -> Result<Vec<AccountChange>, StoreError> {
+        unreachable!("nothing is wrong with the account here")
     }
 
     async fn batch_split(&self, _: Lease) -> Result<Result<(), SplitRefused>, StoreError> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState,
-    StatementEnd, StatementLine, TenantId, TransferKind,
+    AccountChange, AccountNews, AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState,
+    Rail, RunId, RunState, StatementEnd, StatementLine, TenantId, TransferKind,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
@@ -147,6 +147,10 @@ pub trait Backend: Send {
     ) -> Result<bool, StoreError>;
     fn orders_read(&mut self, batch: BatchId, states: &'static [PayoutState]) -> Result<Vec<Order>, StoreError>;
     fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError>;
+    /// Of the scenario's account there.
+    fn account_hear(&mut self, rail: &'static str, news: AccountNews) -> Result<Vec<AccountChange>, StoreError>;
+    /// A person lets the scenario's account there go on.
+    fn account_resume(&mut self, rail: &'static str) -> Result<usize, StoreError>;
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError>;
     fn batch_hold(&mut self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError>;
 

@@ -111,6 +111,7 @@ pub fn operator(world: &World) -> ProcessId {
                 0..4 => drop(commands.pause(run).await),
                 4..20 if world.may_resume(run) => drop(commands.resume(run).await),
                 20 => drop(commands.cancel(run).await),
+                21..24 => drop(commands.account_resume().await),
                 _ => {}
             }
         }

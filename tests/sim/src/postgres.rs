@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, StatementEnd,
-    StatementLine, TenantId, TokenHash,
+    AccountChange, AccountNews, AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState,
+    Rail, RunId, StatementEnd, StatementLine, TenantId, TokenHash,
 };
 use payfleet_store::{
     AccountRead, AccountReading, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet,
     Decision, Heard, HoldError, HoldSaid, Intent, IntentRefused, Lease, LeasedBatch, NewRun, OpenBatches, Order,
-    Planned, Reconciliation, Recorded, Report, RunChangeError, RunCreateError, RunRow, SplitRefused, StatementAccount,
-    StatementSource, StopConfirmed, StopSeen, Store, StoreError, Uncovered, Verdict,
+    Planned, Reconciliation, Recorded, Report, ResumeError, RunChangeError, RunCreateError, RunRow, SplitRefused,
+    StatementAccount, StatementSource, StopConfirmed, StopSeen, Store, StoreError, Uncovered, Verdict,
 };
 use time::OffsetDateTime;
 
@@ -258,6 +258,19 @@ impl Backend for Postgres {
 
     fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.wait(self.store().outcomes_record(report))
+    }
+
+    fn account_hear(&mut self, rail: &'static str, news: AccountNews) -> Result<Vec<AccountChange>, StoreError> {
+        let euro = "EUR".parse().expect("a code of ISO 4217");
+        self.wait(self.store().account_hear(rail, &self.account, euro, news))
+    }
+
+    fn account_resume(&mut self, rail: &'static str) -> Result<usize, StoreError> {
+        let resumed = self.wait(self.store().funding_resume(rail, Some(self.account.clone()), token(0)));
+        resumed.map(|(_, rows)| rows.len()).map_err(|error| match error {
+            ResumeError::Store(error) => error,
+            ResumeError::Who(who) => StoreError::Broken(who.to_string()),
+        })
     }
 
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {

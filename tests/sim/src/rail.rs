@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use payfleet_domain::{
     KeyUnit, Movement, Outcome, PayoutId, Rail, RailClass, Reference, RefusalCode, StatementEnd, StatementLine,
+    StopReason,
 };
 use payfleet_rails::{
     Account, Adapter, Answer, Call, Finding, Instruction, StatementError, StatementItem, StatementStream,
@@ -327,7 +328,12 @@ impl SimAdapter {
         world.rails().requests.push(Request { is_refused, ..request.clone() });
         let execute = || world.rails().execute(scheduler, world, &request);
         match weather {
-            Some(Fault::RateLimited) => Answer::All(Outcome::NotExecuted),
+            // For now, or not from this account.
+            Some(Fault::RateLimited) => match scheduler.below(8) {
+                0 => Answer::Stopped(StopReason::CredentialRefused),
+                1 | 2 => Answer::Stopped(StopReason::NoFunds),
+                _ => Answer::All(Outcome::NotExecuted),
+            },
             Some(Fault::ServerError) => {
                 if scheduler.chance(500) {
                     execute();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, HoldReason, PayoutState, Rail, RunId, StatementEnd, StatementLine,
+    AccountChange, AccountNews, AttemptNo, BatchId, BatchState, Currency, Epoch, HoldReason, PayoutState, Rail, RunId,
+    StatementEnd, StatementLine,
 };
 use payfleet_reconciler::ports::Reading;
 use payfleet_store::{
@@ -17,6 +18,7 @@ use payfleet_store::{
 use time::OffsetDateTime;
 
 use crate::backend::{Backend, SessionId};
+use crate::fleet::RAILS;
 use crate::matrix::Step;
 use crate::scheduler::ProcessId;
 use crate::world::{Gone, Server, World};
@@ -119,6 +121,12 @@ impl SimRecord {
         self.arrow(Step::Operate, |backend| backend.run_resume(run)).await
     }
 
+    /// Whoever says that an account is mended may be wrong.
+    pub async fn account_resume(&self) -> Result<usize, StoreError> {
+        let rail = RAILS[self.world.scheduler.below(RAILS.len() as u64) as usize];
+        self.arrow(Step::Operate, |backend| backend.account_resume(rail)).await
+    }
+
     pub async fn cancel(&self, run: RunId) -> Result<u64, RunChangeError> {
         self.world.scheduler.note(|| "a run is to be cancelled".to_owned());
         self.arrow(Step::Operate, |backend| backend.run_cancel(run)).await
@@ -189,6 +197,16 @@ impl payfleet_worker::ports::SystemOfRecord for SimRecord {
 
     async fn outcomes_record(&self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.arrow(Step::Record, |backend| backend.outcomes_record(report.clone())).await
+    }
+
+    async fn account_hear(
+        &self,
+        rail: &'static str,
+        _: &str,
+        _: Currency,
+        news: AccountNews,
+    ) -> Result<Vec<AccountChange>, StoreError> {
+        self.arrow(Step::Record, |backend| backend.account_hear(rail, news)).await
     }
 
     async fn batch_split(&self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {

@@ -2,7 +2,7 @@
 //! headers; the rest is the body. It is read once more here, without the adapters: refused and not executed are said
 //! only where the vendor documents exactly that, and whatever is said of a payment is said of exactly this one.
 
-use payfleet_domain::{DestinationKind, Money, Outcome, Reference, StatementLine};
+use payfleet_domain::{DestinationKind, Money, Outcome, Reference, RefusalCode, StatementLine, StopReason};
 use payfleet_rails::hostile::{self, Said, WiseSteps};
 use payfleet_rails::{Answer, Finding};
 use serde::de::IgnoredAny;
@@ -55,6 +55,7 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 fn outcome(answer: Answer, count: usize) -> Outcome {
     match answer {
         Answer::All(outcome) => outcome,
+        Answer::Stopped(_) => Outcome::NotExecuted,
         Answer::Each(outcomes) => {
             assert_eq!(outcomes.len(), count);
             assert!(outcomes.iter().all(|one| *one == outcomes[0]), "one receipt is one word");
@@ -128,11 +129,12 @@ fn paypal_created(said: &Said<'_>, outcome: Outcome) {
             let about = details.iter().find(|detail| detail["field"] == "SENDER_BATCH_ID").expect("about the id");
             assert!(text(about, "/link/0/href").contains(&format!("/payouts/{id}")));
         }
-        Outcome::Refused(_) => assert!(matches!(
-            (said.status, name),
-            (400, "VALIDATION_ERROR" | "NON_HOLDING_CURRENCY") | (422, "INSUFFICIENT_FUNDS")
-        )),
-        Outcome::NotExecuted => assert!(!name.is_empty() && matches!(said.status, 401 | 403 | 429)),
+        Outcome::Refused(_) => assert_eq!((said.status, name), (400, "VALIDATION_ERROR")),
+        Outcome::NotExecuted => {
+            let has_no_money =
+                matches!((said.status, name), (400, "NON_HOLDING_CURRENCY") | (422, "INSUFFICIENT_FUNDS"));
+            assert!(has_no_money || !name.is_empty() && matches!(said.status, 401 | 403 | 429));
+        }
         other => panic!("a receipt pays nobody: {other:?}"),
     }
 }
@@ -198,7 +200,8 @@ pub fn stripe_answer(bytes: &[u8]) {
                 let told = json(&said);
                 let (kind, code) = (text(&told, "/error/type"), text(&told, "/error/code"));
                 let is_limited = said.status == 429 && matches!(code, "rate_limit" | "lock_timeout");
-                assert!(is_limited || (matches!(said.status, 401 | 403) && !kind.is_empty()));
+                let has_no_money = (said.status, code) == (400, "balance_insufficient");
+                assert!(is_limited || has_no_money || (matches!(said.status, 401 | 403) && !kind.is_empty()));
             }
             told => {
                 assert_eq!(said.status, 200);
@@ -252,7 +255,7 @@ fn stripe_part<'o>(order: &Order, outcome: &'o Outcome) -> (&'o str, i64) {
 }
 
 const QUOTE: &[u8] = br#"{"id":"bd244a95-dcf8-4c31-aac8-bf5e2f3e54c0"}"#;
-const REJECTED: &[u8] = br#"{"status":"REJECTED","errorCode":"transfer.insufficient_funds"}"#;
+const REJECTED: &[u8] = br#"{"status":"REJECTED","errorCode":"transfer.limit"}"#;
 
 /// Wise: the answer to one of the four steps, a transfer by its number, a list of them, a statement.
 pub fn wise_answer(bytes: &[u8]) {
@@ -300,6 +303,11 @@ pub fn wise_answer(bytes: &[u8]) {
         }
         (2, Outcome::NotExecuted) if said.status == 429 => {
             assert!(said.headers.iter().any(|(name, _)| matches!(*name, "retry-after" | "x-rate-limited-by")));
+        }
+        (2, Outcome::NotExecuted) if said.status == 200 => {
+            let told = json(&said);
+            assert_eq!(text(&told, "/status"), "REJECTED");
+            assert!(StopReason::of_code(&RefusalCode::new(text(&told, "/errorCode"))).is_some());
         }
         (2, Outcome::NotExecuted) => {
             let told = json(&said);

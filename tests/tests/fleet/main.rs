@@ -12,6 +12,7 @@ mod crowds;
 mod decisions;
 mod disks;
 mod ends;
+mod funding;
 mod layers;
 mod locales;
 mod logs;

@@ -21,7 +21,7 @@ pub use decisions::{
     HoldsCommand, RecoverArgs, StatementsCommand, WaitingArgs,
 };
 pub use import::{ImportAffiliatesArgs, ImportArgs, ImportCommand, ImportCommissionsArgs, PresetsArgs};
-pub use rails::{RailsCommand, RailsListArgs, RailsRemoveArgs, RailsSetArgs};
+pub use rails::{RailsCommand, RailsListArgs, RailsRemoveArgs, RailsResumeArgs, RailsSetArgs};
 pub use values::is_method;
 pub use views::{AffiliateShowArgs, FormArgs, PayoutName, PayoutShowArgs, RunCommand, RunShowArgs, WhichArgs};
 

@@ -3,6 +3,7 @@
 use clap::builder::{FalseyValueParser, NonEmptyStringValueParser};
 use clap::{Args, Subcommand};
 use payfleet_domain::{DestinationKind, Rail};
+use payfleet_runtime::secret::TokenArgs;
 
 use super::values::{credential_name, kind_name, method_name, rail_name, tenant_name};
 
@@ -27,8 +28,31 @@ pub enum RailsCommand {
     /// Affiliates who can be paid in no other way are excluded from plans as no_rail, and are told here by their
     /// number. What the method's destinations are stays known.
     Remove(RailsRemoveArgs),
-    /// List the rails that tenants use, and with their classes those there are
+    /// Let a funding account go on from which nothing is sent: what was wrong with it is mended
+    ///
+    /// An account is stopped for the whole fleet when its rail says that it has not enough money, that its credential
+    /// is not accepted, or that it may pay nobody; and when too many of its calls have no answer that counts. No payout
+    /// is refused for it: all of them wait. One batch at a time is sent to find out whether it pays again, at the
+    /// latest every five minutes; this says so at once, for all that waits. Whoever is wrong costs a call.
+    #[command(after_help = "Example:
+  payfleet-coordinator rails resume paypal --account main")]
+    Resume(RailsResumeArgs),
+    /// List the rails that tenants use, and with their classes those there are; and how their accounts stand
     List(RailsListArgs),
+}
+
+/// Which account.
+#[derive(Debug, Args)]
+pub struct RailsResumeArgs {
+    /// On which rail
+    #[arg(env = "PAYFLEET_RAIL", value_parser = rail_name)]
+    pub rail: &'static Rail,
+    /// Which account there; all that are stopped, if it is not said
+    #[arg(long, env = "PAYFLEET_ACCOUNT", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub account: Option<String>,
+    /// Who says so
+    #[command(flatten)]
+    pub who: TokenArgs,
 }
 
 /// Which rail.

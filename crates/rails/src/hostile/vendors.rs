@@ -127,6 +127,7 @@ fn wise_outcome(call: &Call<'_>, said: &WiseSteps<'_>) -> Result<Outcome, Cause>
     }
     match Funding::of(&said.funding.reply())? {
         Funding::Completed | Funding::WaitsForAPerson => Ok(Outcome::Accepted(Reference(transfer.id()))),
+        Funding::Stopped(reason) => Err(Cause::Stopped(reason)),
         Funding::Rejected(code) => Err(rejected(code, &transfer, &cancelled(&said.cancelling.reply())?)),
     }
 }

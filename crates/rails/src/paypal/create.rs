@@ -1,6 +1,6 @@
 //! The request that pays a batch, and what its answers say.
 
-use payfleet_domain::{DestinationKind, Reference, RefusalCode, rail_decimals};
+use payfleet_domain::{DestinationKind, Reference, RefusalCode, StopReason, rail_decimals};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -210,26 +210,18 @@ pub(super) fn cause_of(reply: &Reply, call: &Call<'_>, is_new_token: bool) -> Ca
     if body.batch_header.is_some() {
         return Cause::Contradictory("a receipt and an error in one answer");
     }
-    let refused = |code: &str| Cause::Refused(RefusalCode::new(code));
     let name = body.name.as_deref().or(body.error.as_deref()).filter(|name| !name.is_empty());
     match (status, name) {
         (400, Some("VALIDATION_ERROR")) => validation(&body.details, call),
-        // The payer's, of a batch that was not made.
-        (400, Some("NON_HOLDING_CURRENCY")) => refused("non_holding_currency"),
-        (422, Some("INSUFFICIENT_FUNDS")) => refused("insufficient_funds"),
+        // The payer's: this request has made no batch. Nobody promises that a used id is looked for before money is,
+        // so of an earlier request under the id it says nothing.
+        (400, Some("NON_HOLDING_CURRENCY")) | (422, Some("INSUFFICIENT_FUNDS")) => Cause::Stopped(StopReason::NoFunds),
         (401, Some(_)) if is_new_token => Cause::Unauthorised,
         (401, Some(_)) => Cause::TokenExpired,
-        (
-            403,
-            Some(
-                "AUTHORIZATION_ERROR"
-                | "NOT_AUTHORIZED"
-                | "REQUIRED_SCOPE_MISSING"
-                | "SENDER_ACCOUNT_UNVERIFIED"
-                | "SENDER_EMAIL_UNCONFIRMED"
-                | "SENDER_RESTRICTED",
-            ),
-        ) => Cause::Unauthorised,
+        (403, Some("SENDER_ACCOUNT_UNVERIFIED" | "SENDER_EMAIL_UNCONFIRMED" | "SENDER_RESTRICTED")) => {
+            Cause::Stopped(StopReason::Restricted)
+        }
+        (403, Some("AUTHORIZATION_ERROR" | "NOT_AUTHORIZED" | "REQUIRED_SCOPE_MISSING")) => Cause::Unauthorised,
         (429, Some("RATE_LIMIT_REACHED" | "RATE_LIMIT_VALIDATION_FAILURES")) => Cause::RateLimited,
         // Also a used id whose answer says nothing of it: that batch may have been paid.
         _ => Cause::Undocumented(status),

@@ -19,7 +19,7 @@ use crate::cause::Cause;
 use crate::checks::{read, single, unanswered, unfound};
 use crate::oauth::{Issued, Token, Tokens};
 use crate::registry::{RegistryError, declared};
-use crate::transport::{Budget, Reply, Transport};
+use crate::transport::{Budget, Reply, Transport, json};
 use crate::{Account, Adapter, Answer, Call, Finding, StatementError, StatementStream};
 use batch::Batch;
 use create::Created;
@@ -46,6 +46,11 @@ struct Issue {
     access_token: String,
     token_type: String,
     expires_in: u64,
+}
+
+#[derive(Deserialize)]
+struct NoIssue {
+    error: String,
 }
 
 impl Paypal {
@@ -209,7 +214,7 @@ impl Site {
                 let reply = self.transport.exchange(request, 1).await?;
                 if reply.status != 200 {
                     tracing::error!(rail = RAIL, account = account.name, status = reply.status, "no access token");
-                    return Err(Cause::NoToken("the rail gave no access token"));
+                    return Err(no_token(&reply));
                 }
                 let issue: Issue = read(&reply.body)?;
                 let is_fit = !issue.access_token.is_empty()
@@ -256,6 +261,15 @@ impl Site {
 
     fn most_items(&self) -> usize {
         declared(RAIL).payouts_per_batch as usize
+    }
+}
+
+/// What an answer without a token says. RFC 6749, 5.2: `invalid_client` says that it does not know us, with 401 or 400.
+fn no_token(reply: &Reply) -> Cause {
+    let said = json::<NoIssue>(&reply.body).map(|body| body.error);
+    match (reply.status, said.as_deref()) {
+        (400 | 401, Some("invalid_client")) | (401 | 403, Some("unauthorized_client")) => Cause::Unauthorised,
+        _ => Cause::NoToken("the rail gave no access token"),
     }
 }
 

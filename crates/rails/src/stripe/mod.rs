@@ -7,6 +7,7 @@ pub(crate) mod statement;
 pub(crate) mod transfer;
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,10 +33,43 @@ pub struct Stripe {
 }
 
 /// One platform account.
+#[derive(Clone)]
 struct Site {
     settings: StripeAccount,
     transport: Transport,
     is_rails_own: bool,
+    spent: Spent,
+}
+
+/// More keys than a payout can have had refused in the day that Stripe remembers them: an account that has no money is
+/// tried again every five minutes.
+const KEYS_MAX: u32 = 400;
+
+/// Which keys of a payout Stripe has stored a refusal under, as it told this process: only so that it need not be asked
+/// again for each of them. Whoever does not know begins with the first, and is told.
+#[derive(Clone, Default)]
+struct Spent(Arc<Mutex<HashMap<String, u32>>>);
+
+impl Spent {
+    /// So many are remembered; then it is begun anew.
+    const MOST: usize = 10_000;
+
+    /// The first one that may be used.
+    fn of(&self, key: &str) -> u32 {
+        self.lock().get(key).copied().unwrap_or(1)
+    }
+
+    fn know(&self, key: &str, first_unspent: u32) {
+        let mut known = self.lock();
+        if known.len() >= Spent::MOST {
+            known.clear();
+        }
+        known.insert(key.to_owned(), first_unspent);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // each change is one operation
+    }
 }
 
 impl Stripe {
@@ -51,7 +85,8 @@ impl Stripe {
             // Stripe has one host for tests and for money: the key says which it is, at each call.
             let place = Place { rail: RAIL, name, base_url, live: *live, key_decides: true };
             let transport = place.transport(call_timeout, is_live_allowed)?.of(rail).saying(4 * 1024);
-            let site = Site { settings: settings.clone(), transport, is_rails_own: place.is_rails_own() };
+            let (settings, is_rails_own) = (settings.clone(), place.is_rails_own());
+            let site = Site { settings, transport, is_rails_own, spent: Spent::default() };
             if sites.insert(name.clone(), site).is_some() {
                 return Err(place.wrong("there are two accounts of this name"));
             }
@@ -81,12 +116,27 @@ impl Stripe {
         ];
         fields.extend(instruction.payee.text.as_deref().map(|text| ("description", text)));
         fields.extend(site.settings.source_type.as_deref().map(|part| ("source_type", part)));
-        let request = site
-            .asked(site.transport.post(&["v1", "transfers"]), call.account)?
-            .header("Idempotency-Key", key)
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(form(fields));
-        transfer::paid(call, &site.settings, &site.transport.send(request, call).await?)
+        let (body, budget) = (form(fields), site.transport.budget());
+        let mut nth = site.spent.of(key);
+        loop {
+            // Of the first one, that no time is left for it is impossible; of the others it says what the first did.
+            let request = budget.left(site.transport.post(&["v1", "transfers"])).map_err(|_| Cause::StoppedBefore)?;
+            let request = site
+                .asked(request, call.account)?
+                .header("Idempotency-Key", nth_key(key, nth))
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(body.clone());
+            let said = transfer::paid(call, &site.settings, &site.transport.send(request, call).await?);
+            match said {
+                // Nothing was executed under this key, and for a day nothing will be: with that proof, and no other,
+                // the payout gets another one.
+                Err(Cause::StoppedBefore) if nth < KEYS_MAX && call.going.is_on() => {
+                    nth += 1;
+                    site.spent.know(key, nth);
+                }
+                said => return said,
+            }
+        }
     }
 
     async fn ask(&self, call: &Call<'_>) -> Result<Finding, Cause> {
@@ -94,6 +144,15 @@ impl Stripe {
         let query = [("transfer_group", instruction.key.as_str()), ("limit", "100")];
         let request = site.asked(site.transport.get_query(&["v1", "transfers"], &query), call.account)?;
         transfer::found(call, &site.settings, &site.transport.exchange(request, 100).await?)
+    }
+}
+
+/// A payout's idempotency key: the first is its own. (Its transfer is found by that in `transfer_group`, whatever key
+/// it was made under.)
+fn nth_key(key: &str, nth: u32) -> String {
+    match nth {
+        1 => key.to_owned(),
+        nth => format!("{key}-{nth}"),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) async fn open(
         |cause: Cause| StatementError::Unreachable { rail: RAIL, account: account.name.clone(), why: cause.reason() };
     let site = stripe.site(account).map_err(unreachable)?;
     let reading = Reading {
-        site: Site { settings: site.settings.clone(), transport: site.transport.clone(), ..*site },
+        site: site.clone(),
         account: account.clone(),
         from,
         since: from,

@@ -1,6 +1,6 @@
 //! What Stripe's answers to a transfer, and to the question for one, say.
 
-use payfleet_domain::{Money, Outcome, RefusalCode, from_rail_minor, to_rail_minor};
+use payfleet_domain::{Money, Outcome, RefusalCode, StopReason, from_rail_minor, to_rail_minor};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -69,13 +69,18 @@ struct Detail {
 
 /// What the answer to a submission says.
 pub(crate) fn paid(call: &Call<'_>, settings: &StripeAccount, reply: &Reply) -> Result<Outcome, Cause> {
-    if reply.header("idempotent-replayed").is_some_and(|said| said == "true") {
+    if is_stored(reply) {
         tracing::debug!(rail = RAIL, status = reply.status, "the answer is the stored one of an earlier request");
     }
     match reply.status {
         200 => read::<Transfer>(&reply.body)?.outcome(single(call)?, settings),
         _ => Err(cause_of(reply, true)),
     }
+}
+
+/// Whether an answer is that to an earlier request under the key, which Stripe keeps for a day.
+fn is_stored(reply: &Reply) -> bool {
+    reply.header("idempotent-replayed").is_some_and(|said| said == "true")
 }
 
 /// What the answer to a question says. That nothing is listed proves something only after the request's lifetime, by
@@ -168,6 +173,10 @@ pub(super) fn cause_of(reply: &Reply, is_payment: bool) -> Cause {
             // Something else that the request names is missing: not for the payee to mend.
             param => Cause::Refused(RefusalCode::new(&format!("resource_missing_{}", param.unwrap_or_default()))),
         },
+        // The key's first request was executed and found too little money, which is kept under the key for a day, also
+        // when there is enough: the payout needs another key then, and no transfer was ever made under this one.
+        (400, _, Some("balance_insufficient")) if is_payment && is_stored(reply) => Cause::StoppedBefore,
+        (400, _, Some("balance_insufficient")) if is_payment => Cause::Stopped(StopReason::NoFunds),
         (400 | 402 | 404, _, Some(code)) if is_payment => Cause::Refused(RefusalCode::new(code)),
         _ => Cause::Undocumented(status),
     }

@@ -1,6 +1,6 @@
 //! Funding: the step that moves money. It has no key of its own; a transfer is one debt, and is funded once.
 
-use payfleet_domain::{Outcome, Reference, RefusalCode};
+use payfleet_domain::{Outcome, Reference, RefusalCode, StopReason};
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -30,6 +30,9 @@ pub(crate) enum Funding {
     /// A refusal with HTTP 200, and its code. The transfer could still be funded by hand, or by a request of before: it
     /// is refused when it is cancelled, and not earlier.
     Rejected(RefusalCode),
+    /// Such a refusal, because the balance has not enough money: this request has moved none. The transfer is left as
+    /// it is, and the next request for the payout finds it under its UUID and funds it, or finds it funded.
+    Stopped(StopReason),
 }
 
 impl Funding {
@@ -46,7 +49,10 @@ impl Funding {
         }
         match (funded.status.as_str(), funded.error_code.as_deref()) {
             ("COMPLETED", None | Some("")) => Ok(Funding::Completed),
-            ("REJECTED", Some(code)) if !code.is_empty() => Ok(Funding::Rejected(RefusalCode::new(code))),
+            ("REJECTED", Some(code)) if !code.is_empty() => {
+                let code = RefusalCode::new(code);
+                Ok(StopReason::of_code(&code).map_or(Funding::Rejected(code), Funding::Stopped))
+            }
             _ => Err(Cause::Contradictory("a funding that is neither completed nor rejected")),
         }
     }
@@ -66,6 +72,7 @@ pub(super) async fn fund(site: &Site, call: &Call<'_>, transfer: &Transfer, budg
         // Not paid yet: it is followed until it is sent.
         Funding::Completed => {}
         Funding::WaitsForAPerson => waits_for_a_person(call, transfer),
+        Funding::Stopped(reason) => return Err(Cause::Stopped(reason)),
         Funding::Rejected(code) => return Err(rejected(code, transfer, &cancel(site, call, transfer, budget).await?)),
     }
     Ok(Outcome::Accepted(Reference(id)))

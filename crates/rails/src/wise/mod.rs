@@ -300,7 +300,12 @@ pub(crate) fn listed(reply: &Reply, asked: &Instruction) -> Result<(Option<Trans
 /// What failed before the step that moves money: whatever it is, this request did not pay.
 pub(crate) fn not_begun(cause: Cause) -> Cause {
     match cause {
-        Cause::Refused(_) | Cause::KeyReused | Cause::Unauthorised | Cause::RateLimited | Cause::Unfit(_) => cause,
+        Cause::Refused(_)
+        | Cause::Stopped(_)
+        | Cause::KeyReused
+        | Cause::Unauthorised
+        | Cause::RateLimited
+        | Cause::Unfit(_) => cause,
         cause => Cause::NotBegun(cause.reason()),
     }
 }
@@ -317,7 +322,9 @@ fn before_funding(reply: &Reply) -> Cause {
     let body = json::<ErrorBody>(&reply.body);
     let named = body.as_ref().and_then(|body| body.errors.first());
     match (reply.status, named) {
-        (401 | 403, _) => Cause::Unauthorised,
+        (401 | 403, _) if is_documented_error(reply) => Cause::Unauthorised,
+        // Somebody else may have said it.
+        (401 | 403, _) => Cause::Undocumented(reply.status),
         // The next request makes a quote of its own.
         (_, Some(ErrorDetail { path: Some(path), .. })) if path == "quoteUuid" => Cause::Undocumented(reply.status),
         (400 | 404 | 422, Some(ErrorDetail { code: Some(code), path })) if !code.is_empty() => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{Outcome, RefusalCode};
+use payfleet_domain::{Outcome, RefusalCode, StopReason};
 use payfleet_rails::Answer;
 
 use crate::server::{Act, Server};
@@ -10,6 +10,7 @@ use crate::{Order, Shape};
 
 const UNKNOWN: Answer = Answer::All(Outcome::Unknown);
 const NOT_EXECUTED: Answer = Answer::All(Outcome::NotExecuted);
+const CREDENTIAL_REFUSED: Answer = Answer::Stopped(StopReason::CredentialRefused);
 
 fn refused(code: &str) -> Answer {
     Answer::All(Outcome::Refused(RefusalCode::new(code)))
@@ -112,7 +113,8 @@ async fn server_errors_are_unknown_whatever_they_say() {
 
 #[tokio::test]
 async fn not_executed_needs_the_documented_code() {
-    for (status, code) in [(429, "rate_limited"), (409, "expired"), (401, "unauthorized")] {
+    expect_of_all("unauthorized", Act::Reply(401, error("unauthorized")), CREDENTIAL_REFUSED).await;
+    for (status, code) in [(429, "rate_limited"), (409, "expired")] {
         expect_of_all(code, Act::Reply(status, error(code)), NOT_EXECUTED).await;
         for body in
             ["", "Too Many Requests", "{}", r#"{"error":"x"}"#, r#"{"error":{"code":""}}"#, r#"{"error":{"code":1}}"#]

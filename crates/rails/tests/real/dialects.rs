@@ -86,7 +86,7 @@ const PAYPAL: Dialect = Dialect {
         (201, json!({"batch_header": header, "links": []}).to_string())
     },
     means: || Outcome::Accepted(name("PB1")),
-    refused: (422, r#"{"name":"INSUFFICIENT_FUNDS","message":"...","debug_id":"d"}"#, "insufficient_funds"),
+    refused: (400, r#"{"name":"VALIDATION_ERROR","message":"...","debug_id":"d"}"#, "validation_error"),
     lies: &[
         ("another batch", r#""sender_batch_id":""#, r#""sender_batch_id":"1"#),
         ("no name", "PB1", ""),
@@ -164,8 +164,8 @@ const STRIPE: Dialect = Dialect {
     means: || Outcome::Paid(name("tr_1")),
     refused: (
         400,
-        r#"{"error":{"type":"invalid_request_error","code":"balance_insufficient","message":"..."}}"#,
-        "balance_insufficient",
+        r#"{"error":{"type":"invalid_request_error","code":"amount_too_small","message":"..."}}"#,
+        "amount_too_small",
     ),
     lies: STRIPE_LIES,
     key: |seen| {
@@ -236,11 +236,7 @@ const WISE: Dialect = Dialect {
     },
     taken: |_| (200, r#"{"type":"BALANCE","status":"COMPLETED","errorCode":null}"#.to_owned()),
     means: || Outcome::Accepted(name("16521632")),
-    refused: (
-        200,
-        r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.insufficient_funds"}"#,
-        "transfer_insufficient_funds",
-    ),
+    refused: (200, r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.limit"}"#, "transfer_limit"),
     lies: &[
         ("a status of next year", "COMPLETED", "OF_NEXT_YEAR"),
         ("no status", r#""status""#, r#""state""#),

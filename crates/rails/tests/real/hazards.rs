@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::dialects::{ALL, Dialect};
 use crate::server::{Act, LATER, Server, reply};
-use crate::world::{CALL_TIMEOUT, NOT_EXECUTED, UNKNOWN, refused, registry};
+use crate::world::{CALL_TIMEOUT, CREDENTIAL_REFUSED, NOT_EXECUTED, UNKNOWN, refused, registry};
 
 /// Far more than any case may take, and far less than what never ends.
 const SOON: Duration = Duration::from_secs(30);
@@ -200,8 +200,12 @@ async fn a_refusal_under_another_status_or_from_another_rail_is_none() {
         let answers = submit(rail, statuses.map(|status| reply(status, body)).to_vec()).await;
         for (status, answer) in statuses.into_iter().zip(answers) {
             // Whatever else the body names: who is not known, or may not, has paid nobody.
-            let is_denied = matches!((rail.rail, status), ("stripe", 401 | 403) | ("paypal", 401));
-            let expected = if is_denied { NOT_EXECUTED } else { UNKNOWN };
+            let expected = match (rail.rail, status) {
+                ("stripe", 401 | 403) => CREDENTIAL_REFUSED,
+                // Of a token that was taken before it says that it has ended.
+                ("paypal", 401) => NOT_EXECUTED,
+                _ => UNKNOWN,
+            };
             assert_eq!(answer, expected, "{}: {status} instead of {at}", rail.rail);
         }
         for other in ALL.iter().filter(|other| other.rail != rail.rail) {

@@ -105,7 +105,7 @@ async fn neither_secrets_nor_payees_nor_amounts_are_told() {
         ask(&registry(&server.url, ""), "stripe", &stripe, &mut printed).await;
     }
     let order = Order::new("wise", 1, "EUR").accepted("16521632");
-    let rejected = r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.insufficient_funds"}"#;
+    let rejected = r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.limit"}"#;
     for (fund, state) in [(sca(), "incoming_payment_waiting"), (reply(200, rejected), "charged_back"), (Act::Lost, "x")]
     {
         let script = [

@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::paypal_follow::{batch, item};
 use crate::server::{Act, Server, reply};
-use crate::world::{NOT_EXECUTED, Order, UNKNOWN, name, refused, registry, registry_of};
+use crate::world::{
+    CREDENTIAL_REFUSED, NO_FUNDS, NOT_EXECUTED, Order, RESTRICTED, UNKNOWN, name, refused, registry, registry_of,
+};
 
 pub const TOKEN: &str = "POST /v1/oauth2/token";
 const SEND: &str = "POST /v1/payments/payouts";
@@ -147,14 +149,14 @@ async fn every_row_of_the_table_of_answers() {
             refused("validation_error"),
         ),
         (400, error("VALIDATION_ERROR", item(3)), UNKNOWN),
-        (400, error("NON_HOLDING_CURRENCY", none.clone()), refused("non_holding_currency")),
-        (422, error("INSUFFICIENT_FUNDS", none.clone()), refused("insufficient_funds")),
-        (401, r#"{"error":"invalid_token"}"#.to_owned(), NOT_EXECUTED),
-        (401, error("AUTHENTICATION_FAILURE", none.clone()), NOT_EXECUTED),
-        (403, error("AUTHORIZATION_ERROR", none.clone()), NOT_EXECUTED),
-        (403, error("SENDER_RESTRICTED", none.clone()), NOT_EXECUTED),
-        (403, error("SENDER_EMAIL_UNCONFIRMED", none.clone()), NOT_EXECUTED),
-        (403, error("REQUIRED_SCOPE_MISSING", none.clone()), NOT_EXECUTED),
+        (400, error("NON_HOLDING_CURRENCY", none.clone()), NO_FUNDS),
+        (422, error("INSUFFICIENT_FUNDS", none.clone()), NO_FUNDS),
+        (401, r#"{"error":"invalid_token"}"#.to_owned(), CREDENTIAL_REFUSED),
+        (401, error("AUTHENTICATION_FAILURE", none.clone()), CREDENTIAL_REFUSED),
+        (403, error("AUTHORIZATION_ERROR", none.clone()), CREDENTIAL_REFUSED),
+        (403, error("SENDER_RESTRICTED", none.clone()), RESTRICTED),
+        (403, error("SENDER_EMAIL_UNCONFIRMED", none.clone()), RESTRICTED),
+        (403, error("REQUIRED_SCOPE_MISSING", none.clone()), CREDENTIAL_REFUSED),
         (429, error("RATE_LIMIT_REACHED", none.clone()), NOT_EXECUTED),
         (500, error("INTERNAL_ERROR", none.clone()), UNKNOWN),
         (503, error("RATE_LIMIT_REACHED", none.clone()), UNKNOWN),

@@ -10,7 +10,9 @@ use time::OffsetDateTime;
 
 use crate::paypal_create::{TOKEN, token};
 use crate::server::{Act, Server};
-use crate::world::{NOT_EXECUTED, Order, UNKNOWN, known, name, read_all, refused, registry};
+use crate::world::{
+    CREDENTIAL_REFUSED, NO_FUNDS, NOT_EXECUTED, Order, UNKNOWN, known, name, read_all, refused, registry,
+};
 
 /// The response of a sample, and its request's body.
 fn sample(rail: &str, file: &str) -> Option<(Act, Value)> {
@@ -65,9 +67,9 @@ async fn paypals() {
         (read("11-create-400-duplicate"), accepted),
         (read("12-create-400-validation"), refused("invalid_item")),
         (read("13-create-400-mixed-currency"), refused("validation_error")),
-        (read("14-create-400-currency-not-held"), refused("non_holding_currency")),
-        (read("15-create-422-insufficient-funds"), refused("insufficient_funds")),
-        (read("16-create-403"), NOT_EXECUTED),
+        (read("14-create-400-currency-not-held"), NO_FUNDS),
+        (read("15-create-422-insufficient-funds"), NO_FUNDS),
+        (read("16-create-403"), CREDENTIAL_REFUSED),
         (read("17-create-429"), NOT_EXECUTED),
         (read("18-create-500"), UNKNOWN),
     ] {
@@ -118,12 +120,12 @@ async fn stripes() {
         (read("11-transfer-200-replayed"), paid),
         (read("12-transfer-400-idempotency-error"), UNKNOWN),
         (read("13-transfer-409-key-in-use"), UNKNOWN),
-        (read("14-transfer-400-balance-insufficient"), refused("balance_insufficient")),
+        (read("14-transfer-400-balance-insufficient"), NO_FUNDS),
         (read("15-transfer-400-no-such-destination"), refused("resource_missing")),
         (read("16-transfer-400-capability"), refused("insufficient_capabilities_for_transfer")),
         (read("17-transfer-429"), NOT_EXECUTED),
         (read("18-transfer-500"), UNKNOWN),
-        (read("19-transfer-401"), NOT_EXECUTED),
+        (read("19-transfer-401"), CREDENTIAL_REFUSED),
     ] {
         let server = Server::start(&[("POST /v1/transfers", vec![act])]).await;
         assert_eq!(registry(&server.url, "").stripe().unwrap().submit(&order.call()).await, expected);

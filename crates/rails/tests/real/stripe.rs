@@ -6,7 +6,9 @@ use serde_json::json;
 use time::macros::datetime;
 
 use crate::server::{Act, Server, reply};
-use crate::world::{NOT_EXECUTED, Order, UNKNOWN, known, name, refused, registry, registry_of};
+use crate::world::{
+    CREDENTIAL_REFUSED, NO_FUNDS, NOT_EXECUTED, Order, UNKNOWN, known, name, refused, registry, registry_of,
+};
 
 const SEND: &str = "POST /v1/transfers";
 const LIST: &str = "GET /v1/transfers?transfer_group=";
@@ -117,7 +119,7 @@ async fn every_row_of_the_table_of_answers() {
         (409, error(request, Some("idempotency_key_in_use"), None), UNKNOWN),
         (409, String::new(), UNKNOWN),
         (400, error(request, Some("idempotency_key_in_use"), None), UNKNOWN),
-        (400, error(request, Some("balance_insufficient"), None), refused("balance_insufficient")),
+        (400, error(request, Some("balance_insufficient"), None), NO_FUNDS),
         (400, error(request, Some("resource_missing"), Some("destination")), refused("resource_missing")),
         (
             400,
@@ -132,8 +134,8 @@ async fn every_row_of_the_table_of_answers() {
         (400, error(request, Some("amount_too_small"), None), refused("amount_too_small")),
         (402, error("card_error", Some("a_code_of_next_year"), None), refused("a_code_of_next_year")),
         (404, error(request, Some("no_such_thing"), None), refused("no_such_thing")),
-        (401, error(request, None, None), NOT_EXECUTED),
-        (403, error(request, Some("account_invalid"), None), NOT_EXECUTED),
+        (401, error(request, None, None), CREDENTIAL_REFUSED),
+        (403, error(request, Some("account_invalid"), None), CREDENTIAL_REFUSED),
         (429, error(request, Some("rate_limit"), None), NOT_EXECUTED),
         (429, error(request, Some("lock_timeout"), None), NOT_EXECUTED),
         (500, error("api_error", None, None), UNKNOWN),
@@ -162,7 +164,29 @@ async fn every_row_of_the_table_of_answers() {
 async fn a_stored_answer_proves_what_it_says_and_no_more() {
     let stored = |status, body| Act::Reply(status, vec![("idempotent-replayed", "true".to_owned())], body);
     let balance = error("invalid_request_error", Some("balance_insufficient"), None);
-    assert_eq!(submit(stored(400, balance)).await, refused("balance_insufficient"), "a day long, also after funding");
+    // A day long, also after funding: proof that nothing was paid under this key, and no word about the account. With
+    // that proof the same call asks under another key, and under each only once.
+    let script =
+        [stored(400, balance.clone()), stored(400, balance.clone()), reply(200, transfer("tr_1", 0).to_string())];
+    let (order, server) = (order(), Server::start(&[(SEND, script.to_vec())]).await);
+    let stripe = registry(&server.url, "").stripe().unwrap();
+    let paid = Answer::Each(vec![Outcome::Paid(name("tr_1"))]);
+    assert_eq!(stripe.submit(&order.call()).await, paid);
+    let key = order.key(0).to_owned();
+    let keys = |server: &Server| {
+        let keys = server.asked(SEND).into_iter().map(|seen| seen.header("idempotency-key").unwrap().to_owned());
+        keys.collect::<Vec<_>>()
+    };
+    let third = format!("{key}-3");
+    assert_eq!(keys(&server), [key.clone(), format!("{key}-2"), third.clone()]);
+    assert!(server.asked(SEND).iter().all(|seen| seen.body == server.asked(SEND)[0].body), "the form is the same");
+    // Who was told so knows it: the last key is asked for again, and none of those before.
+    assert_eq!(stripe.submit(&order.call()).await, paid);
+    assert_eq!(keys(&server)[3..], [third]);
+    // What the first request is told is of now, and so nothing follows it.
+    let server = Server::start(&[(SEND, vec![reply(400, balance), reply(200, transfer("tr_1", 0).to_string())])]).await;
+    assert_eq!(registry(&server.url, "").stripe().unwrap().submit(&order.call()).await, NO_FUNDS);
+    assert_eq!(keys(&server), [key]);
     assert_eq!(submit(stored(500, error("api_error", None, None))).await, UNKNOWN, "only the lookup tells");
 }
 

@@ -8,7 +8,7 @@ use payfleet_rails::{Adapter, Answer, Credential, Finding};
 use crate::paypal_create::{TOKEN, created, order, token};
 use crate::paypal_follow::{batch, item};
 use crate::server::{Act, Server, reply};
-use crate::world::{NOT_EXECUTED, name, registry};
+use crate::world::{CREDENTIAL_REFUSED, NOT_EXECUTED, name, registry};
 
 const SEND: &str = "POST /v1/payments/payouts";
 
@@ -86,8 +86,8 @@ async fn a_question_is_asked_again_with_a_new_token() {
 #[tokio::test]
 async fn without_a_token_nothing_is_sent() {
     for act in [
-        reply(401, r#"{"error":"invalid_client"}"#),
         reply(500, ""),
+        reply(401, "<html>"),
         reply(200, "{"),
         reply(200, r#"{"access_token":"","token_type":"Bearer","expires_in":9}"#),
         reply(200, r#"{"access_token":"a b","token_type":"Bearer","expires_in":9}"#),
@@ -103,6 +103,11 @@ async fn without_a_token_nothing_is_sent() {
         assert_eq!(server.asked(SEND).len(), 0, "{act:?}");
         assert_eq!(server.asked(TOKEN).len(), 1, "{act:?}: who waited for it is told the same");
     }
+    let nobody = reply(401, r#"{"error":"invalid_client"}"#);
+    let server = Server::start(&[(TOKEN, vec![nobody]), (SEND, vec![created()])]).await;
+    let paypal = registry(&server.url, "").paypal().unwrap();
+    assert_eq!(paypal.submit(&order(3).call()).await, CREDENTIAL_REFUSED, "who we are is not known there");
+    assert_eq!(server.asked(SEND).len(), 0);
     for credential in [None, Some(Credential::new("no-colon"))] {
         let server = Server::start(&[(TOKEN, vec![token("t", 32_400)]), (SEND, vec![created()])]).await;
         let mut order = order(3);

@@ -5,7 +5,7 @@ use payfleet_rails::{Adapter, Answer, Call, Finding, Going};
 use serde_json::{Value, json};
 
 use crate::server::{Act, Server, reply};
-use crate::world::{NOT_EXECUTED, Order, UNKNOWN, known, name, refused, registry};
+use crate::world::{CREDENTIAL_REFUSED, NO_FUNDS, NOT_EXECUTED, Order, UNKNOWN, known, name, refused, registry};
 
 pub const QUOTE: &str = "POST /v3/profiles/12345678/quotes";
 pub const MAKE: &str = "POST /v1/transfers";
@@ -133,8 +133,8 @@ async fn every_answer_to_the_funding() {
     for (act, expected) in [
         (limits, NOT_EXECUTED),
         (by, NOT_EXECUTED),
-        (reply(401, r#"{"error":"invalid_token","error_description":"x"}"#), NOT_EXECUTED),
-        (reply(403, r#"{"status":403,"error":"Forbidden"}"#), NOT_EXECUTED),
+        (reply(401, r#"{"error":"invalid_token","error_description":"x"}"#), CREDENTIAL_REFUSED),
+        (reply(403, r#"{"status":403,"error":"Forbidden"}"#), CREDENTIAL_REFUSED),
         // Without what the contract has, somebody else may have said it.
         (reply(429, "{}"), UNKNOWN),
         (reply(401, "<html>"), UNKNOWN),
@@ -158,10 +158,10 @@ async fn every_answer_to_the_funding() {
 
 #[tokio::test]
 async fn a_rejected_funding_is_a_refusal_once_the_transfer_cannot_be_paid_any_more() {
-    let rejected = || reply(200, r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.insufficient_funds"}"#);
+    let rejected = || reply(200, r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.limit"}"#);
     let waiting = || made("incoming_payment_waiting");
     let (server, answer) = submit_to(quoted(), waiting(), rejected(), made("cancelled")).await;
-    assert_eq!((answer, server.asked(CANCEL).len()), (refused("transfer.insufficient_funds"), 1));
+    assert_eq!((answer, server.asked(CANCEL).len()), (refused("transfer.limit"), 1));
     let not_allowed = reply(409, errors("transfer.cancellation.not.allowed", ""));
     for cancel in
         [not_allowed, made("incoming_payment_waiting"), made("processing"), reply(500, ""), Act::Lost, Act::Hang]
@@ -169,6 +169,17 @@ async fn a_rejected_funding_is_a_refusal_once_the_transfer_cannot_be_paid_any_mo
         let answer = submit_to(quoted(), waiting(), rejected(), cancel.clone()).await.1;
         assert_eq!(answer, UNKNOWN, "{cancel:?}: it may be funded yet");
     }
+}
+
+/// Nothing was moved, and the transfer waits: the next request under its UUID funds it.
+#[tokio::test]
+async fn a_funding_without_money_stops_the_account_and_leaves_the_transfer() {
+    let empty = reply(200, r#"{"type":"BALANCE","status":"REJECTED","errorCode":"transfer.insufficient_funds"}"#);
+    let (server, answer) = submit_to(quoted(), made("incoming_payment_waiting"), empty, made("cancelled")).await;
+    assert_eq!((answer, server.asked(CANCEL).len(), server.asked(FUND).len()), (NO_FUNDS, 0, 1));
+    let denied = || reply(403, r#"{"error":"Forbidden"}"#);
+    let (server, answer) = submit_to(denied(), made("incoming_payment_waiting"), funded(), Act::Hang).await;
+    assert_eq!((answer, server.asked(FUND).len()), (CREDENTIAL_REFUSED, 0));
 }
 
 #[tokio::test]

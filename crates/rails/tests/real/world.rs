@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
+use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode, StopReason};
 use payfleet_rails::{
     Account, Accounts, Answer, Call, Credential, Finding, Going, Instruction, Payee, RailsConfig, RealRails, Registry,
     StatementError, StatementItem, StatementStream,
@@ -16,6 +16,11 @@ use futures_util::StreamExt;
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(600);
 pub const UNKNOWN: Answer = Answer::All(Outcome::Unknown);
 pub const NOT_EXECUTED: Answer = Answer::All(Outcome::NotExecuted);
+
+/// What stops all payouts from the account, and refuses none.
+pub const NO_FUNDS: Answer = Answer::Stopped(StopReason::NoFunds);
+pub const CREDENTIAL_REFUSED: Answer = Answer::Stopped(StopReason::CredentialRefused);
+pub const RESTRICTED: Answer = Answer::Stopped(StopReason::Restricted);
 
 pub fn refused(code: &str) -> Answer {
     Answer::All(Outcome::Refused(RefusalCode::new(code)))

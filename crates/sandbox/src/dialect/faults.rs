@@ -39,6 +39,9 @@ pub struct PaypalFaults {
     pub forbidden: Option<String>,
     /// Currencies that are not held, and not converted by themselves.
     pub not_held: Vec<String>,
+    /// Looks for money before it looks whether the id was used: an account that is empty by now hides a batch that was
+    /// taken (nobody promises the order).
+    pub funds_first: bool,
 }
 
 impl PaypalFaults {

@@ -105,6 +105,10 @@ fn run(core: &mut Core, account: &str, request: &Request, settle: Duration) -> R
         return Err(errors::named(StatusCode::FORBIDDEN, name, "Authorization error occurred."));
     }
     let now = core.rail_now();
+    if faults.funds_first {
+        let (currency, wanted) = check(request)?;
+        funds(core, account, &currency, &wanted)?;
+    }
     let sender_batch_id = request.sender_batch_header.as_ref().and_then(|header| header.sender_batch_id.as_deref());
     // The rail looks at the id alone, whatever the body [P1].
     if let Some(id) = sender_batch_id
@@ -120,14 +124,20 @@ fn run(core: &mut Core, account: &str, request: &Request, settle: Duration) -> R
         let message = "As your PayPal balance is not held in this currency, you'll not be able to send Payouts.";
         return Err(errors::named(StatusCode::BAD_REQUEST, "NON_HOLDING_CURRENCY", message));
     }
-    let needed = wanted.iter().map(|wanted| i128::from(wanted.amount) + i128::from(wanted.fee)).sum::<i128>();
-    if needed > i128::from(core.dialects.balances.of(Shape::Paypal, account, &currency)) {
-        let message = "Sender does not have sufficient funds. Please add funds and retry.";
-        return Err(errors::named(StatusCode::UNPROCESSABLE_ENTITY, "INSUFFICIENT_FUNDS", message));
-    }
+    funds(core, account, &currency, &wanted)?;
     let batch = accept(core, account, request, currency, wanted, now, now.after(settle));
     let has_id = !core.faults.strikes_dialect(Shape::Paypal, "paypal_created_without_id", faults.created_without_id);
     Ok(Answer::json(StatusCode::CREATED, &render::accepted(&batch, has_id)))
+}
+
+/// Whether there is money for all of it, with its fees.
+fn funds(core: &Core, account: &str, currency: &str, wanted: &[Wanted<'_>]) -> Result<(), Answer> {
+    let needed = wanted.iter().map(|wanted| i128::from(wanted.amount) + i128::from(wanted.fee)).sum::<i128>();
+    if needed > i128::from(core.dialects.balances.of(Shape::Paypal, account, currency)) {
+        let message = "Sender does not have sufficient funds. Please add funds and retry.";
+        return Err(errors::named(StatusCode::UNPROCESSABLE_ENTITY, "INSUFFICIENT_FUNDS", message));
+    }
+    Ok(())
 }
 
 /// An item that can be paid.

@@ -59,6 +59,8 @@ impl Store {
                    SELECT b.*, r.paused_at IS NOT NULL AS is_paused, r.state <> 'planned' AS has_begun,
                           CASE WHEN b.lease_until >= clock_timestamp() THEN 'in_hand'
                                WHEN b.available_at > clock_timestamp() THEN 'later' ELSE 'due' END AS turn,
+                          EXISTS (SELECT FROM funding_stop f WHERE f.rail = b.rail AND f.account = b.account
+                            AND f.currency IN ('', b.currency) AND f.stopped_at IS NOT NULL) AS is_account_stopped,
                           CASE WHEN b.state = 'ready' THEN coalesce(r.paying_at, r.planned_at)
                                ELSE coalesce(b.first_sent_at, r.paying_at) END AS since,
                           -- Other payouts of such a batch have their answers.
@@ -70,13 +72,14 @@ impl Store {
                 open_states!(),
                 ")
                       AND r.state <> 'planning')
-                 SELECT run_id, rail, account, credential, state, turn, is_paused, has_begun,
+                 SELECT run_id, rail, account, credential, state, turn, is_paused, has_begun, is_account_stopped,
                         failures > 0 AS has_failed, CASE WHEN failures > 0 THEN last_code END AS code,
                         count(*) AS batches, sum(waiting)::bigint AS payouts,
                         min(since) AS since, max(failures) AS failures,
                         CASE WHEN turn = 'later' THEN min(available_at) END AS until
                    FROM open
-                  GROUP BY run_id, rail, account, credential, state, turn, is_paused, has_begun, failures > 0,
+                  GROUP BY run_id, rail, account, credential, state, turn, is_paused, has_begun,
+                        is_account_stopped, failures > 0,
                         CASE WHEN failures > 0 THEN last_code END"
             ))
             .bind(ids)
@@ -120,6 +123,7 @@ fn of_row(row: &PgRow, workers: &[WorkerOffer]) -> Result<Waiting, StoreError> {
         has_failed: row.try_get("has_failed").step(read)?,
         is_paused: row.try_get("is_paused").step(read)?,
         has_begun: row.try_get("has_begun").step(read)?,
+        is_account_stopped: row.try_get("is_account_stopped").step(read)?,
     };
     let reason = wait_reason(&facts, workers);
     Ok(Waiting {

@@ -66,6 +66,8 @@ pub const ROWS: &str = "
   INSERT INTO stray_booked VALUES (1, 1, 1, 1);
   INSERT INTO notice (rail, account, event, kind, signed, body)
     VALUES ('paypal', 'a', 'e1', 'k', sha256('1'), 'x'), ('paypal', 'a', 'e2', 'k', sha256('2'), 'x');
+  INSERT INTO funding_stop (rail, account, currency, reason, stopped_at, probe_at)
+    VALUES ('null', 'a', '', 'restricted', now(), now()), ('null', 'a', 'EUR', 'no_funds', now(), now());
   INSERT INTO worker (name, version, started_at, is_ending, rails, lacks, paced)
     VALUES ('w1', '1', now(), false, '{}', '{}', '{}'),
          ('w2', '1', now(), false, '{}', '{}', '{}');";
@@ -372,6 +374,43 @@ pub const RULES: &[(&str, &[&str])] = &[
                 SET proposal = 'not_paid', proposed_by = 'ann', approved_by = 'bob', resolution = 'paid',
                   resolved_at = now()
               WHERE id = 1",
+        ],
+    ),
+    ("funding_stop_account_check", &["UPDATE funding_stop SET account = '' WHERE currency = ''"]),
+    ("funding_stop_currency_check", &["UPDATE funding_stop SET currency = 'eur' WHERE currency = 'EUR'"]),
+    ("funding_stop_pkey", &["INSERT INTO funding_stop (rail, account) VALUES ('null', 'a')"]),
+    (
+        "funding_stop_probe",
+        &[
+            "UPDATE funding_stop SET probe_batch = 1 WHERE currency = ''",
+            "UPDATE funding_stop SET probe_until = now() WHERE currency = ''",
+            "UPDATE funding_stop SET probe_batch = 1, probe_until = now(), stopped_at = NULL WHERE currency = ''",
+        ],
+    ),
+    ("funding_stop_probes_check", &["UPDATE funding_stop SET probes = -1 WHERE currency = ''"]),
+    ("funding_stop_rail_check", &["UPDATE funding_stop SET rail = '' WHERE currency = ''"]),
+    (
+        "funding_stop_reason",
+        &[
+            "UPDATE funding_stop SET reason = NULL WHERE currency = ''",
+            "UPDATE funding_stop SET probe_at = NULL WHERE currency = ''",
+        ],
+    ),
+    ("funding_stop_reason_check", &["UPDATE funding_stop SET reason = 'x' WHERE currency = ''"]),
+    ("funding_stop_resumed_by_fkey", &["UPDATE funding_stop SET resumed_by = 99 WHERE currency = ''"]),
+    (
+        "funding_stop_scope",
+        &[
+            "UPDATE funding_stop SET reason = 'no_funds' WHERE currency = ''",
+            "UPDATE funding_stop SET reason = 'restricted' WHERE currency = 'EUR'",
+        ],
+    ),
+    (
+        "funding_stop_window",
+        &[
+            "UPDATE funding_stop SET window_from = now(), unknown = 1 WHERE currency = ''",
+            "UPDATE funding_stop SET window_from = now(), calls = 1, unknown = -1 WHERE currency = ''",
+            "UPDATE funding_stop SET calls = 1 WHERE currency = ''",
         ],
     ),
     (
@@ -933,6 +972,8 @@ pub const IMPLIED: &[(&str, &str)] = &[
 pub const MAY_BE_NULL: &str = "
   tenant_account.credential tenant_account.left_at affiliate.alike_of affiliate.id_key alarm.payout_id
   attempt.closed_at attempt.result batch.available_in
+  funding_stop.probe_at funding_stop.probe_batch funding_stop.probe_until funding_stop.reason
+  funding_stop.resumed_at funding_stop.resumed_by funding_stop.stopped_at funding_stop.window_from
   payout.pays_minor payout.pays_currency batch.outcomes batch.counted_after batch.closed_at batch.credential
   batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
   batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency

@@ -10,6 +10,7 @@ mod claims;
 mod confirm;
 mod doubt;
 mod fences;
+mod funding;
 mod generations;
 mod guards;
 mod import;

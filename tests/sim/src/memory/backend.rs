@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState, Rail, RunId, RunState,
-    StatementEnd, StatementLine, TenantId,
+    AccountChange, AccountNews, AttemptNo, BatchId, BatchState, Epoch, HoldReason, NotPaid, PayoutId, PayoutState,
+    Rail, RunId, RunState, StatementEnd, StatementLine, TenantId,
 };
 use payfleet_store::{
     AccountRead, CloseVerdict, Compared, ConfirmError, ControlError, ControlLifted, ControlSet, Decision, Heard,
@@ -235,6 +235,14 @@ impl Backend for Memory {
 
     fn outcomes_record(&mut self, report: Arc<Report>) -> Result<Recorded, StoreError> {
         self.record(&report)
+    }
+
+    fn account_hear(&mut self, rail: &'static str, news: AccountNews) -> Result<Vec<AccountChange>, StoreError> {
+        Ok(self.hear_account(rail, &news))
+    }
+
+    fn account_resume(&mut self, rail: &'static str) -> Result<usize, StoreError> {
+        Ok(self.resume_account(rail))
     }
 
     fn batch_split(&mut self, lease: Lease) -> Result<Result<(), SplitRefused>, StoreError> {

@@ -3,6 +3,7 @@
 
 mod backend;
 mod controls;
+mod funding;
 mod outcomes;
 mod people;
 mod runs;
@@ -15,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use payfleet_domain::{
-    AlarmKind, AttemptNo, AttemptResult, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers,
-    Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId, TransferKind,
+    AccountStanding, AlarmKind, AttemptNo, AttemptResult, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason,
+    LineDiffers, Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId, TransferKind,
 };
 use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, Report, RunRow, StoreError};
 use time::OffsetDateTime;
@@ -203,6 +204,8 @@ pub struct Memory {
     accounts: BTreeMap<&'static str, Account>,
     /// Payouts that people have stopped, and affiliates that they have put on hold.
     stopped: BTreeSet<PayoutId>,
+    /// Funding accounts with which something was wrong: by rail, all of each and its one currency.
+    funding: BTreeMap<&'static str, [AccountStanding; 2]>,
     on_hold: BTreeSet<usize>,
     /// Lines whose key is none of ours.
     strays: i64,
@@ -247,6 +250,7 @@ impl Memory {
             sessions_opened: 0,
             accounts: BTreeMap::new(),
             stopped: BTreeSet::new(),
+            funding: BTreeMap::new(),
             on_hold: BTreeSet::new(),
             strays: 0,
             alarms: BTreeSet::new(),
@@ -377,6 +381,11 @@ impl Memory {
         if let Some(refused) = self.apply_controls(lease.batch, rail)? {
             return Ok(Err(refused));
         }
+        let is_probe = match self.may_send(lease.batch, rail.name) {
+            Ok(is_probe) => is_probe,
+            Err(wait) => return Ok(Err(IntentRefused::AccountStopped(wait))),
+        };
+        let is_watched = self.is_watched(rail.name);
         let batch = self.batch(lease.batch)?;
         if is_past_or_now(batch.lease_until, now) {
             return Ok(Err(IntentRefused::LeaseLost));
@@ -413,7 +422,7 @@ impl Memory {
         if orders.is_empty() {
             return Err(StoreError::Broken(format!("batch {} has nothing to send", lease.batch)));
         }
-        Ok(Ok(Intent { attempt, expires_at: now + rail.request_lifetime, orders }))
+        Ok(Ok(Intent { attempt, expires_at: now + rail.request_lifetime, orders, is_probe, is_watched }))
     }
 
     /// What was opened under a lease, is new, and has no answer was not sent.
