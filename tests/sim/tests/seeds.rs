@@ -124,8 +124,14 @@ impl std::fmt::Display for Figures {
 #[test]
 fn every_seed_in_memory_ends_well_and_every_cell_of_the_fault_matrix_is_hit() {
     let matrix = Arc::new(Matrix::default());
-    let count = number("PAYFLEET_SIM_SEEDS", 20_000);
-    play("in memory", first_seed(), count, || (), |(), seed| in_memory(seed, &matrix));
+    let (from, count) = (first_seed(), number("PAYFLEET_SIM_SEEDS", 20_000));
+    play("in memory", from, count, || (), |(), seed| in_memory(seed, &matrix));
+    // The rarest cells are hit four times in 20,000 seeds, so that in one of fifty runs one is not. One that none of
+    // five times as many hits is one that cannot be.
+    for more in (1..=16).take_while(|_| count >= 20_000 && !matrix.unhit().is_empty()) {
+        println!("not hit yet: {:?}", matrix.unhit());
+        play("in memory", from + count + more * 5_000, 5_000, || (), |(), seed| in_memory(seed, &matrix));
+    }
     println!("{matrix}");
     let unhit = matrix.unhit();
     assert!(unhit.is_empty() || count < 20_000, "cells of the fault matrix that were not hit: {unhit:?}");
