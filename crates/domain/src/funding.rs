@@ -208,6 +208,11 @@ pub struct CallWindow {
     pub unknown: i64,
 }
 
+/// An instant ahead that was set at most so far ahead; if it is further, the clock was put back since, and it has come.
+fn ahead(at: OffsetDateTime, at_most: Duration, now: OffsetDateTime) -> Option<Duration> {
+    Duration::try_from(at - now).ok().filter(|wait| !wait.is_zero() && *wait <= at_most)
+}
+
 /// What news has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountChange {
@@ -215,6 +220,12 @@ pub enum AccountChange {
     Stopped(StopReason),
     /// It pays again.
     Resumed,
+}
+
+impl CallWindow {
+    fn is_open(&self, now: OffsetDateTime) -> bool {
+        ahead(self.from + BREAKER_WINDOW, BREAKER_WINDOW, now).is_some()
+    }
 }
 
 impl AccountStop {
@@ -225,7 +236,7 @@ impl AccountStop {
     /// How it stands.
     pub fn state(&self, now: OffsetDateTime) -> AccountState {
         match self.probe {
-            Some((_, until)) if until > now => AccountState::Probing,
+            Some((_, until)) if ahead(until, PROBE_LASTS, now).is_some() => AccountState::Probing,
             _ => AccountState::Open,
         }
     }
@@ -233,12 +244,12 @@ impl AccountStop {
     /// How long a batch has to wait until it may be sent to find out: not at all, if nobody else's is on its way and it
     /// is time. Whoever has taken a probe's batch over goes on with it.
     pub fn probe_in(&self, batch: BatchId, now: OffsetDateTime) -> Duration {
-        let from = match self.probe {
-            Some((mine, _)) if mine == batch => now,
-            Some((_, until)) => until.max(self.probe_at),
-            None => self.probe_at,
+        let others = match self.probe {
+            Some((mine, _)) if mine == batch => return Duration::ZERO,
+            Some((_, until)) => ahead(until, PROBE_LASTS, now),
+            None => None,
         };
-        (from - now).try_into().unwrap_or(Duration::ZERO)
+        others.max(ahead(self.probe_at, PROBES.longest, now)).unwrap_or(Duration::ZERO)
     }
 
     /// A batch is sent to find out.
@@ -256,7 +267,7 @@ impl AccountStop {
 impl AccountStanding {
     /// Whether calls are counted now: something was unknown a moment ago.
     pub fn is_watched(&self, now: OffsetDateTime) -> bool {
-        self.stop.is_none() && self.window.is_some_and(|window| window.from + BREAKER_WINDOW > now)
+        self.stop.is_none() && self.window.is_some_and(|window| window.is_open(now))
     }
 
     /// Takes in what calls have told; `is_whole` says that this is of all of the account, and not of one currency.
@@ -294,7 +305,7 @@ impl AccountStanding {
 
     fn count(&mut self, news: &AccountNews, now: OffsetDateTime) {
         self.window = match self.window {
-            Some(window) if window.from + BREAKER_WINDOW > now => Some(CallWindow {
+            Some(window) if window.is_open(now) => Some(CallWindow {
                 calls: window.calls.saturating_add(news.calls),
                 unknown: window.unknown.saturating_add(news.unknown),
                 ..window
@@ -348,6 +359,19 @@ mod tests {
         stop.probe_begin(one, now);
         assert_eq!(stop.probe_in(other, now + PROBE_LASTS), Duration::ZERO);
         assert_eq!((stop.since, stop.state(now + PROBE_LASTS)), (NOW, AccountState::Open));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_keeps_no_account_stopped() {
+        let hour = Duration::from_secs(3_600);
+        let mut stop = stopped().stop.unwrap_or_else(|| panic!("it is stopped"));
+        assert_eq!(stop.probe_in(BatchId(1), NOW - hour), Duration::ZERO);
+        stop.probe_begin(BatchId(1), NOW);
+        assert_eq!(stop.probe_in(BatchId(2), NOW - hour), Duration::ZERO);
+        assert_eq!((stop.state(NOW - hour), stop.state(NOW)), (AccountState::Open, AccountState::Probing));
+        let window = CallWindow { from: NOW, calls: 1, unknown: 1 };
+        let watched = AccountStanding { stop: None, window: Some(window) };
+        assert!(watched.is_watched(NOW) && !watched.is_watched(NOW - hour));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use payfleet_domain::{
     AccountChange, AccountNews, AccountStanding, AccountState, AccountStop, Act, BatchId, CallWindow, Currency,
-    StopReason, TokenHash,
+    PROBE_LASTS, StopReason, TokenHash,
 };
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -325,7 +325,7 @@ fn funding_row(row: &PgRow) -> Result<FundingRow, StoreError> {
     let (stopped_at, now) = (instant("stopped_at")?, row.try_get::<OffsetDateTime, _>("now").step(read)?);
     let reason: Option<String> = row.try_get("reason").step(read)?;
     let currency: String = row.try_get("currency").step(read)?;
-    let is_probing = instant("probe_until")?.is_some_and(|until| until > now);
+    let is_probing = instant("probe_until")?.is_some_and(|until| until > now && until <= now + PROBE_LASTS);
     Ok(FundingRow {
         rail: row.try_get("rail").step(read)?,
         account: row.try_get("account").step(read)?,
