@@ -19,7 +19,7 @@ use payfleet_domain::{
     AccountStanding, AlarmKind, AttemptNo, AttemptResult, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason,
     LineDiffers, Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId, TransferKind,
 };
-use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, Report, RunRow, StoreError};
+use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, Order, Report, RunRow, StoreError};
 use time::OffsetDateTime;
 
 use crate::backend::{Scenario, SessionId};
@@ -204,7 +204,7 @@ pub struct Memory {
     accounts: BTreeMap<&'static str, Account>,
     /// Payouts that people have stopped, and affiliates that they have put on hold.
     stopped: BTreeSet<PayoutId>,
-    /// Funding accounts with which something was wrong: by rail, all of each and its one currency.
+    /// Of funding accounts: by rail, all of each and its one currency.
     funding: BTreeMap<&'static str, [AccountStanding; 2]>,
     on_hold: BTreeSet<usize>,
     /// Lines whose key is none of ours.
@@ -381,11 +381,10 @@ impl Memory {
         if let Some(refused) = self.apply_controls(lease.batch, rail)? {
             return Ok(Err(refused));
         }
-        let is_probe = match self.may_send(lease.batch, rail.name) {
-            Ok(is_probe) => is_probe,
+        let (is_probe, is_watched) = match self.may_send(lease.batch, rail.name) {
+            Ok(is_probe) => (is_probe, self.is_watched(rail.name)),
             Err(wait) => return Ok(Err(IntentRefused::AccountStopped(wait))),
         };
-        let is_watched = self.is_watched(rail.name);
         let batch = self.batch(lease.batch)?;
         if is_past_or_now(batch.lease_until, now) {
             return Ok(Err(IntentRefused::LeaseLost));
@@ -440,10 +439,6 @@ impl Memory {
             self.record(&Report::nothing_sent(lease, AttemptNo(*n), available_in))?;
         }
         Ok(!open.is_empty())
-    }
-
-    fn not_balanced() -> NotBalanced {
-        NotBalanced { currency: "EUR".to_owned(), payouts: (0, 0), exclusions: (0, 0) }
     }
 }
 
