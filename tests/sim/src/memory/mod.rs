@@ -18,7 +18,7 @@ use payfleet_domain::{
     AlarmKind, AttemptNo, AttemptResult, BatchFacts, BatchId, BatchState, Currency, Epoch, HoldReason, LineDiffers,
     Money, Movement, PayoutId, PayoutState, Rail, Reference, RunId, RunState, TenantId, TransferKind,
 };
-use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, NotBalanced, Order, Report, RunRow, StoreError};
+use payfleet_store::{Intent, IntentRefused, Lease, LeasedBatch, Order, Report, RunRow, StoreError};
 use time::OffsetDateTime;
 
 use crate::backend::{Scenario, SessionId};
@@ -134,6 +134,11 @@ impl Attempt {
 
     fn may_arrive(&self) -> bool {
         AttemptResult::may_arrive(self.result)
+    }
+
+    /// Whether it keeps what is proven unsent of its batch, or all that was looked up, from being sent.
+    fn hinders(&self, looked_up: bool, now: OffsetDateTime) -> bool {
+        self.is_alive() && (looked_up || self.result.is_none() || self.may_arrive_until >= now)
     }
 }
 
@@ -378,6 +383,9 @@ impl Memory {
             return Ok(Err(refused));
         }
         let batch = self.batch(lease.batch)?;
+        let (first, last) = (batch.first, batch.last);
+        let has_unsent = !self.orders_in(first, last, &[PayoutState::Planned]).is_empty();
+        let batch = self.batch(lease.batch)?;
         if is_past_or_now(batch.lease_until, now) {
             return Ok(Err(IntentRefused::LeaseLost));
         }
@@ -385,7 +393,9 @@ impl Memory {
             BatchState::Ready => true,
             BatchState::Sending => {
                 rail.resend_window().is_some() && rail.key_is_certain(batch.first_sent_at, now)
-                    || rail.needs_dead_requests() && !batch.attempts.values().any(Attempt::is_alive)
+                    || rail.needs_dead_requests()
+                        && (looked_up || has_unsent)
+                        && !batch.attempts.values().any(|attempt| attempt.hinders(looked_up, now))
             }
             _ => false,
         };
@@ -404,8 +414,8 @@ impl Memory {
             is_nobodys: false,
         };
         batch.attempts.insert(batch.attempt, opened);
-        let (first, last) = (batch.first, batch.last);
         let states: &[PayoutState] = match rail.key_unit {
+            payfleet_domain::KeyUnit::Payout if rail.needs_dead_requests() && !looked_up => &[PayoutState::Planned],
             payfleet_domain::KeyUnit::Payout => &PayoutState::UNANSWERED,
             payfleet_domain::KeyUnit::Batch => &PayoutState::ALL,
         };
@@ -431,10 +441,6 @@ impl Memory {
             self.record(&Report::nothing_sent(lease, AttemptNo(*n), available_in))?;
         }
         Ok(!open.is_empty())
-    }
-
-    fn not_balanced() -> NotBalanced {
-        NotBalanced { currency: "EUR".to_owned(), payouts: (0, 0), exclusions: (0, 0) }
     }
 }
 

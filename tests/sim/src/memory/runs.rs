@@ -4,7 +4,9 @@ use payfleet_domain::invariant::{Total, run_adds_up};
 use payfleet_domain::{
     BatchId, BatchState, Epoch, PayoutId, PayoutState, Rail, RunId, RunState, TenantId, TransferKind,
 };
-use payfleet_store::{CloseVerdict, NewRun, PlanProgress, Planned, RunChangeError, RunCreateError, RunRow, StoreError};
+use payfleet_store::{
+    CloseVerdict, NewRun, NotBalanced, PlanProgress, Planned, RunChangeError, RunCreateError, RunRow, StoreError,
+};
 use uuid::Uuid;
 
 use super::{Batch, Exclusion, Memory, Payout, Run};
@@ -13,6 +15,10 @@ use super::{Batch, Exclusion, Memory, Payout, Run};
 const MINIMUM_MINOR: i64 = 100;
 
 impl Memory {
+    fn not_balanced() -> NotBalanced {
+        NotBalanced { currency: "EUR".to_owned(), payouts: (0, 0), exclusions: (0, 0) }
+    }
+
     pub(super) fn run(&mut self, id: RunId) -> Result<&mut Run, StoreError> {
         self.runs.get_mut(&id).ok_or_else(|| StoreError::Broken(format!("run {id} does not exist")))
     }
