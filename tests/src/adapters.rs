@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use payfleet_domain::{BatchKey, Currency, Money, Outcome, Reference};
 use payfleet_rails::{
-    Account, Accounts, Answer, Call, Credential, Finding, Going, Group, Instruction, Payee, RailsConfig, RealRails,
-    Recipient, Registry, StatementItem,
+    Account, Accounts, Answer, Call, Credential, Finding, Going, Group, Instruction, Pace, Payee, RailsConfig,
+    RealRails, Recipient, Registry, StatementItem,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -132,6 +132,7 @@ impl Adapters {
             instructions: &instructions,
             expires_at: now + time::Duration::seconds(asked.expires_in_s),
             going: Going::On,
+            pace: Pace::Free,
         });
         let call = || call.ok_or("batch_key is missing");
         let adapter = self.registry.adapter(&asked.rail).ok_or("no account at this rail")?;

@@ -16,7 +16,7 @@ use payfleet_domain::{
 use payfleet_input::{CsvError, CsvReader, How, Mapping, Source};
 use payfleet_queue::Hint;
 use payfleet_rails::{
-    Account, Answer, Call, Credential, Finding, Going, Instruction, Payee, StatementError, StatementItem,
+    Account, Answer, Call, Credential, Finding, Going, Instruction, Pace, Payee, StatementError, StatementItem,
 };
 use payfleet_reconciler::{CsvStatement, FileItem, ReconcileError};
 use time::macros::datetime;
@@ -264,6 +264,7 @@ impl Order {
             instructions: &self.instructions,
             expires_at: datetime!(2026-01-02 03:04:05 UTC),
             going: Going::On,
+            pace: Pace::Free,
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::{AttemptNo, BatchState, Follow, HoldReason, KeyUnit, Rail, RailClass}
 /// Leases that may end without any news of the batch (their workers died) before the batch itself is suspected.
 pub const STALLED_LEASES_MAX: i32 = 5;
 
-/// Attempts with an unknown outcome, and lookups without an answer, on a rail without a key horizon, after which people
-/// must look: about an hour of back-off.
+/// Attempts with an unknown outcome, and lookups that found out nothing, on a rail without a key horizon and without
+/// news of any payout in between, after which people must look: about an hour of back-off.
 pub const UNKNOWN_ATTEMPTS_MAX: i32 = 60;
 
 /// What a fresh lease knows about its batch. All instants are of the database's clock.
@@ -30,7 +30,8 @@ pub struct BatchFacts {
     pub may_arrive_until: Option<OffsetDateTime>,
     /// Leases since there was last news of it.
     pub stalled_leases: i32,
-    /// Attempts that ended unknown, and lookups that the rail left without an answer.
+    /// Attempts that ended unknown, and lookups that the rail left without any answer, since there was last news of a
+    /// payout of it.
     pub unknown_attempts: i32,
     /// Its run was cancelled.
     pub run_cancelled: bool,
@@ -54,7 +55,7 @@ impl BatchFacts {
 pub enum NextStep {
     /// Write down an intent and submit every payout that has no answer.
     Submit,
-    /// Ask the rail what became of them first; submit only what it does not know.
+    /// Ask the rail what became of them first; submit only what it does not know, whatever it says of the others.
     LookUp,
     /// Ask for news of accepted payments.
     Follow,
@@ -112,10 +113,11 @@ fn stopped_step(rail: &Rail, facts: &BatchFacts) -> NextStep {
 
 /// Whether a lookup that brought no answer for some payouts was one too many: then they are left to people. As long as
 /// a key is certain it may be asked again, since the rail will still know then what was ordered under it; without a key
-/// there is a budget. Rule `expired_is_held`.
-pub fn silence_step(rail: &Rail, facts: &BatchFacts) -> Option<HoldReason> {
+/// there is a budget, of which a lookup that was answered for others uses nothing. Rule `expired_is_held`.
+pub fn silence_step(rail: &Rail, facts: &BatchFacts, is_partly_answered: bool) -> Option<HoldReason> {
     match rail.resend_window() {
         Some(_) => (!rail.key_is_certain(facts.first_sent_at, facts.now)).then_some(HoldReason::HorizonExpired),
+        None if is_partly_answered => None,
         None => (facts.unknown_attempts + 1 >= UNKNOWN_ATTEMPTS_MAX).then_some(HoldReason::BudgetExhausted),
     }
 }
@@ -342,14 +344,19 @@ mod tests {
     fn silence_is_borne_until_the_key_is_uncertain_or_the_budget_is_used_up() {
         let (both, lookup) = (rail("sandbox-batch"), rail("sandbox-lookup"));
         let asked = |unknown_attempts| BatchFacts { unknown_attempts, ..sent(Duration::from_secs(3600)) };
-        assert_eq!(silence_step(lookup, &asked(UNKNOWN_ATTEMPTS_MAX - 2)), None);
-        assert_eq!(silence_step(lookup, &asked(UNKNOWN_ATTEMPTS_MAX - 1)), Some(HoldReason::BudgetExhausted));
-        assert_eq!(silence_step(both, &asked(UNKNOWN_ATTEMPTS_MAX)), None, "the key is good for half a month");
+        let last = asked(UNKNOWN_ATTEMPTS_MAX - 1);
+        assert_eq!(silence_step(lookup, &asked(UNKNOWN_ATTEMPTS_MAX - 2), false), None);
+        assert_eq!(silence_step(lookup, &last, false), Some(HoldReason::BudgetExhausted));
+        assert_eq!(silence_step(lookup, &last, true), None, "something was found out");
+        assert_eq!(silence_step(both, &asked(UNKNOWN_ATTEMPTS_MAX), false), None, "the key is good for half a month");
         let half_a_month = sent(Duration::from_secs(15 * 24 * 3600));
-        assert_eq!(silence_step(both, &half_a_month), Some(HoldReason::HorizonExpired));
+        for is_partly_answered in [false, true] {
+            let step = silence_step(both, &half_a_month, is_partly_answered);
+            assert_eq!(step, Some(HoldReason::HorizonExpired), "no answer is worth more than the key");
+        }
         // Also of what was stopped: nobody may decide about it as long as it is not held.
         let stopped = BatchFacts { run_cancelled: true, ..half_a_month };
-        assert_eq!(silence_step(both, &stopped), Some(HoldReason::HorizonExpired));
+        assert_eq!(silence_step(both, &stopped, false), Some(HoldReason::HorizonExpired));
     }
 
     #[test]

@@ -69,6 +69,12 @@ impl HoldReason {
     /// two.
     pub const CONTROLS: [HoldReason; 3] = [HoldReason::OnHold, HoldReason::Stopped, HoldReason::Contested];
 
+    /// Whether it is about single requests of which nobody could say what became of them: then what was proven unsent
+    /// of the same batch is not held with them, where each payout is a request of its own.
+    pub fn spares_unsent(&self) -> bool {
+        matches!(self, HoldReason::HorizonExpired | HoldReason::BudgetExhausted)
+    }
+
     /// What happens to the payouts that are held for it.
     pub fn event(&self) -> PayoutEvent {
         match self {

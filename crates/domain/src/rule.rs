@@ -42,8 +42,9 @@ pub enum Rule {
     /// (store, `intent.rs`).
     NeitherIsHeld,
     /// On a rail with a lookup and no key, "not found" counts only after the old request can no longer arrive, because
-    /// one that is still under way is not found either. Kept by [`next_step`](crate::next_step), which waits, and by
-    /// `intent_write` (store, `intent.rs`), which supersedes only attempts that are dead.
+    /// one that is still under way is not found either. Kept by [`next_step`](crate::next_step), which waits, by
+    /// `intent_write` (store, `intent.rs`), which supersedes only attempts that are dead, and by `unfound_record`
+    /// (store, `unfound.rs`), which takes it down of single payouts only when all are.
     LookupAfterLifetime,
     /// A payment proven for a payout that counts as refused or cancelled is booked, and the account's balance goes down
     /// by it, because its money was released and the next plan would pay it again. Kept by

@@ -81,7 +81,8 @@ impl fmt::Debug for Instruction {
 
 /// One request to a rail.
 ///
-/// On a rail whose key unit is the payout it holds exactly one instruction. On a rail whose key unit is the batch, a
+/// On a rail whose key unit is the payout it holds exactly one instruction, but for a lookup of an adapter that
+/// [looks up together](Adapter::looks_up_together). On a rail whose key unit is the batch, a
 /// submission holds all of the batch in an order that never changes: the rail compares the bytes of a repeated request.
 /// A lookup may ask for some of them.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +99,44 @@ pub struct Call<'a> {
     pub expires_at: OffsetDateTime,
     /// Whether people still want it, asked once more before the step that moves money where others come before it.
     pub going: Going<'a>,
+    /// How a question of several requests keeps to the rate of its account.
+    pub pace: Pace<'a>,
+}
+
+/// Whose turn it is to ask, where a rail bounds how often it is asked.
+#[async_trait]
+pub trait Turns: Send + Sync {
+    /// Waits until one more request may be made.
+    async fn turn(&self);
+}
+
+/// How each request of a question after its first one waits for its turn. That of the first was waited for by the
+/// caller.
+#[derive(Clone, Copy)]
+pub enum Pace<'a> {
+    /// Nobody bounds it.
+    Free,
+    /// By these.
+    By(&'a dyn Turns),
+}
+
+impl Pace<'_> {
+    /// Waits until one more request may be made.
+    pub async fn turn(&self) {
+        match self {
+            Pace::Free => {}
+            Pace::By(turns) => turns.turn().await,
+        }
+    }
+}
+
+impl fmt::Debug for Pace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Pace::Free => "free",
+            Pace::By(_) => "in turn",
+        })
+    }
 }
 
 /// Whether a call that has begun may go on. A call of several requests takes seconds, and a stop is kept within one: it
@@ -247,6 +286,12 @@ pub trait Adapter: Send + Sync {
     /// outcome. Nothing is ever sent twice by one call; under another key only after the rail has said, to this call,
     /// that nothing was executed under the one before, and never will be.
     async fn submit(&self, call: &Call<'_>) -> Answer;
+
+    /// Whether one lookup is for as many payouts of a batch as there are, although each is a request of its own: where
+    /// the rail can be asked for nothing less than a list of all.
+    fn looks_up_together(&self) -> bool {
+        false
+    }
 
     /// Asks whether payments were ever executed: one finding for each instruction, in their order. Changes nothing at
     /// the rail.

@@ -26,8 +26,8 @@ mod wise;
 
 pub use accounts::{Accounts, FundingAccount, Limits, PaypalAccount, StripeAccount, WiseAccount};
 pub use adapter::{
-    Account, Adapter, Answer, Call, Credential, Finding, Going, Instruction, Payee, StatementError, StatementItem,
-    StatementStream,
+    Account, Adapter, Answer, Call, Credential, Finding, Going, Instruction, Pace, Payee, StatementError,
+    StatementItem, StatementStream, Turns,
 };
 pub use paypal::Paypal;
 pub use registry::{RailsConfig, RealRails, Registry, RegistryError};

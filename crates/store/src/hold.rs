@@ -5,15 +5,18 @@ mod decide;
 mod open;
 mod sent;
 
-use payfleet_domain::{BatchId, BatchState, HoldFacts, HoldReason, Money, NotPaid, PayoutEvent, PayoutId, RunId};
+use payfleet_domain::{
+    BatchId, BatchState, HoldFacts, HoldReason, KeyUnit, Money, NotPaid, PayoutEvent, PayoutId, Rail, RunId,
+};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 
-use crate::batch::{batch_lock, batch_standing, currency};
+use crate::batch::{LockedBatch, batch_lock, batch_standing, currency};
 use crate::connect::{Step, Store, StoreError, detached};
 use crate::decision::{WordRow, words_about};
 use crate::lease::Lease;
 use crate::outcomes::batch_keep;
+use crate::sql::alive;
 use crate::stop::part_cancel;
 use sent::{known_read, sent_read};
 
@@ -64,8 +67,9 @@ pub(crate) fn is_control(reason: &str) -> bool {
 
 impl Store {
     /// Holds every payout of a batch that has no answer, or of which the rail that accepted it says no more, and closes
-    /// the batch. Of a cancelled run, what provably was not sent is cancelled. Returns how many are held, or `None` if
-    /// the lease was lost.
+    /// the batch. Of a cancelled run, what provably was not sent is cancelled; of another one it goes on, where each
+    /// payout is a request of its own and only silence about others is what holds them. Returns how many are held, or
+    /// `None` if the lease was lost.
     pub async fn batch_hold(&self, lease: Lease, reason: HoldReason) -> Result<Option<u64>, StoreError> {
         self.transaction("batch_hold", move |tx| {
             Box::pin(async move {
@@ -86,8 +90,15 @@ impl Store {
                 if is_cancelled && batch.state == BatchState::Sending {
                     part_cancel(tx, batch.id, batch.first.0, batch.last.0).await?;
                 }
-                let all = Held::all(batch.first.0..=batch.last.0, reason, None);
-                let held = payouts_hold(tx, &all).await?;
+                let spared = match reason.spares_unsent() && !is_cancelled {
+                    true => unsent_in(tx, &batch).await?,
+                    false => Vec::new(),
+                };
+                let in_doubt = (batch.first.0..=batch.last.0).filter(|payout| spared.binary_search(payout).is_err());
+                let held = payouts_hold(tx, &Held::all(in_doubt, reason, None)).await?;
+                if !spared.is_empty() {
+                    unsent_free(tx, batch.id).await?;
+                }
                 batch_settle_held(tx, lease.batch.0).await?;
                 Ok(Some(held.len() as u64))
             })
@@ -150,6 +161,47 @@ impl Store {
         })
         .await
     }
+}
+
+/// Payouts of a batch that was perhaps sent that provably were not, where each is a request of its own: every attempt
+/// has said that it did not execute them, or the rail does not know them. While an attempt has no result, that is none.
+async fn unsent_in(tx: &mut PgConnection, batch: &LockedBatch) -> Result<Vec<i64>, StoreError> {
+    let is_apart = Rail::named(&batch.rail).is_ok_and(|rail| rail.key_unit == KeyUnit::Payout);
+    if !is_apart || batch.state != BatchState::Sending {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar(
+        "-- unsent_in
+         SELECT p.id FROM payout p WHERE p.id BETWEEN $1 AND $2 AND p.state = 'planned'
+           AND NOT EXISTS (SELECT FROM attempt a WHERE a.batch_id = $3 AND a.result IS NULL) ORDER BY p.id",
+    )
+    .bind(batch.first.0)
+    .bind(batch.last.0)
+    .bind(batch.id.0)
+    .fetch_all(tx)
+    .await
+    .step("unsent_in")
+}
+
+/// What is left of a batch when all that was in doubt is held: nothing of it is under way. What those that are held
+/// wait for is said by all attempts, whatever their results.
+async fn unsent_free(tx: &mut PgConnection, batch: BatchId) -> Result<(), StoreError> {
+    sqlx::query(concat!(
+        "-- unsent_free
+         WITH over AS (
+           UPDATE attempt SET result = 'superseded', closed_at = coalesce(closed_at, clock_timestamp())
+            WHERE batch_id = $1 AND ",
+        alive!("attempt"),
+        ")
+         UPDATE batch SET state = 'ready', first_sent_at = NULL, stalled_leases = 0, unknown_attempts = 0, failures = 0,
+                lease_until = '-infinity', lease_owner = NULL, available_at = clock_timestamp(), available_in = NULL
+          WHERE id = $1"
+    ))
+    .bind(batch.0)
+    .execute(tx)
+    .await
+    .step("unsent_free")?;
+    Ok(())
 }
 
 /// What is known of a payout of this batch that is held for want of knowledge.

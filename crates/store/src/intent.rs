@@ -25,7 +25,8 @@ pub struct Intent {
     pub attempt: AttemptNo,
     /// The rail must not execute a request of this attempt later.
     pub expires_at: OffsetDateTime,
-    /// What to submit: every payout of the batch that has no answer; under a batch key, the whole batch.
+    /// What to submit: every payout of the batch that has no answer, or is proven unsent while others may not be; under
+    /// a batch key, the whole batch.
     pub orders: Vec<Order>,
     /// Nothing else is sent from its funding account, which is stopped: this one finds out whether it pays again.
     pub is_probe: bool,
@@ -87,7 +88,8 @@ impl Store {
     /// an error means that it may not, even if the commit should have happened. Rule `write_ahead_intent`.
     ///
     /// `looked_up` says that the rail was asked, under this lease and after every older request had ended, and knew
-    /// nothing of the payouts without an answer. It counts only for rails that resolve by lookup.
+    /// nothing of the payouts without an answer. It counts only for rails that resolve by lookup; without it those send
+    /// only what is proven unsent, and nothing before every request of before is dead.
     ///
     /// A database that lacks what was seen of it before has no say: each session proves before its first intent that it
     /// is of the one that we know, and each intent that those of this process are still there. What was written is
@@ -265,15 +267,19 @@ impl Store {
                              OR b.state = 'sending' AND b.first_sent_at + $3 > clock_timestamp()
                              OR b.state = 'sending' AND $4 AND NOT EXISTS (
                                   SELECT FROM attempt a WHERE a.batch_id = b.id
+                                    AND ($5 OR a.result IS NULL OR a.may_arrive_until >= clock_timestamp())
                                     AND ",
                     alive!("a"),
-                    "))
+                    ") AND EXISTS (
+                                  SELECT FROM payout p WHERE p.id BETWEEN b.first_payout_id AND b.last_payout_id
+                                    AND ($5 OR p.state = 'planned')))
                   RETURNING b.attempt, b.tenant_id, b.first_payout_id, b.last_payout_id, clock_timestamp() AS now"
                 ))
                 .bind(lease.batch.0)
                 .bind(lease.epoch.0)
                 .bind(rail.resend_window().map(interval))
                 .bind(rail.needs_dead_requests())
+                .bind(looked_up)
                 .fetch_optional(&mut *tx)
                 .await
                 .step("intent_open")?;
@@ -295,6 +301,7 @@ impl Store {
                 // Under a batch key the rail recognises the same bytes only, so what has its answer already is in them
                 // too.
                 let states: &[PayoutState] = match rail.key_unit {
+                    KeyUnit::Payout if rail.needs_dead_requests() && !looked_up => &[PayoutState::Planned],
                     KeyUnit::Payout => &PayoutState::UNANSWERED,
                     KeyUnit::Batch => &PayoutState::ALL,
                 };

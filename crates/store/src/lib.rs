@@ -53,6 +53,7 @@ mod stop;
 mod stray;
 mod sweep;
 mod tenant;
+mod unfound;
 mod views;
 mod watched;
 

@@ -25,6 +25,7 @@ use crate::payout::{
 use crate::returned::payouts_return;
 use crate::split::split_refused;
 use crate::sql::{alive, may_arrive, open_states};
+use crate::unfound::unfound_record;
 
 /// What a worker learned about a batch in one go.
 #[derive(Debug, Clone)]
@@ -35,10 +36,10 @@ pub struct Report {
     pub epoch: Epoch,
     /// The attempt that was answered; `None` for a lookup or for following accepted payments.
     pub attempt: Option<AttemptNo>,
-    /// What is known now, by payout. Nothing of an attempt for which no call was made.
+    /// What is known now, by payout. Nothing of an attempt for which no call was made. Of a lookup, `NotExecuted` says
+    /// that the rail does not know it, and that by its clock no request for it can still arrive.
     pub outcomes: Vec<(PayoutId, Outcome)>,
-    /// The rail was asked about payouts, and left some without an answer: as much a failure as an attempt that ends
-    /// unknown.
+    /// The rail was asked about payouts, and said nothing of any: as much a failure as an attempt that ends unknown.
     pub unanswered: bool,
     /// The request was refused as a whole: perhaps one payout in it spoils the others.
     pub refused_whole: bool,
@@ -180,6 +181,10 @@ pub(crate) async fn record(tx: &mut PgConnection, report: &Report) -> Result<Rec
                 lost_track.extend(&refusals.ids);
             }
         }
+    }
+    if report.attempt.is_none() && report.epoch == batch.epoch {
+        let unfound = news(|outcome| (*outcome == Outcome::NotExecuted).then_some(""));
+        unfound_record(tx, &batch, rail, &unfound.ids).await?;
     }
     let lost = !lost_track.is_empty();
     // Of a batch that is ready nothing is under way: that is proven, and news that proves nothing cannot change it.
@@ -355,9 +360,10 @@ async fn batch_advance(
         .outcomes
         .iter()
         .any(|(_, outcome)| outcome.is_news() && !(is_unproven && matches!(outcome, Outcome::Refused(_))));
-    let is_unsent = report.attempt.is_some() && report.outcomes.is_empty();
-    let nothing_executed =
-        !progressed && (is_unsent || report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted));
+    let unsent = report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted);
+    let nothing_executed = !progressed && report.attempt.is_some() && (unsent || report.outcomes.is_empty());
+    // To find out that payments are nowhere is neither news of one nor a failure.
+    let is_failure = report.attempt.is_some() || !unsent;
     let code = refusals.words.first().map(String::as_str);
     sqlx::query(concat!(
         "-- batch_advance
@@ -375,8 +381,8 @@ async fn batch_advance(
                 first_sent_at = CASE WHEN $2 = 'accepted' THEN coalesce(first_sent_at, clock_timestamp())
                   WHEN $2 <> 'ready' THEN first_sent_at END,
                 stalled_leases = CASE WHEN $3 THEN 0 ELSE stalled_leases END,
-                unknown_attempts = unknown_attempts + $4::int,
-                failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + 1 END,
+                unknown_attempts = CASE WHEN $5 THEN 0 ELSE unknown_attempts END + $4::int,
+                failures = CASE WHEN NOT $3 THEN failures WHEN $5 THEN 0 ELSE failures + $13::int END,
                 last_code = coalesce($6, CASE WHEN $4 THEN 'unknown' WHEN $9 THEN 'not_executed' ELSE last_code END),
                 available_at = CASE WHEN $3 AND $7 THEN clock_timestamp() + wait.length ELSE available_at END,
                 available_in = CASE WHEN $3 AND $7 THEN wait.length ELSE available_in END,
@@ -398,6 +404,7 @@ async fn batch_advance(
     .bind(is_unproven)
     .bind(&counted.outcomes)
     .bind(&counted.after)
+    .bind(is_failure)
     .execute(tx)
     .await
     .step("batch_advance")?;

@@ -1,15 +1,16 @@
 //! The way of one batch: lease (G1), decide, intent (G2), submit, record (G3, G4). Two transactions with the call
 //! between them; none is open during a call.
 
+mod ask;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use payfleet_domain::{
-    AttemptNo, BatchId, BatchKey, BatchState, Follow, HoldReason, KeyUnit, NextStep, Outcome, PayoutId, PayoutState,
-    Rail, next_step, silence_step,
+    AttemptNo, BatchId, BatchKey, BatchState, Follow, HoldReason, NextStep, PayoutId, Rail, next_step,
 };
-use payfleet_rails::{Account, Credential, Finding};
+use payfleet_rails::{Account, Credential};
 use payfleet_store::{IntentRefused, Lease, LeasedBatch, Recorded, Report, StoreError, chain};
 use time::OffsetDateTime;
 
@@ -183,7 +184,7 @@ impl Worker {
 
     /// Records, and tells of the account what was heard: before, so that whoever comes next knows of it; but nothing
     /// that is evidence waits for it.
-    async fn record_heard(
+    pub(super) async fn record_heard(
         &self,
         route: &Route<'_>,
         sent: Option<Sent>,
@@ -243,91 +244,6 @@ impl Worker {
         }
     }
 
-    /// What was perhaps sent, on a rail that can be asked: only what it does not know may be submitted, in the way of
-    /// its class; nothing, if people have stopped it.
-    async fn resolve(&self, route: &Route<'_>, held: &Held) -> Result<Worked, StoreError> {
-        let batch = held.lease.batch;
-        let orders = self.record.orders_read(batch, &PayoutState::UNANSWERED).await?;
-        let asked = orders.len();
-        let sent = orders.first().map(|order| Sent::nothing(order.amount.currency));
-        let findings = route.look_up(orders).await;
-        let (mut known, mut unanswered) = (Vec::new(), 0_usize);
-        for (payout, finding) in findings {
-            match finding {
-                Finding::Known(outcome) => known.push((payout, outcome)),
-                Finding::NotFound => {}
-                // A key makes it safe to ask for the payment once more; that nothing was paid, and that its money is
-                // due again, needs more.
-                Finding::NotYet if !route.rail.needs_dead_requests() && !route.batch.facts.is_stopped(route.rail) => {}
-                Finding::NotYet | Finding::Unanswered => unanswered += 1,
-            }
-        }
-        let known_now = known.len();
-        let too_often = (unanswered > 0).then(|| silence_step(route.rail, &route.batch.facts)).flatten();
-        let release = known_now == asked || (unanswered > 0 && too_often.is_none());
-        if known_now > 0 || unanswered > 0 {
-            let tally = Tally::of_outcomes(known.iter().map(|(_, outcome)| outcome));
-            let answers = Answers { release, ..Answers::of_lookup(known, unanswered) };
-            let recorded = self.record_heard(route, sent, tally, answers).await?;
-            if known_now == asked {
-                return Ok(Worked::Recorded(recorded.state));
-            }
-        }
-        if let Some(reason) = too_often {
-            return self.hold(route.batch, reason).await;
-        }
-        if unanswered > 0 {
-            tracing::info!(%batch, unanswered, "the rail did not say what became of them; asking again later");
-            return Ok(Worked::Postponed);
-        }
-        if route.batch.facts.is_stopped(route.rail) {
-            // Rule `stop_sends_nothing`.
-            if route.rail.key_unit == KeyUnit::Batch
-                && route.batch.facts.payouts.unsigned_abs() as usize > asked - known_now
-            {
-                // A rail that knows a part of what travelled as a whole contradicts itself.
-                return self.hold(route.batch, HoldReason::StoppedInDoubt).await;
-            }
-            return Ok(self.record.batch_clear(held.lease).await?.map_or(Worked::NotFree, Worked::Recorded));
-        }
-        if !route.rail.needs_dead_requests()
-            && !route.rail.key_is_certain(route.batch.facts.first_sent_at, route.batch.facts.now)
-        {
-            // Rule `expired_is_held`.
-            return self.hold(route.batch, HoldReason::HorizonExpired).await;
-        }
-        self.submit(route, held, true).await
-    }
-
-    /// Asks for news of accepted payments.
-    async fn follow(&self, route: &Route<'_>) -> Result<Worked, StoreError> {
-        let orders = self.record.orders_read(route.batch.lease.batch, &[PayoutState::Accepted]).await?;
-        let asked = orders.len();
-        let sent = orders.first().map(|order| Sent::nothing(order.amount.currency));
-        let findings = route.follow(orders).await;
-        let known: Vec<(PayoutId, Outcome)> = findings
-            .into_iter()
-            .filter_map(|(payout, finding)| match finding {
-                Finding::Known(outcome) => Some((payout, outcome)),
-                // What was accepted stays accepted: not being found is no proof of anything once it was there.
-                Finding::NotFound | Finding::NotYet | Finding::Unanswered => None,
-            })
-            .collect();
-        let unanswered = asked - known.len();
-        let facts = &route.batch.facts;
-        let is_late = route.rail.news_until(facts).is_none_or(|until| until <= facts.now);
-        let tally = Tally::of_outcomes(known.iter().map(|(_, outcome)| outcome));
-        let answers = Answers { release: !is_late, ..Answers::of_lookup(known, unanswered) };
-        let recorded = self.record_heard(route, sent, tally, answers).await?;
-        if is_late && recorded.state == BatchState::Accepted {
-            return self.hold(route.batch, HoldReason::NoNews).await;
-        }
-        if is_late {
-            self.record.lease_release(route.batch.lease, Duration::ZERO).await?;
-        }
-        Ok(Worked::Recorded(recorded.state))
-    }
-
     /// Where answers are taken down until they are recorded.
     fn page(
         &self,
@@ -362,8 +278,8 @@ impl Worker {
             batch: route.batch.lease.batch,
             epoch: route.batch.lease.epoch,
             attempt,
+            unanswered: unanswered > 0 && outcomes.is_empty(),
             outcomes,
-            unanswered: unanswered > 0,
             refused_whole,
             available_in,
             release,

@@ -3,9 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use payfleet_domain::{AttemptNo, BatchKey, KeyUnit, Outcome, PayoutId, PayoutKey, Rail};
-use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Going, Instruction, Payee};
+use payfleet_rails::{Account, Adapter, Answer, Call, Finding, Going, Instruction, Pace, Payee, Turns};
 use payfleet_store::{LeasedBatch, Order};
 use time::OffsetDateTime;
 
@@ -57,6 +58,14 @@ pub(crate) struct Route<'a> {
     pub batch: &'a LeasedBatch,
 }
 
+#[async_trait]
+impl Turns for Route<'_> {
+    async fn turn(&self) {
+        let (hints, clock) = (self.worker.hints.as_ref(), self.worker.clock.as_ref());
+        self.worker.paces.permit(hints, clock, self.rail, &self.account.name).await;
+    }
+}
+
 impl Route<'_> {
     /// Rule `fixed_key`: the key is computed again for each request.
     fn instruction(&self, order: Order) -> Instruction {
@@ -80,7 +89,14 @@ impl Route<'_> {
     }
 
     fn call<'c>(&'c self, instructions: &'c [Instruction], expires_at: OffsetDateTime) -> Call<'c> {
-        Call { account: &self.account, batch_key: &self.batch_key, instructions, expires_at, going: Going::On }
+        Call {
+            account: &self.account,
+            batch_key: &self.batch_key,
+            instructions,
+            expires_at,
+            going: Going::On,
+            pace: Pace::Free,
+        }
     }
 
     /// Submits every order of an intent. Right before each call it is asked whether the lease is still held, the
@@ -203,10 +219,7 @@ impl Route<'_> {
         if self.is_over(permission, instructions) {
             return Answer::All(Outcome::NotExecuted);
         }
-        self.worker
-            .paces
-            .permit(self.worker.hints.as_ref(), self.worker.clock.as_ref(), self.rail, &call.account.name)
-            .await;
+        self.turn().await;
         let Some(_under_way) = self.begin(held, permission, instructions).await else {
             return Answer::All(Outcome::NotExecuted);
         };
@@ -255,22 +268,21 @@ impl Route<'_> {
         let margin = self.rail.dead_after() - self.rail.request_lifetime;
         let expired_at = self.batch.facts.may_arrive_until.map_or(OffsetDateTime::UNIX_EPOCH, |dead| dead - margin);
         let (payouts, instructions) = self.instructions(orders);
+        let is_together = matches!(question, Question::LookUp) && self.adapter.looks_up_together();
         let pieces: Vec<Vec<Instruction>> = match self.rail.key_unit {
-            KeyUnit::Payout => instructions.into_iter().map(|instruction| vec![instruction]).collect(),
-            KeyUnit::Batch => vec![instructions],
+            KeyUnit::Payout if !is_together => instructions.into_iter().map(|instruction| vec![instruction]).collect(),
+            KeyUnit::Payout | KeyUnit::Batch => vec![instructions],
         };
+        let pace = if self.rail.rate_counts_questions { Pace::By(self) } else { Pace::Free };
         let findings: Vec<Vec<Finding>> = stream::iter(pieces)
             .map(|piece| async move {
                 let Ok(_permit) = self.worker.calls.acquire().await else { return unanswered(&piece) };
-                if self.rail.rate_counts_questions {
-                    let (hints, clock) = (self.worker.hints.as_ref(), self.worker.clock.as_ref());
-                    self.worker.paces.permit(hints, clock, self.rail, &self.account.name).await;
-                }
+                pace.turn().await;
                 if payfleet_failpoint::pass("look_up", "before").await.is_err() {
                     return unanswered(&piece);
                 }
                 let started = Instant::now();
-                let call = self.call(&piece, expired_at);
+                let call = Call { pace, ..self.call(&piece, expired_at) };
                 let (findings, name) = match question {
                     Question::LookUp => (self.adapter.look_up(&call).await, "look_up"),
                     Question::Follow => (self.adapter.follow(&call).await, "follow"),

@@ -230,8 +230,22 @@ impl Database {
     }
 
     /// `batch_hold`.
-    pub fn hold(&mut self, who: Who, _reason: HoldReason) {
+    pub fn hold(&mut self, who: Who, reason: HoldReason) {
         if self.newest != Some(who) || !self.batch.may_lack_answers() {
+            return;
+        }
+        let is_unsent = self.batch == BatchState::Sending
+            && self.payout == PayoutState::Planned
+            && self.attempts.iter().flatten().all(|row| row.ended != Ended::Open);
+        if reason.spares_unsent() && is_unsent && self.stopped != Some(Stop::Cancelled) {
+            for row in self.attempts.iter_mut().flatten().filter(|row| row.is_alive()) {
+                row.ended = Ended::Superseded;
+            }
+            self.batch = BatchState::Ready;
+            self.first_sent = None;
+            self.unknown = 0;
+            self.stalled = 0;
+            self.leased = false;
             return;
         }
         if let Ok(held) = self.payout.after(PayoutEvent::Hold) {

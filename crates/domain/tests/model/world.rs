@@ -5,9 +5,9 @@
 //! what a rail's class declares: a request is executed within its lifetime after the intent or never; a key is
 //! remembered for the horizon; a lookup tells of every payment; without a key, one request is executed once at most;
 //! and with one, a copy that the network made is not executed after its request was answered by "not executed", nor
-//! after what its request was accepted as was refused, where that frees the key. Left
-//! out, since nothing of it is particular to one payout: splitting. People and operators act in worlds of their own
-//! (`others.rs`); money that goes on moving after its first answer has one without workers (`books.rs`).
+//! after what its request was accepted as was refused, where that frees the key. Left out, since nothing of it is
+//! particular to one payout: splitting, and answers about some of a batch. People and operators act in worlds of their
+//! own (`others.rs`); money that goes on moving after its first answer has one without workers (`books.rs`).
 
 use payfleet_domain::{Follow, HoldReason, NextStep, PayoutState, Rail, RailClass, Rule};
 

@@ -138,10 +138,13 @@ pub fn wise_found(call: &Call<'_>, said: Said<'_>, is_follow: bool) -> Vec<Findi
         let (instruction, reply) = (single(call)?, said.reply());
         let found: Option<Transfer> = match &instruction.reference {
             Some(id) => Some(wise::numbered(&reply, id)?),
-            None => match wise::listed(&reply, instruction)? {
-                (None, false) => return Ok(Finding::Unanswered),
-                (found, _) => found,
-            },
+            None => {
+                let (transfers, is_last) = wise::listed(&reply)?;
+                match transfers.into_iter().find(|one| one.is_of(instruction)) {
+                    None if !is_last => return Ok(Finding::Unanswered),
+                    found => found,
+                }
+            }
         };
         let Some(transfer) = found else { return Err(Cause::NotFound { at: said.at }.by_the_rails_clock(call)) };
         transfer.check(instruction, wise::recipient_of(instruction)?)?;

@@ -5,6 +5,7 @@
 //! Recipients are made beforehand ([`Wise::recipient_make`]); their numbers are destinations like any other and are
 //! kept with the affiliate, not here. Each payout is paid from the balance of its own currency.
 
+mod ask;
 pub(crate) mod fund;
 mod group;
 mod recipient;
@@ -19,8 +20,8 @@ use payfleet_domain::{Outcome, Rail, Reference, RefusalCode, rail_decimals};
 use reqwest::RequestBuilder;
 use serde::Deserialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+pub(crate) use ask::{listed, told};
 pub use group::Group;
 pub use recipient::{Recipient, RecipientMade};
 
@@ -34,13 +35,6 @@ use crate::{Account, Adapter, Answer, Call, Finding, Instruction, StatementError
 use transfer::{State, Transfer};
 
 pub(crate) const RAIL: &str = "wise";
-/// An unfunded transfer lives for 14 days (Wise, "Create a transfer"): so long ago what is looked for may have been
-/// made.
-const LOOKS_BACK: time::Duration = time::Duration::days(16);
-/// Transfers on a page, and pages that are read before the question counts as unanswered.
-const PAGE: usize = 100;
-const PAGES_MAX: usize = 200;
-
 /// The adapter.
 pub struct Wise {
     rail: &'static Rail,
@@ -112,30 +106,7 @@ impl Wise {
         }
     }
 
-    /// Asks for the transfer: by its number, where Wise has told it, or else among all of the last weeks.
-    async fn ask(&self, call: &Call<'_>, is_follow: bool) -> Result<Finding, Cause> {
-        let (site, instruction) = (self.site(call.account)?, single(call)?);
-        let budget = site.transport.budget();
-        let recipient = recipient_of(instruction)?;
-        let found = match &instruction.reference {
-            Some(id) => Some(self.by_number(site, call, id, budget).await?),
-            None if is_follow => return Ok(Finding::Unanswered),
-            None => match self.among_all(site, call, instruction).await? {
-                (Some(transfer), _) => Some(transfer),
-                (None, at) => return Err(Cause::NotFound { at }.by_the_rails_clock(call)),
-            },
-        };
-        let Some((transfer, at)) = found.map(|found: (Transfer, Option<OffsetDateTime>)| found) else {
-            return Ok(Finding::Unanswered);
-        };
-        transfer.check(instruction, recipient)?;
-        match transfer.state() {
-            State::Refunded => statement::refund(site, call, &transfer, at).await.map(Finding::Known),
-            _ if transfer.is_cancelled() => statement::cancelled(site, call, &transfer, at).await.map(Finding::Known),
-            _ => told(call, &transfer, at, is_follow),
-        }
-    }
-
+    /// The transfer of this number, with the rail's clock.
     async fn by_number(
         &self,
         site: &Site,
@@ -149,50 +120,6 @@ impl Wise {
         let request = budget.left(site.transport.get(&["v1", "transfers", &id.0]))?;
         let reply = site.transport.send(site.asked(request, call.account)?, call).await?;
         Ok((numbered(&reply, id)?, reply.at))
-    }
-
-    /// Nothing can be asked by our UUID: all transfers that may be it are gone through. (Wise, "List transfers":
-    /// without `profile` it lists those of somebody else.) With the rail's clock when the first page was made.
-    async fn among_all(
-        &self,
-        site: &Site,
-        call: &Call<'_>,
-        asked: &Instruction,
-    ) -> Result<(Option<(Transfer, Option<OffsetDateTime>)>, Option<OffsetDateTime>), Cause> {
-        let format = |at: OffsetDateTime| {
-            let whole = at.replace_nanosecond(0).unwrap_or(at);
-            whole.format(&Rfc3339).map_err(|_| Cause::Unfit("an instant without a form"))
-        };
-        let now = OffsetDateTime::now_utc();
-        let since = match call.expires_at > OffsetDateTime::UNIX_EPOCH {
-            true => call.expires_at - LOOKS_BACK,
-            // When the requests were made is not said: what is not among these is not known to be nowhere.
-            false => now - time::Duration::days(400),
-        };
-        let until = call.expires_at.max(now) + time::Duration::DAY;
-        let (since, until) = (format(since)?, format(until)?);
-        let (limit, mut first_at) = (PAGE.to_string(), None);
-        for page in 0..PAGES_MAX {
-            let offset = (page * PAGE).to_string();
-            let query = [
-                ("profile", site.profile.as_str()),
-                ("createdDateStart", &since),
-                ("createdDateEnd", &until),
-                ("limit", &limit),
-                ("offset", &offset),
-            ];
-            let request = site.transport.get_query(&["v1", "transfers"], &query);
-            let reply = site.transport.exchange(site.asked(request, call.account)?, PAGE).await?;
-            let (found, is_last) = listed(&reply, asked)?;
-            let at = *first_at.get_or_insert(reply.at);
-            if let Some(transfer) = found {
-                return Ok((Some((transfer, at)), at));
-            }
-            if is_last {
-                return Ok((None, at));
-            }
-        }
-        Err(Cause::Contradictory("there are more transfers than can be gone through"))
     }
 
     /// Cancels the transfer of the call's one instruction, which Wise has told the number of: what nobody has funded,
@@ -267,34 +194,6 @@ pub(crate) fn numbered(reply: &Reply, id: &Reference) -> Result<Transfer, Cause>
         true => Ok(transfer),
         false => Err(Cause::Contradictory("the answer is about another transfer")),
     }
-}
-
-/// What a transfer that is the one that was ordered says, unless it was refunded: how much came back is told elsewhere.
-pub(crate) fn told(
-    call: &Call<'_>,
-    transfer: &Transfer,
-    at: Option<OffsetDateTime>,
-    is_follow: bool,
-) -> Result<Finding, Cause> {
-    if transfer.state() == State::Waiting {
-        // It waits for its funding, which has not come; whether it can still come is said by the rail's clock.
-        if !is_follow {
-            return Err(Cause::NotFound { at }.by_the_rails_clock(call));
-        }
-        fund::waits_for_a_person(call, transfer);
-    }
-    transfer.outcome().map(Finding::Known)
-}
-
-/// The transfer on a page of all of them, and whether the page is the last one.
-pub(crate) fn listed(reply: &Reply, asked: &Instruction) -> Result<(Option<Transfer>, bool), Cause> {
-    if reply.status != 200 {
-        return Err(no_answer(reply));
-    }
-    let mut transfers: Vec<Transfer> = read(&reply.body)?;
-    let is_last = transfers.len() < PAGE;
-    let found = transfers.iter().position(|transfer| transfer.is_of(asked));
-    Ok((found.map(|at| transfers.swap_remove(at)), is_last))
 }
 
 /// What failed before the step that moves money: whatever it is, this request did not pay.
@@ -425,15 +324,16 @@ impl Adapter for Wise {
         }
     }
 
+    fn looks_up_together(&self) -> bool {
+        true
+    }
+
     async fn look_up(&self, call: &Call<'_>) -> Vec<Finding> {
-        match self.ask(call, false).await {
-            Ok(finding) => vec![finding],
-            Err(cause) => unfound(&cause, RAIL, call),
-        }
+        ask::look_up(self, call).await
     }
 
     async fn follow(&self, call: &Call<'_>) -> Vec<Finding> {
-        match self.ask(call, true).await {
+        match ask::follow(self, call).await {
             Ok(finding) => vec![finding],
             Err(cause) => unfound(&cause, RAIL, call),
         }

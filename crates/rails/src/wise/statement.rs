@@ -8,8 +8,9 @@ use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::ask::LOOKS_BACK;
 use super::transfer::Transfer;
-use super::{LOOKS_BACK, RAIL, Site, Wise, no_answer};
+use super::{RAIL, Site, Wise, no_answer};
 use crate::cause::Cause;
 use crate::checks::{read, single};
 use crate::decimal::minor_of;

@@ -61,7 +61,8 @@ impl Transfer {
         OffsetDateTime::parse(&written, &Rfc3339).ok()?.checked_sub(Duration::DAY)
     }
 
-    pub(super) fn is_of(&self, asked: &Instruction) -> bool {
+    /// Whether it was made for this payout.
+    pub(crate) fn is_of(&self, asked: &Instruction) -> bool {
         let named = self.customer_transaction_id.as_deref().and_then(|id| uuid::Uuid::parse_str(id).ok());
         named == Some(asked.key.uuid())
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
-use payfleet_rails::{Account, Adapter, Call, Credential, Finding, Going, Instruction, Payee, RailsConfig, Registry};
+use payfleet_rails::{
+    Account, Adapter, Call, Credential, Finding, Going, Instruction, Pace, Payee, RailsConfig, Registry,
+};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -175,6 +177,7 @@ impl Order {
             instructions: &self.instructions,
             expires_at: datetime!(2026-01-02 03:04:05 UTC),
             going: Going::On,
+            pace: Pace::Free,
         }
     }
 

@@ -1,7 +1,10 @@
 //! Wise: quote, transfer, funding, and what is known after each.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
 use payfleet_domain::{Money, Outcome};
-use payfleet_rails::{Adapter, Answer, Call, Finding, Going};
+use payfleet_rails::{Adapter, Answer, Call, Finding, Going, Pace, Turns};
 use serde_json::{Value, json};
 
 use crate::server::{Act, Server, reply};
@@ -301,6 +304,70 @@ async fn a_transfer_without_its_number_is_looked_for_among_all() {
         assert_eq!(ask(&order(), &[(LIST, vec![act.clone()])], false).await.1, [Finding::Unanswered], "{act:?}");
     }
     assert_eq!(ask(&order(), &[], true).await.1, [Finding::Unanswered], "it is followed by its number only");
+}
+
+/// How often somebody's turn to ask came.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+#[async_trait]
+impl Turns for Counted {
+    async fn turn(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Nothing less than a list of all can be asked for, so that one list is for all payouts of a batch; and each of its
+/// pages is a request.
+#[tokio::test]
+async fn one_list_answers_for_all_payouts_of_a_question() {
+    let mut asked = Order::new("wise", 4, "EUR");
+    let of = |number: u64, place: usize, status: &str| {
+        let mut one = transfer(status);
+        one["id"] = number.into();
+        one["targetAccount"] = asked.instructions[place].destination.parse::<u64>().unwrap().into();
+        one["targetValue"] = format!("10.0{}", place + 1).parse::<f64>().unwrap().into();
+        one["customerTransactionId"] = asked.instructions[place].key.uuid().to_string().into();
+        one
+    };
+    let other = |number: u64| {
+        let mut other = transfer("processing");
+        other["customerTransactionId"] = uuid::Uuid::from_u128(number.into()).to_string().into();
+        other
+    };
+    let page = |transfers: Vec<Value>| reply(200, Value::from(transfers).to_string());
+    let first: Vec<Value> = [of(1, 0, "processing")].into_iter().chain((1..100).map(other)).collect();
+    let lie = {
+        let mut lie = of(3, 3, "processing");
+        lie["targetValue"] = json!(1);
+        lie
+    };
+    let second = page(vec![of(2, 1, "outgoing_payment_sent"), lie]);
+    let look = async |asked: &Order, list: Vec<Act>| {
+        let server = Server::start(&[(LIST, list), (ONE, vec![made("processing")])]).await;
+        let turns = Counted::default();
+        let wise = registry(&server.url, "").wise().unwrap();
+        assert!(wise.looks_up_together());
+        let call = Call { pace: Pace::By(&turns), ..asked.call() };
+        let found = wise.look_up(&call).await;
+        assert_eq!(turns.0.load(Ordering::SeqCst) + 1, server.seen().len(), "each request has its turn");
+        (server.asked(LIST).len(), found)
+    };
+    let accepted = |id: &str| known(Outcome::Accepted(name(id)));
+    let all = [accepted("1"), known(Outcome::Paid(name("2"))), Finding::NotFound, Finding::Unanswered];
+    assert_eq!(look(&asked, vec![page(first.clone()), second.clone()]).await, (2, all.to_vec()));
+    // Of many pages one fails now and then.
+    let shaken = vec![page(first.clone()), reply(500, ""), Act::Lost, second.clone()];
+    assert_eq!(look(&asked, shaken).await, (4, all.to_vec()));
+    // What was found before it breaks off is known; of the others nothing is.
+    let broken = [accepted("1"), Finding::Unanswered, Finding::Unanswered, Finding::Unanswered];
+    assert_eq!(look(&asked, vec![page(first.clone()), reply(500, "")]).await, (4, broken.to_vec()));
+    // Who is asked by a number is not looked for in it, and a list is not read further than it is needed.
+    asked.instructions.truncate(1);
+    let mut named = order().accepted("16521632").instructions;
+    named.append(&mut asked.instructions);
+    asked.instructions = named;
+    assert_eq!(look(&asked, vec![page(first)]).await, (1, vec![accepted("16521632"), accepted("1")]));
 }
 
 #[tokio::test]

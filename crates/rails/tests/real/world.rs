@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode, StopReason};
 use payfleet_rails::{
-    Account, Accounts, Answer, Call, Credential, Finding, Going, Instruction, Payee, RailsConfig, RealRails, Registry,
-    StatementError, StatementItem, StatementStream,
+    Account, Accounts, Answer, Call, Credential, Finding, Going, Instruction, Pace, Payee, RailsConfig, RealRails,
+    Registry, StatementError, StatementItem, StatementStream,
 };
 use time::macros::datetime;
 use uuid::Uuid;
@@ -107,6 +107,7 @@ impl Order {
             instructions: &self.instructions,
             expires_at: datetime!(2026-01-02 03:04:05 UTC),
             going: Going::On,
+            pace: Pace::Free,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use payfleet_domain::{BatchKey, Money, Outcome, PayoutId, Reference, RefusalCode};
 use payfleet_rails::{
-    Account, Adapter, Answer, Call, Finding, Going, Instruction, Payee, RailsConfig, Registry, StatementItem,
+    Account, Adapter, Answer, Call, Finding, Going, Instruction, Pace, Payee, RailsConfig, Registry, StatementItem,
 };
 use serde_json::json;
 use time::OffsetDateTime;
@@ -56,6 +56,7 @@ impl Payer {
             instructions: &self.instructions,
             expires_at: self.expires_at,
             going: Going::On,
+            pace: Pace::Free,
         }
     }
 

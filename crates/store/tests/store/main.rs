@@ -25,6 +25,7 @@ mod snapshot;
 mod stops;
 #[path = "../support/mod.rs"]
 mod support;
+mod unfound;
 mod upgrade;
 mod views;
 mod webhooks;

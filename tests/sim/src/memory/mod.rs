@@ -136,6 +136,11 @@ impl Attempt {
     fn may_arrive(&self) -> bool {
         AttemptResult::may_arrive(self.result)
     }
+
+    /// Whether it keeps what is proven unsent of its batch, or all that was looked up, from being sent.
+    fn hinders(&self, looked_up: bool, now: OffsetDateTime) -> bool {
+        self.is_alive() && (looked_up || self.result.is_none() || self.may_arrive_until >= now)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -386,6 +391,9 @@ impl Memory {
             Err(wait) => return Ok(Err(IntentRefused::AccountStopped(wait))),
         };
         let batch = self.batch(lease.batch)?;
+        let (first, last) = (batch.first, batch.last);
+        let has_unsent = !self.orders_in(first, last, &[PayoutState::Planned]).is_empty();
+        let batch = self.batch(lease.batch)?;
         if is_past_or_now(batch.lease_until, now) {
             return Ok(Err(IntentRefused::LeaseLost));
         }
@@ -393,7 +401,9 @@ impl Memory {
             BatchState::Ready => true,
             BatchState::Sending => {
                 rail.resend_window().is_some() && rail.key_is_certain(batch.first_sent_at, now)
-                    || rail.needs_dead_requests() && !batch.attempts.values().any(Attempt::is_alive)
+                    || rail.needs_dead_requests()
+                        && (looked_up || has_unsent)
+                        && !batch.attempts.values().any(|attempt| attempt.hinders(looked_up, now))
             }
             _ => false,
         };
@@ -412,8 +422,8 @@ impl Memory {
             is_nobodys: false,
         };
         batch.attempts.insert(batch.attempt, opened);
-        let (first, last) = (batch.first, batch.last);
         let states: &[PayoutState] = match rail.key_unit {
+            payfleet_domain::KeyUnit::Payout if rail.needs_dead_requests() && !looked_up => &[PayoutState::Planned],
             payfleet_domain::KeyUnit::Payout => &PayoutState::UNANSWERED,
             payfleet_domain::KeyUnit::Batch => &PayoutState::ALL,
         };

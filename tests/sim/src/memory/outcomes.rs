@@ -1,9 +1,9 @@
 //! Guards G3 and G4, splits and holds, as `store` has them.
 
 use payfleet_domain::{
-    AlarmKind, AttemptNo, AttemptResult, BatchId, BatchStanding, BatchState, HoldReason, Movement, OlderAttempts,
-    Outcome, PayoutEvent, PayoutId, PayoutState, RefusalVerdict, RunId, RunState, TransferKind, one_may_spoil,
-    refusal_verdict,
+    AlarmKind, AttemptNo, AttemptResult, BatchId, BatchStanding, BatchState, HoldReason, KeyUnit, Movement,
+    OlderAttempts, Outcome, PayoutEvent, PayoutId, PayoutState, RefusalVerdict, RunId, RunState, TransferKind,
+    one_may_spoil, refusal_verdict,
 };
 use payfleet_store::{Lease, Recorded, Report, SplitRefused, StoreError};
 
@@ -165,6 +165,11 @@ impl Memory {
                 }
             }
         }
+        if report.attempt.is_none() && report.epoch == batch.epoch {
+            let unfound: Vec<PayoutId> =
+                report.outcomes.iter().filter(|(_, told)| *told == Outcome::NotExecuted).map(|(id, _)| *id).collect();
+            self.record_unfound(report.batch, &unfound)?;
+        }
         let has_lost = !lost.is_empty();
         // Of a batch that is ready nothing is under way: news that proves nothing cannot change that.
         let parts = self.parts(report.batch, &batch);
@@ -201,6 +206,31 @@ impl Memory {
             self.advance(report, has_lost, is_unproven)?
         };
         Ok(Recorded { paid: moved.paid, refused, late: moved.late, alarms: moved.alarms, state })
+    }
+
+    /// What the rail was asked about and does not know, when every request is dead.
+    fn record_unfound(&mut self, id: BatchId, unfound: &[PayoutId]) -> Result<(), StoreError> {
+        let now = self.now;
+        let batch = self.batch(id)?;
+        let mut arriving = batch.attempts.values().filter(|attempt| attempt.may_arrive());
+        let may_arrive = arriving.any(|attempt| attempt.may_arrive_until >= now);
+        if unfound.is_empty() || batch.state != BatchState::Sending || !batch.rail.needs_dead_requests() || may_arrive {
+            return Ok(());
+        }
+        let mut was_open = false;
+        for attempt in batch.attempts.values_mut().filter(|attempt| attempt.result.is_none()) {
+            attempt.result = Some(AttemptResult::Unknown);
+            was_open = true;
+        }
+        let batch = batch.clone();
+        if was_open {
+            // Any of it may have been under way.
+            let others: Vec<PayoutId> =
+                self.in_batch(&batch).into_iter().filter(|payout| !unfound.contains(payout)).collect();
+            self.move_all(&others, PayoutEvent::LoseTrack);
+        }
+        self.move_all(unfound, PayoutEvent::Clear);
+        Ok(())
     }
 
     /// What a split batch was split into, and what those were.
@@ -263,10 +293,15 @@ impl Memory {
             BatchState::Ready => None,
             _ => batch.first_sent_at,
         };
+        if progressed {
+            batch.unknown_attempts = 0;
+        }
         batch.unknown_attempts += i32::from(lost_track || (report.unanswered && is_lessee));
         if is_lessee {
             batch.stalled_leases = 0;
-            batch.failures = if progressed { 0 } else { batch.failures + 1 };
+            let unsent = report.outcomes.iter().any(|(_, outcome)| *outcome == Outcome::NotExecuted);
+            let is_failure = report.attempt.is_some() || !unsent;
+            batch.failures = if progressed { 0 } else { batch.failures + u32::from(is_failure) };
             if report.release {
                 // When every older request is dead, the next refusal proves something.
                 let arriving = batch.attempts.values().filter(|attempt| is_unproven && attempt.may_arrive());
@@ -306,11 +341,31 @@ impl Memory {
         if batch.epoch != lease.epoch || !is_held_from.contains(&batch.state) {
             return Ok(None);
         }
-        if self.runs[&batch.run].row.state == RunState::Cancelled && batch.state == BatchState::Sending {
+        let is_cancelled = self.runs[&batch.run].row.state == RunState::Cancelled;
+        if is_cancelled && batch.state == BatchState::Sending {
             self.cancel_part(lease.batch)?;
         }
-        let payouts = self.in_batch(&batch);
-        let held = self.hold_all(&payouts, reason);
+        let goes_apart = reason.spares_unsent()
+            && !is_cancelled
+            && batch.state == BatchState::Sending
+            && batch.rail.key_unit == KeyUnit::Payout
+            && batch.attempts.values().all(|attempt| attempt.result.is_some());
+        let is_spared = |payout: &PayoutId| goes_apart && self.payouts[payout].state == PayoutState::Planned;
+        let (spared, in_doubt): (Vec<PayoutId>, Vec<PayoutId>) = self.in_batch(&batch).into_iter().partition(is_spared);
+        let held = self.hold_all(&in_doubt, reason);
+        if !spared.is_empty() {
+            let now = self.now;
+            let batch = self.batch(lease.batch)?;
+            let alive = batch.attempts.values_mut().filter(|attempt| attempt.is_alive());
+            alive.for_each(|attempt| attempt.result = Some(AttemptResult::Superseded));
+            batch.state = BatchState::Ready;
+            batch.first_sent_at = None;
+            batch.stalled_leases = 0;
+            batch.unknown_attempts = 0;
+            batch.failures = 0;
+            batch.lease_until = None;
+            batch.available_at = Some(now);
+        }
         self.settle_held(lease.batch);
         Ok(Some(held))
     }
