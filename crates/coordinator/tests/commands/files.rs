@@ -301,7 +301,7 @@ const EXPORTS: [Export; 6] = [
     },
     Export {
         preset: "cj",
-        set: &[],
+        set: &["currency=USD"],
         affiliates: "",
         commissions: "actionStatus,commissionId,original,orderId,publisherId,publisherName,eventDate,postingDate,\
                       pubCommissionAmountUsd,correctionReason\n\
