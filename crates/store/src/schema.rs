@@ -41,6 +41,7 @@ const MIGRATIONS: &[(&str, &str)] = migrations![
     "0025_lines_named",
     "0026_pays",
     "0027_parts_that_grow",
+    "0031_takes_back",
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
