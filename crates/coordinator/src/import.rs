@@ -49,8 +49,14 @@ pub async fn commissions(store: Store, args: &ImportCommissionsArgs) -> Result<E
     let expected = Expected { rows: args.import.expect_rows, sums: args.expect_sum.clone() };
     let args = &args.import;
     let table = Commissions::default();
-    let (imported, reading) =
+    let (imported, mut reading) =
         import(args, expected, table, |rows| store.commissions_import_on(&args.tenant, terms, rows)).await?;
+    if imported.left_out > 0 {
+        reading.reversed -= imported.left_out;
+        reading
+            .left_out
+            .push(("reversed, and not imported before it was to be left out".to_owned(), imported.left_out));
+    }
     tell(args, "commissions", &imported, &reading)
 }
 
@@ -140,8 +146,8 @@ fn mapped(reading: &Reading) -> String {
     }
     match reading.reversed {
         0 => {}
-        1 => text.push_str("reversed: 1 sale, imported with its clawback\n"),
-        many => text.push_str(&format!("reversed: {many} sales, each imported with its clawback\n")),
+        1 => text.push_str("reversed: 1 commission, imported with what takes it back\n"),
+        many => text.push_str(&format!("reversed: {many} commissions, each imported with what takes it back\n")),
     }
     text
 }

@@ -30,7 +30,7 @@ pub use csv::{CsvError, CsvReader, Record};
 pub use kinds::{AFFILIATES, COMMISSIONS, FileKind, STATEMENT};
 pub use map::{BadMapping, FIELDS, Mapping, PRESETS, Preset};
 pub use problems::{Faults, PROBLEMS_SHOWN, Problem, Problems};
-pub use row::Row;
+pub use row::{Reversal, Row};
 pub use rows::{How, OpenError, RowError, Rows};
 pub use shown::{cut, shown, visible};
 pub use source::Source;

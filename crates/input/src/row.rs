@@ -12,9 +12,22 @@ use crate::shown::{cut, shown};
 pub struct Row<'a> {
     /// The line on which it begins.
     pub line: u64,
+    /// How it stands to the row that takes a sale back, or is one.
+    pub reversal: Reversal<'a>,
     pub(crate) values: [Option<&'a str>; COLUMNS_MAX],
     pub(crate) columns: &'a Columns,
     pub(crate) marks: &'a Marks,
+}
+
+/// How a row stands to what a mapping makes of rows that were reversed: nothing of it is in the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reversal<'a> {
+    /// The id of what this row takes back: it was made for that.
+    pub takes_back: Option<&'a str>,
+    /// The id that would take this row back, if it had been reversed before.
+    pub taken_back_by: Option<&'a str>,
+    /// Rows of this one are left out, unless what was reversed was imported before.
+    pub only_known: bool,
 }
 
 /// The longest id, in bytes.

@@ -151,7 +151,7 @@ impl Rows {
     #[allow(clippy::should_implement_trait)] // a lending one that can fail
     pub fn next(&mut self) -> Result<Option<Row<'_>>, RowError> {
         let wrong = |faults| RowError::Wrong { faults, is_fatal: false };
-        // Of a sale that was reversed the clawback comes next.
+        // Of what was reversed, what takes it back comes next.
         while !self.plan.as_mut().is_some_and(Plan::turn) {
             if !self.advance()? {
                 return Ok(None);
@@ -168,7 +168,8 @@ impl Rows {
             Some(plan) => plan.values(),
             None => self.judge(&record).map_err(wrong)?,
         };
-        Ok(Some(Row { line: record.line, values, columns: &self.columns, marks: &self.marks }))
+        let reversal = self.plan.as_ref().map(Plan::reversal).unwrap_or_default();
+        Ok(Some(Row { line: record.line, reversal, values, columns: &self.columns, marks: &self.marks }))
     }
 
     /// Goes to the next row that is not empty.
@@ -196,7 +197,8 @@ impl Rows {
         self.plan.as_ref().map_or(&[], Plan::left_out)
     }
 
-    /// How many sales were reversed so far, and came with their clawback.
+    /// How many rows were reversed so far, and came with what takes them back. Those that are to be left out if they
+    /// were not imported before are among them.
     pub fn reversed(&self) -> u64 {
         self.plan.as_ref().map_or(0, Plan::reversed)
     }

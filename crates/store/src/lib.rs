@@ -68,8 +68,8 @@ pub use generation::{Mark, Memory, NoMark};
 pub use hold::{Decision, HoldError, HoldRow, HoldSaid, RailAccount};
 pub use import::{
     AffiliateRow, AffiliateRows, AffiliatesTarget, Change, Changes, CommissionRow, CommissionRows, Controls, Fault,
-    Feed, ImportError, Imported, LateRow, PROBLEMS_SHOWN, RowProblem, Said, Suspicion, SuspicionKind, Suspicions,
-    Terms,
+    Feed, ImportError, Imported, LateRow, PROBLEMS_SHOWN, Reversal, RowProblem, Said, Suspicion, SuspicionKind,
+    Suspicions, Terms,
 };
 
 pub use intent::{Intent, IntentRefused};

@@ -42,6 +42,7 @@ const MIGRATIONS: &[(&str, &str)] = migrations![
     "0026_pays",
     "0027_parts_that_grow",
     "0028_funding_stops",
+    "0031_takes_back",
 ];
 
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

@@ -59,6 +59,12 @@ fn words(kind: SuspicionKind) -> (&'static str, &'static str) {
             "row says what another one says, under the same id, and counts once",
             "rows say what another one says, under the same id, and count once",
         ),
+        SuspicionKind::Reversed => (
+            "commission was taken back and is not reversed any more; it stays taken back: if it is to be paid, import \
+             it by a file of its own under another id",
+            "commissions were taken back and are not reversed any more; they stay taken back: what is to be paid, \
+             import by a file of its own under other ids",
+        ),
         SuspicionKind::SameSale => {
             ("commission is another one in all but the id", "commissions are another one in all but the id")
         }
@@ -122,9 +128,10 @@ pub fn refused(suspicions: Suspicions) -> Problems {
         .map(|suspicion| Problem {
             line: suspicion.line,
             column: match suspicion.kind {
-                SuspicionKind::SaidAgain | SuspicionKind::SameSale | SuspicionKind::CommissionIdAlike => {
-                    "commission_id"
-                }
+                SuspicionKind::SaidAgain
+                | SuspicionKind::Reversed
+                | SuspicionKind::SameSale
+                | SuspicionKind::CommissionIdAlike => "commission_id",
                 SuspicionKind::AffiliateIdAlike => "affiliate_id",
                 SuspicionKind::DestinationShared | SuspicionKind::DestinationWasAnothers => "destination",
             }

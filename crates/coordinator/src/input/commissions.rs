@@ -2,7 +2,7 @@
 
 use payfleet_domain::{Currency, Money};
 use payfleet_input::{COMMISSIONS, Faults, FileKind, Problem, Row, shown};
-use payfleet_store::{CommissionRow, CommissionRows};
+use payfleet_store::{CommissionRow, CommissionRows, Reversal};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -43,7 +43,9 @@ impl Table for Commissions {
         };
         faults.verdict()?;
         let order_ref = row.text(ORDER_REF);
-        chunk.push(&CommissionRow { line: row.line, id, affiliate, order_ref, amount, earned_at });
+        let payfleet_input::Reversal { takes_back, taken_back_by, only_known } = row.reversal;
+        let reversal = Reversal { takes_back, taken_back_by, only_known };
+        chunk.push(&CommissionRow { line: row.line, id, affiliate, order_ref, amount, earned_at, reversal });
         match self.sums.iter_mut().find(|(currency, _)| *currency == amount.currency) {
             Some((_, sum)) => *sum += i128::from(amount.minor),
             None => self.sums.push((amount.currency, amount.minor.into())),

@@ -62,7 +62,7 @@ pub struct Reading {
     pub rows: u64,
     /// What its mapping left out: why, and how many rows.
     pub left_out: Vec<(String, u64)>,
-    /// Sales that are reversed, and came with their clawback.
+    /// Commissions that are reversed, and came with what takes them back.
     pub reversed: u64,
     /// What our columns are called in it.
     titles: Vec<(&'static str, String)>,

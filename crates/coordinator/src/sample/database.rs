@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use payfleet_domain::MethodKinds;
 use payfleet_runtime::exit::ExitCode;
-use payfleet_store::{AffiliateRow, AffiliatesTarget, CommissionRow, Imported, Said, Store};
+use payfleet_store::{AffiliateRow, AffiliatesTarget, CommissionRow, Imported, Reversal, Said, Store};
 
 use super::recipe::Recipe;
 use crate::failure::Failure;
@@ -105,6 +105,7 @@ fn commissions(recipe: &Recipe, number: u64, line: &mut u64, rows: &mut payfleet
             order_ref: &one.order_ref,
             amount: one.amount,
             earned_at: one.earned_at,
+            reversal: Reversal::default(),
         });
     }
 }

@@ -301,7 +301,7 @@ const EXPORTS: [Export; 6] = [
     },
     Export {
         preset: "cj",
-        set: &[],
+        set: &["currency=USD"],
         affiliates: "",
         commissions: "actionStatus,commissionId,original,orderId,publisherId,publisherName,eventDate,postingDate,\
                       pubCommissionAmountUsd,correctionReason\n\
@@ -352,16 +352,26 @@ const EXPORTS: [Export; 6] = [
                       t3,P2,A,H,2026-01-06 08:00:00,U,2.50,ORDER_2,-100,\n\
                       t4,P2,P,S,2026-01-06 08:00:00,U,10,ORDER_3,80,\n\
                       t5,P2,D,S,2026-01-06 08:00:00,U,5,ORDER_4,70,\n\
-                      t6,P2,A,S,2026-01-06 08:00:00,P,5,ORDER_5,70,\n",
+                      t6,P2,A,S,2026-01-06 08:00:00,P,5,ORDER_5,70,\n\
+                      t7,P2,D,S,2026-01-06 08:00:00,P,9,ORDER_6,70,\n\
+                      t8,P2,D,R,2026-01-06 08:00:00,U,-3,ORDER_2,-100,\n",
         stored: &[
             "(t1,P1,ORDER_1,1500,sale,\"2026-01-05 08:00:00+00\")",
             "(t2,P1,ORDER_1,-1500,clawback,\"2026-01-06 08:00:00+00\")",
             "(t3,P2,ORDER_2,-250,clawback,\"2026-01-06 08:00:00+00\")",
             "(t5,P2,ORDER_4,500,sale,\"2026-01-06 08:00:00+00\")",
             "(t5/reversed,P2,ORDER_4,-500,clawback,\"2026-01-06 08:00:00+00\")",
+            // A refund that is none any more: nothing was taken from anybody.
+            "(t8,P2,ORDER_2,-300,clawback,\"2026-01-06 08:00:00+00\")",
+            "(t8/reversed,P2,ORDER_2,300,sale,\"2026-01-06 08:00:00+00\")",
         ],
-        left_out: &[("!PAYOUTSTATUS P", 1), ("!RSTATUS P", 1)],
-        reversed: 1,
+        // What it had paid before it was ever imported is nobody's business here, declined or not.
+        left_out: &[
+            ("!PAYOUTSTATUS P", 1),
+            ("!RSTATUS P", 1),
+            ("reversed, and not imported before it was to be left out", 1),
+        ],
+        reversed: 2,
     },
     Export {
         preset: "rewardful",
@@ -469,7 +479,7 @@ fn exports_of_other_systems_are_imported_by_their_presets() {
         place.run(&["import", "commissions", "--tenant", "impact", "--map", "impact", "f.csv"]).ok(),
         "commissions: 3 rows, 0 new, 0 updated, 3 unchanged\n\
          left out: 1 of the file's 3 rows: 1 of Status or Action Status or State pending\n\
-         reversed: 1 sale, imported with its clawback\n"
+         reversed: 1 commission, imported with what takes it back\n"
     );
 }
 
@@ -501,6 +511,119 @@ fn what_is_declined_later_is_taken_back() {
         assert!(answer["reversed"].as_u64() > Some(1), "{preset}: {answer}");
         assert_eq!(place.texts(&due), [sums[1]], "{preset}");
     }
+}
+
+/// A tenant with affiliates of these ids, and imports of it by a preset.
+fn tenant(place: &Place, preset: &str, ids: &[&str], more: &[&str]) {
+    let rows: String = ids.iter().map(|id| format!("{id},Name,,,EUR,paypal,{id}@example.org\n")).collect();
+    place.file("a.csv", format!("{AFFILIATES}{rows}"));
+    place.run(&[&["import", "affiliates", "--tenant", preset, "a.csv"], more].concat()).ok();
+    place.run(&["rails", "set", "--tenant", preset, "--method", "paypal", "--rail", "sandbox-batch"]).ok();
+}
+
+fn theirs(place: &Place, preset: &str, content: &str, more: &[&str]) -> Done {
+    place.file("f.csv", content);
+    let map = ["import", "commissions", "--tenant", preset, "f.csv", "--map", preset, "--set", "currency=EUR"];
+    place.run(&[&map[..], more].concat())
+}
+
+fn stored(place: &Place) -> Vec<String> {
+    place.texts("SELECT external_id, amount_minor, due_at::date, late_for FROM commission ORDER BY external_id")
+}
+
+const PAP: &str = "!TRANSID,!USERID,!RSTATUS,!RTYPE,!DATEINSERTED,!PAYOUTSTATUS,!COMMISSION,!ORDERID\n";
+
+/// Who was paid from here is often marked as paid there. What is declined after that is taken back all the same.
+#[test]
+fn what_is_marked_as_paid_there_and_declined_is_taken_back_if_it_was_imported() {
+    let place = Place::new();
+    let pap = "post-affiliate-pro";
+    tenant(&place, pap, &["P1"], &[]);
+    let row = |id: &str, status: &str, paid: &str| format!("{id},P1,{status},S,2026-01-05 08:00:00,{paid},95,{id}o\n");
+    theirs(&place, pap, &format!("{PAP}{}", row("t1", "A", "U")), &[]).ok();
+    let declined = format!("{PAP}{}{}", row("t1", "D", "P"), row("t2", "D", "P"));
+    let told = theirs(&place, pap, &declined, &[]).ok();
+    assert_eq!(
+        told,
+        "commissions: 2 rows, 1 new, 0 updated, 1 unchanged\n\
+         left out: 1 of the file's 2 rows: 1 of reversed, and not imported before it was to be left out\n\
+         reversed: 1 commission, imported with what takes it back\n"
+    );
+    let expected = ["(t1,9500,2026-01-05,)", "(t1/reversed,-9500,2026-01-05,)"];
+    assert_eq!(stored(&place), expected);
+    let again = theirs(&place, pap, &declined, &["--json"]).json();
+    assert_eq!((&again["new"], &again["reversed"], &again["rows"]), (&0.into(), &1.into(), &2.into()));
+    assert_eq!(stored(&place), expected);
+    // Old ones that were never imported are looked at no further.
+    let old = format!("{PAP}{}", row("t0", "D", "P").replace("2026-01", "2001-01"));
+    assert_eq!(theirs(&place, pap, &old, &["--json"]).json()["rows"], 0);
+}
+
+/// The clawback of a sale that is approved again stands: nobody is paid for it, and that is said.
+#[test]
+fn what_is_approved_again_after_it_was_taken_back_is_told() {
+    for (preset, approved, declined) in [
+        ("awin", "1,P1,o1,8.00,2026-01-05,approved\n", "1,P1,o1,8.00,2026-01-05,declined\n"),
+        ("post-affiliate-pro", "1,P1,A,S,2026-01-05,U,8,o1\n", "1,P1,D,S,2026-01-05,U,8,o1\n"),
+        // A refund that counts again, too.
+        ("post-affiliate-pro", "1,P1,A,R,2026-01-05,U,8,o1\n", "1,P1,D,R,2026-01-05,U,8,o1\n"),
+    ] {
+        let place = Place::new();
+        tenant(&place, preset, &["P1"], &[]);
+        let header = match preset {
+            "awin" => "id,publisher_id,extra,commission,date,commission_status\n",
+            _ => PAP,
+        };
+        let (approved, declined) = (format!("{header}{approved}"), format!("{header}{declined}"));
+        theirs(&place, preset, &approved, &["--strict"]).ok();
+        theirs(&place, preset, &approved, &["--strict"]).ok();
+        let told = theirs(&place, preset, &declined, &["--strict"]).ok();
+        assert!(!told.contains("look:"), "{told}");
+        let before = stored(&place);
+        let told = theirs(&place, preset, &approved, &[]).ok();
+        assert!(
+            told.contains(
+                "look: 1 commission was taken back and is not reversed any more; it stays taken back: if it is to be \
+                 paid, import it by a file of its own under another id\n  line 2: `1` and `1/reversed`, known before\n"
+            ),
+            "{told}"
+        );
+        let counts = theirs(&place, preset, &approved, &["--json"]).json()["suspicions"]["counts"].clone();
+        assert_eq!(counts, serde_json::json!({ "reversed": 1 }));
+        let refused = theirs(&place, preset, &approved, &["--strict"]);
+        assert!(refused.code == 65 && refused.err.contains("`1` and `1/reversed`"), "{}", refused.err);
+        assert_eq!(stored(&place), before);
+    }
+}
+
+/// Without an order nothing but the id tells which sale a clawback is of.
+#[test]
+fn what_takes_a_sale_back_is_due_with_it_whatever_its_order() {
+    const AWIN: &str = "id,publisher_id,extra,commission,date,commission_status\n";
+    let place = Place::new();
+    tenant(&place, "awin", &["P1", "P2"], &["--hold-days", "30"]);
+    let good = "1,P1,,100.00,2025-12-20,approved\n";
+    let both = "2,P1,,95.00,2026-01-20,declined\n";
+    // Of one order, two sales, of which the later one is declined.
+    let orders = "3,P2,o,10.00,2026-01-05,approved\n4,P2,o,20.00,2026-01-20,declined\n";
+    theirs(&place, "awin", &format!("{AWIN}{good}{both}{orders}"), &[]).ok();
+    let due = [
+        "(1,10000,2026-01-19,)",
+        "(2,9500,2026-02-19,)",
+        "(2/reversed,-9500,2026-02-19,)",
+        "(3,1000,2026-02-04,)",
+        "(4,2000,2026-02-19,)",
+        "(4/reversed,-2000,2026-02-19,)",
+    ];
+    assert_eq!(stored(&place), due);
+    let list = place.run(&["run", "--tenant", "awin", "--period", "2026-01", "--dry-run", "--json"]).json();
+    assert!(list.to_string().contains("10000") || list.to_string().contains("100.00"), "{list}");
+    // What comes later of the same order moves neither; and what a run has counted is taken back at once.
+    theirs(&place, "awin", &format!("{AWIN}5,P2,o,5.00,2026-01-10,approved\n"), &[]).ok();
+    assert_eq!(stored(&place)[5..6], ["(4/reversed,-2000,2026-02-19,)".to_owned()]);
+    place.run(&["run", "--tenant", "awin", "--period", "2026-01"]).ok();
+    theirs(&place, "awin", &format!("{AWIN}1,P1,,100.00,2025-12-20,declined\n"), &[]).ok();
+    assert_eq!(stored(&place)[1], "(1/reversed,-10000,2025-12-20,2)");
 }
 
 #[test]

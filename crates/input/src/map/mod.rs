@@ -166,15 +166,19 @@ pub const FIELDS: &[(&str, &str)] = &[
     ),
     ("SECTION.columns.*.constant", "the value of every row"),
     ("SECTION.columns.*.join", "columns of theirs"),
-    ("SECTION.status", "what the words of a column mean; for several columns several times, and the strictest counts"),
+    (
+        "SECTION.status",
+        "what the words of a column mean; for several columns several times, and the strictest counts: what one leaves \
+         out is left out, unless another one says that it was reversed and it was imported before",
+    ),
     ("SECTION.status.column", "their column, or the first of several that the file has"),
     ("SECTION.status.import", "words of rows that are imported"),
     ("SECTION.status.left_out", "words of rows that are left out; they are counted, and the answer says how many"),
     (
         "SECTION.status.reversed",
         "words of rows that were a sale and are none any more: the sale is imported with its clawback, which has the \
-         same order_ref and the negative \
-         amount, so that it comes to nothing whether or not the sale was imported before",
+         same order_ref, the negative amount and the sale's own due date, so that it comes to nothing whether or not \
+         the sale was imported before; a clawback that is none any more comes with a sale in the same way",
     ),
     (
         "SECTION.status.clawback",

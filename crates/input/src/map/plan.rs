@@ -6,6 +6,7 @@ use crate::columns::{nearest, same};
 use crate::csv::Record;
 use crate::kinds::{COLUMNS_MAX, FileKind};
 use crate::problems::{Faults, Problem};
+use crate::row::Reversal;
 use crate::scan::Writing;
 use crate::shown::shown;
 use crate::text::text;
@@ -154,7 +155,10 @@ impl Wanted {
             whole: self.section.whole,
             suffix: self.section.reversed_id.unwrap_or_else(|| "/reversed".to_owned()),
             made: Vec::new(),
-            clawback: None,
+            counter: None,
+            takes_back: None,
+            taken_back_by: None,
+            only_known: false,
             left_out: Vec::new(),
             reversed: 0,
         }
@@ -177,13 +181,40 @@ struct Signed {
     kind: usize,
 }
 
-/// What becomes of a row by its status; the strictest comes last.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// What a word of a status says of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Import,
     Clawback,
     Reversed,
     LeftOut(String),
+}
+
+/// What all words of a row say together.
+#[derive(Debug, Default)]
+struct Verdict {
+    is_clawback: bool,
+    is_reversed: bool,
+    left_out: Option<String>,
+}
+
+impl Verdict {
+    fn and(&mut self, fate: Fate) {
+        match fate {
+            Fate::Import => {}
+            Fate::Clawback => self.is_clawback = true,
+            Fate::Reversed => self.is_reversed = true,
+            Fate::LeftOut(why) => self.left_out = Some(why),
+        }
+    }
+}
+
+/// What takes a row back: a clawback of a sale, and a sale of a clawback.
+#[derive(Debug)]
+struct Counter {
+    id: String,
+    amount: String,
+    kind: &'static str,
 }
 
 /// A mapping for one file.
@@ -202,8 +233,12 @@ pub(crate) struct Plan {
     suffix: String,
     /// The row in our columns.
     made: Vec<Option<String>>,
-    /// If the row is a sale that was reversed: the id and the amount of its clawback, which follows it.
-    clawback: Option<(String, String)>,
+    /// If the row was reversed: what takes it back, which follows it.
+    counter: Option<Counter>,
+    /// See [`Reversal`].
+    takes_back: Option<String>,
+    taken_back_by: Option<String>,
+    only_known: bool,
     left_out: Vec<(String, u64)>,
     reversed: u64,
 }
@@ -222,7 +257,7 @@ impl Plan {
         &self.left_out
     }
 
-    /// Sales that came with their clawback.
+    /// Rows that came with what takes them back.
     pub(crate) fn reversed(&self) -> u64 {
         self.reversed
     }
@@ -234,12 +269,21 @@ impl Plan {
         values
     }
 
-    /// Goes on to the clawback of the sale that was just read, if it was reversed.
+    /// How the row stands to what takes it back.
+    pub(crate) fn reversal(&self) -> Reversal<'_> {
+        Reversal {
+            takes_back: self.takes_back.as_deref(),
+            taken_back_by: self.taken_back_by.as_deref(),
+            only_known: self.only_known,
+        }
+    }
+
+    /// Goes on to what takes the row back that was just read, if it was reversed.
     pub(crate) fn turn(&mut self) -> bool {
-        let (Some((id, amount)), Some(signed)) = (self.clawback.take(), self.signed) else { return false };
-        self.made[signed.id] = Some(id);
-        self.made[signed.amount] = Some(amount);
-        self.made[signed.kind] = Some("clawback".to_owned());
+        let (Some(counter), Some(signed)) = (self.counter.take(), self.signed) else { return false };
+        self.takes_back = self.made[signed.id].replace(counter.id);
+        self.made[signed.amount] = Some(counter.amount);
+        self.made[signed.kind] = Some(counter.kind.to_owned());
         true
     }
 
@@ -251,13 +295,16 @@ impl Plan {
         };
         let read = |place: usize| text(record.field(place), writing).map_err(|what| problem(place, what));
         let mut faults = Faults::default();
-        let mut fate = Fate::Import;
+        let mut verdict = Verdict::default();
         for (place, rule) in &self.rules {
             let found = read(*place).and_then(|word| rule.fate(word).map_err(|what| problem(*place, what)));
-            fate = faults.keep(found).map_or_else(|| fate.clone(), |found| fate.clone().max(found));
+            if let Some(fate) = faults.keep(found) {
+                verdict.and(fate);
+            }
         }
-        // Of what is left out nobody cares how the rest of it is written.
-        if let Fate::LeftOut(why) = fate {
+        // Of what is left out nobody cares how the rest of it is written; but what was reversed is taken back, if it
+        // was imported before there was a reason to leave it out.
+        if let Some(why) = verdict.left_out.take_if(|_| !verdict.is_reversed) {
             self.count(why);
             return faults.verdict().map(|()| false);
         }
@@ -285,15 +332,15 @@ impl Plan {
         self.method_with_destination();
         match self.signed {
             None => Ok(true),
-            Some(signed) => self.sign(signed, fate).map_err(|what| {
+            Some(signed) => self.sign(signed, &verdict).map_err(|what| {
                 let column = self.title(signed.amount, names).unwrap_or("amount").to_owned();
                 Problem { line: record.line, column, what }.into()
             }),
         }
     }
 
-    /// Makes the row a sale or a clawback, or both. `false` if it is neither.
-    fn sign(&mut self, signed: Signed, fate: Fate) -> Result<bool, String> {
+    /// Makes the row a sale or a clawback, with what takes it back if it was reversed. `false` if it is neither.
+    fn sign(&mut self, signed: Signed, verdict: &Verdict) -> Result<bool, String> {
         let amount = self.made[signed.amount].clone().unwrap_or_default();
         let size = amount.trim_start_matches(['-', '+']);
         let is_below = amount.starts_with('-');
@@ -306,38 +353,42 @@ impl Plan {
                 self.name
             ));
         }
-        let is_clawback = match fate {
-            Fate::Reversed if is_zero => {
-                return Err(format!(
-                    "{} is what is left of a sale that was reversed, and not what it was; map a column that keeps \
-                     it, or put the word under left_out and \
-                     enter the clawback by a file of its own",
-                    shown(&amount)
-                ));
-            }
-            _ if is_zero && self.zero == Zero::LeftOut => {
-                self.count("amount 0".to_owned());
-                return Ok(false);
-            }
-            Fate::Reversed => false,
-            Fate::Clawback => true,
-            _ if is_below && self.negative == Negative::Error => {
-                return Err(format!(
-                    "{} is below zero; if that is a clawback, say negative = \"clawback\" in the mapping {}",
-                    shown(&amount),
-                    self.name
-                ));
-            }
-            _ => is_below,
-        };
-        let (above, below) = (size.to_owned(), format!("-{size}"));
-        if fate == Fate::Reversed {
-            self.reversed += 1;
-            let id = self.made[signed.id].clone().unwrap_or_default();
-            self.clawback = Some((format!("{id}{}", self.suffix), below.clone()));
+        if is_zero && verdict.is_reversed {
+            return Err(format!(
+                "{} is what is left of a sale that was reversed, and not what it was; map a column that keeps \
+                 it, or put the word under left_out and \
+                 enter the clawback by a file of its own",
+                shown(&amount)
+            ));
         }
-        self.made[signed.amount] = Some(if is_clawback { below } else { above });
-        self.made[signed.kind] = Some(if is_clawback { "clawback" } else { "sale" }.to_owned());
+        if is_zero && self.zero == Zero::LeftOut {
+            self.count("amount 0".to_owned());
+            return Ok(false);
+        }
+        // The sign of what was reversed may be that of its being taken back; only its type says what it was.
+        if is_below && !verdict.is_clawback && !verdict.is_reversed && self.negative == Negative::Error {
+            return Err(format!(
+                "{} is below zero; if that is a clawback, say negative = \"clawback\" in the mapping {}",
+                shown(&amount),
+                self.name
+            ));
+        }
+        let is_clawback = verdict.is_clawback || is_below && !verdict.is_reversed;
+        let (above, below) = (size.to_owned(), format!("-{size}"));
+        let (sale, clawback) = ((above, "sale"), (below, "clawback"));
+        let (it, counter) = if is_clawback { (clawback, sale) } else { (sale, clawback) };
+        let id = format!("{}{}", self.made[signed.id].as_deref().unwrap_or_default(), self.suffix);
+        self.takes_back = None;
+        self.taken_back_by = None;
+        self.only_known = verdict.left_out.is_some();
+        if verdict.is_reversed {
+            self.reversed += 1;
+            self.counter = Some(Counter { id, amount: counter.0, kind: counter.1 });
+        } else if self.rules.iter().any(|(_, rule)| !rule.reversed.is_empty()) {
+            self.taken_back_by = Some(id);
+        }
+        self.made[signed.amount] = Some(it.0);
+        self.made[signed.kind] = Some(it.1.to_owned());
         Ok(true)
     }
 

@@ -230,6 +230,7 @@ async fn import(
         new,
         updated,
         unchanged: known - new - updated,
+        left_out: 0,
         controls: Some(controls),
         late: Vec::new(),
         newest: None,

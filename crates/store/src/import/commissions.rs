@@ -14,9 +14,10 @@ use super::copy::CopyRows;
 use super::differing::differing;
 use super::due::LastRun;
 use super::problem::{Fault, ImportError, Problems};
+use super::reversal::Reversal;
 use super::same::{Scope, same_find};
 use super::suspicion::{Repeats, SuspicionKind, Suspicions, number_of};
-use super::{Feed, Imported, PROBLEMS_SHOWN, Terms, change, copy_feed, dates, due};
+use super::{Feed, Imported, PROBLEMS_SHOWN, Terms, change, copy_feed, dates, due, reversal};
 use crate::batch::currency;
 use crate::connect::{Step, Store, StoreError};
 use crate::locks::CUTOFF_LOCK;
@@ -37,6 +38,8 @@ pub struct CommissionRow<'a> {
     pub amount: Money,
     /// When.
     pub earned_at: OffsetDateTime,
+    /// How it stands to what was reversed.
+    pub reversal: Reversal<'a>,
 }
 
 /// Some commissions, ready to be sent.
@@ -51,6 +54,10 @@ pub struct CommissionRows {
 struct Traits {
     /// Whether there is a clawback that names an order.
     has_clawbacks: bool,
+    /// Whether there is one that takes another one back.
+    has_reversals: bool,
+    /// Whether there is one that counts only if it is known.
+    has_only_known: bool,
     /// The first and the last.
     earned: Option<(OffsetDateTime, OffsetDateTime)>,
     /// Of each: its line, what it says but for its id, and what its id looks like.
@@ -71,8 +78,14 @@ impl CommissionRows {
         let money = (row.amount.currency.code(), row.amount.minor);
         let same = number_of((look(row.affiliate), row.order_ref, money, row.earned_at.unix_timestamp_nanos()));
         self.traits.has_clawbacks |= row.amount.minor < 0 && !row.order_ref.is_empty();
-        self.traits.see(row.earned_at, row.earned_at);
-        self.traits.looks.push((line, same, id_key));
+        let Reversal { takes_back, taken_back_by, only_known } = row.reversal;
+        self.traits.has_reversals |= takes_back.is_some();
+        self.traits.has_only_known |= only_known;
+        // What is known was looked at when it came.
+        if !only_known {
+            self.traits.see(row.earned_at, row.earned_at);
+            self.traits.looks.push((line, same, id_key));
+        }
         self.rows.row(|fields| {
             fields
                 .bigint(line)
@@ -82,7 +95,10 @@ impl CommissionRows {
                 .text(row.amount.currency.code())
                 .bigint(row.amount.minor)
                 .timestamptz(row.earned_at)
-                .bigint(id_key);
+                .bigint(id_key)
+                .text_or_null(takes_back)
+                .text_or_null(taken_back_by)
+                .boolean(only_known);
         });
     }
 
@@ -134,15 +150,18 @@ async fn import(
            line bigint NOT NULL, external_id text COLLATE "C" NOT NULL, affiliate text NOT NULL,
              order_ref text NOT NULL,
            currency char(3) NOT NULL, amount_minor bigint NOT NULL, earned_at timestamptz NOT NULL,
-           id_key bigint NOT NULL) ON COMMIT DROP"#,
+           id_key bigint NOT NULL, takes_back text COLLATE "C", taken_back_by text COLLATE "C",
+             only_known boolean NOT NULL) ON COMMIT DROP"#,
     )
     .execute(&mut *tx)
     .await
     .step("import_commission_create")?;
     let (mut traits, mut same, mut alike_ids) = (Traits::default(), Repeats::new(), Repeats::new());
     let copy = "-- import_commission_copy\nCOPY import_commission FROM STDIN WITH (FORMAT binary)";
-    let rows = copy_feed(tx, "import_commission_copy", copy, feed, |chunk: CommissionRows| {
+    let copied = copy_feed(tx, "import_commission_copy", copy, feed, |chunk: CommissionRows| {
         traits.has_clawbacks |= chunk.traits.has_clawbacks;
+        traits.has_reversals |= chunk.traits.has_reversals;
+        traits.has_only_known |= chunk.traits.has_only_known;
         if let Some((first, last)) = chunk.traits.earned {
             traits.see(first, last);
         }
@@ -178,6 +197,9 @@ async fn import(
         .step("import_cutoff_lock")?;
     let last = due::last_run(tx, id).await?;
     let last = last.as_ref();
+    let left_out = if traits.has_only_known { reversal::unknown_leave_out(tx, id).await? } else { 0 };
+    // Each of them with what takes it back.
+    let rows = copied - 2 * left_out;
 
     volume_begin(tx, id).await?;
     let mut suspicions = match traits.earned {
@@ -196,6 +218,9 @@ async fn import(
     if clawbacks_may_move {
         due::clawbacks_meet(tx, id, last).await?;
     }
+    if clawbacks_may_move || traits.has_reversals {
+        reversal::due_with_its_own(tx, id, last, clawbacks_may_move).await?;
+    }
     let new = inserted.iter().map(|one| one.rows).sum::<i64>().unsigned_abs();
     // Every row of a file that is new throughout was inserted; only if some were not is there anything to find out.
     if new != rows {
@@ -205,6 +230,7 @@ async fn import(
         problems.check()?;
         let again = sqlx::query(SAID_AGAIN).bind(terms.named).fetch_all(&mut *tx).await.step("import_said_again")?;
         suspicions.add(SuspicionKind::SaidAgain, &again)?;
+        suspicions.add(SuspicionKind::Reversed, &reversal::said_again(tx, id, terms.named).await?)?;
     }
     balances_bound(tx, id, &inserted).await?;
     terms.refuse_if_strict(&suspicions)?;
@@ -217,6 +243,7 @@ async fn import(
         new,
         updated: 0,
         unchanged: rows - new,
+        left_out,
         controls: None,
         late: due::late_more(&late, due::late_now(tx, id, last).await?),
         newest: last.map(|last| (last.period.clone(), last.sequence)),
@@ -283,11 +310,12 @@ async fn insert_new(
            INSERT INTO commission
              (tenant_id, external_id, affiliate_id, currency, amount_minor, earned_at, due_at, late_for, kind,
                order_ref,
-              id_key)
+              id_key, takes_back)
            SELECT $1, c.external_id, a.id, c.currency, c.amount_minor, c.earned_at, c.due_at,
                   CASE WHEN c.due_at <= $4 THEN $3 + 1 END,
-                  CASE WHEN c.amount_minor < 0 THEN 'clawback' ELSE 'sale' END, c.order_ref, c.id_key
-             FROM (SELECT *, CASE WHEN amount_minor < 0 THEN earned_at
+                  CASE WHEN c.amount_minor < 0 THEN 'clawback' ELSE 'sale' END, c.order_ref, c.id_key,
+                  c.takes_back
+             FROM (SELECT *, CASE WHEN amount_minor < 0 OR takes_back IS NOT NULL THEN earned_at
                                   ELSE earned_at + make_interval(days => $2) END AS due_at
                      FROM import_commission) AS c
              JOIN affiliate a ON a.tenant_id = $1 AND a.external_id = c.affiliate

@@ -46,6 +46,13 @@ impl CopyRows {
         self.field(text.as_bytes())
     }
 
+    pub(super) fn text_or_null(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.text(text),
+            None => self.null(),
+        }
+    }
+
     pub(super) fn bigint(&mut self, number: i64) -> &mut Self {
         self.field(&number.to_be_bytes())
     }

@@ -27,7 +27,7 @@ pub(super) async fn far_refuse(
     let rows = sqlx::query(
         "-- import_dates_far
          SELECT line, external_id, earned_at, count(*) OVER () AS total FROM import_commission
-          WHERE earned_at < $1 OR earned_at > $2 ORDER BY line LIMIT $3",
+          WHERE (earned_at < $1 OR earned_at > $2) AND NOT only_known ORDER BY line LIMIT $3",
     )
     .bind(believed.from)
     .bind(believed.to)

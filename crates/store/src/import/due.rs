@@ -3,6 +3,8 @@
 //! so that both meet in one window. Of several such sales it is the one that is due first. Which of the two came first,
 //! and in which file, makes no difference.
 //!
+//! What was made to take one row back refers to that row alone, whatever its order (see [`super::reversal`]).
+//!
 //! Only what no run has counted yet moves: the windows of runs that exist lie before it, so nothing is left out or
 //! counted twice.
 
@@ -148,11 +150,11 @@ pub(super) async fn clawbacks_meet(
            SELECT c.external_id, c.affiliate_id, c.order_ref, c.currency, c.kind, c.earned_at, c.due_at
              FROM import_order o JOIN commission c ON c.affiliate_id = o.affiliate_id AND c.order_ref = o.order_ref
             WHERE c.tenant_id = $1 AND c.late_for IS NULL AND c.due_month = ANY((SELECT list FROM months)::int[])
-              AND ($2::timestamptz IS NULL OR c.due_at > $2)
+              AND ($2::timestamptz IS NULL OR c.due_at > $2) AND c.takes_back IS NULL
             UNION ALL
            SELECT c.external_id, c.affiliate_id, c.order_ref, c.currency, c.kind, c.earned_at, c.due_at
              FROM import_order o JOIN commission c ON c.affiliate_id = o.affiliate_id AND c.order_ref = o.order_ref
-            WHERE c.tenant_id = $1 AND c.late_for = $3 + 1),
+            WHERE c.tenant_id = $1 AND c.late_for = $3 + 1 AND c.takes_back IS NULL),
          next AS (
            SELECT external_id, kind, due_at,
                   coalesce(min(CASE kind WHEN 'sale' THEN due_at END) OVER (

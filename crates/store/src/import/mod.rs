@@ -15,6 +15,7 @@ mod due;
 mod limit;
 mod payees;
 mod problem;
+mod reversal;
 mod same;
 mod suspicion;
 
@@ -22,6 +23,7 @@ pub use affiliates::{AffiliateRow, AffiliateRows, AffiliatesTarget, Said};
 pub use change::{Change, Changes, LateRow};
 pub use commissions::{CommissionRow, CommissionRows};
 pub use problem::{Fault, ImportError, RowProblem};
+pub use reversal::Reversal;
 pub use suspicion::{Suspicion, SuspicionKind, Suspicions};
 
 use futures_util::future::BoxFuture;
@@ -92,6 +94,8 @@ pub struct Imported {
     pub hold_days: Option<(i32, i32)>,
     /// How many were known just so, or said more than once in the file.
     pub unchanged: u64,
+    /// How many were left out since they are reversed, counted only if they were imported before, and were not.
+    pub left_out: u64,
     /// What a file of affiliates changed of what stops money or says where it goes; commissions change nothing of it.
     pub controls: Option<Controls>,
     /// Commissions that are new and of months that were run already, by month: the next run pays them.

@@ -16,6 +16,8 @@ pub enum SuspicionKind {
     /// A commission that the file has before, in all and the id: it counts once. Sales whose ids a spreadsheet made
     /// one are lost so.
     SaidAgain,
+    /// A commission that was taken back, and is not reversed any more: it does not count again.
+    Reversed,
     /// A commission that is another one in all but the id.
     SameSale,
     /// A commission whose id looks like that of another one.

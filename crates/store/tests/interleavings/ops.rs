@@ -160,6 +160,7 @@ fn file() -> mpsc::Receiver<Feed<CommissionRows>> {
         order_ref: "",
         amount: payfleet_domain::Money { minor: 500, currency: "EUR".parse().unwrap() },
         earned_at: datetime!(2026-01-20 00:00 UTC),
+        reversal: payfleet_store::Reversal::default(),
     });
     let (sender, receiver) = mpsc::channel(2);
     sender.try_send(Feed::Rows(rows)).unwrap();

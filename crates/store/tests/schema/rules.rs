@@ -976,7 +976,7 @@ pub const MAY_BE_NULL: &str = "
   funding_stop.resumed_at funding_stop.resumed_by funding_stop.stopped_at funding_stop.window_from
   payout.pays_minor payout.pays_currency batch.outcomes batch.counted_after batch.closed_at batch.credential
   batch.first_sent_at batch.last_code batch.lease_length batch.lease_owner
-  batch.parent_id commission.id_key commission.late_for discrepancy.affiliate discrepancy.currency
+  batch.parent_id commission.id_key commission.late_for commission.takes_back discrepancy.affiliate discrepancy.currency
   discrepancy.expected discrepancy.found discrepancy.payout_id evidence.attempt evidence.batch_id hold.approved_by
   hold.proposal hold.proposed_by hold.proposed_reference hold.resolution hold.resolved_at payout.code payout.reference
   payout.settled_at payout_limit.max_minor payout_limit.min_minor payout_method.compared payout_method.max_minor

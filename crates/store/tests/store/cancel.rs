@@ -287,6 +287,7 @@ fn commission() -> CommissionRows {
         order_ref: "",
         amount: payfleet_domain::Money { minor: 500, currency: "EUR".parse().unwrap() },
         earned_at: datetime!(2026-01-20 00:00 UTC),
+        reversal: payfleet_store::Reversal::default(),
     });
     rows
 }

@@ -460,6 +460,7 @@ impl Tenant<'_> {
                         currency: CURRENCIES[commission.currency].0.parse().unwrap(),
                     },
                     earned_at: commission.earned_at,
+                    reversal: payfleet_store::Reversal::default(),
                 });
             }
             if any {

@@ -22,7 +22,8 @@ pub const TTL: Duration = Duration::from_secs(60);
 pub fn commission_row(id: &str, minor: i64, earned_at: OffsetDateTime) -> CommissionRows {
     let amount = Money { minor, currency: "EUR".parse().unwrap() };
     let mut rows = CommissionRows::default();
-    rows.push(&CommissionRow { line: 2, id, affiliate: "a1", order_ref: "", amount, earned_at });
+    let reversal = payfleet_store::Reversal::default();
+    rows.push(&CommissionRow { line: 2, id, affiliate: "a1", order_ref: "", amount, earned_at, reversal });
     rows
 }
 
