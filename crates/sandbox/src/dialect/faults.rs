@@ -35,6 +35,8 @@ pub struct PaypalFaults {
     pub token_life_ms: u64,
     /// Statements leave out `custom_field`, which "usually" carries our id of the item.
     pub without_custom_field: bool,
+    /// So many answers of Transaction Search are made from the books of the one before, until they are refreshed.
+    pub books_stand: u64,
     /// POST answers 403 with this name: AUTHORIZATION_ERROR, SENDER_RESTRICTED, SENDER_EMAIL_UNCONFIRMED, ...
     pub forbidden: Option<String>,
     /// Currencies that are not held, and not converted by themselves.
