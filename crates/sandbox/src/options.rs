@@ -59,14 +59,15 @@ Their faults (PUT /faults), beside those above; a share of 1 with `max` strikes 
   list_latency_ms garble_list strike_preparing      limit {paypal: POSTs a minute, stripe, wise: a second}
   paypal {script {ITEM or RECEIVER: STATE} unclaimed onhold onhold_ms onhold_becomes blocked blocked_takes_money
           denied duplicate_without_link created_without_id not_found_ms token_life_ms without_custom_field
-          forbidden not_held}
+          books_stand forbidden not_held}
   stripe {stored_500_paid stored_500_unpaid key_in_use lock_timeout refusals_stored list_lag_ms
           payout_fail payout_fail_after_ms payout_failure_code}
   wise   {sca sca_statement step_ms bounce cancel roll_back stuck reject forget_uuid_ms any_recipient
-          token_life_ms}
+          token_life_ms refund_with_fee paid_in}
   webhook {lose twice late late_ms forge tamper stale_ms}
 By hand:
   POST /faults/balance {shape, account, currency, amount_minor}      what an account has there from now on
+  POST /faults/deposit {account, currency, amount_minor, reference?}   somebody pays in (Wise)
   POST /faults/revoke {credential, revoked?}   POST /faults/revoke-tokens   POST /faults/approve {approval}
   PUT /faults/sca-key {profile, public_key}
   PUT /webhooks/DIALECT {url, secret|webhook_id, cert_url?, tries?, retry_ms?}, DELETE; GET /webhooks, /webhooks/keys"#;

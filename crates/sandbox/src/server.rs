@@ -140,6 +140,7 @@ fn router(engine: Arc<Engine>, token: Option<Secret>) -> Router {
         .route("/faults/plant", post(admin::plant))
         .route("/faults/hurry", post(admin::hurry))
         .route("/faults/balance", post(dialect::admin::balance))
+        .route("/faults/deposit", post(wise::put_deposit))
         .route("/faults/revoke", post(dialect::admin::revoke))
         .route("/faults/revoke-tokens", post(dialect::admin::revoke_tokens))
         .route("/faults/approve", post(wise::approve))

@@ -79,6 +79,8 @@ pub(super) async fn open(
         page: 1,
         rows: 0,
         end: now.replace_nanosecond(0).unwrap_or(now),
+        now: None,
+        refreshed: None,
         open_from: None,
     };
     pages::open(RAIL, &account.name, reading).await
@@ -98,6 +100,11 @@ struct Reading {
     rows: u64,
     /// Where the last one ends.
     end: OffsetDateTime,
+    /// PayPal's clock at the first answer: what is booked after it is on none of those windows, or by luck.
+    now: Option<OffsetDateTime>,
+    /// How far PayPal had come with its own books when it made the answer that was furthest behind. They are refreshed
+    /// between two answers, too: what came into them then is outside of the windows that are still asked for.
+    refreshed: Option<OffsetDateTime>,
     /// The first payment that is pending.
     open_from: Option<OffsetDateTime>,
 }
@@ -135,9 +142,14 @@ impl Pages for Reading {
                 Told::Nothing => {}
             }
         }
-        let now = reply.at.unwrap_or(self.end);
+        let now = *self.now.get_or_insert(reply.at.unwrap_or(self.end));
         // Our clock may be behind: what it calls the future has been booked.
         self.end = self.end.max(now.replace_nanosecond(0).unwrap_or(now));
+        // Where it does not say how far it has come, as far as it may be behind.
+        let told = found.last_refreshed_datetime.and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
+        let refreshed = told.unwrap_or(now - BEHIND);
+        let refreshed = self.refreshed.map_or(refreshed, |before| before.min(refreshed));
+        self.refreshed = Some(refreshed);
         if self.page < found.total_pages.unwrap_or(1) {
             self.page += 1;
             return Ok(Page::Lines(lines));
@@ -150,9 +162,7 @@ impl Pages for Reading {
             (self.window, self.page, self.rows) = (until, 1, 0);
             return Ok(Page::Lines(lines));
         }
-        // How far PayPal has come with its own books; where it does not say, as far as it may be behind.
-        let refreshed = found.last_refreshed_datetime.and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
-        let until = until.min(refreshed.unwrap_or(now - BEHIND)).max(self.from);
+        let until = until.min(refreshed).max(self.from);
         Ok(Page::Last(lines, Reach { from: self.from, until, now, open_from: self.open_from }))
     }
 }

@@ -1,5 +1,8 @@
 //! Balance statements: transfers, and what of them came back. They know neither our key, unless it is the transfer's
-//! reference, nor where the money went. A refund is often smaller than the payment.
+//! reference, nor where the money went. A refund is often smaller than the payment, and sometimes brings its fee too.
+//!
+//! What others pay in stands there in the same form, under a number of its own and with words that the sender chose. So
+//! a credit is known by its number alone, and only as the refund of a transfer that was made here.
 
 use async_trait::async_trait;
 use payfleet_domain::{Currency, Money, Movement, Outcome, PayoutKey, Reference, RefusalCode, StatementLine};
@@ -10,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::ask::LOOKS_BACK;
 use super::transfer::Transfer;
-use super::{RAIL, Site, Wise, no_answer};
+use super::{RAIL, Site, Wise, no_answer, numbered};
 use crate::cause::Cause;
 use crate::checks::{read, single};
 use crate::decimal::minor_of;
@@ -23,8 +26,26 @@ use crate::{Account, Call, StatementError, StatementStream};
 const WINDOW: Duration = Duration::days(7);
 /// So many transactions of a week are read.
 const TRANSACTIONS_MAX: usize = 25_000;
-/// What a transfer's lines are called.
+/// What a transfer's lines are called; and what others pay in.
 const PREFIX: &str = "TRANSFER-";
+/// What `details.type` can be beside `TRANSFER` and `UNKNOWN` (Wise, "Balance statement"): money that comes in so is no
+/// refund, and what leaves so, without the number of a transfer, is no payment that we could have ordered.
+const NO_TRANSFERS: [&str; 14] = [
+    "ACCRUAL_CHARGE",
+    "ACQUIRING_PAYMENT",
+    "BALANCE_ADJUSTMENT",
+    "BALANCE_INTEREST",
+    "CARD",
+    "CARD_CASHBACK",
+    "CARD_ORDER_CHECKOUT",
+    "CONVERSION",
+    "DEPOSIT",
+    "DIRECT_DEBIT",
+    "INCOMING_CROSS_BALANCE",
+    "INVESTMENT_TRADE_ORDER",
+    "MONEY_ADDED",
+    "OUTGOING_CROSS_BALANCE",
+];
 
 #[derive(Deserialize)]
 struct Statement {
@@ -52,7 +73,22 @@ struct Amount {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Details {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Of a debit what we wrote on the transfer, of a credit what anybody wrote.
     payment_reference: Option<String>,
+}
+
+impl Details {
+    fn is_no_transfer(&self) -> bool {
+        self.kind.as_deref().is_some_and(|kind| NO_TRANSFERS.contains(&kind))
+    }
+
+    /// The key, if we gave it to a transfer as its reference.
+    fn key(&self) -> String {
+        let ours = self.payment_reference.as_deref().filter(|_| self.kind.as_deref() == Some("TRANSFER"));
+        ours.and_then(|ours| ours.parse::<PayoutKey>().ok()).map_or_else(String::new, |key| key.to_string())
+    }
 }
 
 pub(super) async fn open(
@@ -116,7 +152,14 @@ impl Pages for Reading {
         // Our clock may be behind: what it calls the future has been booked.
         self.end = self.end.max(now.replace_nanosecond(0).unwrap_or(now));
         let statement: Statement = read(&reply.body)?;
-        let lines = lines(&statement, code)?;
+        let mut lines = lines(&statement, code)?;
+        for line in lines.iter_mut().filter(|line| line.movement == Movement::Returned) {
+            if let Some(paid) = paid_by(&self.site, &self.account, line).await? {
+                let fee = line.amount_minor - paid;
+                tracing::info!(rail = RAIL, transfer = line.of, fee, "a refund brought fees back, too");
+                line.amount_minor = paid;
+            }
+        }
         if until < self.end {
             self.window = until;
             return Ok(Page::Lines(lines));
@@ -127,6 +170,21 @@ impl Pages for Reading {
             false => Page::Last(lines, Reach::less_the_lag(RAIL, self.from, self.end, now)),
         })
     }
+}
+
+/// What the transfer of a refund had paid, if that is less than came back: the rest is Wise's own fee, which is the
+/// payer's and no part of what the payee was due.
+async fn paid_by(site: &Site, account: &Account, line: &StatementLine) -> Result<Option<i64>, Cause> {
+    let of = line.of.as_deref().filter(|of| of.bytes().all(|byte| byte.is_ascii_digit()));
+    let (Some(of), Ok(currency)) = (of, line.currency.parse::<Currency>()) else { return Ok(None) };
+    let request = site.asked(site.transport.get(&["v1", "transfers", of]), account)?;
+    let reply = site.transport.exchange(request, 1).await?;
+    // Nothing that we could have made.
+    if matches!(reply.status, 403 | 404) {
+        return Ok(None);
+    }
+    let transfer = numbered(&reply, &Reference(of.to_owned()))?;
+    Ok(transfer.paid_in(currency).filter(|paid| (1..line.amount_minor).contains(paid)))
 }
 
 async fn ask(
@@ -151,7 +209,7 @@ async fn ask(
     site.transport.exchange(site.asked(request, account)?, TRANSACTIONS_MAX / 8).await
 }
 
-/// The lines of a balance in this currency.
+/// The lines of a balance in this currency; of refunds with all that came back.
 pub(crate) fn page(body: &[u8], code: &str) -> Result<Vec<StatementLine>, NoPage> {
     lines(&read(body)?, code)
 }
@@ -162,9 +220,17 @@ fn lines(statement: &Statement, code: &str) -> Result<Vec<StatementLine>, NoPage
     lines.filter_map(Result::transpose).collect()
 }
 
-/// The line, if it is of a transfer.
+/// The line, if it is of a transfer. Whatever leaves the account is one, unless its kind says that it is none.
 fn line(transaction: &Transaction, code: &str) -> Result<Option<StatementLine>, &'static str> {
-    let Some(number) = transaction.reference_number.strip_prefix(PREFIX) else { return Ok(None) };
+    let number = transaction.reference_number.strip_prefix(PREFIX);
+    let is_debit = transaction.amount.value.get().starts_with('-');
+    let is_none = match is_debit {
+        true => number.is_none() && transaction.details.is_no_transfer(),
+        false => number.is_none() || transaction.details.is_no_transfer(),
+    };
+    if is_none {
+        return Ok(None);
+    }
     let currency: Currency = code.parse().map_err(|_| "a currency that there is not")?;
     let minor = |amount: &Amount| minor_of(amount.value.get(), currency).filter(|_| amount.currency == code);
     let amount = minor(&transaction.amount).ok_or("an amount that the currency does not have")?;
@@ -172,21 +238,24 @@ fn line(transaction: &Transaction, code: &str) -> Result<Option<StatementLine>, 
         Some(fees) => minor(fees).filter(|fees| *fees >= 0).ok_or("fees that the currency does not have")?,
         None => 0,
     };
-    // The reference that we gave it, if it was the key.
-    let reference = transaction.details.payment_reference.as_deref().unwrap_or_default();
-    let key = reference.parse::<PayoutKey>().map_or_else(|_| String::new(), |key| key.to_string());
-    let (movement, amount_minor, reference, of) = match amount {
+    let (movement, amount_minor, key, reference, of) = match (amount, number) {
         // What the payee gets: Wise's fee is in the debit.
-        ..0 => {
+        (..0, Some(number)) => {
             let paid = amount.checked_neg().and_then(|out| out.checked_sub(fees)).filter(|paid| *paid > 0);
-            (Movement::Paid, paid.ok_or("a payment of nothing but fees")?, number.to_owned(), None)
+            let paid = paid.ok_or("a payment of nothing but fees")?;
+            (Movement::Paid, paid, transaction.details.key(), number.to_owned(), None)
         }
-        0 => return Ok(None),
-        // A refund has the name of its payment; told apart by when it came, for a transfer may have several.
-        1.. => {
+        (..0, None) => {
+            let out = amount.checked_neg().ok_or("an amount beyond all numbers")?;
+            (Movement::Paid, out, String::new(), transaction.reference_number.clone(), None)
+        }
+        // A refund has the name of its payment; told apart by when it came, for a transfer may have several. What it
+        // bears for a key, anybody may have written.
+        (1.., Some(number)) => {
             let name = format!("{number}-back-{}", transaction.date.unix_timestamp());
-            (Movement::Returned, amount, name, Some(number.to_owned()))
+            (Movement::Returned, amount, String::new(), name, Some(number.to_owned()))
         }
+        (0.., _) => return Ok(None),
     };
     Ok(Some(StatementLine {
         key,

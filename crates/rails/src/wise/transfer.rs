@@ -1,7 +1,7 @@
 //! A transfer as Wise tells it, and what its states say. They may roll back to an earlier one; whoever keeps the books
 //! knows what was proven before.
 
-use payfleet_domain::{Outcome, Reference};
+use payfleet_domain::{Currency, Outcome, Reference};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -86,6 +86,11 @@ impl Transfer {
             true => Ok(()),
             false => Err(Cause::Contradictory("the answer names another amount")),
         }
+    }
+
+    /// What it pays, in minor units of this currency; `None` if that is not the one in which it was sent.
+    pub(super) fn paid_in(&self, currency: Currency) -> Option<i64> {
+        minor_of(self.target_value.get(), currency).filter(|_| self.target_currency == currency.code())
     }
 
     pub(crate) fn state(&self) -> State {

@@ -125,6 +125,45 @@ async fn what_was_booked_while_our_clock_was_behind_is_asked_for_too() {
     assert_eq!(part(&lines[2], "start_date="), part(&lines[1], "end_date="), "without a gap");
 }
 
+/// What is booked between two answers stands in neither: it is younger than the books that the first was made from, and
+/// outside of what the second was asked for. So the statement reaches as far as the oldest books of all its answers.
+#[tokio::test]
+async fn books_that_are_refreshed_between_two_answers_prove_no_more_than_the_older_ones() {
+    let hours = |hours: i64| (now() - time::Duration::hours(hours)).format(&Rfc3339).unwrap();
+    let one = |id, pages, behind: Option<i64>| {
+        page(&[transaction(id, "T0001", "S", "-1.00", None, None)], pages, behind.map(hours).as_deref())
+    };
+    let long_ago = (OffsetDateTime::now_utc() - time::Duration::days(40)).replace_nanosecond(0).unwrap();
+    for (case, from, acts, reaches) in [
+        ("two windows", long_ago, vec![one("A", 1, Some(5)), one("B", 1, Some(1))], 5),
+        ("two pages", recently(), vec![one("A", 2, Some(5)), one("B", 2, Some(1))], 5),
+        ("books that went back", recently(), vec![one("A", 2, Some(1)), one("B", 2, Some(5))], 5),
+        ("one that does not say", recently(), vec![one("A", 2, None), one("B", 2, Some(1))], 3),
+        ("another that does not say", recently(), vec![one("A", 2, Some(1)), one("B", 2, None)], 3),
+    ] {
+        let items = statement(from, acts).await.1.unwrap();
+        let Some(StatementItem::End(end)) = items.last() else { panic!("{case}: no end") };
+        let behind = now() - end.until;
+        assert!((0..60).contains(&(behind - time::Duration::hours(reaches)).whole_seconds()), "{case}: {behind}");
+    }
+}
+
+/// By the clock of the first answer: what is booked while the others are asked for is on none of them.
+#[tokio::test]
+async fn what_it_may_be_behind_is_counted_from_the_first_answer() {
+    let dated = |id: &str, at: OffsetDateTime| {
+        let Act::Reply(status, _, body) = page(&[transaction(id, "T0001", "S", "-1.00", None, None)], 2, None) else {
+            panic!("a page")
+        };
+        Act::Reply(status, vec![("date", at.format(&Rfc2822).unwrap())], body)
+    };
+    let first = now();
+    let acts = vec![dated("A", first), dated("B", first + time::Duration::hours(4)), dated("C", first)];
+    let items = statement(recently(), acts).await.1.unwrap();
+    let Some(StatementItem::End(end)) = items.last() else { panic!("no end") };
+    assert_eq!((end.now, end.until, end.lines), (first, first - time::Duration::hours(3), 2));
+}
+
 #[tokio::test]
 async fn it_is_read_in_windows_and_pages_up_to_what_may_be_behind() {
     let from = (OffsetDateTime::now_utc() - time::Duration::days(65)).replace_nanosecond(0).unwrap();

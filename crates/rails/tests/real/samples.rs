@@ -183,8 +183,11 @@ async fn wises() {
     let server = Server::start(&[("GET /v1/transfers/16521632", vec![read("32-transfer-200-bounced")])]).await;
     let found = registry(&server.url, "").wise().unwrap().follow(&order.call()).await;
     assert_eq!(found, [known(Outcome::Accepted(name("16521632")))]);
-    let server =
-        Server::start(&[("GET /v1/profiles/12345678/balance-statements/", vec![read("50-statement-200")])]).await;
+    let script = [
+        ("GET /v1/profiles/12345678/balance-statements/", vec![read("50-statement-200")]),
+        ("GET /v1/transfers/16521632", vec![read("32-transfer-200-bounced")]),
+    ];
+    let server = Server::start(&script).await;
     let from = OffsetDateTime::now_utc() - time::Duration::DAY;
     let wise = registry(&server.url, "").wise().unwrap();
     let items = read_all(wise.statement(&order.account, from).await).await.unwrap();

@@ -124,9 +124,13 @@ async fn a_transfer_can_be_cancelled_and_its_money_is_waited_for() {
 }
 
 fn line(date: &str, value: &str, fees: &str, reference: &str, ours: &str) -> String {
+    typed("TRANSFER", date, value, fees, reference, ours)
+}
+
+fn typed(kind: &str, date: &str, value: &str, fees: &str, reference: &str, ours: &str) -> String {
     let amounts =
         format!(r#""amount":{{"value":{value},"currency":"EUR"}},"totalFees":{{"value":{fees},"currency":"EUR"}}"#);
-    let details = format!(r#""details":{{"type":"TRANSFER","paymentReference":"{ours}"}}"#);
+    let details = format!(r#""details":{{"type":"{kind}","paymentReference":"{ours}"}}"#);
     format!(r#"{{"type":"X","date":"{date}",{amounts},{details},"referenceNumber":"{reference}"}}"#)
 }
 
@@ -135,7 +139,12 @@ fn page(lines: &[String]) -> Act {
 }
 
 async fn statement(acts: Vec<Act>) -> (Server, Result<Vec<StatementItem>, StatementError>) {
-    let server = Server::start(&[(STATEMENT, acts)]).await;
+    statement_of(acts, made("funds_refunded")).await
+}
+
+/// The same, where this is what there is to know of transfer 16521632.
+async fn statement_of(acts: Vec<Act>, one: Act) -> (Server, Result<Vec<StatementItem>, StatementError>) {
+    let server = Server::start(&[(STATEMENT, acts), (ONE, vec![one])]).await;
     let wise = registry(&server.url, "").wise().unwrap();
     let from = (OffsetDateTime::now_utc() - time::Duration::days(10)).replace_nanosecond(0).unwrap();
     let read = read_all(wise.statement(&order().account, from).await).await;
@@ -148,7 +157,7 @@ async fn transfers_and_refunds_are_the_lines_of_the_statement() {
     let first = page(&[
         line("2026-01-02T09:00:00Z", "9.5", "0", "TRANSFER-16521632", &key),
         line("2026-01-01T03:01:00Z", "-10.89", "0.88", "TRANSFER-16521632", &key),
-        line("2026-01-01T03:01:00Z", "-5", "0", "CARD-1", ""),
+        typed("CARD", "2026-01-01T03:01:00Z", "-5", "0", "CARD-1", ""),
     ]);
     let second = page(&[line("2026-01-02T03:01:00Z", "-7", "0", "TRANSFER-2", "rent")]);
     let (server, read) = statement(vec![first, second]).await;
@@ -165,6 +174,7 @@ async fn transfers_and_refunds_are_the_lines_of_the_statement() {
         of: None,
     };
     let back = StatementLine {
+        key: String::new(),
         reference: "16521632-back-1767344400".to_owned(),
         amount_minor: 950,
         movement: Movement::Returned,
@@ -181,6 +191,96 @@ async fn transfers_and_refunds_are_the_lines_of_the_statement() {
     let asked = server.asked(STATEMENT);
     assert_eq!(asked.len(), 2, "in weeks");
     assert!(asked[0].line.contains("currency=EUR&intervalStart=") && asked[0].line.ends_with("type=COMPACT"));
+}
+
+/// The sender of a deposit writes its reference: whoever was paid can send as much back from another account, under our
+/// key. Only the number of a transfer that was made here makes a credit its refund.
+#[tokio::test]
+async fn what_others_pay_in_is_no_refund_whatever_they_write() {
+    let key = order().key(0).to_owned();
+    let at = "2026-01-02T09:00:00Z";
+    let paid_in = [
+        typed("DEPOSIT", at, "10.01", "0", "TRANSFER-34188888", &key),
+        typed("DEPOSIT", at, "250", "0", "TRANSFER-34188889", "invoice 7"),
+        typed("MONEY_ADDED", at, "10.01", "0", "TRANSFER-34188890", &key),
+        typed("CONVERSION", at, "9.94", "0", "CONVERSION-1511237", ""),
+        typed("CONVERSION", at, "-9.94", "0.03", "CONVERSION-1511238", ""),
+        typed("BALANCE_INTEREST", at, "0.01", "0", "INTEREST-1", &key),
+        typed("UNKNOWN", at, "10.01", "0", "PAYMENT-1", &key),
+    ];
+    let items = statement(vec![page(&paid_in)]).await.1.unwrap();
+    assert_eq!(items.len(), 1, "only the end: {items:?}");
+    // Of what is not known not to be a refund, the number decides; the words never do.
+    for kind in ["TRANSFER", "UNKNOWN", "OF_NEXT_YEAR"] {
+        let items = statement(vec![page(&[typed(kind, at, "10.01", "0", "TRANSFER-16521632", "x")])]).await.1.unwrap();
+        let StatementItem::Line(line) = &items[0] else { panic!("{kind}: {items:?}") };
+        assert_eq!((line.movement, line.key.as_str(), line.of.as_deref()), (Movement::Returned, "", Some("16521632")));
+    }
+}
+
+/// Our key on a debit is what we wrote on a transfer; who collects a direct debit writes what they like.
+#[tokio::test]
+async fn whatever_leaves_the_account_is_seen_unless_it_can_be_no_transfer() {
+    let key = order().key(0).to_owned();
+    let at = "2026-01-02T09:00:00Z";
+    for (kind, number, expected) in [
+        ("TRANSFER", "TRANSFER-7", Some((key.as_str(), "7"))),
+        ("DEPOSIT", "TRANSFER-7", Some(("", "7"))),
+        ("OF_NEXT_YEAR", "TRANSFER-7", Some(("", "7"))),
+        ("OF_NEXT_YEAR", "PAYOUT-7", Some(("", "PAYOUT-7"))),
+        ("UNKNOWN", "BATCH-7", Some(("", "BATCH-7"))),
+        ("DIRECT_DEBIT", "DIRECT_DEBIT-7", None),
+        ("OUTGOING_CROSS_BALANCE", "BALANCE-7", None),
+    ] {
+        let items = statement(vec![page(&[typed(kind, at, "-10.01", "0", number, &key)])]).await.1.unwrap();
+        let seen = items.iter().find_map(|item| match item {
+            StatementItem::Line(line) => Some((line.key.as_str(), line.reference.as_str())),
+            StatementItem::End(_) => None,
+        });
+        assert_eq!(seen, expected, "{kind} {number}");
+    }
+    let bare = page(&[line(at, "-10.01", "0", "TRANSFER-7", &key)]);
+    let Act::Reply(status, headers, body) = bare else { panic!("a page") };
+    let bare = Act::Reply(status, headers, body.replace(r#""type":"TRANSFER","#, ""));
+    assert!(matches!(&statement(vec![bare]).await.1.unwrap()[0], StatementItem::Line(_)), "without a word of its kind");
+}
+
+/// More than was paid cannot come back of a payment: what there is more is Wise's own fee, and the payer's.
+#[tokio::test]
+async fn a_refund_that_brings_its_fee_too_is_of_what_was_paid() {
+    let at = "2026-01-02T09:00:00Z";
+    let refund = || page(&[line(at, "10.89", "0", "TRANSFER-16521632", "")]);
+    let amount = async |one: Act| match statement_of(vec![refund()], one).await.1 {
+        Ok(items) => match items.into_iter().next() {
+            Some(StatementItem::Line(line)) => Ok(line.amount_minor),
+            other => panic!("{other:?}"),
+        },
+        Err(error) => Err(error),
+    };
+    assert_eq!(amount(made("funds_refunded")).await.unwrap(), 1_001);
+    assert_eq!(amount(reply(404, "{}")).await.unwrap(), 1_089, "a transfer that nobody here can read is a stranger's");
+    let mut converted = transfer("funds_refunded");
+    converted["targetCurrency"] = "GBP".into();
+    assert_eq!(amount(reply(200, converted.to_string())).await.unwrap(), 1_089, "what was sent is told in pounds");
+    for lost in [reply(500, ""), Act::Lost, reply(200, transfer("x").to_string().replace("16521632", "16521633"))] {
+        assert!(amount(lost.clone()).await.is_err(), "{lost:?}: then nobody knows how much it was");
+    }
+    // The same, where the transfer is asked about.
+    let order = order().accepted("16521632");
+    for (back, told) in [
+        ("10.89", Outcome::Returned(name("16521632"))),
+        (
+            "9.5",
+            Outcome::ReturnedPart(
+                name("16521632"),
+                payfleet_domain::Money { minor: 950, currency: order.instructions[0].amount.currency },
+            ),
+        ),
+    ] {
+        let lines = page(&[line(at, back, "0", "TRANSFER-16521632", "")]);
+        let server = Server::start(&[(STATEMENT, vec![lines]), (ONE, vec![made("funds_refunded")])]).await;
+        assert_eq!(registry(&server.url, "").wise().unwrap().follow(&order.call()).await, [known(told)]);
+    }
 }
 
 /// The transfer does not say whether money was ever in it; its balance does, an hour after the last request for it.

@@ -35,6 +35,8 @@ pub struct PaypalFaults {
     pub token_life_ms: u64,
     /// Statements leave out `custom_field`, which "usually" carries our id of the item.
     pub without_custom_field: bool,
+    /// So many answers of Transaction Search are made from the books of the one before, until they are refreshed.
+    pub books_stand: u64,
     /// POST answers 403 with this name: AUTHORIZATION_ERROR, SENDER_RESTRICTED, SENDER_EMAIL_UNCONFIRMED, ...
     pub forbidden: Option<String>,
     /// Currencies that are not held, and not converted by themselves.
@@ -123,6 +125,10 @@ pub struct WiseFaults {
     pub stuck: f64,
     /// Funding is answered with REJECTED, whatever the balance.
     pub reject: f64,
+    /// What comes back of a transfer that is funded now brings its fee too.
+    pub refund_with_fee: bool,
+    /// A payee pays as much in as was sent, of their own money and with the transfer's reference: a deposit, no refund.
+    pub paid_in: f64,
     /// Any number is a recipient, of whatever currency is asked for, though nobody made it: for files of payees that
     /// were written before there was a sandbox.
     pub any_recipient: bool,
@@ -135,7 +141,7 @@ pub struct WiseFaults {
 
 impl WiseFaults {
     /// What must be 0 to 1.
-    pub fn shares(&self) -> [(&'static str, f64); 7] {
+    pub fn shares(&self) -> [(&'static str, f64); 8] {
         [
             ("wise.sca", self.sca),
             ("wise.sca_statement", self.sca_statement),
@@ -144,6 +150,7 @@ impl WiseFaults {
             ("wise.roll_back", self.roll_back),
             ("wise.stuck", self.stuck),
             ("wise.reject", self.reject),
+            ("wise.paid_in", self.paid_in),
         ]
     }
 }

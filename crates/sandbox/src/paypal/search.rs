@@ -30,6 +30,12 @@ fn seen(core: &Core, settings: Duration) -> At {
     core.rail_now().before(lag.map_or(settings, Duration::from_millis))
 }
 
+/// Up to when the books are that this answer is made from: they may stand still for some answers.
+fn books(core: &mut Core, account: &str, settings: Duration) -> At {
+    let (fresh, stand) = (seen(core, settings), core.faults.config().paypal.books_stand);
+    core.dialects.paypal.books.entry(account.to_owned()).or_default().read(fresh, stand)
+}
+
 fn invalid(issue: &str) -> Answer {
     let message = "Request is not well-formed, syntactically incorrect, or violates schema.";
     let detail = errors::detail("start_date", issue);
@@ -57,7 +63,7 @@ pub async fn transactions(State(engine): State<Arc<Engine>>, RawQuery(query): Ra
         }
         let size = number(&query, "page_size", 500, 100)?;
         let page = number(&query, "page", i32::MAX as usize, 1)?;
-        let seen = seen(core, lag);
+        let seen = books(core, account, lag);
         let booked = core.dialects.paypal.booked(account).iter();
         let all: Vec<&Booked> = booked
             .filter(|line| line.at <= seen && is_told(core, line, start, end) && is_wanted(core, &query, line, now))

@@ -216,6 +216,26 @@ pub struct Paypal {
     items_by_id: HashMap<String, usize>,
     items_by_line: HashMap<u64, usize>,
     booked: HashMap<String, Vec<Booked>>,
+    /// What Transaction Search is made from, by account.
+    pub books: HashMap<String, Books>,
+}
+
+/// The books of the last answer: up to when they were, and for how many more answers they stood still.
+#[derive(Clone, Copy, Default)]
+pub struct Books {
+    at: At,
+    stood: u64,
+}
+
+impl Books {
+    /// Up to when they are for the next answer, if they could be so fresh, and stand still for so many.
+    pub fn read(&mut self, fresh: At, stand: u64) -> At {
+        *self = match self.stood < stand && self.at != At::default() {
+            true => Books { stood: self.stood + 1, ..*self },
+            false => Books { at: fresh, stood: 0 },
+        };
+        self.at
+    }
 }
 
 impl Paypal {

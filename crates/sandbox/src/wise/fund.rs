@@ -236,9 +236,13 @@ fn pay(core: &mut Core, transfer: &Transfer, mut fate: ItemFate, step: Duration,
     let names = Names::of(transfer);
     core.book(booking(transfer, &names, Event::Paid, None, head, now), &fate);
     let steps = course.steps(now, step);
-    core.keep(line, Record::Wise(WiseRecord::Funded { id: transfer.id, steps }));
+    let refunds_fee = faults.refund_with_fee;
+    core.keep(line, Record::Wise(WiseRecord::Funded { id: transfer.id, steps, refunds_fee }));
     if fate.duplicate {
         core.book_again(line, booking(transfer, &names, Event::Paid, None, None, now));
+    }
+    if core.faults.strikes_dialect(Shape::Wise, "wise_paid_in", faults.paid_in) {
+        core.deposit(&transfer.profile, &transfer.source, transfer.source_value(), &transfer.reference, now);
     }
     notices::announce(core, transfer.id, now);
 }

@@ -4,6 +4,7 @@
 //! `/oauth/token` while they live. Money moves in funding alone.
 
 mod cancel;
+mod deposit;
 pub mod errors;
 pub mod fund;
 mod groups;
@@ -31,6 +32,7 @@ use crate::dialect::{Answer, Kind, bearer, call};
 use crate::engine::Engine;
 use crate::wire::Shape;
 
+pub use deposit::put_deposit;
 pub use notices::told_return;
 pub use sca::{approve, put_key};
 

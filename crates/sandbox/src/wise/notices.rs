@@ -5,7 +5,6 @@ use super::state::Transfer;
 use super::timeline::State;
 use crate::core::Core;
 use crate::dialect::hooks::Notice;
-use crate::dialect::money::{iso_decimals, rescaled_down};
 use crate::movement::{Event, Movement};
 use crate::wire::{At, Shape};
 
@@ -48,12 +47,9 @@ pub fn told_return(core: &mut Core, movement: &Movement<'_>) {
         return;
     }
     let Some(transfer) = movement.of.and_then(|line| core.dialects.wise.transfer_of(line)).cloned() else { return };
-    let target =
-        rescaled_down(movement.amount_minor, iso_decimals(&transfer.target), super::decimals(&transfer.target));
-    let back = i128::from(transfer.source_value()) * i128::from(target) / i128::from(transfer.target_amount.max(1));
     let mut resource = resource(&transfer);
     // The names of these two are unverified.
-    resource.push(("refund_amount", render::amount(i64::try_from(back).unwrap_or(i64::MAX), &transfer.source)));
+    resource.push(("refund_amount", render::amount(transfer.back(movement.amount_minor), &transfer.source)));
     resource.push(("refund_currency", raw(&transfer.source)));
     let (state, previous) = (State::FundsRefunded, Some(State::Cancelled));
     tell(core, &transfer, "transfers#refund", object(&resource), state, previous, movement.at);

@@ -98,6 +98,9 @@ pub struct Transfer {
     /// The line of the journal that its funding is.
     #[serde(skip)]
     pub funded: Option<u64>,
+    /// Its fee comes back with it.
+    #[serde(skip)]
+    pub refunds_fee: bool,
 }
 
 impl Transfer {
@@ -114,6 +117,15 @@ impl Transfer {
     /// What is sent, without the fee.
     pub fn source_value(&self) -> i64 {
         self.source_amount - self.fee
+    }
+
+    /// What of this amount, as the journal counts it, comes back in what was paid with, at the rate at which it went
+    /// out: without its fee, unless that is given back with the whole.
+    pub fn back(&self, amount_minor: i64) -> i64 {
+        let target = rescaled_down(amount_minor, iso_decimals(&self.target), decimals(&self.target));
+        let back = i128::from(self.source_value()) * i128::from(target) / i128::from(self.target_amount.max(1));
+        let fee = if self.refunds_fee && target >= self.target_amount { self.fee } else { 0 };
+        i64::try_from(back).unwrap_or(i64::MAX).saturating_add(fee)
     }
 }
 
@@ -157,7 +169,12 @@ pub enum WiseRecord {
         id: u64,
         /// From then on.
         steps: Vec<(At, State)>,
+        /// If it comes back, so does its fee.
+        #[serde(default)]
+        refunds_fee: bool,
     },
+    /// Somebody has paid in.
+    Deposit(Deposit),
     /// Other states follow from this instant on.
     Steps {
         /// Of which transfer.
@@ -174,10 +191,27 @@ pub enum WiseRecord {
     },
 }
 
+/// Money that somebody has paid in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deposit {
+    /// To whose balance.
+    pub profile: String,
+    /// Its number, from those of transfers.
+    pub id: u64,
+    /// When.
+    pub at: At,
+    /// Of which balance.
+    pub currency: String,
+    /// As Wise counts.
+    pub amount: i64,
+    /// As whoever sent it wrote it.
+    pub reference: String,
+}
+
 /// A line of the statement.
 #[derive(Clone, Debug)]
 pub struct Booked {
-    /// Of the journal.
+    /// Of the journal; 0 of what stands in none, since no payment came or went.
     pub line: u64,
     /// When.
     pub at: At,
@@ -187,7 +221,7 @@ pub struct Booked {
     pub change: i64,
     /// Of that.
     pub fee: i64,
-    /// Which transfer.
+    /// Which transfer, or which deposit.
     pub transfer: u64,
     /// As it was said by the payer.
     pub reference: String,
@@ -230,11 +264,17 @@ impl Wise {
                 }
                 self.groups.insert(group.id.clone(), group);
             }
-            WiseRecord::Funded { id, steps } => {
+            WiseRecord::Funded { id, steps, refunds_fee } => {
                 let Some(index) = self.by_id.get(&id).copied() else { return };
+                self.transfers[index].refunds_fee = refunds_fee;
                 let at = steps.first().map_or_else(At::default, |(at, _)| *at);
                 self.set_steps(index, steps);
                 self.fund(index, line, at, balances);
+            }
+            WiseRecord::Deposit(Deposit { profile, id, at, currency, amount, reference }) => {
+                balances.change(Shape::Wise, &profile, &currency, amount);
+                let booked = Booked { line: 0, at, currency, change: amount, fee: 0, transfer: id, reference };
+                self.booked.entry(profile).or_default().push(booked);
             }
             WiseRecord::Steps { id, steps } => {
                 if let Some(index) = self.by_id.get(&id).copied() {
@@ -307,10 +347,7 @@ impl Wise {
             self.fund(again, movement.line, movement.at, balances);
             return;
         }
-        // What comes back is told in what was paid with, at the rate at which it went out, and without its fee.
-        let target = rescaled_down(movement.amount_minor, iso_decimals(&known.target), decimals(&known.target));
-        let back = i128::from(known.source_value()) * i128::from(target) / i128::from(known.target_amount.max(1));
-        let back = i64::try_from(back).unwrap_or(i64::MAX);
+        let back = known.back(movement.amount_minor);
         balances.change(Shape::Wise, &known.profile, &known.source, back);
         self.set_steps(index, vec![(movement.at, State::Cancelled), (movement.at, State::FundsRefunded)]);
         self.booked.entry(known.profile).or_default().push(Booked {

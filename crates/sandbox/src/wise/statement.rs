@@ -1,4 +1,5 @@
-//! The balance statement as JSON [W1], newest first, and balances. Our key is not in it, only the transfer's number.
+//! The balance statement as JSON [W1], newest first, and balances. Our key is not in it, only the transfer's number. What
+//! somebody paid in has a number of the same form, and bears what the sender wrote.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub async fn statement(
                 at_end = running;
                 continue;
             }
-            let lie = core.told(line.line);
+            let lie = if line.line == 0 { None } else { core.told(line.line) };
             let is_told = line.at >= start && line.at <= seen && lie.as_ref().is_none_or(|lie| !lie.omit);
             if is_told {
                 told.push(row(line, lie.as_ref(), running));
@@ -90,15 +91,17 @@ fn row(line: &Booked, lie: Option<&Alteration>, running: i64) -> Raw {
     let currency = lie.and_then(|lie| lie.currency.as_deref()).unwrap_or(&line.currency);
     let at = lie.and_then(|lie| lie.at).unwrap_or(line.at);
     let is_debit = line.change < 0;
-    let description = match is_debit {
-        true => "Sent money".to_owned(),
-        false => format!("Refund for transfer {}", line.transfer),
+    let (kind, description) = match (is_debit, line.line) {
+        (true, _) => ("TRANSFER", "Sent money".to_owned()),
+        (false, 0) => ("DEPOSIT", format!("Received money from ADA PAYEE with reference {}", line.reference)),
+        (false, _) => ("TRANSFER", format!("Refund for transfer {}", line.transfer)),
     };
-    let details = object(&[
-        ("type", raw("TRANSFER")),
-        ("description", raw(description)),
-        ("paymentReference", raw(&line.reference)),
-    ]);
+    let mut details = vec![("type", raw(kind)), ("description", raw(description))];
+    if kind == "DEPOSIT" {
+        details.extend([("senderName", raw("ADA PAYEE")), ("senderAccount", raw("EE76 1700 0170 0049 6704"))]);
+    }
+    details.push(("paymentReference", raw(&line.reference)));
+    let details = object(&details);
     object(&[
         ("type", raw(if is_debit { "DEBIT" } else { "CREDIT" })),
         ("date", raw(at.to_string())),

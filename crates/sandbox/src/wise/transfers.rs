@@ -103,6 +103,7 @@ pub fn make(core: &mut Core, bytes: &[u8], group: Option<&str>) -> Result<u64, A
         rate: quote.rate,
         steps: Vec::new(),
         funded: None,
+        refunds_fee: false,
     };
     let id = transfer.id;
     core.keep(0, Record::Wise(WiseRecord::Transfer(transfer)));

@@ -118,3 +118,22 @@ async fn lies_are_told_on_the_statement_and_the_journal_is_true() {
     let rail = rail.restart(&AT_ONCE);
     assert_eq!(rail.counts("paypal").await, [7, 5, 2]);
 }
+
+#[tokio::test]
+async fn books_may_stand_still_and_are_refreshed_between_two_answers() {
+    let rail = Rail::start(&AT_ONCE);
+    send(&rail, "b1", &["k1"]).await;
+    let told = async || {
+        let told = search(&rail, &window(1, 2)).await;
+        let rows = told.body["transaction_details"].as_array().unwrap().len();
+        (rows, told.at("/last_refreshed_datetime").to_owned())
+    };
+    let first = told().await;
+    assert_eq!(first.0, 4, "a payment between what is held for it and let go again, and its fee");
+    rail.set_faults(json!({"paypal": {"books_stand": 2}, "clock_ahead_ms": 3_600_000})).await;
+    send(&rail, "b2", &["k2"]).await;
+    assert_eq!((told().await, told().await), (first.clone(), first.clone()), "what was booked meanwhile is not told");
+    let refreshed = told().await;
+    assert!(refreshed.0 == 8 && refreshed.1 > first.1, "{refreshed:?}");
+    assert_eq!(told().await, refreshed);
+}

@@ -91,6 +91,38 @@ async fn a_bounce_brings_back_less_than_was_sent() {
 }
 
 #[tokio::test]
+async fn what_somebody_pays_in_looks_like_a_refund_and_bears_what_they_wrote() {
+    let rail = Rail::start(&BY_THE_HOUR);
+    rail.set_faults(json!({"wise": {"bounce": 1, "refund_with_fee": true, "paid_in": 1}, "max": 2})).await;
+    let id = prepare(&rail, "k").await;
+    fund(&rail, id).await;
+    let paid_in = json!({"account": "7", "currency": "EUR", "amount_minor": 20_000, "reference": "topup"});
+    let number = rail.do_post("/faults/deposit", paid_in.clone()).await["id"].as_u64().unwrap();
+    assert!(number != id && rail.wise_get(&format!("/v1/transfers/{number}")).await.is(404), "it is nobody's transfer");
+    ahead(&rail, 6 * HOUR).await;
+    rail.journal_of(2).await;
+    let rail = rail.restart(&BY_THE_HOUR);
+    ahead(&rail, 6 * HOUR).await;
+    assert_eq!(rail.journal().await.len(), 2, "what is paid in is no payment, and no return of one");
+    let told = statement(&rail).await;
+    let rows = told.body["transactions"].as_array().unwrap();
+    let type_of = |row: &serde_json::Value| row["details"]["type"].as_str().unwrap().to_owned();
+    let value_of = |row: &serde_json::Value| row["amount"]["value"].to_string();
+    let told: Vec<(String, String)> = rows.iter().map(|row| (type_of(row), value_of(row))).collect();
+    let expected = [("TRANSFER", "151.26"), ("DEPOSIT", "200"), ("DEPOSIT", "150.5"), ("TRANSFER", "-151.26")];
+    assert_eq!(told, expected.map(|(kind, value)| (kind.to_owned(), value.to_owned())), "with its fee");
+    assert_eq!(column(rows, "type"), ["CREDIT", "CREDIT", "CREDIT", "DEBIT"]);
+    assert_eq!(rows[1]["referenceNumber"], format!("TRANSFER-{number}"));
+    let ours = rows[3]["details"]["paymentReference"].clone();
+    assert_eq!(
+        (&rows[2]["details"]["paymentReference"], &rows[1]["details"]["paymentReference"]),
+        (&ours, &json!("topup"))
+    );
+    let none = json!({"account": "7", "currency": "EUR", "amount_minor": 0});
+    assert_eq!(rail.post("/faults/deposit", &none).await.status, 400);
+}
+
+#[tokio::test]
 async fn transfers_roll_back_are_cancelled_and_get_stuck() {
     let rail = Rail::start(&BY_THE_HOUR);
     rail.set_faults(json!({"wise": {"roll_back": 1}, "max": 1})).await;
