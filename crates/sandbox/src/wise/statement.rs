@@ -1,5 +1,5 @@
-//! The balance statement as JSON [W1], newest first, and balances. Our key is not in it, only the transfer's number. What
-//! somebody paid in has a number of the same form, and bears what the sender wrote.
+//! The balance statement as JSON [W1], newest first, and balances. Our key is not in it, only the transfer's number.
+//! What somebody paid in has a number of the same form, and bears what the sender wrote.
 
 use std::sync::Arc;
 use std::time::Duration;
