@@ -23,8 +23,9 @@ pub use fleet::{Fleet, FleetOptions, Gateway, RunReport, Worker};
 pub use process::{Process, free_port, wait_for};
 pub use servers::{Postgres, Redis};
 
-/// Of clients that speak to the harness's own servers.
+/// Of clients that speak to the harness's own servers. Those close what was idle for half a minute (hyper's
+/// `header_read_timeout`), perhaps while a request is on its way: nothing so old is used.
 pub fn http_client() -> reqwest::ClientBuilder {
     payfleet_runtime::tls::cryptography_set();
-    reqwest::Client::builder().no_proxy()
+    reqwest::Client::builder().no_proxy().pool_idle_timeout(std::time::Duration::from_secs(10))
 }
