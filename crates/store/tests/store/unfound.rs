@@ -70,6 +70,25 @@ async fn what_a_rail_does_not_know_is_sent_while_it_says_nothing_of_the_rest() {
     db.drop().await;
 }
 
+/// What the rail itself has said that it did not execute needs no lookup, but the others of its batch may arrive yet.
+#[tokio::test]
+async fn nothing_is_sent_before_all_that_was_sent_is_dead() {
+    let db = Db::new().await;
+    let tenant = db.tenant("t", "sandbox-lookup", 3).await;
+    let run = db.run(tenant, "2026-01", 3).await;
+    let (batch, payouts) = (db.batches(run).await[0], db.payouts(run).await);
+    let answer = |payout| if payout == payouts[0] { Outcome::Unknown } else { Outcome::NotExecuted };
+    db.pay(batch, answer).await;
+    let leased = db.lease(batch).await;
+    for looked_up in [false, true] {
+        let early = db.store.intent_write(leased.lease, "w", rail("sandbox-lookup"), looked_up).await.unwrap();
+        assert_eq!(early.unwrap_err(), IntentRefused::NotSafe, "{looked_up}");
+    }
+    db.age(batch, 1_000).await;
+    assert_eq!(sent(&intend(&db, &leased).await.unwrap()), payouts[1..]);
+    db.drop().await;
+}
+
 /// A key needs no such proof; and under a batch key, what the rail does not know of it as a part proves nothing.
 #[tokio::test]
 async fn where_a_key_decides_a_lookup_proves_nothing_of_single_payouts() {
